@@ -1,0 +1,1 @@
+"""What a trial is: models, tasks, optimizers, epochs and probes; arrays in, arrays out."""

@@ -1,0 +1,36 @@
+"""What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself."""
+
+from trainables.spec.base import BASE
+from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
+from trainables.spec.models import MODELS
+from trainables.spec.optimizers import OPTIMIZERS
+from trainables.spec.parts import (
+    Column,
+    Config,
+    Model,
+    Optimizer,
+    Part,
+    Probe,
+    Sizes,
+    Stage,
+    Task,
+    Tensor,
+)
+from trainables.spec.probes import PROBES
+from trainables.spec.stages import STAGES
+from trainables.spec.tasks import TASKS
+from trainables.spec.trial import ConfigError, Registry, Trial, digest, nearest, versioned_by_content
+
+
+def builtin_registry() -> Registry:
+    """A fresh registry of the built-in parts and probes."""
+    registry = Registry(probes={probe.name: probe for probe in PROBES})
+    registry.add(BASE, *STAGES, *MODELS, *TASKS, *OPTIMIZERS)
+    return registry
+
+
+__all__ = [
+    "REQUIRED", "Column", "Config", "ConfigError", "Key", "Kind", "Model", "Optimizer", "Part",
+    "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor", "Trial", "builtin_registry",
+    "digest", "nearest", "versioned_by_content",
+]  # fmt: skip

@@ -1,0 +1,37 @@
+"""Keys every trial has: its seed, and what is observed along the way."""
+
+from trainables.spec.keys import Key
+from trainables.spec.parts import Part
+
+BASE = Part(
+    name="trial",
+    version=1,
+    keys=(
+        Key("seed", "int", 0, "traced", "All randomness of the trial.", low=0, high=2**31 - 1),
+        Key(
+            "timeline_every",
+            "int",
+            0,
+            "observation",
+            "Record dL/dh over time every k-th epoch; 0: at the first and last epoch only.",
+            unit="epochs",
+            low=0,
+        ),
+        Key(
+            "timeline_points",
+            "int",
+            64,
+            "observation",
+            "At most this many time steps, evenly spaced, the last included.",
+            unit="time steps",
+            low=2,
+        ),
+        Key(
+            "keep_weights",
+            "str",
+            "none",
+            "observation",
+            "Weights kept in the store: none, last, best (lowest val_loss) or every:K epochs.",
+        ),
+    ),
+)

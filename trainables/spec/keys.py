@@ -1,0 +1,128 @@
+"""One declared key of a trial's config: its type, range, unit, default and what it changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Scalar = int | float | str | bool | None
+
+Kind = Literal["static", "init", "traced", "host", "observation"]
+"""What a key changes.
+
+static: the compiled epoch program. init: the initialisation program only, so it splits no pack.
+traced: an array inside the program. host: the loop around it. observation: what is recorded, never
+the trial's identity. All but observation keys are hashed into the trial id.
+"""
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Any = _Required()
+
+
+@dataclass(frozen=True)
+class Key:
+    """Declaration of one config key.
+
+    `named` maps a paper's spelling of a value to the value, or to a function of the config that
+    computes it ("1/sqrt(L)"). `low` and `high` are inclusive unless `open_low` / `open_high`.
+    """
+
+    name: str
+    type: Literal["int", "float", "str", "bool"]
+    default: Any = REQUIRED
+    kind: Kind = "static"
+    doc: str = ""
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+    choices: tuple[str, ...] = ()
+    nullable: bool = False
+    aliases: tuple[str, ...] = ()
+    named: Mapping[str, Scalar | Callable[[Mapping[str, Any]], Scalar]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def hashed(self) -> bool:
+        return self.kind != "observation"
+
+    def describe(self) -> str:
+        """The accepted values in words, for errors and `--help`."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        words = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
+        text = words[self.type]
+        if self.low is not None:
+            text += f" {'>' if self.open_low else '>='} {self.low:g}"
+        if self.high is not None:
+            joint = " and" if self.low is not None else ""
+            text += f"{joint} {'<' if self.open_high else '<='} {self.high:g}"
+        if self.named:
+            text += ", or " + ", ".join(f"'{n}'" for n in self.named)
+        return text + (", or null" if self.nullable else "")
+
+    def parse(self, text: str) -> Any:
+        """A value typed on a command line, as the Python value that `coerce` then checks."""
+        lowered = text.strip().lower()
+        if self.nullable and lowered in ("null", "none", ""):
+            return None
+        if text in self.named or self.type == "str":
+            return text
+        if self.type == "bool" and lowered in ("true", "false", "1", "0", "yes", "no"):
+            return lowered in ("true", "1", "yes")
+        for convert in (int, float):
+            try:
+                return convert(text)
+            except ValueError:
+                continue
+        return text
+
+    def coerce(self, value: Any, config: Mapping[str, Any]) -> Scalar:
+        """`value` in the declared type. `config` resolves named values.
+
+        Raises:
+          ValueError: not of the type, not finite, or out of range; the text says what is accepted.
+        """
+        if isinstance(value, str) and value in self.named:
+            value = self.named[value]
+            if callable(value):
+                value = value(config)
+        if value is None:
+            if self.nullable:
+                return None
+            raise ValueError(f"{self.name} must be {self.describe()}; got null")
+        fail = ValueError(f"{self.name} must be {self.describe()}; got {value!r}")
+        if hasattr(value, "item") and not isinstance(value, (int, float, str, bool)):
+            value = value.item()  # a NumPy scalar from np.linspace and its like
+        if self.type == "bool":
+            if not isinstance(value, bool):
+                raise fail
+            return value
+        if self.type == "str":
+            if not isinstance(value, str) or (self.choices and value not in self.choices):
+                raise fail
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise fail
+        if not math.isfinite(value):
+            raise fail
+        if self.type == "int":
+            if value != int(value):
+                raise fail
+            value = int(value)
+        else:
+            value = float(value) + 0.0  # -0.0 and 0.0 are one value, so one id
+        if self.low is not None and (value < self.low or (self.open_low and value == self.low)):
+            raise fail
+        if self.high is not None and (value > self.high or (self.open_high and value == self.high)):
+            raise fail
+        return value

@@ -1,0 +1,61 @@
+"""Declarations of the built-in models."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from trainables.spec.keys import Key
+from trainables.spec.parts import Config, Model, Sizes, Tensor
+
+_STACK_KEYS = (
+    Key("depth", "int", 20, "static", "Recurrent layers L.", low=1, high=10_000,
+        aliases=("num_layers", "n_layers", "layers", "L")),
+    Key("width", "int", 256, "static", "Units H of each recurrent layer.", low=1,
+        aliases=("hidden_size", "hidden_dim", "H")),
+    Key("activation", "str", "tanh", "static", "Nonlinearity of the cell.",
+        choices=("tanh", "relu"), aliases=("nonlinearity",)),
+    Key("init", "str", "xavier", "init",
+        "default: U(+-1/sqrt H) everywhere; xavier: Glorot-uniform input, orthogonal recurrent, zero "
+        "biases; he: Kaiming-uniform input (gain sqrt 2), orthogonal recurrent, zero biases.",
+        choices=("default", "xavier", "he")),
+)  # fmt: skip
+
+
+def rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
+    """Tensors of a stacked Elman network, torch's four per layer, then the readout."""
+    width, found = int(config["width"]), []
+    for layer in range(int(config["depth"])):
+        fan_in = sizes.features if layer == 0 else width
+        shapes = {"w_ih": (width, fan_in), "w_hh": (width, width), "b_ih": (width,), "b_hh": (width,)}
+        found += [Tensor(layer, f"rnn.{layer}", name, shape) for name, shape in shapes.items()]
+    last = int(config["depth"])
+    found.append(Tensor(last, "readout", "w", (sizes.classes, width)))
+    found.append(Tensor(last, "readout", "b", (sizes.classes,)))
+    return tuple(found)
+
+
+VANILLA_RNN = Model(
+    name="vanilla_rnn",
+    version=1,
+    doc="Stacked Elman network; logits from the top layer at the last time step.",
+    keys=_STACK_KEYS,
+    tensors=rnn_tensors,
+    aliases=("vanilla", "VanillaRNN"),
+)
+
+RESIDUAL_RNN = Model(
+    name="residual_rnn",
+    version=1,
+    doc="Elman layers with skips x + alpha r over depth, none around the first nor through time.",
+    keys=(
+        *(replace(k, default="relu") if k.name == "activation" else k for k in _STACK_KEYS),
+        Key("residual_scale", "float", 1.0, "traced", "alpha in x + alpha RNN(x); 1 as published.",
+            low=0, aliases=("alpha",),
+            named={"1/sqrt(L)": lambda config: 1 / math.sqrt(config["depth"])}),
+    ),
+    tensors=rnn_tensors,
+    aliases=("residual", "ResidualRNN"),
+)  # fmt: skip
+
+MODELS = (VANILLA_RNN, RESIDUAL_RNN)

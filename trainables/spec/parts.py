@@ -1,0 +1,144 @@
+"""The parts a trial is made of: base, stage, model, task, optimizer. Declarations only, no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from trainables.spec.keys import Key, Scalar
+
+Config = Mapping[str, Any]
+
+
+def _nothing(config: Config) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A named, versioned set of keys.
+
+    Attributes:
+      name: as written in a config.
+      keys: every key this part reads, each declared here and nowhere else.
+      version: raised when the part's numbers or a default change; part of the trial id. None in a
+        user's file means: versioned by that file's content.
+      check: impossible combinations of its keys, as sentences.
+      aliases: the papers' spellings of `name`.
+      build: for a user's own part, the function that makes it; built-in parts are found by name in
+        `trainables.builtin`. Its signature is given in the docstring of each subclass.
+    """
+
+    role: ClassVar[str] = "base"
+    name: str
+    keys: tuple[Key, ...] = ()
+    version: int | str | None = None
+    doc: str = ""
+    check: Callable[[Config], list[str]] | None = None
+    aliases: tuple[str, ...] = ()
+    build: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Shapes of a task, known without its data. `steps` is optimizer steps per epoch."""
+
+    seq_len: int
+    features: int
+    classes: int
+    n_train: int
+    n_val: int
+    n_test: int
+    batch_size: int
+
+    @property
+    def steps(self) -> int:
+        return -(-self.n_train // self.batch_size)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One parameter tensor of one layer, in registration order."""
+
+    layer: int
+    layer_name: str
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Part):
+    """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
+    (batch, seq_len, features), giving logits of shape (batch, classes)."""
+
+    role: ClassVar[str] = "model"
+    tensors: Callable[[Config, Sizes], tuple[Tensor, ...]] | None = None
+    """Parameter tensors without building the model; a user's model may leave it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Part):
+    """Data and loss. `build(config) -> dict of arrays` for a task made of a user's arrays: x of
+    shape (n, seq_len, features), y of shape (n,), and x_test, y_test. Built-in tasks get their
+    arrays from the data set named by `dataset`, or draw them on the device."""
+
+    role: ClassVar[str] = "task"
+    sizes: Callable[[Config], Sizes]
+    dataset: Callable[[Config], str | None] = _nothing
+    chance_loss: Callable[[Config], float | None] = _nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Part):
+    """An update rule. `build(config, hparams) -> optax.GradientTransformation`; every traced key is
+    an array in `hparams`."""
+
+    role: ClassVar[str] = "optimizer"
+
+
+Gate = Callable[[Config, Mapping[str, Any]], str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Part):
+    """What is done to a model: training, or a pretraining another stage starts from.
+
+    Attributes:
+      reads: roles of the other parts it reads.
+      parent: the stage whose artifact this one starts from, given the config; None for none. The
+        child's config then holds the parent's keys too.
+      epochs_key: the host key that says how many epochs it runs; None for an analysis without any.
+      gate: judged on the last row of `epochs`; a reason why children must not start, or None.
+      rename: this stage's own keys by the names the shared training code reads
+        (`{"lr": "pretrain_lr"}`).
+      probes: names of the probe tables it writes.
+    """
+
+    role: ClassVar[str] = "stage"
+    reads: tuple[str, ...] = ("model", "task", "optimizer")
+    parent: Callable[[Config], str | None] = _nothing
+    epochs_key: str | None = "epochs"
+    gate: Gate | None = None
+    rename: Mapping[str, str | Scalar] | None = None
+    probes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a probe's table. `type` is an Arrow name: int32, int64, float32, float64,
+    string, bool."""
+
+    name: str
+    type: str
+    doc: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Schema of one probe table; the keys (trial_id, attempt, epoch) are added by the store."""
+
+    name: str
+    columns: tuple[Column, ...]
+    doc: str = ""

@@ -1,0 +1,63 @@
+"""Declarations of the built-in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.spec.keys import Key
+from trainables.spec.parts import Config, Stage
+
+_STOP = (
+    Key("stop_below", "float", None, "host",
+        "Stop after `stop_patience` epochs in a row whose mean `stop_on` is below this.", low=0,
+        nullable=True, aliases=("vanishing_threshold",)),
+    Key("stop_patience", "int", 3, "host", "Epochs in a row before stopping.", unit="epochs", low=1,
+        aliases=("vanishing_patience",)),
+    Key("stop_on", "str", "grad_norm", "host",
+        "grad_norm: the total as published (it hardly ever vanishes); grad_norm_smallest: the "
+        "smallest non-zero tensor.", choices=("grad_norm", "grad_norm_smallest")),
+)  # fmt: skip
+
+TRAIN = Stage(
+    name="train",
+    version=1,
+    doc="Train the model on the task.",
+    keys=(
+        Key("epochs", "int", 50, "host", "Passes over the training set.", unit="epochs", low=1,
+            aliases=("num_epochs",)),
+        Key("pretrain", "str", "none", "init", "Stage whose weights training starts from."),
+        *_STOP,
+    ),
+    parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
+    probes=("timeline",),
+)  # fmt: skip
+
+
+def _warmup_gate(config: Config, row: Mapping[str, Any]) -> str | None:
+    loss, ceiling = row.get("loss"), config["warmup_gate"]
+    if ceiling is None or (loss is not None and loss <= ceiling):
+        return None
+    return f"warm-up ended at loss {loss}, above warmup_gate {ceiling}"
+
+
+WARMUP = Stage(
+    name="warmup",
+    version=1,
+    doc="Train with the gradient norm held up to a minimum, to leave the plateau of deep stacks.",
+    reads=("model", "task"),
+    keys=(
+        Key("warmup_epochs", "int", 2, "host", "Passes over the training set.", unit="epochs", low=1),
+        Key("warmup_lr", "float", 0.01, "traced", "Learning rate of the warm-up.", low=0),
+        Key("warmup_min_norm", "float", 1.0, "traced", "Smallest total gradient norm.", low=0),
+        Key("warmup_gate", "float", None, "host",
+            "Children start only when the last mean loss is at most this.", low=0, nullable=True),
+    ),
+    epochs_key="warmup_epochs",
+    gate=_warmup_gate,
+    # The shared training loop reads an optimizer's keys; a warm-up is plain SGD with these.
+    rename={"lr": "warmup_lr", "min_norm": "warmup_min_norm"},
+    probes=("timeline",),
+)  # fmt: skip
+
+STAGES = (TRAIN, WARMUP)
