@@ -1,0 +1,168 @@
+"""Grids to configs: Ray Tune's forms, and two plain-dict forms of our own.
+
+A key's value may be a scalar, `{"grid_search": [...]}`, a Ray Tune domain (`tune.loguniform(...)`)
+or its plain form (`{"loguniform": [low, high]}`, `{"uniform": [low, high]}`, `{"choice": [...]}`).
+Under a key that is only a label there may stand
+
+    {"zip": {"model": ["a", "b"], "lr": [0.1, 0.2]}}             values taken side by side
+    {"when": {"model": "a"}, "then": {...}, "else": {...}}       grids that hold only there
+
+where `when` matches if every named key has the given value, or one of a list of values.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+Config = dict[str, Any]
+Rename = Callable[[str], str]
+
+_SAMPLERS: dict[str, Callable[[random.Random, list[Any]], Any]] = {
+    "uniform": lambda draw, args: draw.uniform(*args),
+    "loguniform": lambda draw, args: math.exp(draw.uniform(math.log(args[0]), math.log(args[1]))),
+    "choice": lambda draw, args: draw.choice(args),
+    "randint": lambda draw, args: draw.randrange(*args),
+}
+_FORMS = ("grid_search", "zip", "when", *_SAMPLERS)
+
+
+class SpaceError(ValueError):
+    """A param_space that cannot be expanded; one sentence."""
+
+
+def expand(
+    param_space: Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Sequence[Any]] | None = None,
+    defaults: Sequence[Mapping[str, Any]] = (),
+    samples: int | None = None,
+    sample_seed: int = 0,
+    rename: Rename = str,
+) -> list[Config]:
+    """Every config of a space, in declared order, the last grid varying fastest.
+
+    Args:
+      overrides: key -> values; replaces that key wherever the space sets it (`--set`).
+      defaults: `when`/`then` forms that fill only keys left open.
+      samples, sample_seed: draws of a sampled space; config i does not depend on how many.
+      rename: alias -> key, applied to every name.
+    """
+    fixed = {rename(name): list(values) for name, values in (overrides or {}).items()}
+    plain, forms = _split(param_space, fixed, rename)
+    if _is_sampled(plain) and samples is None:
+        raise SpaceError("a sampled space must say how many: set `samples`")
+    found: list[Config] = []
+    for index in range(samples if samples is not None else 1):
+        draw = random.Random(f"{sample_seed}:{index}")
+        drawn = {name: _draw(value, draw) for name, value in plain.items()}
+        for config in _grids({**drawn, **{n: {"grid_search": v} for n, v in fixed.items()}}):
+            found += _with_forms(config, forms, fixed, rename)
+    for config in found:
+        for form in defaults:
+            if _matches(config, form["when"], rename):
+                for name, value in form["then"].items():
+                    config.setdefault(rename(name), value)
+    return _distinct(found)
+
+
+def _split(
+    space: Mapping[str, Any], fixed: Mapping[str, Any], rename: Rename
+) -> tuple[Config, list[Mapping[str, Any]]]:
+    """Plain keys (those not overridden), and the zip and when forms."""
+    plain: Config = {}
+    forms: list[Mapping[str, Any]] = []
+    for name, value in space.items():
+        if isinstance(value, Mapping):
+            if "zip" in value or "when" in value:
+                forms.append(value)
+                continue
+            if len(value) != 1 or next(iter(value)) not in _FORMS:
+                raise SpaceError(
+                    f"{name}: a dict here must be one of the forms {', '.join(_FORMS)}; "
+                    f"got keys {', '.join(map(str, value))}"
+                )
+        if rename(name) not in fixed:
+            plain[rename(name)] = value
+    return plain, forms
+
+
+def _is_sampled(plain: Mapping[str, Any]) -> bool:
+    return any(
+        hasattr(v, "sample") or (isinstance(v, Mapping) and next(iter(v)) in _SAMPLERS)
+        for v in plain.values()
+    )
+
+
+def _draw(value: Any, draw: random.Random) -> Any:
+    if hasattr(value, "sample"):  # a Ray Tune domain; seeded here, so equal on every machine
+        return value.sample(random_state=draw.randrange(2**32))
+    if isinstance(value, Mapping) and next(iter(value)) in _SAMPLERS:
+        name, args = next(iter(value.items()))
+        return _SAMPLERS[name](draw, list(args))
+    return value
+
+
+def _grids(plain: Mapping[str, Any]) -> Iterator[Config]:
+    axes = [
+        list(v["grid_search"]) if isinstance(v, Mapping) and "grid_search" in v else [v]
+        for v in plain.values()
+    ]
+    for values in itertools.product(*axes):
+        yield dict(zip(plain, values, strict=True))
+
+
+def _with_forms(
+    config: Config, forms: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any], rename: Rename
+) -> list[Config]:
+    """`config` with every form applied in order, each possibly multiplying it."""
+    configs = [config]
+    for form in forms:
+        configs = [
+            {**base, **extra} for base in configs for extra in _form(base, form, fixed, rename)
+        ]
+    return configs
+
+
+def _form(
+    config: Config, form: Mapping[str, Any], fixed: Mapping[str, Any], rename: Rename
+) -> list[Config]:
+    if "zip" in form:
+        columns = {rename(n): list(v) for n, v in form["zip"].items()}
+        if len({len(v) for v in columns.values()}) > 1:
+            sizes = ", ".join(f"{n} has {len(v)}" for n, v in columns.items())
+            raise SpaceError(f"zipped keys must have equally many values; {sizes}")
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return [{n: v for n, v in row.items() if n not in fixed and v is not ...} for row in rows]
+    branch = form["then"] if _matches(config, form["when"], rename) else form.get("else", {})
+    plain, nested = _split(branch, fixed, rename)
+    if _is_sampled(plain):
+        raise SpaceError("a sampled key cannot stand inside a conditional; sample it at the top")
+    found = []
+    for extra in _grids(plain):
+        found += [
+            {**extra, **more} for more in _with_forms({**config, **extra}, nested, fixed, rename)
+        ]
+    return found
+
+
+def _matches(config: Mapping[str, Any], when: Mapping[str, Any], rename: Rename) -> bool:
+    def one(name: str, wanted: Any) -> bool:
+        value = config.get(rename(name))
+        return value in wanted if isinstance(wanted, (list, tuple)) else value == wanted
+
+    return all(one(name, wanted) for name, wanted in when.items())
+
+
+def _distinct(configs: list[Config]) -> list[Config]:
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    kept = []
+    for config in configs:
+        mark = tuple(sorted((name, repr(value)) for name, value in config.items()))
+        if mark not in seen:
+            seen.add(mark)
+            kept.append(config)
+    return kept
