@@ -1,0 +1,92 @@
+"""The one place that decides a process's environment: threads, XLA flags, caches, Ray's switches.
+
+The command line, Ray workers and tests all take it from here, before JAX is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+XLA_FLAGS = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+"""With OPENBLAS_NUM_THREADS=1 it keeps several eigendecompositions in one program from hanging."""
+
+
+class LateEnvironmentError(RuntimeError):
+    """JAX was imported before its environment was set."""
+
+
+def cache_dir() -> Path:
+    """Folder of compiled programs and calibrations: GRADSWEEP_CACHE, or the user's cache."""
+    given = os.environ.get("GRADSWEEP_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "gradsweep"
+
+
+def process_environment(threads: int = 1, gpu: bool = False) -> dict[str, str]:
+    """Variables for a process that runs packs with `threads` CPU threads.
+
+    The same threads give the same bits, so they are part of a pack's signature.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if XLA_FLAGS not in flags:
+        flags = f"{flags} {XLA_FLAGS}".strip()
+    variables = {
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "PJRT_NPROC": str(threads),
+        "XLA_FLAGS": flags,
+        # Workers share one cache per node; quick compiles are kept too, packs have several.
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get(
+            "JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax")
+        ),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        # Setting a size is what makes JAX write cache entries under a lock.
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+    }
+    if gpu:
+        variables["XLA_CLIENT_MEM_FRACTION"] = os.environ.get("XLA_CLIENT_MEM_FRACTION", "0.9")
+    else:
+        variables["JAX_PLATFORMS"] = "cpu"
+    return variables
+
+
+def ray_environment() -> dict[str, str]:
+    """Variables Ray and Tune read in the driver and in workers."""
+    return {
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_RESULT_BUFFER_LENGTH": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_DEDUP_LOGS": "0",
+    }
+
+
+def prepare(threads: int = 1, gpu: bool = False) -> None:
+    """Sets this process's environment, before JAX.
+
+    Raises:
+      LateEnvironmentError: JAX is imported already and another environment was in force.
+    """
+    wanted = process_environment(threads, gpu)
+    if "jax" in sys.modules:
+        differing = [n for n, v in wanted.items() if os.environ.get(n) != v]
+        if differing:
+            raise LateEnvironmentError(
+                f"JAX was imported before {', '.join(differing)} could be set; call "
+                "orchestrator.environment.prepare() first, or import jax after orchestrator.launch"
+            )
+        return
+    os.environ.update(wanted)
+
+
+def has_gpu() -> bool:
+    """Whether the machine has an NVIDIA device, without importing JAX."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))

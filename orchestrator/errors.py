@@ -1,0 +1,13 @@
+"""Errors whose text is one sentence for the user, with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """The request was wrong: exit status 2. Holds every problem found, not only the first."""
+
+    def __init__(self, problems: str | Iterable[str]):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))

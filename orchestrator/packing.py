@@ -1,0 +1,143 @@
+"""Packs: trials that compile to one program, grouped, sized and ready to hand to a worker."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trainables.spec import Trial, digest
+
+MAX_WIDTH = 16
+"""Lanes in a pack unless forced: enough to share a compile, small enough to lose little."""
+
+LONG_GROUP = 2_000
+"""Optimizer steps x lanes above which a CPU calibration of the lane strategy pays for itself."""
+
+
+@dataclass
+class Lane:
+    """One trial's slot in a pack, and where it resumes from."""
+
+    trial_id: str
+    config: dict[str, Any]
+    parent_id: str | None = None
+    attempt: int = 0
+    first_epoch: int = 0
+    checkpoint: str | None = None
+    checkpoint_lane: int = 0
+    memo: dict[str, Any] = field(default_factory=dict)
+    artifact: bool = False
+    """Its last weights are saved whatever keep_weights says: a child starts from them."""
+
+
+@dataclass
+class PackSpec:
+    """What a worker needs to run one pack; plain JSON, so it travels."""
+
+    id: str
+    program: str
+    lanes: list[Lane]
+    width: int
+    strategy: str
+    generation: str = ""
+    tries: int = 0
+
+    @property
+    def trial_ids(self) -> list[str]:
+        return [lane.trial_id for lane in self.lanes]
+
+    @property
+    def parents(self) -> set[str]:
+        return {lane.parent_id for lane in self.lanes if lane.parent_id}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> PackSpec:
+        lanes = [Lane(**lane) for lane in data["lanes"]]
+        return PackSpec(**{**data, "lanes": lanes})
+
+
+def choose_width(count: int, groups: int, devices: int, forced: int | None = None) -> int:
+    """Lanes per pack for a group of `count` trials among `groups` groups on `devices` workers.
+
+    As few packs as keep every device busy and no pack over MAX_WIDTH; then as little padding as
+    that number of packs allows.
+    """
+    if forced is not None:
+        return forced
+    packs = max(math.ceil(count / MAX_WIDTH), min(count, math.ceil(devices / max(groups, 1))))
+    return math.ceil(count / packs)
+
+
+def make_packs(
+    trials: Sequence[Trial],
+    resume: Mapping[str, Lane],
+    signatures: Mapping[str, Mapping[str, Any]],
+    *,
+    devices: int,
+    lanes: str = "auto",
+    width: int | None = None,
+    needed_as_parents: frozenset[str] = frozenset(),
+) -> list[PackSpec]:
+    """Groups trials by program and resume epoch, and cuts each group into packs of one width.
+
+    Args:
+      resume: trial id -> a Lane holding its attempt and checkpoint.
+      signatures: program -> the signature its first launch recorded, which is kept.
+      devices: packs that can run at once.
+      lanes: auto, vmap or sequential. width: lanes per pack; both force a new signature.
+    """
+    groups: dict[tuple[str, int], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        start = resume[trial.id].first_epoch if trial.id in resume else 0
+        groups[trial.program, start].append(trial)
+    sizes: dict[str, int] = defaultdict(int)
+    for (program, _), members in groups.items():
+        sizes[program] = max(sizes[program], len(members))
+    packs = []
+    for (program, _), members in groups.items():
+        known = signatures.get(program, {})
+        chosen = width or known.get("width") or choose_width(sizes[program], len(groups), devices)
+        strategy = lanes if lanes != "auto" else known.get("strategy") or _strategy(members, chosen)
+        # Children of one parent pack sit together, so that no child waits for a second pack.
+        ordered = sorted(members, key=lambda t: t.parent.program if t.parent else "")
+        for first in range(0, len(ordered), chosen):
+            chunk = ordered[first : first + chosen]
+            packs.append(_pack(chunk, resume, program, chosen, strategy, needed_as_parents))
+    return packs
+
+
+def _strategy(members: Sequence[Trial], width: int) -> str:
+    """`calibrate` where that pays, else `default`; the worker settles both on its device."""
+    work = sum(t.epochs * (t.sizes.steps if "task" in t.parts else 1) for t in members)
+    return "calibrate" if width > 1 and work >= LONG_GROUP else "default"
+
+
+def _pack(
+    members: list[Trial],
+    resume: Mapping[str, Lane],
+    program: str,
+    width: int,
+    strategy: str,
+    needed: frozenset[str],
+) -> PackSpec:
+    lanes = []
+    for trial in members:
+        lane = resume.get(trial.id) or Lane(trial.id, dict(trial.config))
+        lane.config = dict(trial.config)
+        lane.parent_id = trial.parent.id if trial.parent else None
+        lane.artifact = trial.id in needed
+        lanes.append(lane)
+    name = digest([[lane.trial_id, lane.attempt] for lane in lanes], 12)
+    return PackSpec(name, program, lanes, width, strategy)
+
+
+def signature_text(signature: Mapping[str, Any]) -> str:
+    """Canonical JSON of a signature, equal text for equal bits."""
+    return json.dumps(signature, sort_keys=True, separators=(",", ":"))

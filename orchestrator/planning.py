@@ -1,0 +1,367 @@
+"""What would run: a space's trials against what the store holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import datasets
+from orchestrator.errors import RequestError
+from orchestrator.overrides import parse_overrides
+from orchestrator.packing import Lane, PackSpec, make_packs
+from orchestrator.studies import Catalogue, catalogue
+from results import Store, StoreError, open_store
+from results.paths import exists
+from search_spaces import Space, SpaceError, Study, expand
+from trainables.spec import ConfigError, Trial
+
+FINISHED = frozenset({"done", "diverged", "stopped", "gate_failed"})
+
+# Measured on vanishing/quickstart, compacted: bytes of Parquet per row of each table.
+BYTES_PER_ROW = {"epochs": 250, "layers": 40, "steps": 30, "timeline": 12, "trials": 900}
+
+
+@dataclass
+class SpacePlan:
+    """The plan of one space; trials of all stages, parents first."""
+
+    name: str
+    study: Study
+    space: Space
+    trials: list[Trial]
+    targets: list[Trial]
+    done: set[str] = field(default_factory=set)
+    stale: set[str] = field(default_factory=set)
+    blocked: dict[str, str] = field(default_factory=dict)
+    incomplete: dict[str, list[str]] = field(default_factory=dict)
+    lacking: dict[str, list[str]] = field(default_factory=dict)
+    to_run: list[Trial] = field(default_factory=list)
+    packs: list[PackSpec] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+    smoke: bool = False
+
+    @property
+    def programs(self) -> list[str]:
+        return sorted({pack.program for pack in self.packs})
+
+    @property
+    def bytes(self) -> int:
+        """Estimated size of the rows to come."""
+        return sum(BYTES_PER_ROW.get(table, 20) * rows for table, rows in self.rows.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys scripts rely on (DESIGN section 11); keys are only ever added."""
+        return {
+            "space": self.name,
+            "trials": len(self.trials),
+            "done": len(self.done),
+            "to_run": len(self.to_run),
+            "packs": len(self.packs),
+            "programs": len(self.programs),
+            "widths": sorted({pack.width for pack in self.packs}),
+            "stale": len(self.stale),
+            "blocked": self.blocked,
+            "incomplete": self.incomplete,
+            "lacking": self.lacking,
+            "padding": sum(pack.width - len(pack.lanes) for pack in self.packs),
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "trial_ids": [trial.id for trial in self.trials],
+            "to_run_ids": [trial.id for trial in self.to_run],
+            "warnings": self.warnings,
+        }
+
+
+def plan(
+    space: str,
+    *,
+    store: str | Store | None = None,
+    set: Sequence[str] | Mapping[str, Any] = (),
+    smoke: bool = False,
+    limit: int | None = None,
+    rerun: Sequence[str] = (),
+    study: str | None = None,
+    lanes: str = "auto",
+    width: int | None = None,
+    devices: int = 2,
+) -> list[SpacePlan]:
+    """Plans a space, or every space of a study; reads the store, writes nothing.
+
+    Args:
+      space: `study/space`, or a study.
+      store: URI or open store; None or one that does not exist yet counts as empty.
+      set: overrides, as `key=value` strings or a mapping.
+      smoke, limit: the space's small variant; only its first trials.
+      rerun: any of `stale`, `failed`, or trial ids (a unique prefix will do).
+      study: path of a user's study file.
+      lanes: auto, vmap or sequential. width: lanes per pack. devices: packs at once.
+
+    Raises:
+      RequestError: with everything wrong with the request.
+    """
+    found = catalogue(study)
+    opened = open_or_none(store)
+    plans = []
+    for name, owner, entry in found.find(space):
+        plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
+        finish = plans[-1]
+        needed = frozenset(t.parent.id for t in finish.to_run if t.parent)
+        finish.packs = make_packs(
+            finish.to_run,
+            _resume_points(opened, finish, rerun),
+            _signatures(opened),
+            devices=devices,
+            lanes=lanes,
+            width=width,
+            needed_as_parents=needed,
+        )
+        _estimate(finish, opened)
+    return plans
+
+
+def open_or_none(store: str | Store | None) -> Store | None:
+    """The store, or None where there is none yet.
+
+    Raises:
+      RequestError: there is something, but no store of ours can be read there.
+    """
+    if store is None or isinstance(store, Store):
+        return store
+    try:
+        return open_store(store) if exists(store) else None
+    except StoreError as error:
+        raise RequestError(str(error)) from error
+
+
+def trials_of(
+    found: Catalogue,
+    space: Space,
+    set: Sequence[str] | Mapping[str, Any] = (),
+    smoke: bool = False,
+    limit: int | None = None,
+) -> list[Trial]:
+    """The space's trials, resolved and checked, duplicates dropped, in declared order.
+
+    Raises:
+      RequestError: with every problem of every config.
+    """
+    overrides = {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
+    registry = found.registry
+    overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
+    overrides |= parse_overrides(set, registry)
+    try:
+        configs = expand(
+            space.param_space,
+            overrides=overrides,
+            defaults=space.defaults,
+            samples=space.samples,
+            sample_seed=space.sample_seed,
+            rename=registry.canonical_name,
+        )
+    except SpaceError as error:
+        raise RequestError(str(error)) from error
+    problems: list[str] = []
+    trials: dict[str, Trial] = {}
+    for config in configs:
+        try:
+            trial = registry.resolve(config)
+            trials.setdefault(trial.id, trial)
+        except ConfigError as error:
+            problems += [p for p in error.problems if p not in problems]
+    if problems:
+        raise RequestError(problems)
+    return list(trials.values())[:limit]
+
+
+def _plan_space(
+    found: Catalogue,
+    name: str,
+    study: Study,
+    space: Space,
+    store: Store | None,
+    set_: Sequence[str] | Mapping[str, Any],
+    smoke: bool,
+    limit: int | None,
+    rerun: Sequence[str],
+) -> SpacePlan:
+    targets = trials_of(found, space, set_, smoke, limit)
+    trials: dict[str, Trial] = {}
+    for target in targets:
+        chain = [target]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        for trial in reversed(chain):
+            trials.setdefault(trial.id, trial)
+    result = SpacePlan(name, study, space, list(trials.values()), targets, smoke=smoke)
+    again = _rerun_ids(rerun, trials)
+    state = store.completeness(list(trials)) if store else {}
+    attempts = _newest_attempts(store)
+    old = {row["config_id"] for row in attempts.values() if row["status"] in FINISHED}
+    for trial in trials.values():
+        known = state.get(trial.id)
+        if known is None or known["status"] is None:
+            if trial.config_id in old and "stale" not in rerun and trial.id not in attempts:
+                result.stale.add(trial.id)
+            continue
+        lacking = _lacking(trial, attempts.get(trial.id))
+        if known["done"] and not lacking and trial.id not in again:
+            result.done.add(trial.id)
+        elif known["missing"] and known["status"] in FINISHED:
+            result.incomplete[trial.id] = known["missing"]
+        elif lacking:
+            result.lacking[trial.id] = lacking
+    _choose(result, trials, attempts, store)
+    _data_warnings(result)
+    return result
+
+
+def _choose(
+    result: SpacePlan, trials: Mapping[str, Trial], attempts: Mapping[str, Any], store: Store | None
+) -> None:
+    """Fills `to_run` and `blocked`: children of a failed gate do not run, parents whose artifact a
+    child still needs do."""
+    kept = {row_id for row_id in attempts if store is not None and store.has_weights(row_id)}
+    for trial in list(trials.values()):
+        parent = trial.parent
+        waits = trial.id not in result.done and trial.id not in result.stale
+        if parent is None or not waits:
+            continue
+        failed = attempts.get(parent.id, {}).get("status") == "gate_failed"
+        if failed and parent.id in result.done:
+            result.blocked[trial.id] = attempts[parent.id]["reason"] or "its gate failed"
+        elif parent.id in result.done and parent.id not in kept:
+            result.done.discard(parent.id)
+            result.lacking[parent.id] = ["weights"]
+    skip = result.done | result.stale | result.blocked.keys()
+    result.to_run = [trial for trial in trials.values() if trial.id not in skip]
+
+
+def _rerun_ids(rerun: Sequence[str], trials: Mapping[str, Trial]) -> set[str]:
+    found: set[str] = set()
+    for word in rerun:
+        if word in ("stale", "failed"):
+            continue
+        matches = [trial_id for trial_id in trials if trial_id.startswith(word)]
+        if len(matches) != 1:
+            what = "matches several trials" if matches else "is no trial of this space"
+            raise RequestError(f"--rerun {word} {what}; give stale, failed or one trial id")
+        found.add(matches[0])
+    return found
+
+
+def _newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
+    """trial id -> its newest attempt's row."""
+    newest: dict[str, dict[str, Any]] = {}
+    if store is not None:
+        for row in store.attempts().to_pylist():
+            known = newest.get(row["trial_id"])
+            if known is None or row["attempt"] > known["attempt"]:
+                newest[row["trial_id"]] = row
+    return newest
+
+
+def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
+    """Observation the trial asks for that its recorded run did not make."""
+    if row is None:
+        return []
+    recorded = json.loads(row["config"])
+    found = []
+    if "timeline" in trial.stage.probes:
+        every, had = trial.config["timeline_every"], recorded.get("timeline_every", 0)
+        covered = every == had or every == 0 or (had != 0 and int(every or 0) % had == 0)
+        if not covered or int(trial.config["timeline_points"] or 0) > recorded.get("timeline_points", 0):
+            found.append("timeline")
+    keep = trial.config["keep_weights"]
+    if keep != "none" and keep != recorded.get("keep_weights"):
+        found.append("weights")
+    return found
+
+
+def _resume_points(
+    store: Store | None, result: SpacePlan, rerun: Sequence[str]
+) -> dict[str, Lane]:
+    """Where each trial to run starts: its next attempt number, and its newest checkpoint if its
+    rows up to there are whole."""
+    if store is None:
+        return {}
+    fresh = result.incomplete.keys() | result.lacking.keys() | _rerun_ids(
+        rerun, {t.id: t for t in result.trials}
+    )
+    attempts = _newest_attempts(store)
+    saved: dict[str, Lane] = {}
+    for index in store.list_checkpoints():
+        for position, entry in enumerate(index["lanes"]):
+            known = saved.get(entry["trial_id"])
+            if known is None or entry["next_epoch"] > known.first_epoch:
+                saved[entry["trial_id"]] = Lane(
+                    entry["trial_id"], {}, None, 0, entry["next_epoch"], index["path"], position, entry
+                )
+    wanted = {trial.id for trial in result.to_run}
+    lanes: dict[str, Lane] = {}
+    for trial_id in wanted:
+        row = attempts.get(trial_id)
+        lane = saved.get(trial_id)
+        if lane is None or trial_id in fresh or not store.rows_intact(trial_id, lane.first_epoch, lane.memo["rows"]):
+            lane = Lane(trial_id, {})
+        lane.attempt = row["attempt"] + 1 if row else 0
+        lanes[trial_id] = lane
+    return lanes
+
+
+def _signatures(store: Store | None) -> dict[str, dict[str, Any]]:
+    """program -> the signature its newest attempt ran under."""
+    found: dict[str, tuple[Any, dict[str, Any]]] = {}
+    if store is not None:
+        for row in store.attempts().to_pylist():
+            if row["signature"] and row["started"] is not None:
+                known = found.get(row["program"])
+                if known is None or row["started"] > known[0]:
+                    found[row["program"]] = (row["started"], json.loads(row["signature"]))
+    return {program: signature for program, (_, signature) in found.items()}
+
+
+def _data_warnings(result: SpacePlan) -> None:
+    names = {t.task.dataset(t.config) for t in result.to_run if "task" in t.parts and t.task.build is None}
+    for name in sorted(n for n in names if n):
+        if not datasets.available(name):
+            result.warnings.append(datasets.missing_message(name))
+
+
+def rows_per_trial(trial: Trial) -> dict[str, int]:
+    """Rows the trial will write, by table; layers only where the model declares its tensors."""
+    epochs, steps = trial.epochs, trial.sizes.steps
+    first = len(set(range(min(10, steps))) | set(range(max(steps - 10, 0), steps)))
+    rows = {"trials": 2, "epochs": epochs, "steps": (epochs - 1) * min(10, steps) + first}
+    tensors = trial.model.tensors(trial.config, trial.sizes) if trial.model.tensors else ()
+    layers = {tensor.layer for tensor in tensors}
+    rows["layers"] = epochs * (len(tensors) + len(layers))
+    if "timeline" in trial.stage.probes and layers:
+        every = int(trial.config["timeline_every"] or 0)
+        probed = len({0, epochs - 1} | (set(range(0, epochs, every)) if every else set()))
+        points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
+        rows["timeline"] = probed * (len(layers) - 1) * points
+    return rows
+
+
+def _estimate(result: SpacePlan, store: Store | None) -> None:
+    for trial in result.to_run:
+        if "task" in trial.parts:
+            for table, count in rows_per_trial(trial).items():
+                result.rows[table] = result.rows.get(table, 0) + count
+    if store is None or not result.to_run:
+        return
+    pace: dict[str, list[float]] = {}
+    for row in store.attempts().to_pylist():
+        epochs = (row["epochs_done"] or 0) - (row["first_epoch"] or 0)
+        if row["seconds"] and epochs > 0:
+            pace.setdefault(row["program"], []).append(row["seconds"] / epochs)
+    if all(trial.program in pace for trial in result.to_run):
+        result.seconds = sum(
+            trial.epochs * sum(pace[trial.program]) / len(pace[trial.program])
+            for trial in result.to_run
+        )

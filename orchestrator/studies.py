@@ -1,0 +1,124 @@
+"""Finding studies: the built-in ones, installed entry points, and a user's own file."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from orchestrator.errors import RequestError
+from search_spaces import Space, Study, builtin_studies
+from trainables.spec import Registry, builtin_registry, nearest, versioned_by_content
+
+ENTRY_POINT_GROUP = "gradsweep.studies"
+
+
+class StudyFileError(Exception):
+    """A user's study file failed; the cause is the user's own exception, frames and all."""
+
+
+@dataclass
+class Catalogue:
+    """Every study at hand and the registry of their parts."""
+
+    studies: dict[str, Study]
+    registry: Registry
+    study_path: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    def spaces(self) -> Iterator[tuple[str, Study, Space]]:
+        """(full name, study, space) of every space."""
+        for study in self.studies.values():
+            for name, space in study.spaces.items():
+                yield f"{study.name}/{name}", study, space
+
+    def find(self, name: str) -> list[tuple[str, Study, Space]]:
+        """The space of that name, or all spaces of the study of that name.
+
+        Raises:
+          RequestError: neither exists; names the nearest.
+        """
+        found = [(full, study, space) for full, study, space in self.spaces() if full == name]
+        if not found:
+            found = [(full, study, space) for full, study, space in self.spaces() if study.name == name]
+        if not found:
+            known = [full for full, _, _ in self.spaces()]
+            raise RequestError(
+                f"unknown space {name!r}{nearest(name, known + list(self.studies))}; "
+                "`gradsweep spaces` lists them"
+            )
+        return found
+
+
+def catalogue(study_path: str | None = None) -> Catalogue:
+    """All studies: built in, installed, and the one in the file `study_path`."""
+    found = Catalogue(builtin_studies(), builtin_registry(), study_path)
+    for study in found.studies.values():
+        _add_parts(found, study, b"")
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        _add(found, point.load(), Path(importlib.util.find_spec(point.module).origin or ""))  # type: ignore[union-attr]
+    if study_path is not None:
+        _add(found, load_study_file(study_path), Path(study_path))
+    return found
+
+
+def _add(found: Catalogue, study: Study, path: Path) -> None:
+    if study.name in found.studies:
+        raise RequestError(f"a study named {study.name} exists already; rename STUDY in {path}")
+    found.studies[study.name] = study
+    _add_parts(found, study, path.read_bytes() if path.is_file() else b"")
+
+
+def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
+    if study.scheduler is not None:
+        raise RequestError(
+            f"study {study.name} sets a Tune scheduler ({type(study.scheduler).__name__}); a pack "
+            "trains many trials at once and schedulers cannot see them: use the stop_below key"
+        )
+    try:
+        found.registry.add(*(versioned_by_content(part, content) for part in study.parts))
+    except ValueError as error:
+        raise RequestError(f"study {study.name}: {error}") from error
+    found.registry.probes.update({probe.name: probe for probe in study.probes})
+
+
+def load_study_file(path: str) -> Study:
+    """The STUDY of a Python file.
+
+    Raises:
+      RequestError: no such file, or it defines no STUDY.
+      StudyFileError: the file itself raised.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
+    name = f"gradsweep_study_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        # A user's file may import its own neighbours.
+        with _on_path(file.resolve().parent):
+            spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise StudyFileError(f"{path} failed: {type(error).__name__}: {error}") from error
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
+    return study
+
+
+@contextlib.contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
