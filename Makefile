@@ -1,0 +1,100 @@
+# One command each; `make help` lists them. CI runs exactly `make ci` (see .ci/run).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# `make install PYTHON=python3.12` picks an interpreter; else the first suitable one on PATH.
+PYTHON ?=
+# `make install LOCK=requirements-cuda.lock` for a machine with an NVIDIA GPU.
+LOCK ?= requirements.lock
+# Test processes; Ray's tests always run in one.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n > 8 ? 8 : n)))
+PYTEST_ARGS ?=
+QUICKSTART_STORE ?= store
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(LOCK)$(if $(PYTHON),-$(notdir $(PYTHON)))
+CODE := orchestrator trainables search_spaces results tests benchmarks examples
+UV := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --fork-strategy fewest --no-header --no-annotate
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+# pytest says 5 where a selection holds no test.
+ALLOW_NONE := || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
+	    | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+
+.PHONY: install
+install: $(STAMP) ## complete environment in .venv, pinned and hashed; nothing to do if unchanged
+
+$(STAMP): $(LOCK) pyproject.toml .ci/venv
+	@bash .ci/venv "$(VENV)" "$(PYTHON)"
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: quickstart
+quickstart: install ## train vanishing/quickstart, print its table, draw its figure
+	$(BIN)/gradsweep launch vanishing/quickstart --store $(QUICKSTART_STORE)
+	$(BIN)/gradsweep query final --store $(QUICKSTART_STORE)
+	$(BIN)/gradsweep plot vanishing/quickstart --store $(QUICKSTART_STORE)
+	@echo "Try next:"
+	@echo "  $(BIN)/gradsweep query \"select * from diagnosis\" --store $(QUICKSTART_STORE)"
+	@echo "  $(BIN)/gradsweep debug vanishing/quickstart --limit 1"
+	@echo "  $(BIN)/gradsweep plan vanishing/depth --store $(QUICKSTART_STORE)"
+
+.PHONY: test
+test: install ## tests of at most about 20 s each; under 8 minutes on two idle cores
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not ray" $(ALLOW_NONE)
+	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
+
+.PHONY: test-all
+test-all: install ## every test, as CI runs them
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
+	$(PYTEST) -m ray $(ALLOW_NONE)
+
+.PHONY: lint
+lint: install ## ruff: lint rules, and formatting as a check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: install ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: install ## pyright
+	$(BIN)/pyright
+
+.PHONY: arrows
+arrows: install ## import-linter: which package may import which
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: ci
+ci: lint types arrows test-all ## what CI runs
+
+.PHONY: bench
+bench: install ## benchmarks; alone on the machine, please
+	$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: $(VENV)/.uv ## pin again after a change of pyproject.toml; UPGRADE=1 takes newest versions
+	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --group build pyproject.toml \
+	    -o requirements.lock > /dev/null
+	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --extra cuda12 --group build \
+	    -c requirements.lock pyproject.toml -o requirements-cuda.lock > /dev/null
+
+# uv only writes the locks, so it is in neither.
+$(VENV)/.uv:
+	@bash .ci/venv "$(VENV)" "$(PYTHON)"
+	$(BIN)/python -m pip install --quiet uv
+	@touch $@
+
+.PHONY: clean
+clean: ## remove the environment, caches and builds; stores and figures stay
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,80 @@
+"""What all tests share: the seed, the compile cache, the folder of real data.
+
+Imports nothing but pytest, so that tests/trainables runs where only JAX's libraries are installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Read by JAX when it is imported, here and in every process that a test starts. Several processes
+# write to one cache only once it has a size limit: that is what makes JAX lock it (with filelock).
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+if importlib.util.find_spec("filelock"):
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2 * 2**30))
+
+
+def _seed(text: str) -> int:
+    return random.SystemRandom().randrange(2**31) if text == "random" else int(text)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seed",
+        type=_seed,
+        default=0,
+        help="Seed of everything that tests draw, Hypothesis included; 'random' draws one. "
+        "Default: 0.",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import HealthCheck, settings
+
+        # The first example of a test may compile a program or open a store.
+        settings.register_profile(
+            "gradsweep",
+            deadline=None,
+            derandomize=False,
+            print_blob=True,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        settings.load_profile("gradsweep")
+        if config.option.hypothesis_seed is None:
+            config.option.hypothesis_seed = str(config.option.seed)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    data = os.environ.get("GRADSWEEP_DATA") or "not set: tests of real data sets are skipped"
+    return [f"seed: {config.option.seed} (repeat with --seed)", f"GRADSWEEP_DATA: {data}"]
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of this run, for whatever a test draws."""
+    return pytestconfig.option.seed
+
+
+@pytest.fixture(scope="session")
+def compile_cache() -> Path:
+    """Folder of JAX's compile cache, shared by all tests and the processes they start."""
+    return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Root of the real data sets; skips the test where there are none."""
+    root = os.environ.get("GRADSWEEP_DATA")
+    if not root:
+        pytest.skip("GRADSWEEP_DATA is not set")
+    return Path(root)
