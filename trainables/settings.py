@@ -1,0 +1,76 @@
+"""A trial's config as its program reads it: constants, and arrays of one lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from trainables.spec import OPTIMIZERS, Key, Part, Scalar, Trial
+
+_DEFAULT_OPTIMIZER = OPTIMIZERS[0]
+
+
+def optimizer_of(trial: Trial) -> Part:
+    """The trial's optimizer; plain SGD for a stage that chooses none."""
+    return trial.parts.get("optimizer", _DEFAULT_OPTIMIZER)
+
+
+def _renamed(trial: Trial) -> dict[str, tuple[Key, Scalar]]:
+    """Optimizer keys the stage gives by `rename`, and defaults of those nobody gives."""
+    optimizer = optimizer_of(trial)
+    rename = trial.stage.rename or {}
+    found = {}
+    for key in optimizer.keys:
+        if key.name in rename:
+            source = rename[key.name]
+            value = trial.config.get(source, source) if isinstance(source, str) else source
+            found[key.name] = (key, value)
+        elif key.name not in trial.own_keys:
+            found[key.name] = (key, key.default)
+    return found
+
+
+def constants(trial: Trial) -> dict[str, Scalar]:
+    """Static values by key, the same for all trials of a program."""
+    extra = {n: v for n, (key, v) in _renamed(trial).items() if key.kind == "static"}
+    return {**trial.statics, **extra}
+
+
+def init_constants(trial: Trial) -> dict[str, Scalar]:
+    """Values of the model's init keys: constants of the initialisation program only."""
+    return {k.name: trial.config[k.name] for k in trial.model.keys if k.kind == "init"}
+
+
+def _number(key: Key, value: Scalar) -> np.ndarray:
+    if key.type == "str":
+        raise ValueError(f"{key.name} is a string and cannot be traced; declare it static or init")
+    # null is passed as NaN, and every rule that reads such a key treats NaN as "off".
+    if key.type == "float" or key.nullable:
+        return np.asarray(np.nan if value is None else value, np.float32)
+    return np.asarray(value, bool if key.type == "bool" else np.int32)
+
+
+def lane_values(trial: Trial) -> dict[str, np.ndarray]:
+    """Traced values by key, as scalars: float32, int32 or bool.
+
+    Raises:
+      ValueError: a traced key holds a string.
+    """
+    values = {name: _number(trial.keys[name], v) for name, v in trial.traced().items()}
+    for name, (key, value) in _renamed(trial).items():
+        if key.kind == "traced":
+            values[name] = _number(key, value)
+    return values
+
+
+def stack_lanes(lanes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Scalars of each lane -> arrays (width,) by key."""
+    return {name: np.stack([lane[name] for lane in lanes]) for name in lanes[0]}
+
+
+def build_config(trial: Trial, traced: Mapping[str, jax.Array]) -> dict[str, Any]:
+    """What a model's `build` reads: constants, init constants, and traced arrays."""
+    return {**constants(trial), **init_constants(trial), **traced}

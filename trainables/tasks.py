@@ -1,0 +1,184 @@
+"""Tasks: which samples each step sees. Pure functions over data that all lanes share.
+
+A schedule is a dict of arrays whose leading axis is the batch; `batch` turns one entry into
+(x, y, weight). Every batch has the same size: the last one is filled up with samples of weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trainables.builtin import build_of
+from trainables.images import IMAGE_TASKS, sequences
+from trainables.randomness import named_key
+from trainables.spec import Sizes, Trial
+
+Hparams = Mapping[str, jax.Array]
+Schedule = dict[str, jax.Array]
+Batch = tuple[jax.Array, jax.Array, jax.Array]
+
+
+class TaskRuntime(Protocol):
+    """What training needs of a task. `data` is handed back to every method, on the device."""
+
+    data: dict[str, np.ndarray]
+
+    def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
+        """Batches of one epoch."""
+        ...
+
+    def evaluation(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        """Batches of validation and test together; "segments" (2, batches, B) are their weights."""
+        ...
+
+    def probe(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        """The one fixed batch (leading axis 1) that probes use."""
+        ...
+
+    def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
+        """x (B, T, F), y (B,), weight (B,)."""
+        ...
+
+
+class ArrayTask:
+    """Samples from arrays, shuffled each epoch, validation drawn from the training set.
+
+    Data are the training pool followed by the test set. The permutation of the pool is derived from
+    `split_seed` where the task declares it, else it is fixed; its first `n_val` samples validate.
+    `noise_std`, where declared, adds fresh N(0, noise_std) noise to every training batch.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, sizes: Sizes):
+        """Raises ValueError when the arrays do not have the declared sizes."""
+        pool = sizes.n_train + sizes.n_val
+        want = (pool + sizes.n_test, sizes.seq_len, sizes.features)
+        if x.shape != want or y.shape != want[:1]:
+            raise ValueError(
+                f"the task declares x of shape {want} (training and test samples together) and as "
+                f"many labels; the arrays give {x.shape} and {y.shape}"
+            )
+        if len(y) and not (0 <= y.min() and y.max() < sizes.classes):
+            raise ValueError(f"labels must lie in 0..{sizes.classes - 1}")
+        self.sizes = sizes
+        self.data = {"x": x.astype(np.float32, copy=False), "y": y.astype(np.int32)}
+
+    def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
+        """(training, validation) indices."""
+        seed = hparams.get("split_seed", jnp.int32(0))
+        pool = self.sizes.n_train + self.sizes.n_val
+        order = jax.random.permutation(named_key(jax.random.key(seed), "split"), pool)
+        return order[self.sizes.n_val :], order[: self.sizes.n_val]
+
+    def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
+        sizes = self.sizes
+        train, _ = self._split(hparams)
+        order = jax.random.permutation(named_key(key, "shuffle", epoch), train)
+        slots = np.arange(sizes.steps * sizes.batch_size)
+        shape = (sizes.steps, sizes.batch_size)
+        schedule = {
+            # Filling wraps around to the epoch's first samples.
+            "index": order[slots % sizes.n_train].reshape(shape),
+            "weight": jnp.asarray(slots < sizes.n_train, jnp.float32).reshape(shape),
+        }
+        if "noise_std" in hparams:
+            schedule["noise"] = jax.random.split(named_key(key, "noise", epoch), sizes.steps)
+        return schedule
+
+    def evaluation(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        sizes = self.sizes
+        _, validation = self._split(hparams)
+        pool = sizes.n_train + sizes.n_val
+        index = jnp.concatenate([validation, jnp.arange(pool, pool + sizes.n_test)])
+        batches = -(-len(index) // sizes.batch_size)
+        slots = np.arange(batches * sizes.batch_size)
+        shape = (batches, sizes.batch_size)
+        held = np.stack([slots < sizes.n_val, (slots >= sizes.n_val) & (slots < len(index))])
+        return {
+            "index": index[slots % max(len(index), 1)].reshape(shape),
+            "weight": jnp.ones(shape),
+            "segments": jnp.asarray(held, jnp.float32).reshape(2, *shape),
+        }
+
+    def probe(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        train, _ = self._split(hparams)
+        index = train[None, : self.sizes.batch_size]
+        return {"index": index, "weight": jnp.ones(index.shape)}
+
+    def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
+        x = data["x"][entry["index"]]
+        if "noise" in entry:
+            x = x + hparams["noise_std"] * jax.random.normal(entry["noise"], x.shape)
+        return x, data["y"][entry["index"]], entry["weight"]
+
+
+class GaussianTask:
+    """N(0, 1) inputs and uniform random labels, drawn on the device.
+
+    Training batches are fresh in every epoch; the validation and test batches are fixed.
+    """
+
+    def __init__(self, sizes: Sizes):
+        self.sizes = sizes
+        self.data: dict[str, np.ndarray] = {}
+
+    def _schedule(self, keys: jax.Array) -> Schedule:
+        return {"key": keys, "weight": jnp.ones((len(keys), self.sizes.batch_size))}
+
+    def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
+        return self._schedule(jax.random.split(named_key(key, "data", epoch), self.sizes.steps))
+
+    def evaluation(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        keys = jnp.stack([named_key(key, "validation"), named_key(key, "test")])
+        segments = jnp.broadcast_to(jnp.eye(2)[:, :, None], (2, 2, self.sizes.batch_size))
+        return {**self._schedule(keys), "segments": segments}
+
+    def probe(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        return self._schedule(jax.random.split(named_key(key, "data", 0), self.sizes.steps)[:1])
+
+    def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
+        sizes = self.sizes
+        shape = (sizes.batch_size, sizes.seq_len, sizes.features)
+        x = jax.random.normal(named_key(entry["key"], "x"), shape)
+        y = jax.random.randint(named_key(entry["key"], "y"), shape[:1], 0, sizes.classes)
+        return x, y, entry["weight"]
+
+
+def _user_arrays(trial: Trial) -> dict[str, Any]:
+    try:
+        return build_of(trial.task)(trial.statics)
+    except KeyError as error:
+        raise ValueError(
+            f"building task {trial.task.name} reads {error}, which is not one of its static keys; "
+            "all lanes of a pack share their data, so declare that key static"
+        ) from error
+
+
+def make_task(trial: Trial, arrays: Mapping[str, np.ndarray]) -> TaskRuntime:
+    """The runtime of a trial's task.
+
+    Args:
+      arrays: of the data set the task names; unused by tasks that make their own.
+
+    Raises:
+      ValueError: arrays are missing or do not have the declared sizes.
+    """
+    sizes = trial.sizes
+    if trial.task.build is None and trial.task.name == "gaussian":
+        return GaussianTask(sizes)
+    if trial.task.build is None and trial.task.name in IMAGE_TASKS:
+        found = sequences(trial.task.name, str(trial.config["layout"]), arrays)
+        if trial.task.name == "digits":
+            found.pop("x_test", None)
+            found.pop("y_test", None)
+    else:
+        found = _user_arrays(trial)
+    x, y = np.asarray(found["x"]), np.asarray(found["y"])
+    if found.get("x_test") is not None:
+        x = np.concatenate([x, np.asarray(found["x_test"])])
+        y = np.concatenate([y, np.asarray(found["y_test"])])
+    return ArrayTask(x, y, sizes)
