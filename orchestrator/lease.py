@@ -1,0 +1,174 @@
+"""One driver per store, and fences that stop workers it has replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+
+from orchestrator.errors import RequestError
+from results import Store, StoreError, files
+
+HEARTBEAT_S = 5.0
+EXPIRY_S = 30.0
+LEASE = "lease.json"
+STOP = "fences/stop.json"
+
+
+def _read(store: Store, name: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(files.read(store.fs, store.paths.under(name)))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _write(store: Store, name: str, value: dict[str, Any]) -> None:
+    files.publish(store.fs, store.paths.under(name), json.dumps(value).encode())
+
+
+class Superseded(Exception):
+    """Another driver or attempt has taken over; this worker must publish nothing more."""
+
+
+def _holder() -> dict[str, Any]:
+    me = psutil.Process()
+    return {
+        "id": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "pid": me.pid,
+        # A pid is reused; with its start time it names one process.
+        "pid_started": me.create_time(),
+        "since": time.time(),
+        "heartbeat": time.time(),
+    }
+
+
+def _alive_here(lease: dict[str, Any]) -> bool:
+    try:
+        return abs(psutil.Process(lease["pid"]).create_time() - lease["pid_started"]) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def check_free(store: Store) -> None:
+    """Fails early, before Ray starts, when a live driver on this host holds the store.
+
+    Raises:
+      RequestError: names the holder and since when.
+    """
+    lease = _read(store, LEASE)
+    if lease and lease["host"] == socket.gethostname() and _alive_here(lease):
+        raise RequestError(_held(store, lease))
+
+
+def _held(store: Store, lease: dict[str, Any]) -> str:
+    since = datetime.fromtimestamp(lease["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        f"{store.uri} is being written by process {lease['pid']} on {lease['host']} since {since}; "
+        "wait for it, or stop it with Ctrl-C there"
+    )
+
+
+class Lease:
+    """Held while a driver writes to a store; a context manager. Its id names the launch."""
+
+    def __init__(self, store: Store, say: Callable[[str], None] = lambda line: None):
+        self.store = store
+        self.say = say
+        self.lost = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._mine: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        return self._mine["id"]
+
+    def __enter__(self) -> Lease:
+        self._wait_for_another_host()
+        self._mine = _holder()
+        _write(self.store, LEASE, self._mine)
+        time.sleep(0.1)  # of two that write at once, the later one wins and the other sees it
+        current = _read(self.store, LEASE)
+        if not current or current["id"] != self.id:
+            raise RequestError(_held(self.store, current or self._mine))
+        # Whatever an earlier driver left running stops at its next publish.
+        for info in files.listing(self.store.fs, self.store.paths.under("fences")):
+            files.delete(self.store.fs, info.path)
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def _wait_for_another_host(self) -> None:
+        lease = _read(self.store, LEASE)
+        said = False
+        while lease:
+            if lease["host"] == socket.gethostname():
+                if _alive_here(lease) and lease["pid"] != os.getpid():
+                    raise RequestError(_held(self.store, lease))
+                return
+            age = time.time() - lease["heartbeat"]
+            if age >= EXPIRY_S:
+                return
+            if not said:
+                self.say(
+                    f"{self.store.uri} was held by {lease['host']}; waiting up to "
+                    f"{EXPIRY_S - age:.0f} s to see whether that driver still lives"
+                )
+                said = True
+            time.sleep(min(HEARTBEAT_S, EXPIRY_S - age) + 0.1)
+            newer = _read(self.store, LEASE)
+            if newer and newer["heartbeat"] > lease["heartbeat"]:
+                raise RequestError(_held(self.store, newer))
+            lease = newer
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            try:
+                current = _read(self.store, LEASE)
+                if current and current["id"] != self.id:
+                    self.lost.set()
+                    return
+                _write(self.store, LEASE, {**self._mine, "heartbeat": time.time()})
+            except (OSError, StoreError):
+                continue  # a full disk must not end the driver; the next beat tries again
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        current = _read(self.store, LEASE)
+        if current and current["id"] == self.id:
+            files.delete(self.store.fs, self.store.paths.under(LEASE))
+
+    def ask_to_stop(self) -> None:
+        """Asks every worker to stop after the epoch under way."""
+        _write(self.store, STOP, {"launch": self.id})
+
+    def raise_fence(self, pack_id: str, generation: str) -> None:
+        """Lets only the worker of `generation` publish for that pack from now on."""
+        _write(self.store, f"fences/{pack_id}.json", {"generation": generation})
+
+
+def passes(store: Store, pack_id: str, generation: str) -> None:
+    """Read before each publish.
+
+    Raises:
+      Superseded: the fence is gone or names another generation.
+    """
+    fence = _read(store, f"fences/{pack_id}.json")
+    if not fence or fence["generation"] != generation:
+        raise Superseded(f"pack {pack_id} was taken over by another attempt")
+
+
+def stop_wanted(store: Store) -> bool:
+    """Whether the driver has asked its workers to stop."""
+    return _read(store, STOP) is not None

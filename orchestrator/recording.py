@@ -1,0 +1,166 @@
+"""A pack's rows: gathered epoch by epoch, published as closed Parquet parts."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from results import Store
+from results.schema import arrow_schema, probe_schema, table_name
+
+if TYPE_CHECKING:
+    from trainables.packs import EpochResult, LayerRow
+
+FLUSH_S = 10.0
+FLUSH_ROWS = 50_000
+
+
+class Recorder:
+    """Buffers rows of one pack and publishes them in order: data first, ends of trials last.
+
+    `guard` runs before each publish and may raise to stop it. With no store nothing is kept but
+    the counts.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        trial_ids: Sequence[str],
+        attempts: Sequence[int],
+        guard: Callable[[], None] = lambda: None,
+        probes: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    ):
+        self.store = store
+        self.guard = guard
+        self.trial_ids = np.asarray(trial_ids, object)
+        self.attempts = np.asarray(attempts, np.int32)
+        self.counts: list[dict[str, int]] = [defaultdict(int) for _ in trial_ids]
+        self.published = 0
+        self._probes = probes or {}
+        self._tables: dict[str, list[pa.Table]] = defaultdict(list)
+        self._ends: list[dict[str, Any]] = []
+        self._rows = 0
+        self._flushed_at: float | None = None
+
+    def add(self, table: str, lanes: np.ndarray, columns: Mapping[str, Any], per_lane: int) -> None:
+        """Rows of several lanes, `per_lane` each, lane-major; values in schema order do not matter."""
+        schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
+        data = {
+            "trial_id": np.repeat(self.trial_ids[lanes], per_lane),
+            "attempt": np.repeat(self.attempts[lanes], per_lane),
+            **columns,
+        }
+        arrays = [
+            data[field.name]
+            if isinstance(data[field.name], pa.Array)
+            else pa.array(data[field.name], type=field.type)
+            for field in schema
+        ]
+        self._tables[table].append(pa.Table.from_arrays(arrays, schema=schema))
+        self._rows += len(lanes) * per_lane
+        for lane in lanes:
+            self.counts[lane][table] += per_lane
+
+    def add_epoch(
+        self,
+        epoch: int,
+        result: EpochResult,
+        rows: Sequence[LayerRow],
+        lanes: np.ndarray,
+        steps: int,
+        seconds: float,
+    ) -> None:
+        """One epoch of `lanes`: rows of `epochs`, `layers` and `steps`."""
+        bad = result.bad_step[lanes]
+        extra = [
+            [(name, float(values[lane])) for name, values in result.metrics.items()] for lane in lanes
+        ]
+        epochs = {name: values[lanes] for name, values in result.epochs.items()}
+        self.add(
+            "epochs",
+            lanes,
+            {
+                **epochs,
+                "epoch": np.full(len(lanes), epoch, np.int32),
+                "steps": np.full(len(lanes), steps, np.int32),
+                "bad_step": pa.array(bad, type=pa.int32(), mask=bad < 0),
+                "seconds": np.full(len(lanes), seconds / len(lanes)),
+                "metrics": pa.array(extra, type=pa.map_(pa.string(), pa.float64())),
+            },
+            1,
+        )
+        count = len(rows)
+        labels = {
+            "layer": np.asarray([row.layer for row in rows], np.int32),
+            "layer_name": np.asarray([row.layer_name for row in rows], object),
+            "tensor": np.asarray([row.tensor for row in rows], object),
+            "tensor_index": np.asarray([row.tensor_index for row in rows], np.int32),
+        }
+        self.add(
+            "layers",
+            lanes,
+            {
+                **{name: np.tile(values, len(lanes)) for name, values in labels.items()},
+                **{name: values[lanes].reshape(-1) for name, values in result.layers.items()},
+                "epoch": np.full(len(lanes) * count, epoch, np.int32),
+            },
+            count,
+        )
+        kept = len(result.step_index)
+        self.add(
+            "steps",
+            lanes,
+            {
+                **{name: values[lanes].reshape(-1) for name, values in result.steps.items()},
+                "epoch": np.full(len(lanes) * kept, epoch, np.int32),
+                "step": np.tile(np.asarray(result.step_index, np.int32), len(lanes)),
+            },
+            kept,
+        )
+
+    def add_probe(
+        self, name: str, epoch: int, lanes: np.ndarray, columns: Mapping[str, np.ndarray]
+    ) -> None:
+        """Rows of one probe. A 1-d column is shared by the lanes; a 2-d one has a row per lane."""
+        count = max(values.shape[-1] for values in columns.values())
+        flat = {
+            key: values[lanes].reshape(-1) if values.ndim == 2 else np.tile(values, len(lanes))
+            for key, values in columns.items()
+        }
+        epochs = np.full(len(lanes) * count, epoch, np.int32)
+        self.add(name, lanes, {**flat, "epoch": epochs}, count)
+
+    def add_trials(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of `trials`, published after all data gathered so far."""
+        self._ends += [dict(row) for row in rows]
+
+    def due(self) -> bool:
+        """Whether to flush now: after the first epoch, every 10 s or 50,000 rows, and when a trial
+        has ended."""
+        if self._flushed_at is None or self._ends:
+            return self._rows > 0 or bool(self._ends)
+        return self._rows >= FLUSH_ROWS or time.monotonic() - self._flushed_at >= FLUSH_S
+
+    def flush(self) -> None:
+        """Publishes all that is gathered.
+
+        Raises:
+          StoreError: the disk is full or the store unwritable; what is published stays.
+        """
+        if self.store is not None:
+            for table, parts in self._tables.items():
+                self.guard()
+                self.store.publish(table_name(table), pa.concat_tables(parts))
+            if self._ends:
+                self.guard()
+                self.store.publish("trials", pa.Table.from_pylist(self._ends, arrow_schema("trials")))
+        self.published += self._rows
+        self._tables.clear()
+        self._ends.clear()
+        self._rows = 0
+        self._flushed_at = time.monotonic()

@@ -1,0 +1,410 @@
+"""Running one pack: epochs, rows, ends of trials, checkpoints. The same code under Ray and in
+`debug`; needs JAX, knows nothing of Ray."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from orchestrator import calibration, datasets
+from orchestrator.packing import PackSpec, signature_text
+from orchestrator.recording import Recorder
+from results import Store
+from trainables.packs import EpochResult, Pack
+from trainables.spec import Registry, Trial
+
+CHECKPOINT_S = 60.0
+
+
+@dataclass
+class Context:
+    """What a pack's rows say of where it ran."""
+
+    launch_id: str = ""
+    space: str = ""
+    threads: int = 1
+    checkpoint_s: float = CHECKPOINT_S
+    gpu: bool = False
+
+
+@dataclass
+class Progress:
+    """What one step of a pack brought."""
+
+    epoch: int
+    active: int
+    ended: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    signature: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
+
+
+class PackRun:
+    """One pack on this process's device.
+
+    `start`, then `step` until it reports `done`; `interrupt` at any time between steps keeps
+    everything for a resume. Without a store nothing is written.
+    """
+
+    def __init__(
+        self,
+        spec: PackSpec,
+        registry: Registry,
+        store: Store | None,
+        context: Context,
+        guard: Callable[[], None] = lambda: None,
+    ):
+        self.spec = spec
+        self.store = store
+        self.context = context
+        self.trials = [_checked(registry, lane.trial_id, lane.config) for lane in spec.lanes]
+        probes = {
+            name: [vars(column) for column in probe.columns]
+            for name, probe in registry.probes.items()
+        }
+        self.recorder = Recorder(
+            store, spec.trial_ids, [lane.attempt for lane in spec.lanes], guard, probes
+        )
+        self.epoch = spec.lanes[0].first_epoch
+        self.last: EpochResult | None = None
+        self.pack: Pack
+        self._guard = guard
+        self._patience = np.zeros(len(spec.lanes), int)
+        self._best: dict[int, float] = {}
+        self._best_weights: dict[int, dict[str, np.ndarray]] = {}
+        self._seconds = np.zeros(len(spec.lanes))
+        self._compile_seconds = 0.0
+        self._checkpoints: list[str] = []
+        self._started = datetime.now(UTC)
+
+    @property
+    def lanes(self) -> range:
+        return range(len(self.spec.lanes))
+
+    def start(self) -> None:
+        """Loads data, builds the pack, restores parents and checkpoints, publishes the start.
+
+        Raises:
+          DataError: a data set is missing or corrupt.
+          StoreError: an artifact or checkpoint cannot be read.
+        """
+        self._arrays, self._checksum = load_arrays(self.trials[0])
+        strategy = calibration.settle(self.spec.strategy, self.trials, self._arrays, self.spec.width)
+        self.signature = signature(strategy, self.spec.width, self.context.threads)
+        self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+        begun = time.monotonic()
+        self.pack.init(self._parents())
+        for lane in self.lanes:
+            slot = self.spec.lanes[lane]
+            if slot.checkpoint and self.store is not None:
+                self.pack.load(lane, self.store.load_lane(slot.checkpoint, slot.checkpoint_lane))
+                self.recorder.counts[lane].update(slot.memo["rows"])
+                self._patience[lane] = slot.memo.get("patience", 0)
+                if slot.memo.get("best") is not None:
+                    self._best[lane] = slot.memo["best"]
+        self._compile_seconds = time.monotonic() - begun
+        self._checkpointed_at = time.monotonic()
+        self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
+        self.recorder.flush()
+
+    def _parents(self) -> dict[int, dict[str, np.ndarray]]:
+        if self.store is None:
+            return {}
+        return {
+            lane: self.store.weights(slot.parent_id)
+            for lane, slot in enumerate(self.spec.lanes)
+            if slot.parent_id is not None
+        }
+
+    def step(self) -> Progress:
+        """Trains every active lane one epoch and records it.
+
+        Raises:
+          StoreError: the store cannot be written. Superseded: the guard said so.
+        """
+        epoch = self.epoch
+        active = np.flatnonzero(self.pack.active[: len(self.lanes)])
+        begun = time.monotonic()
+        result = self.pack.epoch(epoch)
+        seconds = time.monotonic() - begun
+        self.last = result
+        self._seconds[active] += seconds / max(len(active), 1)
+        steps = self.trials[0].sizes.steps
+        self.recorder.add_epoch(epoch, result, self.pack.layer_rows, active, steps, seconds)
+        ended = {int(lane): self._ended(int(lane), epoch, result) for lane in active}
+        ended = {lane: why for lane, why in ended.items() if why is not None}
+        self._observe(epoch, active, set(ended), result)
+        for lane, (status, _) in ended.items():
+            self.pack.freeze(lane)
+            self._keep_at_end(lane, epoch, status)
+        self.epoch += 1
+        self.recorder.add_trials(
+            [self._row(lane, 1, status, reason, result) for lane, (status, reason) in ended.items()]
+        )
+        remaining = int(np.sum(self.pack.active[: len(self.lanes)]))
+        if self.recorder.due() or not remaining:
+            self.recorder.flush()
+        if remaining and time.monotonic() - self._checkpointed_at >= self.context.checkpoint_s:
+            self.checkpoint()
+        if not remaining:
+            self._drop_checkpoints(keep=0)
+        ids = self.spec.trial_ids
+        return Progress(
+            epoch,
+            remaining,
+            {ids[lane]: status for lane, (status, _) in ended.items()},
+            {ids[lane]: reason for lane, (_, reason) in ended.items() if reason},
+            self.signature,
+            done=not remaining,
+        )
+
+    def _ended(self, lane: int, epoch: int, result: EpochResult) -> tuple[str, str | None] | None:
+        """(status, reason) if the lane's trial ends with this epoch."""
+        trial = self.trials[lane]
+        if result.bad_step[lane] >= 0:
+            reason = f"non-finite at epoch {epoch}, step {result.bad_step[lane]}"
+            return self._judged(trial, lane, result, "diverged", reason)
+        below = trial.config.get("stop_below")
+        if below is not None:
+            value = float(result.epochs[str(trial.config["stop_on"])][lane])
+            self._patience[lane] = self._patience[lane] + 1 if value < float(below) else 0
+            if self._patience[lane] >= int(trial.config["stop_patience"] or 1):
+                name, count = trial.config["stop_on"], self._patience[lane]
+                return "stopped", f"mean {name} below {below:g} for {count} epochs in a row"
+        if epoch + 1 >= trial.epochs:
+            return self._judged(trial, lane, result, "done", None)
+        return None
+
+    def _judged(
+        self, trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None
+    ) -> tuple[str, str | None]:
+        """A stage's gate on the final row turns any end into gate_failed."""
+        if trial.stage.gate is None:
+            return status, reason
+        row = {name: float(values[lane]) for name, values in result.epochs.items()}
+        why = trial.stage.gate(trial.config, row)
+        if why is None and status == "diverged":
+            why = reason
+        return ("gate_failed", why) if why else (status, reason)
+
+    def _observe(self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult) -> None:
+        """The timeline probe, and the weights that `best` and `every:K` keep."""
+        probed = [
+            lane
+            for lane in active
+            if "timeline" in self.trials[lane].stage.probes
+            and (lane in ended or _on_cadence(epoch, self.trials[lane].config["timeline_every"]))
+        ]
+        if probed:
+            columns = self.pack.timeline()
+            if columns is not None:
+                self.recorder.add_probe("timeline", epoch, np.asarray(probed), columns)
+        for lane in active:
+            keep = str(self.trials[lane].config["keep_weights"])
+            if keep == "best":
+                loss = float(result.epochs["val_loss"][lane])
+                if loss < self._best.get(lane, np.inf):
+                    self._best[lane] = loss
+                    self._best_weights[lane] = self.pack.weights(lane)
+            elif keep.startswith("every:") and (epoch + 1) % int(keep[6:]) == 0:
+                self._save_weights(lane, epoch, self.pack.weights(lane))
+
+    def _keep_at_end(self, lane: int, epoch: int, status: str) -> None:
+        keep = self.trials[lane].config["keep_weights"]
+        if keep == "best" and lane in self._best_weights:
+            self._save_weights(lane, epoch, self._best_weights.pop(lane))
+        elif keep == "last" or (self.spec.lanes[lane].artifact and status != "gate_failed"):
+            self._save_weights(lane, epoch, self.pack.weights(lane))
+
+    def _save_weights(self, lane: int, epoch: int, weights: Mapping[str, np.ndarray]) -> None:
+        if self.store is None:
+            return
+        self._guard()
+        slot = self.spec.lanes[lane]
+        entry = {"trial_id": slot.trial_id, "attempt": slot.attempt, "epoch": epoch}
+        name = f"{slot.trial_id}-{slot.attempt:03d}-{epoch:06d}"
+        stacked = {key: np.asarray(value)[None] for key, value in weights.items()}
+        self.store.save_weights("artifacts", name, stacked, {"lanes": [entry]})
+
+    def checkpoint(self) -> None:
+        """Publishes what is gathered, then a resume point at the coming epoch."""
+        self.recorder.flush()
+        if self.store is None:
+            return
+        active = np.flatnonzero(self.pack.active[: len(self.lanes)])
+        lanes = [
+            {
+                "trial_id": self.spec.lanes[lane].trial_id,
+                "attempt": self.spec.lanes[lane].attempt,
+                "next_epoch": self.epoch,
+                "rows": dict(self.recorder.counts[lane]),
+                "patience": int(self._patience[lane]),
+                "best": self._best.get(int(lane)),
+            }
+            for lane in active
+        ]
+        # The best so far is kept with the resume point, or a later attempt could not know it.
+        for lane in list(self._best_weights):
+            self._save_weights(lane, self.epoch - 1, self._best_weights.pop(lane))
+        leaves = {name: values[active] for name, values in self.pack.state().items()}
+        name = f"{self.spec.id}-{self.spec.tries}-{self.epoch:06d}"
+        self._guard()
+        path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
+        self._checkpoints.append(path)
+        self._drop_checkpoints(keep=1)
+        self._checkpointed_at = time.monotonic()
+
+    def _drop_checkpoints(self, keep: int) -> None:
+        if self.store is not None:
+            while len(self._checkpoints) > keep:
+                self.store.drop(self._checkpoints.pop(0))
+
+    def interrupt(self) -> None:
+        """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
+        active = np.flatnonzero(self.pack.active[: len(self.lanes)])
+        if len(active):
+            self.checkpoint()
+            self.recorder.add_trials(
+                [self._row(int(lane), 1, "interrupted", "the launch was stopped") for lane in active]
+            )
+            self.recorder.flush()
+
+    def fail(self, error: str) -> None:
+        """Publishes what is gathered and ends the active lanes as failed, with the traceback."""
+        active = self.lanes
+        if hasattr(self, "pack"):
+            active = [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
+        reason = error.strip().splitlines()[-1] if error.strip() else "unknown error"
+        self.recorder.add_trials([self._row(lane, 1, "failed", reason, error=error) for lane in active])
+        self.recorder.flush()
+
+    def _row(
+        self,
+        lane: int,
+        event: int,
+        status: str,
+        reason: str | None = None,
+        result: EpochResult | None = None,
+        error: str | None = None,
+    ) -> dict[str, Any]:
+        slot, trial = self.spec.lanes[lane], self.trials[lane]
+        bad = int(result.bad_step[lane]) if result is not None else -1
+        built = hasattr(self, "pack")
+        return {
+            "trial_id": trial.id,
+            "attempt": slot.attempt,
+            "event": event,
+            "status": status,
+            "reason": reason,
+            "error": error,
+            "stage": trial.stage.name,
+            "parent_id": slot.parent_id,
+            "config": json.dumps(trial.config, sort_keys=True),
+            "config_id": trial.config_id,
+            "versions": json.dumps(trial.versions, sort_keys=True),
+            "program": trial.program,
+            "first_epoch": slot.first_epoch,
+            "epochs_done": self.epoch,
+            "epochs_planned": trial.epochs,
+            "bad_epoch": self.epoch - 1 if bad >= 0 else None,
+            "bad_step": bad if bad >= 0 else None,
+            "chance_loss": trial.task.chance_loss(trial.config) if "task" in trial.parts else None,
+            "parameters": self.pack.parameter_count if built else None,
+            "rows": json.dumps(dict(self.recorder.counts[lane])) if event else None,
+            "started": self._started,
+            "ended": datetime.now(UTC) if event else None,
+            "seconds": float(self._seconds[lane]) if event else None,
+            "compile_seconds": self._compile_seconds,
+            "device": self.signature["device"] if built else None,
+            "signature": signature_text(self.signature) if built else None,
+            "pack": self.spec.id,
+            "lane": lane,
+            "launch_id": self.context.launch_id,
+            "host": platform.node(),
+            "git_commit": git_commit(),
+            "data_checksum": self._checksum if built else None,
+            "space": self.context.space,
+        }
+
+
+def _on_cadence(epoch: int, every: Any) -> bool:
+    return epoch == 0 or (int(every or 0) > 0 and epoch % int(every) == 0)
+
+
+def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Trial:
+    """The trial of a config that travelled here; its id must be the driver's."""
+    trial = registry.resolve(config)
+    if trial.id != trial_id:
+        raise RuntimeError(
+            f"trial {trial_id} has id {trial.id} here: this process runs another version of the "
+            "code or of the study file than the driver; install the same one everywhere"
+        )
+    return trial
+
+
+def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
+    """(arrays, checksum) of the trial's data set; nothing for a task that makes its own."""
+    name = None if trial.task.build else trial.task.dataset(trial.config)
+    if name is None:
+        return {}, ""
+    loaded = datasets.load(name)
+    return dict(loaded.arrays), loaded.checksum
+
+
+def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
+    """What fixes a lane's bits on this process's device."""
+    device = jax.devices()[0]
+    names = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "strategy": strategy,
+        "width": width,
+        "device": f"{device.platform}:{device.device_kind}",
+        "machine": platform.machine(),
+        "threads": threads,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the code that runs, '+' appended where the tree differs from it; None outside git."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def describe_error(error: BaseException) -> str:
+    """Traceback text stored with a failed attempt."""
+    return "".join(traceback.format_exception(error))
+
+
+def stop_on_sigterm(stop: Callable[[], None]) -> None:
+    """Runs `stop` when this process is asked to end (a spot machine's notice)."""
+    signal.signal(signal.SIGTERM, lambda *_: stop())
