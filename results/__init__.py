@@ -1,0 +1,31 @@
+"""What came out: the Parquet store, SQL over it, figures and reports. Needs neither JAX nor Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from results.errors import StoreError
+from results.store import Store, create_store, open_store
+
+_LAZY = {
+    "best": "selection",
+    "plot": "plotting",
+    "figure": "plotting",
+    "figure_names": "plotting",
+    "register_figure": "plotting",
+    "report": "reporting",
+    "describe": "queries",
+    "named_queries": "queries",
+    "run_named": "queries",
+}
+
+__all__ = ["Store", "StoreError", "create_store", "open_store", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads pandas, Plotly and what needs them only when asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'results' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"results.{_LAZY[name]}"), name)

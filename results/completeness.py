@@ -1,0 +1,64 @@
+"""Whether the store holds everything a trial should have written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from results.schema import FINISHED, table_name
+from results.views import quoted, view_name
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+
+class Completeness(TypedDict):
+    """State of one trial: `missing` names the tables whose visible rows are not as many as its
+    newest attempt recorded; `rows` has (held, recorded) of each."""
+
+    done: bool
+    status: str | None
+    missing: list[str]
+    rows: dict[str, tuple[int, int]]
+
+
+def completeness(store: Store, trial_ids: Iterable[str]) -> dict[str, Completeness]:
+    """State of each trial asked for; status None for one the store has never seen.
+
+    A trial is done when its newest attempt ended in one of `schema.FINISHED` and every table holds
+    exactly the rows that attempt recorded.
+    """
+    store.refresh()
+    asked = list(dict.fromkeys(trial_ids))
+    newest = store.sql(
+        "SELECT trial_id, status, rows FROM attempts WHERE newest AND trial_id IN "
+        "(SELECT unnest($ids))",
+        {"ids": asked},
+    ).arrow()
+    recorded: dict[str, tuple[str, dict[str, int]]] = {
+        row["trial_id"]: (row["status"], json.loads(row["rows"] or "{}"))
+        for row in newest.to_pylist()
+    }
+    tables = {table_name(table) for _, rows in recorded.values() for table in rows}
+    held = {table: _counts(store, table, asked) for table in tables}
+    found: dict[str, Completeness] = {}
+    for trial in asked:
+        status, rows = recorded.get(trial, (None, {}))
+        counts = {t: (held[table_name(t)].get(trial, 0), int(n)) for t, n in rows.items()}
+        missing = [table for table, (have, want) in counts.items() if have != want]
+        done = status in FINISHED and not missing
+        found[trial] = {"done": done, "status": status, "missing": missing, "rows": counts}
+    return found
+
+
+def _counts(store: Store, table: str, trials: list[str]) -> dict[str, int]:
+    """Visible rows per trial; none where the store has no part of that table."""
+    if not store.has(table):
+        return {}
+    result: Any = store.sql(
+        f"SELECT trial_id, count(*) FROM {quoted('all_' + view_name(table))} "
+        "WHERE trial_id IN (SELECT unnest($ids)) GROUP BY trial_id",
+        {"ids": trials},
+    )
+    return dict(result.fetchall())

@@ -1,0 +1,103 @@
+"""Reading and publishing whole files on any file system pyarrow opens."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from results.errors import StoreError
+from results.paths import TEMPORARY
+
+
+def resolve(uri: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
+    """File system and root path of a store's URI; without a scheme it is a local path.
+
+    Raises:
+      StoreError: a scheme pyarrow does not know, or a malformed URI.
+    """
+    text = os.fspath(uri)
+    if "://" not in text:
+        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
+    try:
+        return pafs.FileSystem.from_uri(text)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise StoreError(
+            f"cannot open {text} ({error}); give a local path or an s3://, gs:// or file:// URI."
+        ) from error
+
+
+def is_local(filesystem: pafs.FileSystem) -> bool:
+    return isinstance(filesystem, pafs.LocalFileSystem)
+
+
+def read(filesystem: pafs.FileSystem, path: str) -> bytes:
+    """Content of a file. Raises FileNotFoundError, or OSError."""
+    with filesystem.open_input_file(path) as stream:
+        return stream.read()
+
+
+def publish(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
+    """Writes a whole file so that readers see all of it or nothing, and it survives a power cut.
+
+    Locally: a temporary name, fsync, rename, fsync of the folder. Elsewhere: one PUT, which object
+    stores show only when it is complete.
+
+    Raises:
+      StoreError: the disk is full, or the place is not writable.
+    """
+    try:
+        if is_local(filesystem):
+            _publish_local(path, content)
+        else:
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(content)
+    except OSError as error:
+        raise StoreError(why_not_written(path, error)) from error
+
+
+def why_not_written(path: str, error: OSError) -> str:
+    """One sentence and the remedy for a write that failed."""
+    text = str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
+        return f"disk full while writing {path}; free some space and launch again: it resumes."
+    return f"cannot write {path} ({text}); check the permissions or choose another --store."
+
+
+def _publish_local(path: str, content: bytes | pa.Buffer) -> None:
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{name}")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(memoryview(content))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def listing(filesystem: pafs.FileSystem, folder: str, recursive: bool = False) -> list[pafs.FileInfo]:
+    """The folder's files, sorted by path; none if it does not exist. Temporary files are left out."""
+    selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
+    found = [i for i in filesystem.get_file_info(selector) if i.type == pafs.FileType.File]
+    return sorted((i for i in found if not i.base_name.startswith(".")), key=lambda i: i.path)
+
+
+def delete(filesystem: pafs.FileSystem, path: str) -> None:
+    """Deletes a file; one that is gone already is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        filesystem.delete_file(path)
+

@@ -1,0 +1,204 @@
+"""The Parquet parts of a store: writing one, and knowing which of them count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from results import files
+from results.errors import StoreError, nearest
+from results.paths import MERGED, Paths
+from results.schema import KEYS, TABLES, arrow_schema
+
+REPLACES = b"replaces"
+"""Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
+
+_ROW_GROUP = 500_000
+
+
+def conform(table: str, data: pa.Table) -> pa.Table:
+    """`data` in the table's pinned schema: columns ordered and cast, absent ones null.
+
+    A user's probe has no pinned schema here; it must have the three keys.
+
+    Raises:
+      StoreError: a column the table does not have, or values that do not fit its type.
+    """
+    schema = arrow_schema(table)
+    if schema is None:
+        keys = pa.schema([column.field() for column in KEYS])
+        lacking = [name for name in keys.names if name not in data.column_names]
+        if lacking:
+            raise StoreError(f"rows for {table} lack {', '.join(lacking)}; every probe row has them.")
+        own = [f for f in data.schema if f.name not in keys.names]
+        schema = pa.schema([*keys, *own])
+    for name in data.column_names:
+        if name not in schema.names:
+            hint = nearest(name, schema.names)
+            raise StoreError(f"table {table} has no column {name!r}{hint}; see results/schema.py.")
+    columns = []
+    for column in schema:
+        if column.name not in data.column_names:
+            columns.append(pa.nulls(data.num_rows, column.type))
+            continue
+        try:
+            columns.append(data[column.name].cast(column.type))
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"column {column.name} of {table} must be {column.type}: {error}.") from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def encode(data: pa.Table, replaces: list[str] | None = None) -> pa.Buffer:
+    """A whole Parquet file in memory, so that it can be published in one piece."""
+    if replaces is not None:
+        data = data.replace_schema_metadata({REPLACES: json.dumps(replaces).encode()})
+    sink = pa.BufferOutputStream()
+    # Checksums: a damaged page must be named, not read as other numbers.
+    pq.write_table(
+        data, sink, compression="zstd", row_group_size=_ROW_GROUP, write_page_checksum=True
+    )
+    return sink.getvalue()
+
+
+def parquet_format() -> pads.ParquetFileFormat:
+    options = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return pads.ParquetFileFormat(default_fragment_scan_options=options)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One readable part, as its footer describes it."""
+
+    path: str
+    size: int
+    rows: int
+    schema: pa.Schema
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass
+class Listing:
+    """The parts of one table: those that count, and merged ones that came second and do not."""
+
+    live: list[Part] = field(default_factory=list)
+    merged: list[Part] = field(default_factory=list)
+    replaced: dict[str, Part] = field(default_factory=dict)
+    rejected: list[Part] = field(default_factory=list)
+
+
+def settle(parts: list[Part]) -> Listing:
+    """Which parts count. Of two merged parts that replace a part in common (two `compact` runs at
+    once), the one published first holds; the other is passed over and what it held stays visible.
+    """
+    listing = Listing()
+    claimed: set[str] = set()
+    for part in sorted((p for p in parts if p.name.startswith(MERGED)), key=lambda p: p.name):
+        if claimed.isdisjoint(part.replaces):
+            claimed.update(part.replaces)
+            listing.merged.append(part)
+        else:
+            listing.rejected.append(part)
+    passed_over = {part.name for part in listing.rejected}
+    for part in parts:
+        if part.name in claimed:
+            listing.replaced[part.name] = part
+        elif part.name not in passed_over:
+            listing.live.append(part)
+    return listing
+
+
+class PartIndex:
+    """Every table's parts, footers read once. Bad files are in `bad`, by path, with the reason."""
+
+    def __init__(self, filesystem: pafs.FileSystem, paths: Paths):
+        self.fs = filesystem
+        self.paths = paths
+        self.bad: dict[str, str] = {}
+        self.tables: dict[str, Listing] = {}
+        self._footers: dict[tuple[str, int], Part | str] = {}
+
+    def refresh(self) -> None:
+        """Lists the store again; reads the footers not seen before."""
+        probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
+        found = [i for i in self.fs.get_file_info(probes) if i.type == pafs.FileType.Directory]
+        names = [f"probes/{info.base_name}" for info in found]
+        self.bad = {}
+        self.tables = {name: self._list(name) for name in sorted({*TABLES, *names})}
+
+    def _list(self, table: str) -> Listing:
+        folder = self.paths.table(table)
+        infos = [i for i in files.listing(self.fs, folder) if i.path.endswith(".parquet")]
+        new = [i for i in infos if (i.path, i.size) not in self._footers]
+        with ThreadPoolExecutor(1 if files.is_local(self.fs) else 16) as pool:
+            for info, part in zip(new, pool.map(lambda i: self._footer(table, i), new), strict=True):
+                if part is not None:
+                    self._footers[info.path, info.size] = part
+        parts: list[Part] = []
+        for info in infos:
+            part = self._footers.get((info.path, info.size))
+            if isinstance(part, Part):
+                parts.append(part)
+            elif part is not None:
+                self.bad[info.path] = part
+        return settle(parts)
+
+    def _footer(self, table: str, info: pafs.FileInfo) -> Part | str | None:
+        """The part, why it cannot be read, or None if it has just been deleted."""
+        try:
+            with self.fs.open_input_file(info.path) as stream:
+                file = pq.ParquetFile(stream)
+                schema, rows = file.schema_arrow, file.metadata.num_rows
+                replaces = tuple(json.loads((schema.metadata or {}).get(REPLACES, b"[]")))
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException, ValueError) as error:
+            return f"not a readable Parquet file: {error}"
+        wanted = arrow_schema(table)
+        for column in wanted or ():
+            if column.name in schema.names and schema.field(column.name).type != column.type:
+                kind = schema.field(column.name).type
+                return f"column {column.name} is {kind}, not {column.type}"
+        return Part(info.path, info.size, rows, schema, replaces)
+
+    def verify(self, table: str) -> None:
+        """Reads every live part of a table in full; the unreadable ones become bad."""
+        for part in self.tables[table].live:
+            try:
+                with self.fs.open_input_file(part.path) as stream:
+                    pq.ParquetFile(stream, page_checksum_verification=True).read()
+            except FileNotFoundError:
+                continue
+            except (OSError, pa.ArrowException) as error:
+                self._footers[part.path, part.size] = f"damaged: {error}"
+
+    def schema(self, table: str) -> pa.Schema:
+        """The pinned schema, or the union of what a user's probe has been written with."""
+        pinned = arrow_schema(table)
+        if pinned is not None:
+            return pinned
+        keys = pa.schema([column.field() for column in KEYS])
+        found = [part.schema.remove_metadata() for part in self.tables[table].live]
+        return pa.unify_schemas([keys.remove_metadata(), *found], promote_options="permissive")
+
+    def dataset(self, table: str) -> pads.Dataset:
+        """The live parts as one data set, in the table's schema."""
+        paths = [part.path for part in self.tables[table].live]
+        return pads.FileSystemDataset.from_paths(
+            paths, schema=self.schema(table), format=parquet_format(), filesystem=self.fs
+        )
+
+    def live(self) -> Iterator[tuple[str, Part]]:
+        for table, listing in self.tables.items():
+            for part in listing.live:
+                yield table, part

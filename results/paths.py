@@ -1,0 +1,86 @@
+"""Where everything lies in a store. No other module builds a path."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime
+
+from results.errors import StoreError
+
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*")
+
+MERGED = "merged-"
+"""How the name of a part made by `compact` starts; its time of publication follows."""
+
+TEMPORARY = ".tmp-"
+"""How a local file starts that is being written; readers pass it over."""
+
+
+def _checked(name: str, what: str) -> str:
+    if not all(_SEGMENT.fullmatch(part) for part in name.split("/")):
+        raise StoreError(
+            f"{what} {name!r} cannot be a file name; use letters, digits and . _ + = @ - only."
+        )
+    return name
+
+
+class Paths:
+    """Paths below the root of one store, as its file system spells them."""
+
+    def __init__(self, root: str):
+        self.root = root.rstrip("/") or "/"
+
+    def under(self, path: str) -> str:
+        """A path relative to the root, made absolute."""
+        return f"{self.root.rstrip('/')}/{path}"
+
+    def relative(self, path: str) -> str:
+        """The inverse of `under`."""
+        return path.removeprefix(self.root.rstrip("/")).lstrip("/")
+
+    @property
+    def manifest(self) -> str:
+        return self.under("store.json")
+
+    @property
+    def spaces(self) -> str:
+        return self.under("spaces")
+
+    @property
+    def probes(self) -> str:
+        return self.under("probes")
+
+    def space(self, name: str) -> str:
+        """JSON of the space `study/space`."""
+        return self.under(f"spaces/{_checked(name, 'space')}.json")
+
+    def table(self, table: str) -> str:
+        """Folder of a table's parts; `probes/<name>` for a probe."""
+        return self.under(_checked(table, "table"))
+
+    def new_part(self, table: str) -> str:
+        """A path no other writer chooses. Names sort by time of publication."""
+        return f"{self.table(table)}/{_stamp()}-{uuid.uuid4().hex[:12]}.parquet"
+
+    def new_merged(self, table: str) -> str:
+        """As `new_part`, for a part that replaces others."""
+        return f"{self.table(table)}/{MERGED}{_stamp()}-{uuid.uuid4().hex[:12]}.parquet"
+
+    def tensors(self, kind: str, name: str) -> str:
+        """Safetensors file of a save; `kind` is artifacts or checkpoints."""
+        return self.under(f"{kind}/{_checked(name, kind)}.safetensors")
+
+    def index(self, kind: str, name: str) -> str:
+        """JSON index of a save, published after its tensors."""
+        return self.under(f"{kind}/{_checked(name, kind)}.json")
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+
+
+def merged_age(name: str, now: datetime) -> float:
+    """Seconds since a merged part was published, from its name."""
+    stamp = name.removeprefix(MERGED).split("-")[0]
+    return (now - datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%S%f%z")).total_seconds()

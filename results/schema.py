@@ -1,0 +1,175 @@
+"""Every table the store holds: column names, types, units and formulas. The one truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+FORMAT = 1
+"""Version of the store's layout and schemas, kept in store.json."""
+
+TYPES: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "map": pa.map_(pa.string(), pa.float64()),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type by name (see `TYPES`), what it means, and its unit."""
+
+    name: str
+    type: str
+    doc: str
+    unit: str = ""
+
+    def field(self) -> pa.Field:
+        """The Arrow field, with `doc` and `unit` as metadata."""
+        return pa.field(self.name, TYPES[self.type], metadata={"doc": self.doc, "unit": self.unit})
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    """Columns from lines `name | type | unit | doc`."""
+    rows = [[cell.strip() for cell in line.split("|", 3)] for line in text.strip().splitlines()]
+    return tuple(Column(name, kind, doc, unit) for name, kind, unit, doc in rows)
+
+
+KEYS = _columns("""
+    trial_id | string | | Trial: hash of its config and of its parts' versions.
+    attempt  | int32  | | Which try at the trial wrote the row; later ones supersede earlier ones.
+    epoch    | int32  | epochs | Epoch of training, 0 first.
+""")
+
+TRIALS = _columns("""
+    trial_id | string | | Trial: hash of its config and of its parts' versions.
+    attempt | int32 | | Number of this try, 0 first.
+    event | int32 | | 0 start, 1 end; of one attempt the row with the greatest event counts.
+    status | string | | running, done, diverged, stopped, failed, gate_failed or interrupted.
+    reason | string | | Why it has that status, in words.
+    error | string | | Traceback of a failed attempt.
+    stage | string | | Stage the trial runs, such as train or warmup.
+    parent_id | string | | Trial whose weights this one started from; null for none.
+    config | string | | Every config key and its value, as JSON.
+    config_id | string | | Hash of the config without versions: shared by stale and newer trials.
+    versions | string | | Versions of the trial's parts, as JSON.
+    program | string | | Hash of the compiled program; equal for trials that can share a pack.
+    first_epoch | int32 | epochs | First epoch this attempt writes.
+    epochs_done | int32 | epochs | Epochs trained when the row was written.
+    epochs_planned | int32 | epochs | Epochs the config asks for.
+    bad_epoch | int32 | epochs | Epoch of the first non-finite step; null if none.
+    bad_step | int32 | steps | First non-finite step within bad_epoch; null if none.
+    chance_loss | float64 | nats | Loss of a uniform guess, ln(classes); null where undefined.
+    parameters | int64 | | Number of trained scalars.
+    rows | string | | Visible rows to expect from epoch 0 to the end, by table, as JSON.
+    started | timestamp | UTC | When the attempt started.
+    ended | timestamp | UTC | When the attempt ended; null while it runs.
+    seconds | float64 | s | The pack's wall time divided by its active lanes.
+    compile_seconds | float64 | s | Time the pack spent compiling, shared by its lanes.
+    device | string | | Kind of device it ran on.
+    signature | string | | What fixes the lane's bits: strategy, width, device, flags; as JSON.
+    pack | string | | Pack the lane belonged to.
+    lane | int32 | | Slot within the pack.
+    launch_id | string | | Launch that ran the attempt.
+    host | string | | Machine it ran on.
+    git_commit | string | | Commit of the code; '+' marks uncommitted changes.
+    data_checksum | string | | Checksum of the data set.
+    space | string | | Space whose launch ran the attempt, as study/space.
+""")
+
+EPOCHS = KEYS + _columns("""
+    steps | int32 | steps | Optimizer steps the epoch has.
+    finite_steps | int32 | steps | Steps whose loss, gradient and update were all finite.
+    loss | float64 | nats | Mean over finite steps of the batch loss, before each update.
+    loss_first | float64 | nats | Loss of the epoch's first step.
+    loss_last | float64 | nats | Loss of the epoch's last finite step.
+    accuracy | float64 | fraction | Mean training accuracy over finite steps.
+    val_loss | float64 | nats | Mean loss on the validation set after the epoch.
+    val_accuracy | float64 | fraction | Accuracy on the validation set after the epoch.
+    test_loss | float64 | nats | Mean loss on the test set after the epoch.
+    test_accuracy | float64 | fraction | Accuracy on the test set after the epoch.
+    grad_norm | float64 | loss/param | Mean over finite steps of the total 2-norm, before clipping.
+    grad_norm_min | float64 | loss/param | Smallest of those norms.
+    grad_norm_max | float64 | loss/param | Largest of those norms.
+    grad_norm_last | float64 | loss/param | That norm at the last finite step.
+    grad_norm_clipped | float64 | loss/param | As grad_norm, after clipping and rescaling.
+    grad_norm_clipped_min | float64 | loss/param | Smallest of those norms.
+    grad_norm_clipped_max | float64 | loss/param | Largest of those norms.
+    grad_norm_clipped_last | float64 | loss/param | That norm at the last finite step.
+    grad_norm_smallest | float64 | loss/param | Mean over steps of the smallest non-zero tensor norm.
+    zero_tensors | int32 | | Pairs (tensor, step) whose gradient norm was exactly 0.
+    nonfinite_tensors | int32 | | Pairs (tensor, step) whose gradient was not finite.
+    update_norm | float64 | param | Mean over finite steps of the 2-norm of the update.
+    param_norm | float64 | param | 2-norm of all parameters after the epoch.
+    bad_step | int32 | steps | First non-finite step of the epoch; null if none.
+    seconds | float64 | s | Wall time of the pack's epoch divided by its active lanes.
+    metrics | map | | Further metrics of the task, by name.
+""")
+
+LAYERS = KEYS + _columns("""
+    layer | int32 | | Layer, 0 nearest the input; the last one is the readout.
+    layer_name | string | | Name of the layer.
+    tensor | string | | Parameter tensor; '*' for the whole layer (norm of all its tensors joined).
+    tensor_index | int32 | | Position of the tensor in registration order; -1 for '*'.
+    grad_norm | float32 | loss/param | Mean over finite steps of the 2-norm, before clipping.
+    grad_norm_min | float32 | loss/param | Smallest of those norms.
+    grad_norm_max | float32 | loss/param | Largest of those norms.
+    grad_norm_last | float32 | loss/param | That norm at the last finite step.
+    zero_steps | int32 | steps | Steps at which the norm was exactly 0.
+    nonfinite_steps | int32 | steps | Steps at which the gradient was not finite.
+    update_norm | float32 | param | Mean over finite steps of the 2-norm of the update.
+    param_norm | float32 | param | 2-norm of the parameters after the epoch.
+""")
+
+STEPS = KEYS + _columns("""
+    step | int32 | steps | Step within the epoch, 0 first.
+    loss | float32 | nats | Batch loss before the update.
+    grad_norm | float32 | loss/param | Total 2-norm before clipping.
+    grad_norm_clipped | float32 | loss/param | Total 2-norm after clipping and rescaling.
+    grad_norm_smallest | float32 | loss/param | Smallest non-zero tensor norm.
+    update_norm | float32 | param | 2-norm of the update.
+""")
+
+TIMELINE = KEYS + _columns("""
+    layer | int32 | | Recurrent layer, 0 nearest the input.
+    t | int32 | time steps | Time step, 0 first.
+    grad_norm | float64 | loss per unit of h | 2-norm over batch and units of dL/dh_t.
+""")
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "trials": TRIALS,
+    "epochs": EPOCHS,
+    "layers": LAYERS,
+    "steps": STEPS,
+    "probes/timeline": TIMELINE,
+}
+
+FINISHED = ("done", "diverged", "stopped", "gate_failed")
+"""Statuses that need no further attempt: each is a result."""
+
+
+def table_name(name: str) -> str:
+    """`name` as a folder of the store: a bare probe name gets its 'probes/' in front."""
+    return name if name in TABLES or name.startswith("probes/") else f"probes/{name}"
+
+
+@cache
+def arrow_schema(table: str) -> pa.Schema | None:
+    """The pinned Arrow schema of a built-in table; None for a user's probe."""
+    columns = TABLES.get(table)
+    return pa.schema([column.field() for column in columns]) if columns else None
+
+
+def probe_schema(columns: Iterable[Mapping[str, Any]]) -> pa.Schema:
+    """Schema of a probe table from its declaration (`{name, type, doc, unit}` each), keys added."""
+    own = [Column(c["name"], c["type"], c.get("doc", ""), c.get("unit", "")) for c in columns]
+    return pa.schema([column.field() for column in (*KEYS, *own)])

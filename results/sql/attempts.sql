@@ -1,0 +1,18 @@
+-- One row per (trial, attempt): its last event, and the epoch from which a later attempt shows.
+CREATE TABLE attempts AS
+WITH latest AS (
+    SELECT * FROM files_trials
+    QUALIFY row_number() OVER (
+        PARTITION BY trial_id, attempt ORDER BY event DESC, ended DESC NULLS LAST
+    ) = 1
+)
+SELECT
+    *,
+    min(first_epoch) OVER later AS until_epoch,
+    attempt = max(attempt) OVER (PARTITION BY trial_id) AS newest,
+    min(started) OVER (PARTITION BY trial_id) AS first_started
+FROM latest
+WINDOW later AS (
+    PARTITION BY trial_id ORDER BY attempt ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+)
+ORDER BY trial_id, attempt;

@@ -1,0 +1,355 @@
+"""A store: open or create one, publish to it, ask it anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from results import files
+from results.completeness import Completeness, completeness
+from results.diagnosis import merged_rules
+from results.errors import StoreError
+from results.parts import PartIndex, conform, encode
+from results.paths import Paths
+from results.result import Result, refuse_all_but_select, sentence
+from results.schema import FORMAT, table_name
+from results.views import connect, view_name
+from results.weights import Kind, Weights
+
+_LOST = re.compile(r"reading the stream registered as 'files_([^']+)' failed")
+_RETRIES = 5
+
+_RESERVED = {
+    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
+    "spaces", "space_trials",
+}  # fmt: skip
+
+
+class Store:
+    """Results of any number of launches. Use `open_store` or `create_store` to get one.
+
+    One object may be shared by threads. What others publish shows after `refresh`.
+
+    Attributes:
+      uri: as given. fs, root: the pyarrow file system, and the store's path in it.
+      paths: where everything lies.
+      rules: the diagnosis thresholds in force.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        filesystem: pafs.FileSystem,
+        root: str,
+        rules: Mapping[str, float] | None = None,
+    ):
+        self.uri = uri
+        self.fs = filesystem
+        self.paths = Paths(root)
+        self.rules = merged_rules(rules)
+        self._index = PartIndex(filesystem, self.paths)
+        self._weights = Weights(filesystem, self.paths)
+        self._lock = threading.RLock()
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._columns: dict[str, str] = {}
+        self._listed = False
+        self._space_warnings: list[str] = []
+
+    @property
+    def root(self) -> str:
+        return self.paths.root
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    # Reading
+
+    def refresh(self) -> None:
+        """Looks for what has been published since."""
+        with self._lock:
+            self._listed = False
+            if self._con is not None:
+                self._con.close()
+                self._con = None
+
+    @property
+    def index(self) -> PartIndex:
+        """The parts that count, listed if need be."""
+        with self._lock:
+            if not self._listed:
+                self._index.refresh()
+                self._listed = True
+            return self._index
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence per file that could not be read; all others are shown."""
+        bad = [
+            f"{path} is left out ({reason}); launch again to fill what it held."
+            for path, reason in self.index.bad.items()
+        ]
+        return bad + self._space_warnings
+
+    def has(self, table: str) -> bool:
+        """Whether the table is known: a built-in one, or a probe with a folder."""
+        return table_name(table) in self.index.tables
+
+    def sql(self, query: str, params: Mapping[str, Any] | list[Any] | None = None) -> Result:
+        """Runs SQL over the views; the result is held in memory.
+
+        Args:
+          query: DuckDB SQL; `$name` or `?` for parameters.
+
+        Raises:
+          StoreError: wrong SQL.
+        """
+        return self._run(query, params, read_only=False)
+
+    def query_user(self, query: str) -> Result:
+        """As `sql`, for text from a user: one SELECT, in a read-only transaction.
+
+        Raises:
+          StoreError: anything but one SELECT, or wrong SQL.
+        """
+        return self._run(query, None, read_only=True)
+
+    def _run(self, query: str, params: Any, read_only: bool) -> Result:
+        with self._lock:
+            for _ in range(_RETRIES):
+                con = self._connection()
+                if read_only:
+                    refuse_all_but_select(con, query)
+                try:
+                    return _execute(con, query, params, read_only)
+                except duckdb.Error as error:
+                    lost = _LOST.search(str(error))
+                    if lost is None:
+                        raise StoreError(sentence(error)) from error
+                    self._look_again(lost[1])
+        raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        for _ in range(_RETRIES):
+            if self._con is not None:
+                return self._con
+            try:
+                self._con, self._columns = connect(self.index, self.spaces(), self.rules)
+            except duckdb.Error as error:
+                lost = _LOST.search(str(error))
+                if lost is None:
+                    raise
+                self._look_again(lost[1])
+        raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
+
+    def _look_again(self, view: str) -> None:
+        """A part vanished (`compact`) or is damaged: find out which, and list the store again."""
+        names = [name for name in self._index.tables if view_name(name) == view]
+        self.refresh()
+        for name in names:
+            if name in self.index.tables:
+                self._index.verify(name)
+        self.refresh()
+
+    @property
+    def config_columns(self) -> dict[str, str]:
+        """Column of `trials` and `runs` that holds each config key."""
+        with self._lock:
+            self._connection()
+            return dict(self._columns)
+
+    def attempts(self) -> pa.Table:
+        """The last row of every (trial_id, attempt), in that order, as of now."""
+        self.refresh()
+        return self.sql("SELECT * FROM attempts ORDER BY trial_id, attempt").arrow()
+
+    def completeness(self, trial_ids: Iterable[str]) -> dict[str, Completeness]:
+        """Per trial: done, status, tables with missing rows. As of now."""
+        return completeness(self, trial_ids)
+
+    def resolve(self, prefix: str) -> str:
+        """The trial id that starts with `prefix`.
+
+        Raises:
+          StoreError: none does, or several do.
+        """
+        found = self.sql(
+            "SELECT DISTINCT trial_id FROM attempts WHERE starts_with(trial_id, $p) "
+            "ORDER BY trial_id LIMIT 6",
+            {"p": prefix},
+        ).fetchall()
+        if not found:
+            raise StoreError(f"no trial starts with {prefix!r}; list them with `gradsweep query trials`.")
+        if len(found) > 1 and found[0][0] != prefix:
+            some = ", ".join(row[0] for row in found)
+            raise StoreError(f"{prefix!r} is the start of several trials ({some}); give more digits.")
+        return found[0][0]
+
+    # Spaces
+
+    def spaces(self) -> dict[str, dict[str, Any]]:
+        """Every space launched into this store, by `study/space`, as its launch wrote it."""
+        found: dict[str, dict[str, Any]] = {}
+        self._space_warnings = []
+        for info in files.listing(self.fs, self.paths.spaces, recursive=True):
+            if not info.path.endswith(".json"):
+                continue
+            name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
+            try:
+                found[name] = json.loads(files.read(self.fs, info.path))
+            except (OSError, ValueError) as error:
+                self._space_warnings.append(
+                    f"{info.path} is left out ({error}); launch {name} again to write it anew."
+                )
+        return found
+
+    def write_space(self, name: str, space: Mapping[str, Any]) -> None:
+        """Writes what results must know of the space `study/space`, replacing an older version."""
+        text = json.dumps(space, indent=1, sort_keys=True, allow_nan=False)
+        files.publish(self.fs, self.paths.space(name), text.encode())
+        self.refresh()
+
+    # Writing
+
+    def publish(self, table: str, data: pa.Table) -> str:
+        """Adds rows as one new part; readers see all of them or none.
+
+        Args:
+          table: a key of `schema.TABLES`, or `probes/<name>`.
+          data: columns in any order; absent ones become null.
+
+        Returns:
+          The part's path.
+
+        Raises:
+          StoreError: unknown column, values that do not fit, disk full.
+        """
+        table = table_name(table)
+        if view_name(table) in _RESERVED and table.startswith("probes/"):
+            raise StoreError(f"a probe cannot be called {view_name(table)}: a view has that name.")
+        path = self.paths.new_part(table)
+        files.publish(self.fs, path, encode(conform(table, data)))
+        self.refresh()
+        return path
+
+    def save_weights(
+        self, kind: Kind, name: str, leaves: Mapping[str, np.ndarray], index: Mapping[str, Any]
+    ) -> str:
+        """Publishes a pack's tensors and their index; see `weights.Weights.save`."""
+        return self._weights.save(kind, name, leaves, index)
+
+    def load_lane(self, path: str, lane: int) -> dict[str, np.ndarray]:
+        """One lane of a save, by the path `save_weights` returned."""
+        return self._weights.lane(path, lane)
+
+    def list_checkpoints(self) -> list[dict[str, Any]]:
+        """Index of every resume point, oldest first, with its `path`."""
+        return self._weights.list("checkpoints")
+
+    def list_artifacts(self) -> list[dict[str, Any]]:
+        """Index of every kept set of weights, oldest first, with its `path`."""
+        return self._weights.list("artifacts")
+
+    def drop(self, path: str) -> None:
+        """Deletes a save."""
+        self._weights.drop(path)
+
+    def weights(self, trial_id: str, epoch: int | None = None) -> dict[str, np.ndarray]:
+        """Kept weights of one trial, by tensor name.
+
+        Args:
+          trial_id: or any unique prefix.
+          epoch: after which epoch; the last kept one if None.
+
+        Raises:
+          StoreError: none were kept.
+        """
+        trial = self.resolve(trial_id)
+        entry = self._weights.find(trial, epoch)
+        if entry is None:
+            when = "" if epoch is None else f" at epoch {epoch}"
+            raise StoreError(f"no weights of {trial} were kept{when}; launch with --keep-weights last.")
+        return self.load_lane(entry["path"], entry["lanes"][trial])
+
+    def compact(self, grace_s: float = 60.0) -> dict[str, int]:
+        """Merges small parts and drops superseded rows; see `compaction.compact`."""
+        from results.compaction import compact
+
+        return compact(self, grace_s)
+
+
+def _execute(
+    con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool
+) -> Result:
+    if not read_only:
+        return Result.of(con.sql(query, params=params))
+    con.execute("BEGIN TRANSACTION READ ONLY")
+    try:
+        return Result.of(con.sql(query))
+    finally:
+        con.execute("ROLLBACK")
+
+
+def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:
+    """An existing store, by local path or URI.
+
+    Args:
+      rules: changes to the diagnosis thresholds (`diagnosis.RULES`).
+
+    Raises:
+      StoreError: nothing there, not a store, unreadable, or written by a newer gradsweep.
+    """
+    filesystem, root = files.resolve(uri)
+    store = Store(os.fspath(uri), filesystem, root, rules)
+    try:
+        manifest = json.loads(files.read(filesystem, store.paths.manifest))
+        version = int(manifest["format"])
+    except FileNotFoundError as error:
+        kind = filesystem.get_file_info(root).type
+        what = "does not exist" if kind == pafs.FileType.NotFound else "is not a store (no store.json)"
+        raise StoreError(f"{store.uri} {what}; give the --store of a launch.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{store.uri} cannot be opened ({error}); check its permissions and its store.json."
+        ) from error
+    if version > FORMAT:
+        raise StoreError(
+            f"{store.uri} has format {version}, this gradsweep reads up to {FORMAT}; upgrade gradsweep."
+        )
+    return store
+
+
+def create_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:
+    """The store at `uri`, made if it does not exist.
+
+    Raises:
+      StoreError: a folder with other files in it, a file, or a place that is not writable.
+    """
+    filesystem, root = files.resolve(uri)
+    store = Store(os.fspath(uri), filesystem, root, rules)
+    try:
+        if filesystem.get_file_info(store.paths.manifest).type == pafs.FileType.File:
+            return open_store(uri, rules=rules)
+        kind = filesystem.get_file_info(root).type
+        taken = kind == pafs.FileType.File
+        if kind == pafs.FileType.Directory:
+            inside = pafs.FileSelector(root, allow_not_found=True)
+            taken = bool(filesystem.get_file_info(inside))
+    except OSError as error:
+        raise StoreError(
+            f"{store.uri} cannot be reached ({error}); check the address and your credentials."
+        ) from error
+    if taken:
+        raise StoreError(f"{store.uri} holds other files and no store.json; choose another --store.")
+    manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    files.publish(filesystem, store.paths.manifest, json.dumps(manifest).encode())
+    return store

@@ -1,0 +1,140 @@
+"""A DuckDB connection whose views show a store: visible rows, typed configs, diagnosis.
+
+After `connect` the connection is locked: no file, network or setting can be reached from SQL. The
+Parquet parts are read through pyarrow data sets registered before.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from results.configs import config_table
+from results.diagnosis import diagnosis_view
+from results.parts import PartIndex
+from results.schema import EPOCHS, KEYS, TRIALS
+
+_LOCK = (
+    "SET temp_directory = '{spill}'",
+    "SET TimeZone = 'UTC'",
+    "SET python_enable_replacements = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+
+
+def sql_text(name: str) -> str:
+    """A file of `results/sql`."""
+    return files("results").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def view_name(table: str) -> str:
+    """View of a table; for a probe its bare name."""
+    return table.removeprefix("probes/")
+
+
+def connect(
+    index: PartIndex, spaces: Mapping[str, Mapping[str, Any]], rules: Mapping[str, float]
+) -> tuple[duckdb.DuckDBPyConnection, dict[str, str]]:
+    """A locked in-memory connection over the parts of `index`.
+
+    Returns:
+      The connection, and the column name of every config key.
+    """
+    con = duckdb.connect()
+    for table in index.tables:
+        con.register(f"files_{view_name(table)}", index.dataset(table))
+    con.execute(sql_text("attempts"))
+    columns = _create_trials(con, spaces)
+    _create_spaces(con, spaces)
+    for table in index.tables:
+        if table != "trials":
+            _create_rows(con, view_name(table))
+    _create_runs(con)
+    con.execute(diagnosis_view(sql_text("diagnosis"), rules))
+    spill = os.path.join(tempfile.gettempdir(), f"gradsweep-{os.getpid()}")
+    for statement in _LOCK:
+        con.execute(statement.format(spill=spill.replace("'", "''")))
+    return con, columns
+
+
+def _create_trials(
+    con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    fields = "trial_id, config, config_id, versions, first_started"
+    rows = con.sql(f"SELECT {fields} FROM attempts WHERE newest ORDER BY trial_id")
+    declared = {
+        name: str(key.get("type"))
+        for space in spaces.values()
+        for name, key in (space.get("keys") or {}).items()
+    }
+    table, columns = config_table(rows.to_arrow_table().to_pylist(), declared)
+    _create_table(con, "configs", table)
+    rest = ", ".join(f"a.{c.name}" for c in TRIALS if c.name not in ("trial_id", "status", "stage"))
+    head = "a.trial_id, a.status, a.stage, c.* EXCLUDE (trial_id, stale)"
+    con.execute(
+        f"CREATE VIEW all_trials AS SELECT {head}, {rest}, c.stale "
+        "FROM attempts a JOIN configs c USING (trial_id) WHERE a.newest"
+    )
+    con.execute("CREATE VIEW trials AS SELECT * FROM all_trials WHERE NOT stale")
+    con.execute(
+        "CREATE TABLE visible AS SELECT a.trial_id, a.attempt, c.stale, "
+        "coalesce(a.until_epoch, 2147483647) AS until_epoch "
+        "FROM attempts a JOIN configs c USING (trial_id)"
+    )
+    return columns
+
+
+def _create_table(con: duckdb.DuckDBPyConnection, name: str, data: pa.Table) -> None:
+    con.register(f"_{name}", data)
+    con.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+    con.unregister(f"_{name}")
+
+
+def _create_spaces(
+    con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]
+) -> None:
+    heads = {"name": [], "study": [], "title": [], "paper": [], "feeds": []}
+    for name, space in spaces.items():
+        heads["name"].append(name)
+        for key in ("study", "title", "paper", "feeds"):
+            heads[key].append(str(space.get(key) or ""))
+    types = pa.schema([(key, pa.string()) for key in heads])
+    _create_table(con, "spaces", pa.table(heads, schema=types))
+    pairs = [(n, str(t)) for n, s in spaces.items() for t in s.get("trials") or []]
+    members = {"space": [n for n, _ in pairs], "trial_id": [t for _, t in pairs]}
+    types = pa.schema([("space", pa.string()), ("trial_id", pa.string())])
+    _create_table(con, "space_trials", pa.table(members, schema=types))
+
+
+def _create_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """`all_<name>`: the rows no later attempt supersedes; `<name>`: without stale trials."""
+    source, everything, view = quoted(f"files_{name}"), quoted(f"all_{name}"), quoted(name)
+    select = (
+        f"SELECT r.* FROM {source} r JOIN visible v "
+        "ON r.trial_id = v.trial_id AND r.attempt = v.attempt AND r.epoch < v.until_epoch"
+    )
+    con.execute(f"CREATE VIEW {everything} AS {select}")
+    con.execute(f"CREATE VIEW {view} AS {select} WHERE NOT v.stale")
+
+
+def _create_runs(con: duckdb.DuckDBPyConnection) -> None:
+    keys = [column.name for column in KEYS]
+    metrics = ", ".join(f"e.{c.name}" for c in EPOCHS if c.name not in keys)
+    con.execute(
+        "CREATE VIEW runs AS SELECT e.trial_id, e.epoch, e.attempt, a.status, a.stage, "
+        f"c.* EXCLUDE (trial_id, stale), {metrics} FROM epochs e "
+        "JOIN configs c ON e.trial_id = c.trial_id "
+        "JOIN attempts a ON e.trial_id = a.trial_id AND a.newest"
+    )
