@@ -1,6 +1,6 @@
 """What all tests share: the seed, the compile cache, the folder of real data.
 
-Imports nothing but pytest, so that tests/trainables runs where only JAX's libraries are installed.
+Needs nothing but pytest, so that tests/trainables runs where only JAX's libraries are installed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import environment
+
 ROOT = Path(__file__).parents[1]
 
-# Read by JAX when it is imported, here and in every process that a test starts. Several processes
-# write to one cache only once it has a size limit: that is what makes JAX lock it (with filelock).
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-if importlib.util.find_spec("filelock"):
-    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2 * 2**30))
+# What packs run in, here and in every process that a test starts; the compile cache is one for all.
+os.environ.setdefault("GRADSWEEP_CACHE", str(ROOT / ".cache"))
+environment.prepare()
+if importlib.util.find_spec("filelock") is None:  # needed for a cache with a size limit only
+    del os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]
 
 
 def _seed(text: str) -> int:

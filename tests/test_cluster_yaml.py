@@ -31,9 +31,9 @@ def test_rays_validation_would_notice(cluster: dict[str, Any]) -> None:
 
     with pytest.raises(ValidationError, match="no_such_field"):
         validate_config({**cluster, "no_such_field": 1})
+    crowded = copy.deepcopy(cluster)
+    crowded["available_node_types"]["gpu_worker"]["min_workers"] = cluster["max_workers"] + 1
     with pytest.raises(ValueError, match="max_workers"):
-        crowded = copy.deepcopy(cluster)
-        crowded["available_node_types"]["gpu_worker"]["min_workers"] = cluster["max_workers"] + 1
         validate_config(crowded)
 
 

@@ -1,0 +1,191 @@
+"""What the repository promises of itself: imports, locks, addresses, the wheel."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = ("orchestrator", "trainables", "search_spaces", "results")
+LOCKS = ("requirements.lock", "requirements-cuda.lock")
+
+
+def distribution(requirement: str) -> str:
+    return re.split(r"[\s<>=!~;]", requirement, maxsplit=1)[0]
+
+
+def tracked() -> list[Path]:
+    """Files under version control, or all below an unpacked source archive."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+# ---- imports -----------------------------------------------------------------------------------
+
+THE_FOUR = {"jax", "flax", "optax", "numpy"}
+ALLOWED = {  # folder -> what its modules may import beside the standard library
+    "trainables/spec": {"trainables.spec"},
+    "trainables": {"trainables", *THE_FOUR},
+    "search_spaces": {"search_spaces", "trainables.spec"},
+    "results": {
+        *("results", "numpy", "pyarrow", "duckdb", "pandas", "plotly", "safetensors"),
+        *("kaleido", "choreographer"),
+    },
+}
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_a_package_imports_what_it_may_and_no_more(folder: str) -> None:
+    """Complements import-linter, which knows the forbidden; here is the allowed."""
+    modules = list((ROOT / folder).rglob("*.py"))
+    assert modules
+    for path in modules:
+        for name in imported(path):
+            top = name.partition(".")[0]
+            fits = any(name == a or name.startswith(a + ".") for a in ALLOWED[folder])
+            assert fits or top in sys.stdlib_module_names, f"{path.relative_to(ROOT)}: {name}"
+
+
+@pytest.mark.parametrize(
+    ("package", "unwanted"),
+    [
+        ("trainables.spec", THE_FOUR | {"ray", "pyarrow", "pandas"}),
+        ("search_spaces", THE_FOUR | {"ray", "pyarrow", "pandas"}),
+        # pyarrow.dataset imports pandas by itself where it is installed.
+        ("results", {"jax", "ray", "plotly", *PACKAGES} - {"results"}),
+        ("orchestrator", {"jax", "ray", "pandas", "plotly", "sklearn"}),
+    ],
+)
+def test_importing_loads_nothing_unwanted(package: str, unwanted: set[str]) -> None:
+    code = f"import sys, {package}; print(*sorted({unwanted!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
+# ---- locks and dependencies --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_pins_and_hashes_everything_and_names_no_index(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*--(?!hash=)", text, re.M)
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.M)[1:]
+    assert len(entries) > 50
+    for entry in entries:
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+( ; .*)? \\\n", entry), entry[:80]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry[:80]
+
+
+def locked(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / lock).read_text(), re.M))
+
+
+def test_the_cuda_lock_adds_and_changes_nothing() -> None:
+    plain, cuda = (locked(lock) for lock in LOCKS)
+    assert plain.items() <= cuda.items()
+    assert any(name.startswith("jax-cuda") for name in cuda)
+
+
+def test_every_dependency_is_locked_and_explained() -> None:
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"]
+    required = [
+        *project["dependencies"],
+        *(r for extra in extras.values() for r in extra),
+        *PROJECT["dependency-groups"]["build"],
+        *PROJECT["build-system"]["requires"],
+    ]
+    explained = set(
+        re.findall(r"^\| ([a-z][\w.\[\]-]+) \|", (ROOT / "docs/dependencies.md").read_text(), re.M)
+    )
+    plain = locked("requirements.lock")
+    for requirement in required:
+        name = distribution(requirement)
+        assert name in explained or name.partition("[")[0] in explained, name
+        assert name.partition("[")[0] in plain, name
+    assert {name.partition("[")[0] for name in explained - {"package"}} <= {
+        distribution(r).partition("[")[0] for r in required
+    }
+
+
+# ---- what is in the files ----------------------------------------------------------------------
+
+# Spelled so that this tracked file does not match itself.
+FORBIDDEN = {
+    "a path of one machine": r"(?<![\w./$}~])/(?:[w]ork|[r]oot|[U]sers)/\w",
+    "a registry's host": (
+        r"[p]ypi\.org|[f]iles\.pythonhosted\.org|[r]egistry\.npmjs\.org|[d]eb\.debian\.org"
+        r"|[p]roxy\.golang\.org"
+    ),
+    "an index address": r"--(?:extra-)?[i]ndex-url[ =]\S|[P]IP_\w*INDEX_URL|--[f]ind-links[ =]",
+}
+
+
+def test_tracked_files_name_no_machine_and_no_registry() -> None:
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        for what, pattern in FORBIDDEN.items():
+            hit = re.search(pattern, text)
+            if hit:
+                found.append(f"{path.relative_to(ROOT)}: {what}: {hit.group()!r}")
+    assert found == []
+
+
+def test_the_search_for_them_would_find_them() -> None:
+    for what, example in {
+        "a path of one machine": "cd " + "/work" + "/main",
+        "a registry's host": "https://pypi" + ".org/simple",
+        "an index address": "pip install --index" + "-url http://x",
+    }.items():
+        assert re.search(FORBIDDEN[what], example), what
+
+
+# ---- the wheel ---------------------------------------------------------------------------------
+
+
+def test_the_wheel_holds_the_four_packages_whole(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(
+        build, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "PYTHONWARNINGS": ""}
+    )
+    (wheel,) = tmp_path.glob("gradsweep-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packed = {n for n in names if ".dist-info/" not in n}
+    assert {n.partition("/")[0] for n in packed} == set(PACKAGES)
+    for path in tracked():
+        relative = path.relative_to(ROOT).as_posix()
+        if relative.startswith(PACKAGES):
+            assert relative in packed
+    assert {f"{package}/py.typed" for package in PACKAGES} <= packed
+    assert any(n.endswith("licenses/LICENSE") for n in names)
