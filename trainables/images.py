@@ -14,11 +14,17 @@ LUMINANCE = (0.299, 0.587, 0.114)
 GREY_MEAN, GREY_STD = 0.4809, 0.2392
 """Mean and standard deviation of CIFAR-10's training luminance (x / 255)."""
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+DIGITS_MEAN, DIGITS_STD = 0.3053, 0.3760
+"""Of all 1,797 images' pixels / 16. Unstandardised, the study's Glorot run learns far slower than
+it reports (loss 1.2 to 2.0 after three epochs instead of 0.8)."""
 
 
 def digits(images: np.ndarray, layout: str) -> np.ndarray:
-    """(N, 8, 8) grey levels 0..16 -> pixels (N, 64, 1) or rows (N, 8, 8), in 0..1."""
-    scaled = images.astype(np.float32) / np.float32(16)
+    """(N, 8, 8) grey levels 0..16 -> pixels (N, 64, 1) or rows (N, 8, 8), standardised."""
+    scaled = images.astype(np.float32)
+    scaled /= np.float32(16)
+    scaled -= np.float32(DIGITS_MEAN)
+    scaled /= np.float32(DIGITS_STD)
     return scaled.reshape(len(images), -1, 1) if layout == "pixels" else scaled
 
 
@@ -59,9 +65,7 @@ _CONVERT: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {
 IMAGE_TASKS = tuple(_CONVERT)
 
 
-def sequences(
-    task: str, layout: str, arrays: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def sequences(task: str, layout: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """x, y and, where there is a test set of its own, x_test and y_test of an image task.
 
     Args:

@@ -26,7 +26,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Slot:
-    """A tensor: leaf `path`, or entry `index` of that leaf's leading axis where layers are stacked."""
+    """A tensor: leaf `path`, or entry `index` of its leading axis where layers are stacked."""
 
     path: str
     index: int | None

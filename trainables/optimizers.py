@@ -9,7 +9,9 @@ import jax
 import optax
 
 
-def sgd(config: Mapping[str, Any], hparams: Mapping[str, jax.Array]) -> optax.GradientTransformation:
+def sgd(
+    config: Mapping[str, Any], hparams: Mapping[str, jax.Array]
+) -> optax.GradientTransformation:
     """Plain gradient descent, with torch's L2 penalty (decay added to the gradient)."""
     return optax.chain(
         optax.add_decayed_weights(hparams["weight_decay"]),

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.lanes import Strategy, over_lanes
+from trainables.lanes import Strategy
 from trainables.layout import LayerRow, by_path
-from trainables.settings import init_constants, lane_values, stack_lanes
+from trainables.programs import programs_for
+from trainables.settings import lane_values, stack_lanes
 from trainables.spec import Trial
-from trainables.tasks import make_task
-from trainables.training import Program, kept_steps
+from trainables.tasks import make_data
+from trainables.training import first_shown, kept_steps
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Pack:
         to the last bit, on its neighbours, its position or padding.
       active: bool (width,), False for padding and for lanes that are frozen or not finite any more.
       layer_rows: what the last axis of `EpochResult.layers` means.
+      parameter_count: trained numbers of one lane.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Pack:
         *,
         width: int | None = None,
         lanes: Strategy = "sequential",
-        device: jax.Device | None = None,
+        device: Any = None,
     ):
         """
         Args:
@@ -77,7 +80,7 @@ class Pack:
           arrays: the task's data set by name (train_images, ...); may be empty for other tasks.
           width: at least len(trials), which is the default.
           lanes: strategy.
-          device: where to run; JAX's default device if None.
+          device: the `jax.Device` to run on; JAX's first if None.
 
         Raises:
           ValueError: the trials differ in program, the width is too small, the strategy is unknown,
@@ -95,30 +98,25 @@ class Pack:
             raise ValueError(f"width {self.width} is less than the {len(trials)} trials")
         self.lanes: Strategy = lanes
         self.device = device or jax.devices()[0]
-        self.active = np.arange(self.width) < len(trials)
+        self._real = np.arange(self.width) < len(trials)
+        self.active = self._real.copy()
         own = [lane_values(t) for t in trials]
+        self._programs = programs_for(trials[0], own[0], self.width, lanes, self.device)
         own += [own[0]] * (self.width - len(trials))
-        task = make_task(trials[0], arrays)
-        self._program = Program(trials[0], task, own[0])
         self._values = self._put(stack_lanes(own))
-        self._data = self._put(task.data)
+        self._data = self._put(make_data(trials[0], arrays))
         self._state: Any = None
-        self._epoch: Any = None
-        self._timeline: Any = None
-        lane = jax.tree.map(lambda leaf: leaf[0], self._values)
-        self._shapes = jax.eval_shape(lambda v: self._program.init(self.trials[0], v), lane)
+        self._layout = self._programs.training.layout
+        self.layer_rows: tuple[LayerRow, ...] = self._layout.rows
+        self.parameter_count = sum(p.size for p in jax.tree.leaves(self._programs.shapes["params"]))
 
     def _put(self, tree: Any) -> Any:
         return jax.device_put(tree, self.device)
 
-    @property
-    def layer_rows(self) -> tuple[LayerRow, ...]:
-        return self._program.layout.rows
-
-    @property
-    def parameter_count(self) -> int:
-        """Trained numbers of one lane."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self._shapes["params"]))
+    def _ready(self) -> Any:
+        if self._state is None:
+            raise RuntimeError("this pack has no state; call init() or load() first")
+        return self._state
 
     def init(self, weights: Mapping[int, Mapping[str, np.ndarray]] | None = None) -> None:
         """Fresh states for all lanes.
@@ -129,48 +127,23 @@ class Pack:
         Raises:
           ValueError: given weights do not fit the model.
         """
-        programs: dict[str, Any] = {}
         states = []
         for lane, trial in enumerate(self.trials):
-            scheme = repr(sorted(init_constants(trial).items()))
-            if scheme not in programs:
-                programs[scheme] = jax.jit(lambda values, trial=trial: self._program.init(trial, values))
-            state = programs[scheme](jax.tree.map(lambda leaf: leaf[lane], self._values))
+            values = jax.tree.map(lambda leaf, lane=lane: leaf[lane], self._values)
+            state = self._programs.init(trial)(values)
             if weights and lane in weights:
-                state["params"] = self._replaced(state["params"], weights[lane])
+                params = self._given(state["params"], weights[lane])
+                moments = self._programs.training.optimizer(values).init(params)
+                state = {**state, "params": params, "optimizer": moments}
             states.append(state)
         states += [{**states[0], "alive": jnp.bool_(False)}] * (self.width - len(states))
         self._state = self._put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-        self.active = np.arange(self.width) < len(self.trials)
+        self.active = self._real.copy()
 
-    def _replaced(self, params: Any, weights: Mapping[str, np.ndarray]) -> Any:
+    def _given(self, params: Any, weights: Mapping[str, np.ndarray]) -> Any:
         like = {path: np.asarray(leaf) for path, leaf in by_path(params).items()}
-        leaves = self._program.layout.leaves(weights, like)
-        return jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(v) for v in leaves.values()])
-
-    def _ready(self) -> Any:
-        if self._state is None:
-            raise RuntimeError("call init() or load() first")
-        return self._state
-
-    def _compiled(self) -> Any:
-        if self._epoch is None:
-
-            def run(state: Any, values: Any, epoch: jax.Array, data: Any) -> Any:
-                def one(state: Any, values: Any) -> Any:
-                    return self._program.epoch(state, values, epoch, data)
-
-                return over_lanes(one, state, values, state["alive"], self.lanes)
-
-            jitted = jax.jit(run, donate_argnums=0)
-            shapes = jax.tree.map(lambda s: self._abstract((self.width, *s.shape), s.dtype), self._shapes)
-            epoch = self._abstract((), jnp.int32)
-            self._epoch = jitted.lower(shapes, self._values, epoch, self._data).compile()
-        return self._epoch
-
-    def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        sharding = jax.sharding.SingleDeviceSharding(self.device)
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+        leaves = self._layout.leaves(weights, like).values()
+        return self._put(jax.tree.unflatten(jax.tree.structure(params), list(leaves)))
 
     def epoch(self, epoch: int) -> EpochResult:
         """Trains every active lane for one epoch; one compiled call, one transfer to the host.
@@ -178,18 +151,18 @@ class Pack:
         Raises:
           RuntimeError: no state yet.
         """
-        state, program = self._ready(), self._compiled()
-        # The old state's buffers are donated, so it must not be kept if the call fails.
+        state, program = self._ready(), self._programs.epoch(self._values, self._data)
+        # The old state's buffers are donated: after a failed call there is no state any more.
         self._state = None
         self._state, found = program(state, self._values, self._put(np.int32(epoch)), self._data)
         found = jax.device_get(found)
         self.active = self.active & (found["bad_step"] < 0)
-        index = kept_steps(self._program.steps)
-        shown = np.ones(len(index), bool) if epoch == 0 else index >= self._program.steps - 10
-        steps = {name: column[:, shown] for name, column in found["steps"].items()}
-        return EpochResult(
-            found["epochs"], found["layers"], steps, index[shown], found["bad_step"], {}
-        )
+        steps = self._programs.training.steps
+        index = kept_steps(steps)
+        shown = index >= first_shown(steps, epoch)
+        columns = {name: column[:, shown] for name, column in found["steps"].items()}
+        bad = found["bad_step"]
+        return EpochResult(found["epochs"], found["layers"], columns, index[shown], bad, {})
 
     def timeline(self) -> dict[str, np.ndarray] | None:
         """Norms of dL/dh^l_t on the probe batch at the current weights; None for other models.
@@ -197,23 +170,12 @@ class Pack:
         Returns:
           layer (R,), t (R,) and grad_norm (width, R); NaN for padding.
         """
-        if self._program.depth is None:
+        depth = self._programs.training.depth
+        if depth is None:
             return None
-        if self._timeline is None:
-            points = max(int(t.config["timeline_points"] or 2) for t in self.trials)
-            times, measure = self._program.timeline(points)
-            real = jnp.arange(self.width) < len(self.trials)
-
-            def run(state: Any, values: Any, data: Any) -> jax.Array:
-                def one(state: Any, values: Any) -> Any:
-                    return (), measure(values[0], values[1], data)
-
-                return over_lanes(one, (), (state, values), real, self.lanes)[1]
-
-            self._timeline = times, jax.jit(run)
-        times, run = self._timeline
-        norms = np.asarray(run(self._ready(), self._values, self._data))
-        depth = self._program.depth
+        points = max(int(t.config["timeline_points"] or 2) for t in self.trials)
+        times, measure = self._programs.timeline(points)
+        norms = np.asarray(measure(self._ready(), self._values, self._put(self._real), self._data))
         return {
             "layer": np.repeat(np.arange(depth, dtype=np.int32), len(times)),
             "t": np.tile(times.astype(np.int32), depth),
@@ -230,7 +192,7 @@ class Pack:
     def weights(self, lane: int) -> dict[str, np.ndarray]:
         """A lane's tensors by name ("rnn.0.w_ih"), layers unstacked."""
         own = jax.tree.map(lambda leaf: leaf[lane], self._ready()["params"])
-        return self._program.layout.named(by_path(jax.device_get(own)))
+        return self._layout.named(by_path(jax.device_get(own)))
 
     def state(self) -> dict[str, np.ndarray]:
         """All state by path, leading axis the lane: what a checkpoint holds."""
@@ -246,54 +208,54 @@ class Pack:
         """
         if not 0 <= lane < len(self.trials):
             raise ValueError(f"lane {lane} is not one of the {len(self.trials)} trials")
-        if self._state is None:
-            blank = lambda s: _typed(np.zeros((self.width, *_host(s)[0]), _host(s)[1]), s)  # noqa: E731
-            self._state = self._put(jax.tree.map(blank, self._shapes))
-            self.active = np.zeros(self.width, bool)
+        shapes = self._programs.shapes
         new = []
-        for path, want in by_path(self._shapes).items():
+        for path, want in by_path(shapes).items():
             shape, dtype = _host(want)
             if path not in leaves or np.shape(leaves[path]) != shape:
                 raise ValueError(f"the checkpoint does not fit: {path} should have shape {shape}")
             new.append(_typed(np.asarray(leaves[path], dtype), want))
-        own = self._put(jax.tree.unflatten(jax.tree.structure(self._shapes), new))
+        if self._state is None:
+            self._state = self._put(jax.tree.map(partial(_blank, self.width), shapes))
+            self.active = np.zeros(self.width, bool)
+        own = self._put(jax.tree.unflatten(jax.tree.structure(shapes), new))
         self._state = _set_lane(self._state, np.int32(lane), own)
         self.active = self.active.copy()
         self.active[lane] = bool(leaves["alive"])
 
     def memory_bytes(self) -> int:
-        """Device memory of the epoch program: arguments, results and temporaries."""
-        sizes = self._compiled().memory_analysis()
-        if sizes is None:
-            trees = (self._shapes,) * (2 * self.width)
+        """Device memory of the epoch program: arguments, results and temporaries, in bytes."""
+        found = self._programs.epoch(self._values, self._data).memory_analysis()
+        if found is None:
+            trees = (self._values, self._data, [self._programs.shapes] * (2 * self.width))
             return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
-        total = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-        return total - sizes.alias_size_in_bytes
+        total = found.argument_size_in_bytes + found.output_size_in_bytes
+        return total + found.temp_size_in_bytes - found.alias_size_in_bytes
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _host(leaf: Any) -> tuple[tuple[int, ...], Any]:
     """Shape and type of a leaf as NumPy holds it; random keys become their words."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        words = jax.eval_shape(jax.random.key_data, leaf)
-        return words.shape, words.dtype
-    return leaf.shape, leaf.dtype
+    found = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    return found.shape, found.dtype
 
 
 def _plain(leaf: jax.Array) -> np.ndarray:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.array(leaf)
+    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def _typed(value: np.ndarray, like: Any) -> Any:
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(value))
-    return value
+    return jax.random.wrap_key_data(jnp.asarray(value)) if _is_key(like) else value
 
 
-@jax.jit
-def _set_lane_copy(state: Any, lane: Any, own: Any) -> Any:
-    return jax.tree.map(lambda all_, new: all_.at[lane].set(new), state, own)
+def _blank(width: int, like: Any) -> Any:
+    shape, dtype = _host(like)
+    return _typed(np.zeros((width, *shape), dtype), like)
 
 
-_set_lane = jax.jit(_set_lane_copy, donate_argnums=0)
+@partial(jax.jit, donate_argnums=0)
+def _set_lane(state: Any, lane: Any, own: Any) -> Any:
+    return jax.tree.map(lambda every, new: every.at[lane].set(new), state, own)

@@ -102,9 +102,7 @@ def tapped_elman(
 ) -> jax.Array:
     """`elman` with a `tap` on every h_t."""
 
-    def step(
-        h_BH: jax.Array, here: tuple[jax.Array, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    def step(h_BH: jax.Array, here: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         drive_BH, gauge = here
         h_BH = tap(activate(h_BH @ w_hh.T + drive_BH, activation), gauge)
         return h_BH, h_BH

@@ -24,9 +24,7 @@ Batch = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class TaskRuntime(Protocol):
-    """What training needs of a task. `data` is handed back to every method, on the device."""
-
-    data: dict[str, np.ndarray]
+    """What training needs of a task: functions only, so that one compiled program may keep it."""
 
     def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
         """Batches of one epoch."""
@@ -48,24 +46,14 @@ class TaskRuntime(Protocol):
 class ArrayTask:
     """Samples from arrays, shuffled each epoch, validation drawn from the training set.
 
-    Data are the training pool followed by the test set. The permutation of the pool is derived from
-    `split_seed` where the task declares it, else it is fixed; its first `n_val` samples validate.
-    `noise_std`, where declared, adds fresh N(0, noise_std) noise to every training batch.
+    Data are x (N, T, F) and y (N,): the training pool, then the test set. The permutation of the
+    pool is derived from `split_seed` where the task declares it, else it is fixed; its first `n_val`
+    samples validate. `noise_std`, where declared, adds fresh N(0, noise_std) noise to every
+    training batch.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, sizes: Sizes):
-        """Raises ValueError when the arrays do not have the declared sizes."""
-        pool = sizes.n_train + sizes.n_val
-        want = (pool + sizes.n_test, sizes.seq_len, sizes.features)
-        if x.shape != want or y.shape != want[:1]:
-            raise ValueError(
-                f"the task declares x of shape {want} (training and test samples together) and as "
-                f"many labels; the arrays give {x.shape} and {y.shape}"
-            )
-        if len(y) and not (0 <= y.min() and y.max() < sizes.classes):
-            raise ValueError(f"labels must lie in 0..{sizes.classes - 1}")
+    def __init__(self, sizes: Sizes):
         self.sizes = sizes
-        self.data = {"x": x.astype(np.float32, copy=False), "y": y.astype(np.int32)}
 
     def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
         """(training, validation) indices."""
@@ -124,7 +112,6 @@ class GaussianTask:
 
     def __init__(self, sizes: Sizes):
         self.sizes = sizes
-        self.data: dict[str, np.ndarray] = {}
 
     def _schedule(self, keys: jax.Array) -> Schedule:
         return {"key": keys, "weight": jnp.ones((len(keys), self.sizes.batch_size))}
@@ -158,27 +145,41 @@ def _user_arrays(trial: Trial) -> dict[str, Any]:
         ) from error
 
 
-def make_task(trial: Trial, arrays: Mapping[str, np.ndarray]) -> TaskRuntime:
-    """The runtime of a trial's task.
+def _is_gaussian(trial: Trial) -> bool:
+    return trial.task.build is None and trial.task.name == "gaussian"
+
+
+def make_task(trial: Trial) -> TaskRuntime:
+    """The functions of a trial's task."""
+    return GaussianTask(trial.sizes) if _is_gaussian(trial) else ArrayTask(trial.sizes)
+
+
+def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The data of a trial's task, shared by all lanes of a pack.
 
     Args:
       arrays: of the data set the task names; unused by tasks that make their own.
 
     Raises:
-      ValueError: arrays are missing or do not have the declared sizes.
+      ValueError: arrays are missing, or do not have the declared sizes or labels.
     """
-    sizes = trial.sizes
-    if trial.task.build is None and trial.task.name == "gaussian":
-        return GaussianTask(sizes)
-    if trial.task.build is None and trial.task.name in IMAGE_TASKS:
-        found = sequences(trial.task.name, str(trial.config["layout"]), arrays)
-        if trial.task.name == "digits":
-            found.pop("x_test", None)
-            found.pop("y_test", None)
+    if _is_gaussian(trial):
+        return {}
+    sizes, name = trial.sizes, trial.task.name
+    if trial.task.build is None and name in IMAGE_TASKS:
+        found = sequences(name, str(trial.config["layout"]), arrays)
     else:
         found = _user_arrays(trial)
     x, y = np.asarray(found["x"]), np.asarray(found["y"])
     if found.get("x_test") is not None:
         x = np.concatenate([x, np.asarray(found["x_test"])])
         y = np.concatenate([y, np.asarray(found["y_test"])])
-    return ArrayTask(x, y, sizes)
+    want = (sizes.n_train + sizes.n_val + sizes.n_test, sizes.seq_len, sizes.features)
+    if x.shape != want or y.shape != want[:1]:
+        raise ValueError(
+            f"task {name} declares x of shape {want}, training, validation and test together, and "
+            f"as many labels; its arrays have {x.shape} and {y.shape}"
+        )
+    if len(y) and not (y.min() >= 0 and y.max() < sizes.classes):
+        raise ValueError(f"labels of task {name} must lie in 0..{sizes.classes - 1}")
+    return {"x": x.astype(np.float32, copy=False), "y": y.astype(np.int32)}

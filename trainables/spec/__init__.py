@@ -19,7 +19,14 @@ from trainables.spec.parts import (
 from trainables.spec.probes import PROBES
 from trainables.spec.stages import STAGES
 from trainables.spec.tasks import TASKS
-from trainables.spec.trial import ConfigError, Registry, Trial, digest, nearest, versioned_by_content
+from trainables.spec.trial import (
+    ConfigError,
+    Registry,
+    Trial,
+    digest,
+    nearest,
+    versioned_by_content,
+)
 
 
 def builtin_registry() -> Registry:

@@ -69,7 +69,7 @@ def _digits_sizes(config: Config) -> Sizes:
 DIGITS = Task(
     name="digits",
     version=1,
-    doc="scikit-learn's 8x8 digits, 1437 / 180 / 180 of 1,797, pixels divided by 16.",
+    doc="scikit-learn's 8x8 digits, 1437 / 180 / 180 of 1,797, pixels standardised.",
     keys=(_BATCH, _NOISE, _SPLIT, _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels")),
     sizes=_digits_sizes,
     dataset=lambda config: "digits",

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from trainables.spec.keys import REQUIRED, Key, Scalar
-from trainables.spec.parts import Model, Optimizer, Part, Probe, Sizes, Stage, Task
+from trainables.spec.parts import Model, Part, Probe, Sizes, Stage, Task
 
 SELECTORS = ("stage", "model", "task", "optimizer")
 _SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}

@@ -1,0 +1,113 @@
+"""Compiled programs, kept for the life of the process.
+
+A worker that is handed pack after pack of one program traces and compiles it once; learning rates
+and all other traced values are arguments.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trainables.lanes import Strategy, over_lanes
+from trainables.settings import init_constants, optimizer_of
+from trainables.spec import Trial
+from trainables.tasks import make_task
+from trainables.training import Training
+
+_KEPT = 16
+_known: OrderedDict[Any, Programs] = OrderedDict()
+
+
+@dataclass
+class Programs:
+    """The functions of a pack, each compiled on first use for one width, strategy and device.
+
+    Attributes:
+      shapes: one lane's state, abstract.
+    """
+
+    training: Training
+    width: int
+    lanes: Strategy
+    device: Any
+    shapes: Any
+    _epoch: Any = None
+    _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    _timelines: dict[int, tuple[np.ndarray, Callable[..., Any]]] = field(default_factory=dict)
+
+    def init(self, trial: Trial) -> Callable[..., Any]:
+        """Function of one lane's values that gives its first state."""
+        scheme = repr(sorted(init_constants(trial).items()))
+        if scheme not in self._inits:
+            self._inits[scheme] = jax.jit(lambda values: self.training.init(trial, values))
+        return self._inits[scheme]
+
+    def epoch(self, values: Any, data: Any) -> Any:
+        """The compiled epoch: (state, values, epoch, data) -> (state, result), state donated."""
+        if self._epoch is None:
+
+            def run(state: Any, values: Any, epoch: jax.Array, data: Any) -> Any:
+                def one(state: Any, values: Any) -> Any:
+                    return self.training.epoch(state, values, epoch, data)
+
+                return over_lanes(one, state, values, state["alive"], self.lanes)
+
+            on_device = jax.sharding.SingleDeviceSharding(self.device)
+
+            def abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+                return jax.ShapeDtypeStruct(shape, dtype, sharding=on_device)
+
+            state = jax.tree.map(lambda s: abstract((self.width, *s.shape), s.dtype), self.shapes)
+            lowered = jax.jit(run, donate_argnums=0).lower(
+                state, values, abstract((), jnp.int32), data
+            )
+            self._epoch = lowered.compile()
+        return self._epoch
+
+    def timeline(self, points: int) -> tuple[np.ndarray, Callable[..., jax.Array]]:
+        """Times kept, and the function (state, values, real, data) -> norms (width, L, times);
+        `real` (width,) is False for lanes to leave out."""
+        if points not in self._timelines:
+            times, measure = self.training.timeline(points)
+
+            def run(state: Any, values: Any, real: jax.Array, data: Any) -> jax.Array:
+                def one(_: Any, lane: Any) -> Any:
+                    return (), measure(*lane, data)
+
+                return over_lanes(one, (), (state, values), real, self.lanes)[1]
+
+            self._timelines[points] = times, jax.jit(run)
+        return self._timelines[points]
+
+
+def programs_for(
+    trial: Trial,
+    values: Mapping[str, np.ndarray],
+    width: int,
+    lanes: Strategy,
+    device: Any,
+) -> Programs:
+    """The programs of a pack, shared with every earlier pack of the same kind in this process.
+
+    Args:
+      values: one lane's traced values, read for their types.
+    """
+    # Functions a user redefines in a notebook are other functions, so they are part of the key.
+    builds = (trial.model.build, trial.task.build, optimizer_of(trial).build)
+    rename = repr(sorted((trial.stage.rename or {}).items()))
+    key = (trial.program, trial.sizes, builds, rename, width, lanes, device)
+    if key not in _known:
+        training = Training(trial, make_task(trial), values)
+        shapes = jax.eval_shape(lambda v: training.init(trial, v), dict(values))
+        _known[key] = Programs(training, width, lanes, device, shapes)
+        if len(_known) > _KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(key)
+    return _known[key]
