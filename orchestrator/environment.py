@@ -66,6 +66,8 @@ def ray_environment() -> dict[str, str]:
         "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_DEDUP_LOGS": "0",
+        # The older reporter is silent at verbose=0; the newer prints a banner all the same.
+        "RAY_AIR_NEW_OUTPUT": "0",
     }
 
 

@@ -93,15 +93,15 @@ def make_packs(
       devices: packs that can run at once.
       lanes: auto, vmap or sequential. width: lanes per pack; both force a new signature.
     """
-    groups: dict[tuple[str, int], list[Trial]] = defaultdict(list)
+    groups: dict[tuple[str, int, Any], list[Trial]] = defaultdict(list)
     for trial in trials:
         start = resume[trial.id].first_epoch if trial.id in resume else 0
-        groups[trial.program, start].append(trial)
+        groups[trial.program, start, trial.config.get("timeline_points")].append(trial)
     sizes: dict[str, int] = defaultdict(int)
-    for (program, _), members in groups.items():
+    for (program, *_), members in groups.items():
         sizes[program] = max(sizes[program], len(members))
     packs = []
-    for (program, _), members in groups.items():
+    for (program, *_), members in groups.items():
         known = signatures.get(program, {})
         chosen = width or known.get("width") or choose_width(sizes[program], len(groups), devices)
         strategy = lanes if lanes != "auto" else known.get("strategy") or _strategy(members, chosen)

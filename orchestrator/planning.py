@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pyarrow.fs import FileSelector, FileType
 
 from orchestrator import datasets
 from orchestrator.errors import RequestError
@@ -13,7 +15,7 @@ from orchestrator.overrides import parse_overrides
 from orchestrator.packing import Lane, PackSpec, make_packs
 from orchestrator.studies import Catalogue, catalogue
 from results import Store, StoreError, open_store
-from results.paths import exists
+from results.paths import resolve as resolve_uri
 from search_spaces import Space, SpaceError, Study, expand
 from trainables.spec import ConfigError, Trial
 
@@ -111,9 +113,11 @@ def plan(
         plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
         finish = plans[-1]
         needed = frozenset(t.parent.id for t in finish.to_run if t.parent)
+        again = _rerun_ids(rerun, {trial.id: trial for trial in finish.trials})
+        fresh = finish.incomplete.keys() | finish.lacking.keys() | again
         finish.packs = make_packs(
             finish.to_run,
-            _resume_points(opened, finish, rerun),
+            resume_points(opened, finish.to_run, fresh),
             _signatures(opened),
             devices=devices,
             lanes=lanes,
@@ -133,7 +137,13 @@ def open_or_none(store: str | Store | None) -> Store | None:
     if store is None or isinstance(store, Store):
         return store
     try:
-        return open_store(store) if exists(store) else None
+        filesystem, root = resolve_uri(store)
+        kind = filesystem.get_file_info(root).type
+        if kind == FileType.NotFound:
+            return None
+        if kind == FileType.Directory and not filesystem.get_file_info(FileSelector(root)):
+            return None
+        return open_store(store)
     except StoreError as error:
         raise RequestError(str(error)) from error
 
@@ -225,7 +235,8 @@ def _choose(
 ) -> None:
     """Fills `to_run` and `blocked`: children of a failed gate do not run, parents whose artifact a
     child still needs do."""
-    kept = {row_id for row_id in attempts if store is not None and store.has_weights(row_id)}
+    saved = store.list_artifacts() if store else []
+    kept = {trial_id for index in saved for trial_id in index["lanes"]}
     for trial in list(trials.values()):
         parent = trial.parent
         waits = trial.id not in result.done and trial.id not in result.stale
@@ -282,35 +293,51 @@ def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
     return found
 
 
-def _resume_points(
-    store: Store | None, result: SpacePlan, rerun: Sequence[str]
+def resume_points(
+    store: Store | None, trials: Sequence[Trial], fresh: Collection[str] = ()
 ) -> dict[str, Lane]:
-    """Where each trial to run starts: its next attempt number, and its newest checkpoint if its
-    rows up to there are whole."""
+    """Where each trial starts: its next attempt number, and its newest checkpoint if its rows up to
+    there are whole. Trials in `fresh` start over."""
     if store is None:
         return {}
-    fresh = result.incomplete.keys() | result.lacking.keys() | _rerun_ids(
-        rerun, {t.id: t for t in result.trials}
-    )
     attempts = _newest_attempts(store)
     saved: dict[str, Lane] = {}
     for index in store.list_checkpoints():
-        for position, entry in enumerate(index["lanes"]):
-            known = saved.get(entry["trial_id"])
-            if known is None or entry["next_epoch"] > known.first_epoch:
-                saved[entry["trial_id"]] = Lane(
-                    entry["trial_id"], {}, None, 0, entry["next_epoch"], index["path"], position, entry
+        for trial_id, position in index["lanes"].items():
+            known = saved.get(trial_id)
+            if known is None or index["epoch"] >= known.first_epoch:
+                memo = index["memo"][trial_id]
+                saved[trial_id] = Lane(
+                    trial_id, {}, None, 0, index["epoch"], index["path"], position, memo
                 )
-    wanted = {trial.id for trial in result.to_run}
+    wanted = {trial.id for trial in trials}
+    whole = _whole_up_to(store, [lane for trial_id, lane in saved.items() if trial_id in wanted])
     lanes: dict[str, Lane] = {}
     for trial_id in wanted:
         row = attempts.get(trial_id)
-        lane = saved.get(trial_id)
-        if lane is None or trial_id in fresh or not store.rows_intact(trial_id, lane.first_epoch, lane.memo["rows"]):
-            lane = Lane(trial_id, {})
+        usable = trial_id in whole and trial_id not in fresh
+        lane = saved[trial_id] if usable else Lane(trial_id, {})
         lane.attempt = row["attempt"] + 1 if row else 0
         lanes[trial_id] = lane
     return lanes
+
+
+def _whole_up_to(store: Store, lanes: Sequence[Lane]) -> set[str]:
+    """Trials whose visible rows before their checkpoint are as many as it recorded."""
+    epochs = {lane.trial_id: lane.first_epoch for lane in lanes}
+    held: dict[str, dict[str, int]] = {trial_id: {} for trial_id in epochs}
+    for table in {table for lane in lanes for table in lane.memo["rows"]}:
+        if not store.has(table):
+            continue
+        found = store.sql(
+            f'SELECT r.trial_id, count(*) FROM "all_{table}" r '
+            "JOIN (SELECT unnest($ids) AS trial_id, unnest($epochs) AS epoch) c "
+            "ON r.trial_id = c.trial_id AND r.epoch < c.epoch GROUP BY r.trial_id",
+            {"ids": list(epochs), "epochs": list(epochs.values())},
+        )
+        for trial_id, count in found.fetchall():
+            held[trial_id][table] = count
+    return {lane.trial_id for lane in lanes if held[lane.trial_id] == lane.memo["rows"]}
 
 
 def _signatures(store: Store | None) -> dict[str, dict[str, Any]]:

@@ -59,6 +59,7 @@ class PackQueue:
         self._lock = threading.RLock()
         self._begun = time.monotonic()
         self._progress: dict[str, int] = {}
+        self._compiled: set[str] = set()
 
     def next(self, runner: str) -> PackSpec | None:
         """A pack for `runner`, or None when none is ready."""
@@ -84,7 +85,7 @@ class PackQueue:
     def _ready(self, pack: PackSpec) -> bool:
         if any(p not in self.outcomes and p not in self.passed for p in pack.parents):
             return False
-        compiling = {p.program for p in self.running.values()} - self.signatures.keys()
+        compiling = {p.program for p in self.running.values()} - self._compiled
         return pack.program not in compiling
 
     def _blocked(self, lane: Lane) -> bool:
@@ -110,7 +111,8 @@ class PackQueue:
             if pack is None:
                 return
             if result.get("signature"):
-                self.signatures.setdefault(pack.program, result["signature"])
+                self.signatures[pack.program] = result["signature"]
+                self._compiled.add(pack.program)
             self.outcomes.update(result.get("ended", {}))
             self.reasons.update(result.get("reasons", {}))
             for lane in pack.lanes:

@@ -23,8 +23,8 @@ FLUSH_ROWS = 50_000
 class Recorder:
     """Buffers rows of one pack and publishes them in order: data first, ends of trials last.
 
-    `guard` runs before each publish and may raise to stop it. With no store nothing is kept but
-    the counts.
+    `guard` runs before each publish and may raise to stop it. With no store the rows stay in
+    `kept`, as a debug run wants them.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Recorder:
         self.counts: list[dict[str, int]] = [defaultdict(int) for _ in trial_ids]
         self.published = 0
         self._probes = probes or {}
+        self.kept: dict[str, list[pa.Table]] = defaultdict(list)
         self._tables: dict[str, list[pa.Table]] = defaultdict(list)
         self._ends: list[dict[str, Any]] = []
         self._rows = 0
@@ -152,7 +153,10 @@ class Recorder:
         Raises:
           StoreError: the disk is full or the store unwritable; what is published stays.
         """
-        if self.store is not None:
+        if self.store is None:
+            for table, parts in self._tables.items():
+                self.kept[table] += parts
+        else:
             for table, parts in self._tables.items():
                 self.guard()
                 self.store.publish(table_name(table), pa.concat_tables(parts))

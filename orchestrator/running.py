@@ -68,8 +68,11 @@ class PackRun:
         store: Store | None,
         context: Context,
         guard: Callable[[], None] = lambda: None,
+        parents: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     ):
+        """`parents`: weights by trial id that take the place of the store's artifacts."""
         self.spec = spec
+        self._parent_weights = parents or {}
         self.store = store
         self.context = context
         self.trials = [_checked(registry, lane.trial_id, lane.config) for lane in spec.lanes]
@@ -122,14 +125,14 @@ class PackRun:
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
         self.recorder.flush()
 
-    def _parents(self) -> dict[int, dict[str, np.ndarray]]:
-        if self.store is None:
-            return {}
-        return {
-            lane: self.store.weights(slot.parent_id)
-            for lane, slot in enumerate(self.spec.lanes)
-            if slot.parent_id is not None
-        }
+    def _parents(self) -> dict[int, Mapping[str, np.ndarray]]:
+        found = {}
+        for lane, slot in enumerate(self.spec.lanes):
+            if slot.parent_id in self._parent_weights:
+                found[lane] = self._parent_weights[slot.parent_id]
+            elif slot.parent_id is not None and self.store is not None:
+                found[lane] = self.store.weights(slot.parent_id)
+        return found
 
     def step(self) -> Progress:
         """Trains every active lane one epoch and records it.
@@ -236,10 +239,10 @@ class PackRun:
             return
         self._guard()
         slot = self.spec.lanes[lane]
-        entry = {"trial_id": slot.trial_id, "attempt": slot.attempt, "epoch": epoch}
+        index = {"lanes": {slot.trial_id: 0}, "attempt": slot.attempt, "epoch": epoch}
         name = f"{slot.trial_id}-{slot.attempt:03d}-{epoch:06d}"
         stacked = {key: np.asarray(value)[None] for key, value in weights.items()}
-        self.store.save_weights("artifacts", name, stacked, {"lanes": [entry]})
+        self.store.save_weights("artifacts", name, stacked, index)
 
     def checkpoint(self) -> None:
         """Publishes what is gathered, then a resume point at the coming epoch."""
@@ -247,27 +250,40 @@ class PackRun:
         if self.store is None:
             return
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
-        lanes = [
-            {
-                "trial_id": self.spec.lanes[lane].trial_id,
-                "attempt": self.spec.lanes[lane].attempt,
-                "next_epoch": self.epoch,
+        ids = [self.spec.trial_ids[lane] for lane in active]
+        memo = {
+            self.spec.trial_ids[lane]: {
                 "rows": dict(self.recorder.counts[lane]),
                 "patience": int(self._patience[lane]),
                 "best": self._best.get(int(lane)),
             }
             for lane in active
-        ]
+        }
+        index = {
+            "lanes": {trial_id: position for position, trial_id in enumerate(ids)},
+            "epoch": self.epoch,
+            "attempt": {self.spec.trial_ids[n]: self.spec.lanes[n].attempt for n in active},
+            "memo": memo,
+        }
         # The best so far is kept with the resume point, or a later attempt could not know it.
         for lane in list(self._best_weights):
             self._save_weights(lane, self.epoch - 1, self._best_weights.pop(lane))
         leaves = {name: values[active] for name, values in self.pack.state().items()}
         name = f"{self.spec.id}-{self.spec.tries}-{self.epoch:06d}"
         self._guard()
-        path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
+        path = self.store.save_weights("checkpoints", name, leaves, index)
         self._checkpoints.append(path)
         self._drop_checkpoints(keep=1)
         self._checkpointed_at = time.monotonic()
+
+    def change_segment(self, wanted: Mapping[str, Any]) -> None:
+        """Goes on under another signature's width and strategy, states carried over."""
+        leaves = self.pack.state()
+        width, strategy = int(wanted["width"]), str(wanted["strategy"])
+        self.pack = Pack(self.trials, self._arrays, width=width, lanes=strategy)
+        for lane in self.lanes:
+            self.pack.load(lane, {name: values[lane] for name, values in leaves.items()})
+        self.signature = signature(strategy, width, self.context.threads)
 
     def _drop_checkpoints(self, keep: int) -> None:
         if self.store is not None:

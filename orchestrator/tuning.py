@@ -158,7 +158,10 @@ class PackSearcher(Searcher):
     ) -> None:
         self.queue.complete(trial_id, None if error else result)
 
-    # The queue is rebuilt from the store by running the same command again.
+    # Tune saves its searcher for `Tuner.restore`; a launch resumes from the store instead.
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "queue"}
+
     def save(self, checkpoint_path: str) -> None:
         return None
 

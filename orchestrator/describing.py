@@ -1,0 +1,48 @@
+"""What `results` must know of a space, as JSON in the store: a laptop then needs nothing of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.planning import SpacePlan
+from orchestrator.studies import Catalogue
+
+
+def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
+    """The record of a launched space: trial ids, swept keys, selection rule, schemas, figures."""
+    swept = sorted(
+        name
+        for name in {name for trial in plan.trials for name in trial.config}
+        if len({str(trial.config.get(name)) for trial in plan.trials}) > 1
+        and not any(name in t.keys and t.keys[name].kind == "observation" for t in plan.trials)
+    )
+    chances = {t.task.chance_loss(t.config) for t in plan.trials if "task" in t.parts}
+    declared = {name: key for trial in plan.trials for name, key in trial.keys.items()}
+    return {
+        "space": plan.name,
+        "study": plan.study.name,
+        "title": plan.study.title,
+        "paper": f"arXiv:{plan.study.arxiv}" if plan.study.arxiv else "",
+        "feeds": plan.space.feeds,
+        "ours": plan.space.ours,
+        "smoke": plan.smoke,
+        "stages": list(dict.fromkeys(trial.stage.name for trial in plan.trials)),
+        "trials": [trial.id for trial in plan.trials],
+        "targets": [trial.id for trial in plan.targets],
+        "parents": {t.id: t.parent.id for t in plan.trials if t.parent},
+        "select": dict(plan.space.select),
+        "swept": swept,
+        "figures": list(plan.space.figures),
+        "chance_loss": chances.pop() if len(chances) == 1 else None,
+        "keys": {
+            name: {"type": key.type, "unit": key.unit, "doc": key.doc, "kind": key.kind}
+            for name, key in sorted(declared.items())
+        },
+        "probes": {
+            name: {
+                "doc": catalogue.registry.probes[name].doc,
+                "columns": [vars(column) for column in catalogue.registry.probes[name].columns],
+            }
+            for name in dict.fromkeys(p for t in plan.trials for p in t.stage.probes)
+        },
+    }

@@ -1,0 +1,364 @@
+"""`launch`: runs what a plan says is missing, under Ray Tune."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.describing import space_json
+from orchestrator.environment import has_gpu, process_environment, ray_environment
+from orchestrator.errors import RequestError
+from orchestrator.lease import Lease, check_free
+from orchestrator.packing import Lane, PackSpec
+from orchestrator.planning import SpacePlan, open_or_none, plan, resume_points
+from orchestrator.progress import Display
+from orchestrator.queueing import PackQueue
+from orchestrator.studies import Catalogue, catalogue
+from results import Store, StoreError, create_store
+from results.schema import arrow_schema
+
+
+@dataclass
+class LaunchResult:
+    """What a launch brought. `counts` is by final status over every trial of the plan."""
+
+    store: str
+    plans: list[SpacePlan]
+    ran: int = 0
+    seconds: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    error: str | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """0: every trial has a result (diverged is one); 1: some failed, are blocked or are left."""
+        bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
+        return 1 if bad or self.error or self.interrupted else 0
+
+
+def workers_here(cpus_per_pack: int = 1, gpus: float = 0.0, gpus_per_pack: float = 0.0) -> int:
+    """Packs that can run at once on this machine."""
+    if gpus and gpus_per_pack:
+        return max(1, int(gpus / gpus_per_pack))
+    return max(1, len(os.sched_getaffinity(0)) // cpus_per_pack)
+
+
+def launch(
+    space: str,
+    *,
+    store: str = "./store",
+    set: Sequence[str] | Mapping[str, Any] = (),
+    smoke: bool = False,
+    limit: int | None = None,
+    rerun: Sequence[str] = (),
+    study: str | None = None,
+    address: str | None = None,
+    lanes: str = "auto",
+    width: int | None = None,
+    cpus_per_pack: int = 1,
+    gpus: float | None = None,
+    gpus_per_pack: float | None = None,
+    checkpoint_s: float = 60.0,
+    progress: str = "auto",
+    say: Callable[[str], None] = lambda text: print(text, flush=True),
+) -> LaunchResult:
+    """Runs a space, or every space of a study; the same call again runs only what is missing.
+
+    Args:
+      store: URI; made if it does not exist.
+      set, smoke, limit, rerun, study, lanes, width: as in `plan`.
+      address: of a running Ray cluster; None starts and stops a local one.
+      cpus_per_pack: CPU threads of each worker; part of a pack's signature.
+      gpus: GPUs of this machine to use; None for all there are. gpus_per_pack: 1 where there are
+        any, or a fraction to share one.
+      checkpoint_s: seconds between resume points.
+      progress: auto, bar, plain or none. say: takes lines of text.
+
+    Raises:
+      RequestError: the request is wrong, a data set is missing, or another driver holds the store.
+    """
+    begun = time.monotonic()
+    gpus = _gpus(gpus, address)
+    share = (1.0 if gpus else 0.0) if gpus_per_pack is None else gpus_per_pack
+    if share and not gpus and not address:
+        raise RequestError("--gpus-per-pack needs a GPU and this machine has none; leave it out")
+    devices = workers_here(cpus_per_pack, gpus, share)
+    known = open_or_none(store)
+    if known is not None:
+        check_free(known)
+    options: dict[str, Any] = {
+        "set": set, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
+        "lanes": lanes, "width": width, "devices": devices,
+    }  # fmt: skip
+    plans = plan(space, store=known, **options)
+    missing = [warning for one in plans for warning in one.warnings]
+    if missing:
+        raise RequestError(missing)
+    found = catalogue(study)
+    try:
+        opened = known or create_store(store)
+        with Lease(opened, say) as lease:
+            # Again under the lease: another driver may have finished in the meantime.
+            plans = plan(space, store=opened, **options)
+            for one in plans:
+                opened.write_space(one.name, space_json(one, found))
+            result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))
+            if result.ran:
+                resources = {"CPU": float(cpus_per_pack), **({"GPU": share} if share else {})}
+                job = _job(opened, study, space, lease.id, cpus_per_pack, share, checkpoint_s)
+                queue = _queue(opened, plans, lease, rerun)
+                _drive(queue, job, lease, resources, devices, address, progress, say, result)
+    except StoreError as error:
+        raise RequestError(str(error)) from error
+    _summarise(result, opened)
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _gpus(gpus: float | None, address: str | None) -> float:
+    there = has_gpu()
+    if gpus and not there and not address:
+        raise RequestError("--gpus was given and this machine has no GPU; leave it out to use the CPU")
+    if gpus is None:
+        return float(len(list(Path("/dev").glob("nvidia[0-9]*")))) if there else 0.0
+    return gpus
+
+
+def _job(
+    store: Store, study: str | None, space: str, launch_id: str, threads: int, gpu: float, every: float
+) -> dict[str, Any]:
+    """What every worker is told beside its pack."""
+    local = "://" not in store.uri
+    return {
+        "store": str(Path(store.uri).resolve()) if local else store.uri,
+        "study": str(Path(study).resolve()) if study else None,
+        "context": {
+            "launch_id": launch_id,
+            "space": space,
+            "threads": threads,
+            "checkpoint_s": every,
+            "gpu": bool(gpu),
+        },
+    }
+
+
+def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease, rerun: Sequence[str]) -> PackQueue:
+    packs: dict[str, PackSpec] = {}
+    claimed: set[str] = set()
+    epochs: dict[str, int] = {}
+    passed: set[str] = set()
+    trials = {trial.id: trial for one in plans for trial in one.trials}
+    queue_outcomes: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for one in plans:
+        epochs |= {trial.id: trial.epochs for trial in one.to_run}
+        passed |= one.done
+        queue_outcomes |= dict.fromkeys(one.blocked, "blocked")
+        reasons |= one.blocked
+        for pack in one.packs:
+            # Two spaces of a study may share trials: the first to name one runs it.
+            pack.lanes = [lane for lane in pack.lanes if lane.trial_id not in claimed]
+            claimed |= {lane.trial_id for lane in pack.lanes}
+            if pack.lanes:
+                packs[pack.id] = pack
+
+    def refresh(pack: PackSpec) -> list[Lane]:
+        store.refresh()
+        state = store.completeness(pack.trial_ids)
+        left = [trials[lane.trial_id] for lane in pack.lanes if not state[lane.trial_id]["done"]]
+        points = resume_points(store, left)
+        by_id = {lane.trial_id: lane for lane in pack.lanes}
+        lanes = []
+        for trial in left:
+            old, new = by_id[trial.id], points[trial.id]
+            new.attempt = max(new.attempt, old.attempt + 1)
+            new.config, new.parent_id, new.artifact = old.config, old.parent_id, old.artifact
+            lanes.append(new)
+        return lanes
+
+    return PackQueue(
+        list(packs.values()),
+        epochs,
+        passed,
+        lease.id,
+        refresh,
+        on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
+        on_lost=lambda lanes, why: _publish_failed(store, lanes, why),
+        outcomes=queue_outcomes,
+        reasons=reasons,
+    )
+
+
+def _publish_failed(store: Store, lanes: Sequence[Lane], why: str) -> None:
+    """Ends attempts whose workers can no longer say so themselves."""
+    newest = {row["trial_id"]: row for row in store.attempts().to_pylist()}
+    schema = arrow_schema("trials")
+    assert schema is not None
+    rows = []
+    for lane in lanes:
+        row = newest.get(lane.trial_id)
+        if row is not None:
+            ended = {"event": 1, "status": "failed", "reason": why, "ended": datetime.now(UTC)}
+            rows.append({name: {**row, **ended}.get(name) for name in schema.names})
+    if rows:
+        store.publish("trials", pa.Table.from_pylist(rows, schema))
+
+
+def _drive(
+    queue: PackQueue,
+    job: dict[str, Any],
+    lease: Lease,
+    resources: dict[str, float],
+    devices: int,
+    address: str | None,
+    progress: str,
+    say: Callable[[str], None],
+    result: LaunchResult,
+) -> None:
+    """Runs the queue to its end under Ray Tune."""
+    os.environ.update(ray_environment())
+    with _interruptible(queue, lease, say) as interrupted, _ray(job, address, say):
+        from ray import tune
+        from ray.tune import CheckpointConfig, FailureConfig, RunConfig
+
+        from orchestrator.tuning import PackSearcher, PackTrainable
+
+        with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(PackTrainable, tune.PlacementGroupFactory([resources])),
+                tune_config=tune.TuneConfig(
+                    search_alg=PackSearcher(queue, job),
+                    num_samples=-1,
+                    max_concurrent_trials=devices,
+                    reuse_actors=True,
+                ),
+                run_config=RunConfig(
+                    name="launch",
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=FailureConfig(max_failures=0),
+                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0),
+                ),
+            )
+            with Display(queue, progress, say), _quiet():
+                tuner.fit()
+    queue.block_the_rest()
+    result.interrupted = bool(interrupted)
+    result.error = queue.fatal or (
+        "another driver took over this store" if lease.lost.is_set() else None
+    )
+    result.reasons |= queue.reasons
+
+
+@contextlib.contextmanager
+def _ray(job: dict[str, Any], address: str | None, say: Callable[[str], None]) -> Iterator[None]:
+    """A local Ray for the time being, or the cluster at `address`."""
+    import logging
+
+    import ray
+
+    context = job["context"]
+    variables = {
+        **process_environment(context["threads"], context["gpu"]),
+        **ray_environment(),
+        **{n: os.environ[n] for n in ("GRADSWEEP_DATA", "GRADSWEEP_CACHE") if n in os.environ},
+    }
+    if ray.is_initialized():  # a notebook's own, or the one a test session shares
+        yield
+        return
+    say("starting Ray" if address is None else f"connecting to Ray at {address}")
+    ray.init(
+        address=address or "local",
+        runtime_env={"env_vars": variables},
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        **({} if address else {"include_dashboard": False}),
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune's own notices name options this project does not use."""
+    import logging
+
+    names = ("ray.tune", "ray.air", "ray.train")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _interruptible(
+    queue: PackQueue, lease: Lease, say: Callable[[str], None]
+) -> Iterator[list[float]]:
+    """Ctrl-C (or SIGTERM) stops after the epoch under way; a second one at once."""
+    pressed: list[float] = []
+
+    def on_signal(*_: object) -> None:
+        if pressed:
+            say("stopping at once; published rows are kept")
+            os.killpg(0, signal.SIGKILL) if os.getpgrp() == os.getpid() else os._exit(130)
+        pressed.append(time.monotonic())
+        queue.stop()
+        lease.ask_to_stop()
+        say("stopping after the epoch under way; Ctrl-C again stops at once")
+
+    try:
+        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread (a notebook's executor): the caller's handlers stay
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _summarise(result: LaunchResult, store: Store) -> None:
+    """Final status of every trial, read back from the store."""
+    state = store.completeness([t.id for one in result.plans for t in one.trials])
+    blocked = {trial_id for one in result.plans for trial_id in one.blocked}
+    counts: Counter[str] = Counter()
+    reasons = {row["trial_id"]: row["reason"] for row in store.attempts().to_pylist()}
+    for trial_id, known in state.items():
+        if known["done"] or known["status"] in ("failed", "interrupted"):
+            counts[str(known["status"])] += 1
+            if known["status"] in ("failed", "gate_failed") and reasons.get(trial_id):
+                result.reasons[trial_id] = reasons[trial_id]
+        elif trial_id in blocked or result.reasons.get(trial_id, "").startswith("parent "):
+            counts["blocked"] += 1
+        elif any(trial_id in one.stale for one in result.plans):
+            counts["stale"] += 1
+        else:
+            counts["missing"] += 1
+    result.counts = counts
+
+
+def resume_command(argv: Sequence[str] | None = None) -> str:
+    """The command that finishes an interrupted launch: the same one."""
+    words = list(sys.argv if argv is None else argv)
+    return " ".join(["gradsweep", *words[1:]])

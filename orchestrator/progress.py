@@ -1,0 +1,101 @@
+"""Showing how a launch stands: a live display on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from orchestrator.queueing import PackQueue, Snapshot
+
+LINE_S = 5.0
+TICK_S = 0.5
+_ENDED = ("done", "diverged", "stopped", "gate_failed", "failed", "blocked")
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`, `2:03` or `45 s`."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{left:02d}"
+    return f"{minutes}:{left:02d}" if minutes else f"{left} s"
+
+
+def rates(now: Snapshot) -> str:
+    """Epochs per second and time left, once anything has been measured."""
+    if not now.epochs_done or now.seconds <= 0:
+        return "starting"
+    pace = now.epochs_done / now.seconds
+    left = (now.epochs_total - now.epochs_done) / pace
+    return f"{pace:.1f} epochs/s, ETA {duration(left)}"
+
+
+def line(now: Snapshot) -> str:
+    """One line for a log."""
+    ended = sum(now.counts[status] for status in _ENDED)
+    words = [f"{ended}/{now.trials} trials", f"{now.epochs_done}/{now.epochs_total} epochs", rates(now)]
+    words += [f"{now.counts[s]} {s}" for s in _ENDED[1:] if now.counts[s] or s in ("diverged", "failed")]
+    return f"[{duration(now.seconds)}] " + ", ".join(words)
+
+
+class Display:
+    """Reports a queue until closed. `mode` is auto, bar, plain or none."""
+
+    def __init__(self, queue: PackQueue, mode: str = "auto", say: Callable[[str], None] = print):
+        self.queue = queue
+        self.say = say
+        self.console = Console(stderr=True)
+        live = self.console.is_terminal and sys.stderr.isatty()
+        self.mode = ("bar" if live else "plain") if mode == "auto" else mode
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Display:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        if self.mode == "bar":
+            self._bars()
+        elif self.mode == "plain":
+            while not self._stop.wait(LINE_S):
+                self.say(line(self.queue.snapshot()))
+
+    def _bars(self) -> None:
+        columns = (
+            TextColumn("{task.description:>7}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console) as bars:
+            trials = bars.add_task("trials", total=None, note="")
+            epochs = bars.add_task("epochs", total=None, note="")
+            while True:
+                finished = self._stop.wait(TICK_S)
+                now = self.queue.snapshot()
+                ended = sum(now.counts[status] for status in _ENDED)
+                counts = [f"{now.running} running"]
+                counts += [f"{now.counts[s]} {s}" for s in ("diverged", "failed", "blocked")]
+                bars.update(trials, total=now.trials, completed=ended, note=", ".join(counts))
+                bars.update(
+                    epochs, total=now.epochs_total, completed=now.epochs_done, note=rates(now)
+                )
+                if finished:
+                    return
