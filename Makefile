@@ -32,6 +32,7 @@ install: $(STAMP) ## complete environment in .venv, pinned and hashed; nothing t
 
 $(STAMP): $(LOCK) pyproject.toml .ci/venv
 	@bash .ci/venv "$(VENV)" "$(PYTHON)"
+	@echo "Installing $(LOCK) into $(VENV): about a minute, longer on a slow line."
 	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

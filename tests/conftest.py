@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
+import secrets
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,10 @@ if importlib.util.find_spec("filelock") is None:  # needed for a cache with a si
 
 
 def _seed(text: str) -> int:
-    return random.SystemRandom().randrange(2**31) if text == "random" else int(text)
+    if text != "random":
+        return int(text)
+    # Through the environment, so that xdist's workers, which parse again, have the same.
+    return int(os.environ.setdefault("GRADSWEEP_TEST_SEED", str(secrets.randbelow(2**31))))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
