@@ -215,6 +215,7 @@ def test_any_damage_is_noticed(
         (idx(np.zeros((12, 8, 8), np.uint8)), "train images"),
         (idx(np.zeros((12, 28, 28), np.uint8))[:-12], "end-of-stream|Compressed file ended"),
     ],
+    ids=["foreign", "short", "dimensions", "too-few", "counts", "shape", "truncated"],
 )
 def test_listed_garbage_is_named(tmp_path: Path, content: bytes, why: str, seed: int) -> None:
     small_mnist(tmp_path, seed)
