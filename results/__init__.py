@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from results.errors import StoreError
-from results.store import Store, create_store, open_store
+from results.opening import create_store, open_store
+from results.store import Store
 
 _LAZY = {
     "best": "selection",
@@ -19,7 +20,7 @@ _LAZY = {
     "run_named": "queries",
 }
 
-__all__ = ["Store", "StoreError", "create_store", "open_store", *_LAZY]
+__all__ = ["Store", "StoreError", "create_store", "open_store"]
 
 
 def __getattr__(name: str) -> Any:

@@ -73,7 +73,8 @@ def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
             raise StoreError(
                 f"unknown diagnosis rule {name!r}{nearest(name, RULES)}; known: {', '.join(RULES)}."
             )
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value)):
             raise StoreError(f"diagnosis rule {name} must be a finite number; got {value!r}.")
         rules[name] = float(value)
     return rules

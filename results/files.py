@@ -6,29 +6,13 @@ import contextlib
 import errno
 import os
 import uuid
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
 from results.paths import TEMPORARY
-
-
-def resolve(uri: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
-    """File system and root path of a store's URI; without a scheme it is a local path.
-
-    Raises:
-      StoreError: a scheme pyarrow does not know, or a malformed URI.
-    """
-    text = os.fspath(uri)
-    if "://" not in text:
-        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
-    try:
-        return pafs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise StoreError(
-            f"cannot open {text} ({error}); give a local path or an s3://, gs:// or file:// URI."
-        ) from error
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
@@ -69,28 +53,30 @@ def why_not_written(path: str, error: OSError) -> str:
 
 
 def _publish_local(path: str, content: bytes | pa.Buffer) -> None:
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{name}")
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{final.name}")
     try:
-        with open(temporary, "wb") as stream:
+        with temporary.open("wb") as stream:
             stream.write(memoryview(content))
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(final)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def listing(filesystem: pafs.FileSystem, folder: str, recursive: bool = False) -> list[pafs.FileInfo]:
-    """The folder's files, sorted by path; none if it does not exist. Temporary files are left out."""
+def listing(
+    filesystem: pafs.FileSystem, folder: str, recursive: bool = False
+) -> list[pafs.FileInfo]:
+    """The folder's files by path, temporary ones left out; none if it does not exist."""
     selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
     found = [i for i in filesystem.get_file_info(selector) if i.type == pafs.FileType.File]
     return sorted((i for i in found if not i.base_name.startswith(".")), key=lambda i: i.path)
@@ -100,4 +86,3 @@ def delete(filesystem: pafs.FileSystem, path: str) -> None:
     """Deletes a file; one that is gone already is no error."""
     with contextlib.suppress(FileNotFoundError):
         filesystem.delete_file(path)
-

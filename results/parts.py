@@ -36,7 +36,7 @@ def conform(table: str, data: pa.Table) -> pa.Table:
         keys = pa.schema([column.field() for column in KEYS])
         lacking = [name for name in keys.names if name not in data.column_names]
         if lacking:
-            raise StoreError(f"rows for {table} lack {', '.join(lacking)}; every probe row has them.")
+            raise StoreError(f"rows for {table} lack {', '.join(lacking)}; every row has them.")
         own = [f for f in data.schema if f.name not in keys.names]
         schema = pa.schema([*keys, *own])
     for name in data.column_names:
@@ -51,7 +51,9 @@ def conform(table: str, data: pa.Table) -> pa.Table:
         try:
             columns.append(data[column.name].cast(column.type))
         except pa.ArrowInvalid as error:
-            raise StoreError(f"column {column.name} of {table} must be {column.type}: {error}.") from error
+            raise StoreError(
+                f"column {column.name} of {table} must be {column.type}: {error}."
+            ) from error
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -141,7 +143,8 @@ class PartIndex:
         infos = [i for i in files.listing(self.fs, folder) if i.path.endswith(".parquet")]
         new = [i for i in infos if (i.path, i.size) not in self._footers]
         with ThreadPoolExecutor(1 if files.is_local(self.fs) else 16) as pool:
-            for info, part in zip(new, pool.map(lambda i: self._footer(table, i), new), strict=True):
+            read = pool.map(lambda info: self._footer(table, info), new)
+            for info, part in zip(new, read, strict=True):
                 if part is not None:
                     self._footers[info.path, info.size] = part
         parts: list[Part] = []
@@ -191,9 +194,9 @@ class PartIndex:
         found = [part.schema.remove_metadata() for part in self.tables[table].live]
         return pa.unify_schemas([keys.remove_metadata(), *found], promote_options="permissive")
 
-    def dataset(self, table: str) -> pads.Dataset:
-        """The live parts as one data set, in the table's schema."""
-        paths = [part.path for part in self.tables[table].live]
+    def dataset(self, table: str, parts: list[Part] | None = None) -> pads.Dataset:
+        """The live parts (or those given) as one data set, in the table's schema."""
+        paths = [part.path for part in (self.tables[table].live if parts is None else parts)]
         return pads.FileSystemDataset.from_paths(
             paths, schema=self.schema(table), format=parquet_format(), filesystem=self.fs
         )

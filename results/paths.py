@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs as pafs
 
 from results.errors import StoreError
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*")
+
+MANIFEST = "store.json"
 
 MERGED = "merged-"
 """How the name of a part made by `compact` starts; its time of publication follows."""
 
 TEMPORARY = ".tmp-"
 """How a local file starts that is being written; readers pass it over."""
+
+
+def resolve(uri: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
+    """File system and root path of a store's URI; without a scheme it is a local path.
+
+    Raises:
+      StoreError: a scheme pyarrow does not know, or a malformed URI.
+    """
+    text = os.fspath(uri)
+    if "://" not in text:
+        return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+    try:
+        return pafs.FileSystem.from_uri(text)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise StoreError(
+            f"cannot open {text} ({error}); give a local path or an s3://, gs:// or file:// URI."
+        ) from error
+
+
+def exists(uri: str | os.PathLike[str]) -> bool:
+    """Whether there is anything at a store's URI."""
+    filesystem, root = resolve(uri)
+    return filesystem.get_file_info(root).type != pafs.FileType.NotFound
 
 
 def _checked(name: str, what: str) -> str:
@@ -41,7 +71,7 @@ class Paths:
 
     @property
     def manifest(self) -> str:
-        return self.under("store.json")
+        return self.under(MANIFEST)
 
     @property
     def spaces(self) -> str:

@@ -105,7 +105,7 @@ EPOCHS = KEYS + _columns("""
     grad_norm_clipped_min | float64 | loss/param | Smallest of those norms.
     grad_norm_clipped_max | float64 | loss/param | Largest of those norms.
     grad_norm_clipped_last | float64 | loss/param | That norm at the last finite step.
-    grad_norm_smallest | float64 | loss/param | Mean over steps of the smallest non-zero tensor norm.
+    grad_norm_smallest | float64 | loss/param | Mean over steps of the least non-zero tensor norm.
     zero_tensors | int32 | | Pairs (tensor, step) whose gradient norm was exactly 0.
     nonfinite_tensors | int32 | | Pairs (tensor, step) whose gradient was not finite.
     update_norm | float64 | param | Mean over finite steps of the 2-norm of the update.

@@ -1,13 +1,11 @@
-"""A store: open or create one, publish to it, ask it anything."""
+"""A store: publish to it, ask it anything."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -16,13 +14,13 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results import files
-from results.completeness import Completeness, completeness
+from results.completeness import Completeness, completeness, row_counts
 from results.diagnosis import merged_rules
 from results.errors import StoreError
 from results.parts import PartIndex, conform, encode
 from results.paths import Paths
 from results.result import Result, refuse_all_but_select, sentence
-from results.schema import FORMAT, table_name
+from results.schema import table_name
 from results.views import connect, view_name
 from results.weights import Kind, Weights
 
@@ -36,7 +34,7 @@ _RESERVED = {
 
 
 class Store:
-    """Results of any number of launches. Use `open_store` or `create_store` to get one.
+    """Results of any number of launches. `results.open_store` gives one.
 
     One object may be shared by threads. What others publish shows after `refresh`.
 
@@ -63,7 +61,9 @@ class Store:
         self._con: duckdb.DuckDBPyConnection | None = None
         self._columns: dict[str, str] = {}
         self._listed = False
+        self._spaces: dict[str, dict[str, Any]] = {}
         self._space_warnings: list[str] = []
+        self._shown: Any = None
 
     @property
     def root(self) -> str:
@@ -78,9 +78,6 @@ class Store:
         """Looks for what has been published since."""
         with self._lock:
             self._listed = False
-            if self._con is not None:
-                self._con.close()
-                self._con = None
 
     @property
     def index(self) -> PartIndex:
@@ -88,7 +85,13 @@ class Store:
         with self._lock:
             if not self._listed:
                 self._index.refresh()
+                self._spaces = self._read_spaces()
                 self._listed = True
+                shown = ([part.path for _, part in self._index.live()], self._spaces)
+                if shown != self._shown and self._con is not None:
+                    self._con.close()
+                    self._con = None
+                self._shown = shown
             return self._index
 
     @property
@@ -131,34 +134,37 @@ class Store:
                     refuse_all_but_select(con, query)
                 try:
                     return _execute(con, query, params, read_only)
+                except duckdb.TransactionException as error:
+                    raise StoreError("a query must be one SELECT that changes nothing.") from error
                 except duckdb.Error as error:
                     lost = _LOST.search(str(error))
                     if lost is None:
                         raise StoreError(sentence(error)) from error
-                    self._look_again(lost[1])
+                    self.recheck(lost[1])
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         for _ in range(_RETRIES):
+            index = self.index
             if self._con is not None:
                 return self._con
             try:
-                self._con, self._columns = connect(self.index, self.spaces(), self.rules)
+                self._con, self._columns = connect(index, self._spaces, self.rules)
             except duckdb.Error as error:
                 lost = _LOST.search(str(error))
                 if lost is None:
                     raise
-                self._look_again(lost[1])
+                self.recheck(lost[1])
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
-    def _look_again(self, view: str) -> None:
-        """A part vanished (`compact`) or is damaged: find out which, and list the store again."""
-        names = [name for name in self._index.tables if view_name(name) == view]
-        self.refresh()
-        for name in names:
-            if name in self.index.tables:
-                self._index.verify(name)
-        self.refresh()
+    def recheck(self, table: str) -> None:
+        """A part has vanished (`compact`) or is damaged: lists the store again, reads them all."""
+        with self._lock:
+            self.refresh()
+            for name in self.index.tables:
+                if table in (name, view_name(name)):
+                    self._index.verify(name)
+            self.refresh()
 
     @property
     def config_columns(self) -> dict[str, str]:
@@ -176,6 +182,13 @@ class Store:
         """Per trial: done, status, tables with missing rows. As of now."""
         return completeness(self, trial_ids)
 
+    def rows_intact(self, trial_id: str, before_epoch: int, rows: Mapping[str, int]) -> bool:
+        """Whether each table shows exactly `rows[table]` rows of the trial below that epoch."""
+        return all(
+            row_counts(self, table, [trial_id], before_epoch).get(trial_id, 0) == count
+            for table, count in rows.items()
+        )
+
     def resolve(self, prefix: str) -> str:
         """The trial id that starts with `prefix`.
 
@@ -188,16 +201,22 @@ class Store:
             {"p": prefix},
         ).fetchall()
         if not found:
-            raise StoreError(f"no trial starts with {prefix!r}; list them with `gradsweep query trials`.")
+            raise StoreError(f"no trial starts with {prefix!r}; see `gradsweep status`.")
         if len(found) > 1 and found[0][0] != prefix:
             some = ", ".join(row[0] for row in found)
-            raise StoreError(f"{prefix!r} is the start of several trials ({some}); give more digits.")
+            raise StoreError(f"{prefix!r} starts several trials ({some}); give more digits.")
         return found[0][0]
 
     # Spaces
 
     def spaces(self) -> dict[str, dict[str, Any]]:
         """Every space launched into this store, by `study/space`, as its launch wrote it."""
+        with self._lock:
+            self.refresh()
+            self._connection()
+            return dict(self._spaces)
+
+    def _read_spaces(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         self._space_warnings = []
         for info in files.listing(self.fs, self.paths.spaces, recursive=True):
@@ -274,11 +293,15 @@ class Store:
           StoreError: none were kept.
         """
         trial = self.resolve(trial_id)
-        entry = self._weights.find(trial, epoch)
-        if entry is None:
+        found = self._weights.find(trial, epoch)
+        if found is None:
             when = "" if epoch is None else f" at epoch {epoch}"
-            raise StoreError(f"no weights of {trial} were kept{when}; launch with --keep-weights last.")
-        return self.load_lane(entry["path"], entry["lanes"][trial])
+            raise StoreError(f"{trial} kept no weights{when}; launch with --keep-weights last.")
+        return self.load_lane(*found)
+
+    def has_weights(self, trial_id: str, epoch: int | None = None) -> bool:
+        """Whether `weights` would find some (full ids only)."""
+        return self._weights.find(trial_id, epoch) is not None
 
     def compact(self, grace_s: float = 60.0) -> dict[str, int]:
         """Merges small parts and drops superseded rows; see `compaction.compact`."""
@@ -287,9 +310,7 @@ class Store:
         return compact(self, grace_s)
 
 
-def _execute(
-    con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool
-) -> Result:
+def _execute(con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool) -> Result:
     if not read_only:
         return Result.of(con.sql(query, params=params))
     con.execute("BEGIN TRANSACTION READ ONLY")
@@ -297,59 +318,3 @@ def _execute(
         return Result.of(con.sql(query))
     finally:
         con.execute("ROLLBACK")
-
-
-def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:
-    """An existing store, by local path or URI.
-
-    Args:
-      rules: changes to the diagnosis thresholds (`diagnosis.RULES`).
-
-    Raises:
-      StoreError: nothing there, not a store, unreadable, or written by a newer gradsweep.
-    """
-    filesystem, root = files.resolve(uri)
-    store = Store(os.fspath(uri), filesystem, root, rules)
-    try:
-        manifest = json.loads(files.read(filesystem, store.paths.manifest))
-        version = int(manifest["format"])
-    except FileNotFoundError as error:
-        kind = filesystem.get_file_info(root).type
-        what = "does not exist" if kind == pafs.FileType.NotFound else "is not a store (no store.json)"
-        raise StoreError(f"{store.uri} {what}; give the --store of a launch.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{store.uri} cannot be opened ({error}); check its permissions and its store.json."
-        ) from error
-    if version > FORMAT:
-        raise StoreError(
-            f"{store.uri} has format {version}, this gradsweep reads up to {FORMAT}; upgrade gradsweep."
-        )
-    return store
-
-
-def create_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:
-    """The store at `uri`, made if it does not exist.
-
-    Raises:
-      StoreError: a folder with other files in it, a file, or a place that is not writable.
-    """
-    filesystem, root = files.resolve(uri)
-    store = Store(os.fspath(uri), filesystem, root, rules)
-    try:
-        if filesystem.get_file_info(store.paths.manifest).type == pafs.FileType.File:
-            return open_store(uri, rules=rules)
-        kind = filesystem.get_file_info(root).type
-        taken = kind == pafs.FileType.File
-        if kind == pafs.FileType.Directory:
-            inside = pafs.FileSelector(root, allow_not_found=True)
-            taken = bool(filesystem.get_file_info(inside))
-    except OSError as error:
-        raise StoreError(
-            f"{store.uri} cannot be reached ({error}); check the address and your credentials."
-        ) from error
-    if taken:
-        raise StoreError(f"{store.uri} holds other files and no store.json; choose another --store.")
-    manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    files.publish(filesystem, store.paths.manifest, json.dumps(manifest).encode())
-    return store

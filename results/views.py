@@ -63,7 +63,7 @@ def connect(
             _create_rows(con, view_name(table))
     _create_runs(con)
     con.execute(diagnosis_view(sql_text("diagnosis"), rules))
-    spill = os.path.join(tempfile.gettempdir(), f"gradsweep-{os.getpid()}")
+    spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}"
     for statement in _LOCK:
         con.execute(statement.format(spill=spill.replace("'", "''")))
     return con, columns
@@ -102,9 +102,7 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, data: pa.Table) -> 
     con.unregister(f"_{name}")
 
 
-def _create_spaces(
-    con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]
-) -> None:
+def _create_spaces(con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]) -> None:
     heads = {"name": [], "study": [], "title": [], "paper": [], "feeds": []}
     for name, space in spaces.items():
         heads["name"].append(name)

@@ -45,17 +45,20 @@ class Weights:
           kind: artifacts (weights a stage reads, or kept ones) or checkpoints (resume points).
           name: unique within the kind; may have folders (`pack/epoch-10`).
           leaves: arrays of shape (W, ...), lane first.
-          index: JSON data. `lanes` {trial_id: lane}; `epoch` an int, or {trial_id: int}; `attempt`
-            likewise (optional). The rest is the caller's.
+          index: JSON data. `lanes` is a list with an entry per lane, each with `trial_id` and, in
+            an artifact, `epoch` and `attempt`. The rest is the caller's.
 
         Returns:
           The save's path within the store, for `load_lane` and `drop`.
 
         Raises:
-          StoreError: the disk is full, or the index lacks `lanes`.
+          StoreError: the disk is full, or `lanes` does not fit the tensors.
         """
-        if "lanes" not in index:
-            raise StoreError(f"the index of {kind}/{name} lacks lanes; give {{trial_id: lane}}.")
+        width = len(index.get("lanes", ()))
+        if not width or any(leaf.shape[:1] != (width,) for leaf in leaves.values()):
+            raise StoreError(
+                f"{kind}/{name} lists {width} lanes, and its tensors have another number of them."
+            )
         tensors = {path: np.ascontiguousarray(leaf) for path, leaf in leaves.items()}
         entry = {**index, "saved": datetime.now(UTC).isoformat()}
         files.publish(self.fs, self.paths.tensors(kind, name), save(tensors))
@@ -81,14 +84,14 @@ class Weights:
                     for leaf, entry in header.items()
                 }
         except FileNotFoundError as error:
-            raise StoreError(f"no weights at {path}; list what is there with --keep-weights.") from error
+            raise StoreError(f"no weights at {path}; launch again to make them.") from error
         except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
             raise StoreError(
                 f"{full} cannot be read ({error}); delete it and launch again, which rebuilds it."
             ) from error
 
     def list(self, kind: Kind) -> list[dict[str, Any]]:
-        """Index of every save, oldest first, each with its `path` added. Unreadable ones are left out."""
+        """Index of every readable save, oldest first, each with its `path` added."""
         found: list[dict[str, Any]] = []
         infos = files.listing(self.fs, self.paths.under(kind), recursive=True)
         for info in (i for i in infos if i.path.endswith(".json")):
@@ -98,22 +101,21 @@ class Weights:
                     entry = json.loads(files.read(self.fs, info.path))
                 except (OSError, ValueError):
                     continue
-                if not isinstance(entry, dict) or not isinstance(entry.get("lanes"), dict):
+                if not isinstance(entry, dict) or not isinstance(entry.get("lanes"), list):
                     continue
                 self._indexes[path] = {**entry, "path": path}
             found.append(dict(self._indexes[path]))
         return sorted(found, key=lambda entry: str(entry.get("saved", "")))
 
-    def find(self, trial_id: str, epoch: int | None) -> dict[str, Any] | None:
-        """Index of the trial's artifact at `epoch`, or the last: of the newest attempt first."""
-        held = [e for e in self.list("artifacts") if trial_id in e["lanes"]]
-        if epoch is not None:
-            held = [e for e in held if _own(e, "epoch", trial_id) == epoch]
-        return max(
-            held,
-            key=lambda e: (_own(e, "attempt", trial_id), _own(e, "epoch", trial_id), e["saved"]),
-            default=None,
-        )
+    def find(self, trial_id: str, epoch: int | None = None) -> tuple[str, int] | None:
+        """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt."""
+        held = [
+            ((own.get("attempt", -1), own.get("epoch", -1), entry["saved"]), entry["path"], lane)
+            for entry in self.list("artifacts")
+            for lane, own in enumerate(entry["lanes"])
+            if own.get("trial_id") == trial_id and epoch in (None, own.get("epoch"))
+        ]
+        return max(held)[1:] if held else None
 
     def drop(self, path: str) -> None:
         """Deletes a save, index first, so that no reader finds one half gone."""
@@ -121,11 +123,6 @@ class Weights:
         files.delete(self.fs, self.paths.index(kind, name))
         files.delete(self.fs, self.paths.tensors(kind, name))
         self._indexes.pop(path, None)
-
-
-def _own(entry: Mapping[str, Any], key: str, trial_id: str) -> int:
-    value = entry.get(key, -1)
-    return int(value.get(trial_id, -1) if isinstance(value, dict) else value)
 
 
 def _read_lane(stream: Any, entry: Mapping[str, Any], start: int, lane: int) -> np.ndarray:

@@ -33,7 +33,9 @@ def attempt_row(trial: str, attempt: int = 0, event: int = 1, **columns: Any) ->
     return row
 
 
-def epoch_row(trial: str, epoch: int, loss: float, attempt: int = 0, **columns: Any) -> dict[str, Any]:
+def epoch_row(
+    trial: str, epoch: int, loss: float, attempt: int = 0, **columns: Any
+) -> dict[str, Any]:
     """A row of `epochs` with a gradient norm of 1 unless given."""
     norm = columns.get("grad_norm", 1.0)
     return {
@@ -67,7 +69,9 @@ def layer_rows(
     return rows
 
 
-def _layer(keys: Mapping[str, Any], name: str, tensor: str, index: int, norm: float) -> dict[str, Any]:
+def _layer(
+    keys: Mapping[str, Any], name: str, tensor: str, index: int, norm: float
+) -> dict[str, Any]:
     return {
         **keys, "layer_name": name, "tensor": tensor, "tensor_index": index, "grad_norm": norm,
         "grad_norm_min": norm, "grad_norm_max": norm, "grad_norm_last": norm,

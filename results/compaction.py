@@ -1,0 +1,157 @@
+"""Merging small parts into few, and dropping rows no view shows, while others read and write.
+
+A merged part names in its footer the parts it replaces, so publishing it is one atomic step for
+every reader: those who see it pass the replaced ones over. They are deleted later, when `grace_s`
+has passed, by which time readers with an older listing have finished; one that has not lists the
+store again when a file is gone.
+
+Two compactions at once are safe: of two merged parts that replace a part in common the one
+published first holds (`parts.settle`). For that, clocks must agree to within the grace, and a
+merge that took longer than the grace is thrown away.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+from pyarrow import fs as pafs
+
+from results import files
+from results.parts import Part, encode
+from results.paths import TEMPORARY, merged_age
+from results.schema import KEYS
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+_TARGET = 128 * 2**20
+"""Bytes of Parquet in a merged part, about; parts of half that size are left alone."""
+
+_ORDER = ("trial_id", "epoch", "layer", "tensor_index", "step", "t")
+"""Sort keys of merged rows, so that a query for one trial reads few row groups."""
+
+_ABANDONED_S = 3600.0
+"""Age at which a temporary file has no writer any more."""
+
+
+def compact(store: Store, grace_s: float = 60.0) -> dict[str, int]:
+    """Merges the small parts of every table, and deletes what earlier merges replaced.
+
+    Args:
+      grace_s: how long replaced parts stay for readers that listed them, in seconds. 0 deletes them
+        in the same call: only where nobody else reads.
+
+    Returns:
+      merged: parts merged; into: parts written; dropped_rows: superseded rows left out; deleted:
+      files deleted.
+
+    Raises:
+      StoreError: the disk is full or the store cannot be written.
+    """
+    summary = {"merged": 0, "into": 0, "dropped_rows": 0, "deleted": 0}
+    store.refresh()
+    summary["deleted"] += _sweep(store, grace_s)
+    for table in list(store.index.tables):
+        for parts in _groups(store.index.tables[table].live):
+            begun = time.monotonic()
+            merged = _merge(store, table, parts)
+            took = time.monotonic() - begun
+            if merged is None or (grace_s > 0 and took > grace_s):
+                continue
+            content = encode(merged, [part.name for part in parts])
+            files.publish(store.fs, store.paths.new_merged(table), content)
+            summary["merged"] += len(parts)
+            summary["into"] += 1
+            summary["dropped_rows"] += sum(part.rows for part in parts) - merged.num_rows
+    store.refresh()
+    if grace_s <= 0:
+        summary["deleted"] += _sweep(store, grace_s)
+        store.refresh()
+    return summary
+
+
+def _groups(parts: list[Part]) -> list[list[Part]]:
+    """Small parts in groups of about the target size, oldest first."""
+    groups: list[list[Part]] = [[]]
+    size = 0
+    for part in sorted((p for p in parts if p.size < _TARGET // 2), key=lambda p: p.path):
+        if size + part.size > _TARGET:
+            groups.append([])
+            size = 0
+        groups[-1].append(part)
+        size += part.size
+    return [group for group in groups if len(group) > 1]
+
+
+def _merge(store: Store, table: str, parts: list[Part]) -> pa.Table | None:
+    """The visible rows of `parts`, sorted by trial; None if one cannot be read just now.
+
+    Rows of an attempt the store does not know stay: its row in `trials` may be in a bad file.
+    """
+    # Visibility only shrinks as attempts are added, so what is hidden now stays hidden.
+    attempts = store.attempts().select(["trial_id", "attempt", "until_epoch"])
+    index = store.index
+    try:
+        data = index.dataset(table, parts).to_table()
+    except (OSError, pa.ArrowException):
+        store.recheck(table)
+        return None
+    if table == "trials":
+        return _last_events(data)
+    hidden = attempts.filter(pads.field("until_epoch").is_valid())
+    if hidden.num_rows:
+        keys = data.select([column.name for column in KEYS])
+        keys = keys.append_column("row", pa.array(np.arange(data.num_rows)))
+        keys = keys.join(hidden, ["trial_id", "attempt"], join_type="inner")
+        gone = keys.filter(pads.field("epoch") >= pads.field("until_epoch"))
+        keep = np.ones(data.num_rows, bool)
+        keep[gone["row"].to_numpy()] = False
+        data = data.filter(pa.array(keep))
+    order = [name for name in _ORDER if name in data.column_names]
+    return data.sort_by([(name, "ascending") for name in order])
+
+
+def _last_events(trials: pa.Table) -> pa.Table:
+    """Of each attempt the row with the greatest event."""
+    keys = trials.select(["trial_id", "attempt", "event"])
+    keys = keys.append_column("row", pa.array(np.arange(trials.num_rows)))
+    order = [("trial_id", "ascending"), ("attempt", "ascending"), ("event", "ascending")]
+    grouped = keys.sort_by(order).group_by(["trial_id", "attempt"], use_threads=False)
+    return trials.take(grouped.aggregate([("row", "last")])["row_last"])
+
+
+def _sweep(store: Store, grace_s: float) -> int:
+    """Deletes parts replaced long enough ago, oldest merge first, and forgotten temporary files.
+
+    Merged parts that came second hold nothing that counts and go at once: once the first is itself
+    replaced, they would count again.
+    """
+    now = datetime.now(UTC)
+    doomed: list[str] = []
+    for listing in store.index.tables.values():
+        doomed += [part.path for part in listing.rejected]
+        for merged in listing.merged:
+            if merged_age(merged.name, now) >= grace_s:
+                held = (listing.replaced.get(name) for name in merged.replaces)
+                doomed += [part.path for part in held if part is not None]
+    doomed += _abandoned(store, now)
+    for path in doomed:
+        files.delete(store.fs, path)
+    return len(doomed)
+
+
+def _abandoned(store: Store, now: datetime) -> list[str]:
+    """Temporary files of writers that were killed."""
+    everything = store.fs.get_file_info(pafs.FileSelector(store.root, recursive=True))
+    return [
+        info.path
+        for info in everything
+        if info.base_name.startswith(TEMPORARY)
+        and info.mtime is not None
+        and (now - info.mtime).total_seconds() > _ABANDONED_S
+    ]

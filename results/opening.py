@@ -1,0 +1,75 @@
+"""Opening and creating a store."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pyarrow import fs as pafs
+
+from results import files
+from results.errors import StoreError
+from results.paths import MANIFEST, resolve
+from results.schema import FORMAT
+from results.store import Store
+
+
+def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:
+    """An existing store, by local path or URI.
+
+    Args:
+      rules: changes to the diagnosis thresholds (`diagnosis.RULES`).
+
+    Raises:
+      StoreError: nothing there, not a store, unreadable, or written by a newer gradsweep.
+    """
+    filesystem, root = resolve(uri)
+    store = Store(os.fspath(uri), filesystem, root, rules)
+    try:
+        manifest = json.loads(files.read(filesystem, store.paths.manifest))
+        version = int(manifest["format"])
+    except FileNotFoundError as error:
+        kind = filesystem.get_file_info(root).type
+        gone = kind == pafs.FileType.NotFound
+        what = "does not exist" if gone else f"is not a store (no {MANIFEST})"
+        raise StoreError(f"{store.uri} {what}; give the --store of a launch.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{store.uri} cannot be opened ({error}); check its permissions and its store.json."
+        ) from error
+    if version > FORMAT:
+        raise StoreError(
+            f"{store.uri} has format {version} and this gradsweep reads up to {FORMAT}; upgrade it."
+        )
+    return store
+
+
+def create_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:
+    """The store at `uri`, made if it does not exist.
+
+    Raises:
+      StoreError: a folder with other files in it, a file, or a place that is not writable.
+    """
+    filesystem, root = resolve(uri)
+    store = Store(os.fspath(uri), filesystem, root, rules)
+    try:
+        if filesystem.get_file_info(store.paths.manifest).type == pafs.FileType.File:
+            return open_store(uri, rules=rules)
+        kind = filesystem.get_file_info(root).type
+        taken = kind == pafs.FileType.File
+        if kind == pafs.FileType.Directory:
+            inside = pafs.FileSelector(root, allow_not_found=True)
+            taken = bool(filesystem.get_file_info(inside))
+    except OSError as error:
+        raise StoreError(
+            f"{store.uri} cannot be reached ({error}); check the address and your credentials."
+        ) from error
+    if taken:
+        raise StoreError(
+            f"{store.uri} holds other files and no {MANIFEST}; choose another --store."
+        )
+    manifest = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    files.publish(filesystem, store.paths.manifest, json.dumps(manifest).encode())
+    return store

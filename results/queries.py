@@ -1,0 +1,127 @@
+"""Named queries, SQL files to read and copy, and the explanation of every column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from results.errors import StoreError, nearest
+from results.schema import TABLES, Column
+from results.views import view_name
+
+if TYPE_CHECKING:
+    from results.result import Result
+    from results.store import Store
+
+_VIEWS = {
+    "trials": "One row per trial, its newest attempt: config keys as typed columns, then these.",
+    "runs": "epochs joined with each trial's status, stage and config keys.",
+    "epochs": "One row per (trial, epoch).",
+    "layers": "One row per (trial, epoch, tensor), and tensor '*' for each whole layer.",
+    "steps": "The steps kept one by one: the first ten of a trial, the last ten of each epoch.",
+    "diagnosis": "One row per trial: verdict, first bad epoch, every rule, evidence as JSON.",
+    "spaces": "One row per space launched into this store.",
+    "space_trials": "Which trials each space asks for.",
+    "attempts": "One row per (trial, attempt), superseded ones too.",
+}
+
+
+@dataclass(frozen=True)
+class NamedQuery:
+    """A query by name: what it answers, and its SQL."""
+
+    name: str
+    doc: str
+    sql: str
+
+
+def named_queries() -> dict[str, NamedQuery]:
+    """Every named query, by name."""
+    found: dict[str, NamedQuery] = {}
+    folder = files("results").joinpath("queries")
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".sql"):
+            name, text = entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8")
+            first, _, sql = text.partition("\n")
+            found[name] = NamedQuery(name, first.removeprefix("--").strip(), sql.strip())
+    return found
+
+
+def run_named(store: Store, name: str, space: str | None = None) -> Result:
+    """Runs a named query, over the trials of one space or over the whole store.
+
+    Raises:
+      StoreError: no such query, or no such space.
+    """
+    known = named_queries()
+    if name not in known:
+        raise StoreError(f"no query is called {name!r}{nearest(name, known)}: see `query --list`.")
+    sql = known[name].sql
+    if space is None:
+        return store.sql(sql)
+    space_of(store, space)
+    columns = store.sql(f"SELECT * FROM ({sql.rstrip(';')}) LIMIT 0").columns
+    if "trial_id" not in columns:
+        raise StoreError(f"the query {name} sums over the whole store; leave out the space.")
+    return store.sql(
+        f"SELECT * FROM ({sql.rstrip(';')}) "
+        "WHERE trial_id IN (SELECT trial_id FROM space_trials WHERE space = $space)",
+        {"space": space},
+    )
+
+
+def space_of(store: Store, name: str) -> dict:
+    """The JSON of `study/space`. Raises StoreError if it was never launched into this store."""
+    spaces = store.spaces()
+    if name not in spaces:
+        known = ", ".join(spaces) or "none yet"
+        raise StoreError(
+            f"{store.uri} holds no space {name!r}{nearest(name, spaces)}; launched here: {known}."
+        )
+    return spaces[name]
+
+
+def describe(store: Store | None = None) -> str:
+    """Every view and column with type, unit and meaning; config keys and probes of `store` too."""
+    lines: list[str] = []
+    for view, doc in _VIEWS.items():
+        lines += [f"{view}: {doc}"]
+        lines += list(_explained(TABLES.get(view, ())))
+        lines += [""]
+    lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
+    lines += ["(those whose config also ran under newer versions).", ""]
+    probes: dict[str, tuple[str, tuple[Column, ...]]] = {
+        view_name(name): ("Probe.", columns)
+        for name, columns in TABLES.items()
+        if name.startswith("probes/")
+    }
+    keys: dict[str, dict] = {}
+    for space in store.spaces().values() if store else ():
+        keys |= space.get("keys") or {}
+        for name, probe in (space.get("probes") or {}).items():
+            own = [
+                Column(c["name"], c["type"], c.get("doc", ""), c.get("unit", ""))
+                for c in probe.get("columns", ())
+            ]
+            probes[name] = (probe.get("doc", "Probe."), tuple(own))
+    for name, (doc, columns) in sorted(probes.items()):
+        lines += [f"{name}: {doc}", *_explained(columns), ""]
+    if keys and store:
+        named = store.config_columns
+        types = {"int": "int64", "float": "float64", "bool": "bool", "str": "string"}
+        columns = [
+            Column(named[key], types.get(own.get("type", ""), "string"), own.get("doc", ""),
+                   own.get("unit", ""))
+            for key, own in sorted(keys.items())
+            if key in named
+        ]  # fmt: skip
+        lines += ["config keys (columns of trials and runs):", *_explained(tuple(columns)), ""]
+    return "\n".join(lines)
+
+
+def _explained(columns: tuple[Column, ...]) -> Iterator[str]:
+    for column in columns:
+        unit = f" [{column.unit}]" if column.unit else ""
+        yield f"  {column.name:24}{column.type:10} {column.doc}{unit}"

@@ -1,0 +1,205 @@
+"""Select, then average: per cell the best value of a key, then centre and spread over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from results.errors import StoreError, nearest
+from results.queries import space_of
+from results.schema import EPOCHS, FINISHED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.store import Store
+
+Row = dict[str, Any]
+
+
+def best(
+    store: Store,
+    space: str | Mapping[str, Any],
+    *,
+    metric: str | None = None,
+    mode: Literal["min", "max"] | None = None,
+    choose: str | None = None,
+    over: str | Sequence[str] | None = None,
+    by: Sequence[str] | None = None,
+    report: str | None = None,
+    rule: Literal["median", "published"] = "median",
+) -> pd.DataFrame:
+    """One row per cell: the chosen value, and the reported metric's centre and spread.
+
+    A cell is one combination of the swept keys other than `choose` and `over`. Arguments left out
+    come from the space's own selection rule. Metrics are those of a trial's last epoch.
+
+    Args:
+      space: `study/space`, or the space's JSON.
+      metric, mode: what ranks the values of `choose`, "min" or "max".
+      choose: the key selected, such as lr.
+      over: the key or keys averaged over, such as seed.
+      by: the keys that make a cell.
+      report: the metric reported at the chosen value.
+      rule: "median" ranks by the median over seeds, a diverged seed counting as the worst possible;
+        "published" ranks by the mean, diverged seeds skipped, as the papers do.
+
+    Returns:
+      Columns: the cell's keys; `choose`; `median` (a diverged seed as the worst); `mean`, `stderr`
+      and `n` over the seeds that did not diverge; `n_diverged`; `n_missing` (trials without a
+      result, over the whole cell); `partial` (the mean leaves diverged seeds out).
+
+    Raises:
+      StoreError: unknown space, key or metric; no trial of the space has a result.
+    """
+    data = space_of(store, space) if isinstance(space, str) else dict(space)
+    recipe: dict[str, Any] = data.get("select") or {}
+    ranked = str(metric or recipe.get("metric") or "val_loss")
+    end = str(mode or recipe.get("mode") or "min")
+    choose = choose or recipe.get("choose")
+    shown = str(report or recipe.get("report") or ranked)
+    seeds = over if over is not None else recipe.get("over", "seed")
+    averaged = [seeds] if isinstance(seeds, str) else list(seeds or ())
+    if end not in ("min", "max") or rule not in ("median", "published"):
+        raise StoreError(f"mode is min or max and rule is median or published; got {end}, {rule}.")
+    swept = list(by) if by is not None else list(data.get("swept") or ())
+    cells = [key for key in swept if key != choose and key not in averaged]
+    keys = [*cells, choose] if choose else cells
+    rows = _final_rows(store, data, keys, ranked, shown)
+    return _table(rows, cells, choose, _Rule(end, rule, _report_mode(shown, recipe, ranked, end)))
+
+
+class _Rule:
+    def __init__(self, mode: str, rule: str, report_mode: str):
+        self.sign = 1 if mode == "min" else -1
+        self.rule = rule
+        self.worst = math.inf if mode == "min" else -math.inf
+        self.report_worst = math.inf if report_mode == "min" else -math.inf
+
+    def rank(self, rows: Sequence[Row]) -> float:
+        """How good the rows of one value of `choose` are; smaller is better."""
+        if self.rule == "published":
+            kept = [row["metric"] for row in rows if not row["diverged"]]
+            value = statistics.fmean(kept) if kept else self.worst
+        else:
+            value = statistics.median(self.worst if r["diverged"] else r["metric"] for r in rows)
+        return self.sign * value
+
+
+def _report_mode(report: str, recipe: Mapping[str, Any], metric: str, mode: str) -> str:
+    """Which end of the reported metric is worst, for a diverged seed's place in its median."""
+    if report == metric:
+        return mode
+    return str(recipe.get("report_mode") or ("max" if "accuracy" in report else "min"))
+
+
+def metric_sql(name: str) -> str:
+    """A metric of `epochs` as SQL: a column, or a name in its map of task metrics.
+
+    Raises:
+      StoreError: neither a numeric column nor a plain name.
+    """
+    columns = [c.name for c in EPOCHS if c.type in ("float64", "int32") and c.name != "attempt"]
+    if name in columns:
+        return name
+    bare = name.removeprefix("metrics.")
+    if not bare.replace("_", "").replace(".", "").isalnum():
+        raise StoreError(f"no metric {name!r}{nearest(name, columns)}; see `query --schema`.")
+    return f"metrics['{bare}']"
+
+
+def _final_rows(
+    store: Store, data: Mapping[str, Any], keys: Sequence[str], metric: str, report: str
+) -> list[Row]:
+    """The space's own trials, parents left out, each with its keys and its final metrics."""
+    columns = store.config_columns
+    unknown = [key for key in keys if key not in columns]
+    if unknown:
+        raise StoreError(
+            f"no trial here has the key {unknown[0]!r}{nearest(unknown[0], columns)}; "
+            "see `query --schema`."
+        )
+    parents = set((data.get("parents") or {}).values())
+    wanted = [trial for trial in data.get("trials") or () if trial not in parents]
+    chosen = ", ".join(f't."{columns[key]}" AS k{i}' for i, key in enumerate(keys))
+    found = store.sql(
+        f"""
+        WITH last AS (
+            SELECT trial_id,
+                arg_max({metric_sql(metric)}, epoch) AS metric,
+                arg_max({metric_sql(report)}, epoch) AS report
+            FROM all_epochs WHERE trial_id IN (SELECT unnest($ids)) GROUP BY trial_id
+        )
+        SELECT t.trial_id, t.status, t.bad_epoch, l.metric, l.report{", " + chosen if keys else ""}
+        FROM all_trials t LEFT JOIN last l USING (trial_id)
+        WHERE t.trial_id IN (SELECT unnest($ids))
+        ORDER BY t.trial_id
+        """,
+        {"ids": wanted},
+    ).rows()
+    for row in found:
+        row["key"] = {key: row.pop(f"k{i}") for i, key in enumerate(keys)}
+        row["diverged"] = row["status"] == "diverged" or row["bad_epoch"] is not None
+        values = (row["metric"], row["report"])
+        row["missing"] = row["status"] not in FINISHED or (
+            not row["diverged"] and any(v is None or math.isnan(v) for v in values)
+        )
+    if not any(not row["missing"] for row in found):
+        if found and all(row["status"] in FINISHED for row in found):
+            raise StoreError(f"no trial of this space has {metric} and {report}; choose others.")
+        raise StoreError("no trial of this space has a result yet; launch it first.")
+    return found
+
+
+def _table(
+    rows: Sequence[Row], cells: Sequence[str], choose: str | None, rule: _Rule
+) -> pd.DataFrame:
+    import pandas as pd
+
+    groups: dict[tuple, dict[Any, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    lost: dict[tuple, int] = defaultdict(int)
+    for row in rows:
+        cell = tuple(row["key"][key] for key in cells)
+        if row["missing"]:
+            lost[cell] += 1
+        else:
+            groups[cell][row["key"].get(choose)].append(row)
+    out: list[Row] = []
+    for cell in sorted({*groups, *lost}, key=lambda c: tuple(_sortable(v) for v in c)):
+        line: Row = dict(zip(cells, cell, strict=True))
+        values = groups.get(cell)
+        if values:
+            # Of equally good values the smallest, so that the choice does not depend on order.
+            ranked = [(rule.rank(chosen), _sortable(v), v) for v, chosen in values.items()]
+            value = min(ranked, key=lambda entry: entry[:2])[2]
+            line |= {choose: value} if choose else {}
+            line |= _spread(values[value], rule.report_worst)
+        else:
+            line |= {choose: None} if choose else {}
+            line |= {"median": math.nan, "mean": math.nan, "stderr": math.nan, "n": 0,
+                     "n_diverged": 0, "partial": False}  # fmt: skip
+        out.append(line | {"n_missing": lost[cell]})
+    return pd.DataFrame(out)
+
+
+def _spread(rows: Sequence[Row], worst: float) -> Row:
+    finite = [row["report"] for row in rows if not row["diverged"]]
+    diverged = len(rows) - len(finite)
+    deviation = statistics.stdev(finite) if len(finite) > 1 else math.nan
+    return {
+        "median": statistics.median([*finite, *[worst] * diverged]),
+        "mean": statistics.fmean(finite) if finite else math.nan,
+        "stderr": deviation / math.sqrt(len(finite)) if finite else math.nan,
+        "n": len(finite),
+        "n_diverged": diverged,
+        "partial": diverged > 0,
+    }
+
+
+def _sortable(value: Any) -> tuple[int, Any]:
+    if value is None:
+        return (0, 0)
+    return (1, value) if isinstance(value, (int, float)) else (2, str(value))
