@@ -64,7 +64,7 @@ lint: install ## ruff: lint rules, and formatting as a check
 
 .PHONY: format
 format: install ## ruff: mend what can be mended
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
 .PHONY: types
