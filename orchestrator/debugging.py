@@ -41,7 +41,9 @@ class DebugResult:
     def to_json(self) -> dict[str, Any]:
         """`rows` without attempts and wall-clock times, so that equal runs give equal JSON."""
         kept = {
-            table: [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in rows]
+            table: [
+                {k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in rows
+            ]
             for table, rows in self.rows.items()
         }
         return {
@@ -132,7 +134,9 @@ def choose(
         matches = [t for trial_id, t in every.items() if trial_id.startswith(trial)]
         if len(matches) != 1:
             what = "is the start of several trials" if matches else "is no trial"
-            raise RequestError(f"{trial!r} {what} of {name}; `gradsweep plan {name} --json` lists them")
+            raise RequestError(
+                f"{trial!r} {what} of {name}; `gradsweep plan {name} --json` lists them"
+            )
         return matches[0], 0
     if trial is None:
         raise RequestError("name a SPACE, or a trial with --trial ID")
@@ -164,7 +168,11 @@ def segments(store: Store | None, trial: Trial) -> list[Segment]:
     Raises:
       RequestError: the store holds no attempt of it.
     """
-    rows = [] if store is None else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id]
+    rows = (
+        []
+        if store is None
+        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id]
+    )
     found: list[Segment] = []
     for row in rows:
         if row["signature"] is None:
@@ -202,7 +210,10 @@ def _check_rebuildable(plan: Sequence[Segment]) -> None:
             differing.append("segments ran with different numbers of threads")
     if differing:
         raise RequestError(
-            [f"--exact cannot be had here: {what}; leave --exact out" for what in dict.fromkeys(differing)]
+            [
+                f"--exact cannot be had here: {what}; leave --exact out"
+                for what in dict.fromkeys(differing)
+            ]
         )
 
 
@@ -305,4 +316,3 @@ def _profiled(folder: str | None) -> Iterator[None]:
 
     with jax.profiler.trace(folder):
         yield
-

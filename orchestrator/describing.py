@@ -26,7 +26,7 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         "feeds": plan.space.feeds,
         "ours": plan.space.ours,
         "smoke": plan.smoke,
-        "stages": list(dict.fromkeys(trial.stage.name for trial in plan.trials)),
+        "stages": plan.stages,
         "trials": [trial.id for trial in plan.trials],
         "targets": [trial.id for trial in plan.targets],
         "parents": {t.id: t.parent.id for t in plan.trials if t.parent},

@@ -132,14 +132,22 @@ def launch(
 def _gpus(gpus: float | None, address: str | None) -> float:
     there = has_gpu()
     if gpus and not there and not address:
-        raise RequestError("--gpus was given and this machine has no GPU; leave it out to use the CPU")
+        raise RequestError(
+            "--gpus was given and this machine has no GPU; leave it out to use the CPU"
+        )
     if gpus is None:
         return float(len(list(Path("/dev").glob("nvidia[0-9]*")))) if there else 0.0
     return gpus
 
 
 def _job(
-    store: Store, study: str | None, space: str, launch_id: str, threads: int, gpu: float, every: float
+    store: Store,
+    study: str | None,
+    space: str,
+    launch_id: str,
+    threads: int,
+    gpu: float,
+    every: float,
 ) -> dict[str, Any]:
     """What every worker is told beside its pack."""
     local = "://" not in store.uri
@@ -156,7 +164,9 @@ def _job(
     }
 
 
-def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease, rerun: Sequence[str]) -> PackQueue:
+def _queue(
+    store: Store, plans: Sequence[SpacePlan], lease: Lease, rerun: Sequence[str]
+) -> PackQueue:
     packs: dict[str, PackSpec] = {}
     claimed: set[str] = set()
     epochs: dict[str, int] = {}

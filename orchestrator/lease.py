@@ -69,6 +69,16 @@ def check_free(store: Store) -> None:
         raise RequestError(_held(store, lease))
 
 
+def holder(store: Store) -> dict[str, Any] | None:
+    """The driver that holds the store, as far as can be told from here; None if there is none."""
+    lease = _read(store, LEASE)
+    if not lease:
+        return None
+    if lease["host"] == socket.gethostname():
+        return lease if _alive_here(lease) else None
+    return lease if time.time() - lease["heartbeat"] < EXPIRY_S else None
+
+
 def _held(store: Store, lease: dict[str, Any]) -> str:
     since = datetime.fromtimestamp(lease["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return (

@@ -47,6 +47,12 @@ class SpacePlan:
     smoke: bool = False
 
     @property
+    def stages(self) -> list[str]:
+        """Names of its stages, parents first."""
+        depth = {t.stage.name: len(t.ancestors) for t in self.trials}
+        return sorted(depth, key=lambda name: depth[name])
+
+    @property
     def programs(self) -> list[str]:
         return sorted({pack.program for pack in self.packs})
 
@@ -160,7 +166,9 @@ def trials_of(
     Raises:
       RequestError: with every problem of every config.
     """
-    overrides = {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
+    overrides = (
+        {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
+    )
     registry = found.registry
     overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
     overrides |= parse_overrides(set, registry)
@@ -202,10 +210,7 @@ def _plan_space(
     targets = trials_of(found, space, set_, smoke, limit)
     trials: dict[str, Trial] = {}
     for target in targets:
-        chain = [target]
-        while chain[-1].parent is not None:
-            chain.append(chain[-1].parent)
-        for trial in reversed(chain):
+        for trial in (*target.ancestors, target):
             trials.setdefault(trial.id, trial)
     result = SpacePlan(name, study, space, list(trials.values()), targets, smoke=smoke)
     again = _rerun_ids(rerun, trials)
@@ -285,7 +290,9 @@ def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
     if "timeline" in trial.stage.probes:
         every, had = trial.config["timeline_every"], recorded.get("timeline_every", 0)
         covered = every == had or every == 0 or (had != 0 and int(every or 0) % had == 0)
-        if not covered or int(trial.config["timeline_points"] or 0) > recorded.get("timeline_points", 0):
+        if not covered or int(trial.config["timeline_points"] or 0) > recorded.get(
+            "timeline_points", 0
+        ):
             found.append("timeline")
     keep = trial.config["keep_weights"]
     if keep != "none" and keep != recorded.get("keep_weights"):
@@ -353,7 +360,11 @@ def _signatures(store: Store | None) -> dict[str, dict[str, Any]]:
 
 
 def _data_warnings(result: SpacePlan) -> None:
-    names = {t.task.dataset(t.config) for t in result.to_run if "task" in t.parts and t.task.build is None}
+    names = {
+        t.task.dataset(t.config)
+        for t in result.to_run
+        if "task" in t.parts and t.task.build is None
+    }
     for name in sorted(n for n in names if n):
         if not datasets.available(name):
             result.warnings.append(datasets.missing_message(name))

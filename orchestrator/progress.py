@@ -39,8 +39,14 @@ def rates(now: Snapshot) -> str:
 def line(now: Snapshot) -> str:
     """One line for a log."""
     ended = sum(now.counts[status] for status in _ENDED)
-    words = [f"{ended}/{now.trials} trials", f"{now.epochs_done}/{now.epochs_total} epochs", rates(now)]
-    words += [f"{now.counts[s]} {s}" for s in _ENDED[1:] if now.counts[s] or s in ("diverged", "failed")]
+    words = [
+        f"{ended}/{now.trials} trials",
+        f"{now.epochs_done}/{now.epochs_total} epochs",
+        rates(now),
+    ]
+    words += [
+        f"{now.counts[s]} {s}" for s in _ENDED[1:] if now.counts[s] or s in ("diverged", "failed")
+    ]
     return f"[{duration(now.seconds)}] " + ", ".join(words)
 
 

@@ -194,4 +194,3 @@ class PackQueue:
                 sum(self.epochs.values()),
                 time.monotonic() - self._begun,
             )
-

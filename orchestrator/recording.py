@@ -79,7 +79,8 @@ class Recorder:
         """One epoch of `lanes`: rows of `epochs`, `layers` and `steps`."""
         bad = result.bad_step[lanes]
         extra = [
-            [(name, float(values[lane])) for name, values in result.metrics.items()] for lane in lanes
+            [(name, float(values[lane])) for name, values in result.metrics.items()]
+            for lane in lanes
         ]
         epochs = {name: values[lanes] for name, values in result.epochs.items()}
         self.add(
@@ -162,7 +163,9 @@ class Recorder:
                 self.store.publish(table_name(table), pa.concat_tables(parts))
             if self._ends:
                 self.guard()
-                self.store.publish("trials", pa.Table.from_pylist(self._ends, arrow_schema("trials")))
+                self.store.publish(
+                    "trials", pa.Table.from_pylist(self._ends, arrow_schema("trials"))
+                )
         self.published += self._rows
         self._tables.clear()
         self._ends.clear()

@@ -107,7 +107,9 @@ class PackRun:
           StoreError: an artifact or checkpoint cannot be read.
         """
         self._arrays, self._checksum = load_arrays(self.trials[0])
-        strategy = calibration.settle(self.spec.strategy, self.trials, self._arrays, self.spec.width)
+        strategy = calibration.settle(
+            self.spec.strategy, self.trials, self._arrays, self.spec.width
+        )
         self.signature = signature(strategy, self.spec.width, self.context.threads)
         self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
         begun = time.monotonic()
@@ -205,7 +207,9 @@ class PackRun:
             why = reason
         return ("gate_failed", why) if why else (status, reason)
 
-    def _observe(self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult) -> None:
+    def _observe(
+        self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult
+    ) -> None:
         """The timeline probe, and the weights that `best` and `every:K` keep."""
         probed = [
             lane
@@ -296,7 +300,10 @@ class PackRun:
         if len(active):
             self.checkpoint()
             self.recorder.add_trials(
-                [self._row(int(lane), 1, "interrupted", "the launch was stopped") for lane in active]
+                [
+                    self._row(int(lane), 1, "interrupted", "the launch was stopped")
+                    for lane in active
+                ]
             )
             self.recorder.flush()
 
@@ -306,7 +313,9 @@ class PackRun:
         if hasattr(self, "pack"):
             active = [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
         reason = error.strip().splitlines()[-1] if error.strip() else "unknown error"
-        self.recorder.add_trials([self._row(lane, 1, "failed", reason, error=error) for lane in active])
+        self.recorder.add_trials(
+            [self._row(lane, 1, "failed", reason, error=error) for lane in active]
+        )
         self.recorder.flush()
 
     def _row(
@@ -404,7 +413,11 @@ def git_commit() -> str | None:
 
     def git(*words: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
         return done.stdout.strip()
 

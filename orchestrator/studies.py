@@ -44,7 +44,9 @@ class Catalogue:
         """
         found = [(full, study, space) for full, study, space in self.spaces() if full == name]
         if not found:
-            found = [(full, study, space) for full, study, space in self.spaces() if study.name == name]
+            found = [
+                (full, study, space) for full, study, space in self.spaces() if study.name == name
+            ]
         if not found:
             known = [full for full, _, _ in self.spaces()]
             raise RequestError(

@@ -59,7 +59,12 @@ class Key:
         """The accepted values in words, for errors and `--help`."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        words = {"int": "an integer", "float": "a number", "str": "a string", "bool": "true or false"}
+        words = {
+            "int": "an integer",
+            "float": "a number",
+            "str": "a string",
+            "bool": "true or false",
+        }
         text = words[self.type]
         if self.low is not None:
             text += f" {'>' if self.open_low else '>='} {self.low:g}"

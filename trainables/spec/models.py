@@ -27,7 +27,12 @@ def rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
     width, found = int(config["width"]), []
     for layer in range(int(config["depth"])):
         fan_in = sizes.features if layer == 0 else width
-        shapes = {"w_ih": (width, fan_in), "w_hh": (width, width), "b_ih": (width,), "b_hh": (width,)}
+        shapes = {
+            "w_ih": (width, fan_in),
+            "w_hh": (width, width),
+            "b_ih": (width,),
+            "b_hh": (width,),
+        }
         found += [Tensor(layer, f"rnn.{layer}", name, shape) for name, shape in shapes.items()]
     last = int(config["depth"])
     found.append(Tensor(last, "readout", "w", (sizes.classes, width)))

@@ -7,7 +7,9 @@ import math
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Sizes, Task
 
-_BATCH = Key("batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1)
+_BATCH = Key(
+    "batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1
+)
 _NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.", low=0,
              aliases=("add_noise",))  # fmt: skip
 _SPLIT = Key("split_seed", "int", 0, "traced", "Draws the validation split.", low=0, high=2**31 - 1)
@@ -56,14 +58,16 @@ def _image_task(name: str, shapes: str, default: str, doc: str) -> Task:
         sizes=sizes,
         dataset=lambda config: name,
         chance_loss=lambda config: math.log(10),
-        check=lambda config: []
-        if sizes(config).n_train >= 1
-        else ["val_fraction leaves no training sample"],
+        check=lambda config: (
+            [] if sizes(config).n_train >= 1 else ["val_fraction leaves no training sample"]
+        ),
     )
 
 
 def _digits_sizes(config: Config) -> Sizes:
-    return Sizes(*IMAGE_LAYOUTS["digits"][config["layout"]], 10, *DIGITS_SPLIT, config["batch_size"])
+    return Sizes(
+        *IMAGE_LAYOUTS["digits"][config["layout"]], 10, *DIGITS_SPLIT, config["batch_size"]
+    )
 
 
 DIGITS = Task(

@@ -75,6 +75,11 @@ class Trial:
         key = self.stage.epochs_key
         return int(self.config[key] or 0) if key else 0
 
+    @property
+    def ancestors(self) -> list[Trial]:
+        """The trials it starts from, the first stage first."""
+        return [*self.parent.ancestors, self.parent] if self.parent else []
+
     @cached_property
     def versions(self) -> dict[str, int | str]:
         """Version of each part, by role:name, the parent's included."""
@@ -88,7 +93,9 @@ class Trial:
             for name, value in self.config.items()
             if name in ("stage", "model", "task")
             or (
-                name not in SELECTORS and self.keys[name].hashed and value != self.keys[name].default
+                name not in SELECTORS
+                and self.keys[name].hashed
+                and value != self.keys[name].default
             )
             or (name == "optimizer" and value != _SELECTOR_DEFAULTS["optimizer"])
         }
@@ -123,7 +130,9 @@ class Trial:
         return self._of_kind("traced")
 
     def _of_kind(self, kind: str) -> dict[str, Scalar]:
-        return {n: v for n, v in self.config.items() if n in self.own_keys and self.keys[n].kind == kind}
+        return {
+            n: v for n, v in self.config.items() if n in self.own_keys and self.keys[n].kind == kind
+        }
 
 
 @dataclass
@@ -138,11 +147,15 @@ class Registry:
         for part in parts:
             known = self.parts.get((part.role, part.name))
             if known is not None and known != part:
-                raise ValueError(f"a {part.role} named {part.name} exists already; choose another name")
+                raise ValueError(
+                    f"a {part.role} named {part.name} exists already; choose another name"
+                )
             names = [k.name for k in part.keys]
             twice = {n for n in names if names.count(n) > 1 or n in SELECTORS}
             if twice:
-                raise ValueError(f"{part.role} {part.name} declares {', '.join(sorted(twice))} twice")
+                raise ValueError(
+                    f"{part.role} {part.name} declares {', '.join(sorted(twice))} twice"
+                )
             self.parts[part.role, part.name] = part
 
     def names(self, role: str) -> list[str]:
@@ -155,7 +168,9 @@ class Registry:
         """The part of that name or alias."""
         if (role, name) in self.parts:
             return self.parts[role, name]
-        return next((p for (r, _), p in self.parts.items() if r == role and name in p.aliases), None)
+        return next(
+            (p for (r, _), p in self.parts.items() if r == role and name in p.aliases), None
+        )
 
     def all_keys(self) -> dict[str, Key]:
         """Every declared key by name (the first declaration where several parts share a name)."""

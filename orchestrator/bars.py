@@ -1,0 +1,60 @@
+"""Per-epoch lines and per-layer gradient bars of a debug run, in the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from orchestrator.running import PackRun
+
+WIDTH = 40
+
+
+def gradient_bars(names: list[str], norms: list[float], width: int = WIDTH) -> list[str]:
+    """One line per layer: a bar on a log scale from the smallest to the largest norm.
+
+    A norm of exactly 0 and a non-finite one have no bar and say so.
+    """
+    logs = [math.log10(n) for n in norms if n > 0 and math.isfinite(n)]
+    low, high = (min(logs), max(logs)) if logs else (0.0, 0.0)
+    span = max(high - low, 1e-9)
+    label = max((len(name) for name in names), default=0)
+    lines = []
+    for name, norm in zip(names, norms, strict=True):
+        if not math.isfinite(norm):
+            bar = "not finite"
+        elif norm <= 0:
+            bar = "exactly zero"
+        else:
+            length = (
+                1 + round((math.log10(norm) - low) / span * (width - 1)) if high > low else width
+            )
+            bar = f"{norm:9.2e} " + "█" * length
+        lines.append(f"  {name:<{label}} {bar}")
+    return lines
+
+
+class EpochPrinter:
+    """Prints each epoch of a debug run as it ends."""
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
+        self.console = Console(highlight=False)
+
+    def __call__(self, run: PackRun, epoch: int) -> None:
+        if self.quiet or run.last is None:
+            return
+        values = {name: float(column[0]) for name, column in run.last.epochs.items()}
+        self.console.print(
+            f"epoch {epoch}: loss {values['loss']:.4g}, val {values['val_loss']:.4g} "
+            f"(accuracy {values['val_accuracy']:.3f}), gradient norm {values['grad_norm']:.3g}, "
+            f"smallest tensor {values['grad_norm_smallest']:.3g}",
+            soft_wrap=True,
+        )
+        rows = [(i, row) for i, row in enumerate(run.pack.layer_rows) if row.tensor == "*"]
+        norms = [float(run.last.layers["grad_norm"][0, i]) for i, _ in rows]
+        for line in gradient_bars([row.layer_name for _, row in rows], norms):
+            self.console.print(line, soft_wrap=True)

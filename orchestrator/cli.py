@@ -1,0 +1,192 @@
+"""The command line: parses, calls, prints. `gradsweep --help` imports neither Ray nor JAX."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.errors import RequestError
+
+app = typer.Typer(
+    name="gradsweep",
+    help="Sweep, debug and query gradient-dynamics experiments.\n\n"
+    "First: gradsweep spaces, then gradsweep plan vanishing/quickstart, then gradsweep launch "
+    "vanishing/quickstart. Results land in ./store; ask them with query, best and plot.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="GRADSWEEP_STORE", help="Directory or URI (s3://, gs://) of the results."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key; several values re-grid: lr=0.1,0.01 or seed=range(4). Repeatable.",
+    ),
+]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", help="Python file that sets STUDY: a study of your own.")
+]
+SmokeOption = Annotated[
+    bool, typer.Option("--smoke", help="The space's small variant: under a minute on two cores.")
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N trials.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+RerunOption = Annotated[
+    list[str] | None,
+    typer.Option("--rerun", help="Also run: stale, failed, or a trial id. Repeatable."),
+]
+LanesOption = Annotated[
+    str, typer.Option("--lanes", help="How a pack runs its lanes: auto, vmap or sequential.")
+]
+WidthOption = Annotated[
+    int | None, typer.Option("--width", min=1, help="Lanes per pack; forces a new signature.")
+]
+SpaceArgument = Annotated[
+    str, typer.Argument(metavar="SPACE", help="study/space, or a study. See `gradsweep spaces`.")
+]
+
+
+@app.callback()
+def common(
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show gradsweep's own frames when something fails.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    os.environ["GRADSWEEP_TRACEBACK"] = "1" if show_traceback else ""
+
+
+def out(text: str = "") -> None:
+    """A line on standard output, at once."""
+    print(text, flush=True)
+
+
+def dump(value: Any) -> None:
+    """JSON on standard output; non-finite numbers become null, which every reader knows."""
+    out(json.dumps(_plain(value), indent=1, allow_nan=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, float) and value != value:
+        return "nan"
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def print_table(columns: list[str], rows: list[list[Any]], title: str | None = None) -> None:
+    """A table as wide as it needs to be; numbers to the right, four digits."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, name in enumerate(columns):
+        numeric = any(isinstance(row[index], (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.columns[-1].no_wrap = name == "trial_id"
+    for row in rows:
+        table.add_row(*(cell_text(value) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=Console(width=10_000).measure(table).maximum)
+    console.print(table)
+
+
+def cell_text(value: Any) -> str:
+    """A table cell: four significant digits, nothing for null."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _fail(problems: list[str]) -> int:
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
+    # Importing these registers their commands, in the order of --help.
+    import orchestrator.commands_run
+    import orchestrator.commands_results  # noqa: F401, I001
+
+    sys.exit(_run())
+
+
+def _run() -> int:
+    from orchestrator.studies import StudyFileError
+    from results.errors import StoreError
+
+    try:
+        returned = app(standalone_mode=False)
+        return returned if isinstance(returned, int) else 0
+    except (RequestError, StoreError, StudyFileError) as error:
+        if os.environ.get("GRADSWEEP_TRACEBACK"):
+            traceback.print_exc()
+        elif isinstance(error, StudyFileError) and error.__cause__ is not None:
+            _show_user_frames(error.__cause__)
+        return _fail(getattr(error, "problems", [str(error)]))
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    shown = getattr(error, "show", None)  # the argument parser's own errors format themselves
+    if shown is not None and hasattr(error, "exit_code"):
+        shown()
+        return int(error.exit_code)  # type: ignore[attr-defined]
+    if hasattr(error, "exit_code"):
+        return int(error.exit_code)  # type: ignore[attr-defined]
+    if os.environ.get("GRADSWEEP_TRACEBACK"):
+        raise error
+    _show_user_frames(error)
+    print(
+        f"error: {type(error).__name__}: {error} (gradsweep --traceback ... shows where)",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _show_user_frames(error: BaseException) -> None:
+    """The frames of a user's own study file, which are theirs to read."""
+    ours = Path(__file__).resolve().parent.parent
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [
+        f
+        for f in frames
+        if not Path(f.filename).resolve().is_relative_to(ours)
+        and "site-packages" not in f.filename
+        and "importlib" not in f.filename
+        and Path(f.filename).is_file()
+    ]
+    for line in traceback.format_list(theirs):
+        print(line, end="", file=sys.stderr)

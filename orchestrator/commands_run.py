@@ -1,0 +1,371 @@
+"""Commands that plan and run: spaces, plan, launch, debug, data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import (
+    JsonOption,
+    LanesOption,
+    LimitOption,
+    RerunOption,
+    SetOption,
+    SmokeOption,
+    SpaceArgument,
+    StoreOption,
+    StudyOption,
+    WidthOption,
+    app,
+    dump,
+    out,
+    print_table,
+)
+from orchestrator.errors import RequestError
+
+if TYPE_CHECKING:
+    from orchestrator.launching import LaunchResult
+    from orchestrator.planning import SpacePlan
+
+ShowTrials = Annotated[int, typer.Option("--show", min=0, help="List this many trials to run.")]
+
+
+def size_text(count: int) -> str:
+    """Bytes in the unit that suits."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+@app.command()
+def spaces(
+    store: StoreOption = "./store", study: StudyOption = None, json: JsonOption = False
+) -> None:
+    """Every study and space: trials, stages, done so far."""
+    from orchestrator.planning import plan
+    from orchestrator.studies import catalogue
+
+    found = catalogue(study)
+    rows = []
+    for name, owner, space in found.spaces():
+        one = plan(name, store=store, study=study)[0]
+        rows.append(
+            {
+                "space": name,
+                "study": owner.name,
+                "feeds": space.feeds,
+                "stages": one.stages,
+                "trials": len(one.trials),
+                "done": len(one.done),
+                "ours": space.ours,
+            }
+        )
+    if json:
+        dump(rows)
+        return
+    print_table(
+        ["space", "trials", "done", "stages", "feeds"],
+        [
+            [
+                r["space"],
+                r["trials"],
+                r["done"],
+                " > ".join(r["stages"]),
+                r["feeds"] + (" (ours)" if r["ours"] else ""),
+            ]
+            for r in rows
+        ],
+    )
+    out("next: gradsweep plan SPACE")
+
+
+@app.command()
+def plan(
+    space: SpaceArgument,
+    store: StoreOption = "./store",
+    set: SetOption = None,
+    smoke: SmokeOption = False,
+    limit: LimitOption = None,
+    rerun: RerunOption = None,
+    study: StudyOption = None,
+    lanes: LanesOption = "auto",
+    width: WidthOption = None,
+    show: ShowTrials = 10,
+    json: JsonOption = False,
+) -> None:
+    """What would run: trials, already done, packs, programs, widths, rows, bytes, time."""
+    from orchestrator.launching import workers_here
+    from orchestrator.planning import plan as make_plan
+
+    plans = make_plan(
+        space,
+        store=store,
+        set=set or [],
+        smoke=smoke,
+        limit=limit,
+        rerun=rerun or [],
+        study=study,
+        lanes=check_lanes(lanes),
+        width=width,
+        devices=workers_here(),
+    )
+    if json:
+        documents = [one.to_json() for one in plans]
+        dump(documents[0] if len(documents) == 1 else documents)
+        return
+    for one in plans:
+        print_plan(one, show)
+
+
+def check_lanes(lanes: str) -> str:
+    """Raises RequestError for an unknown lane strategy."""
+    if lanes not in ("auto", "vmap", "sequential"):
+        raise RequestError(f"--lanes must be auto, vmap or sequential; got {lanes!r}")
+    return lanes
+
+
+def print_plan(one: SpacePlan, show: int) -> None:
+    """The plan in a few lines, then the trials it would run."""
+    from orchestrator.progress import duration
+
+    widths = ", ".join(str(w) for w in sorted({p.width for p in one.packs})) or "-"
+    padding = sum(p.width - len(p.lanes) for p in one.packs)
+    strategies = ", ".join(sorted({p.strategy for p in one.packs})) or "-"
+    out(f"{one.name}: {len(one.trials)} trials, {len(one.done)} done, {len(one.to_run)} to run")
+    out(
+        f"  packs {len(one.packs)}, programs {len(one.programs)}, widths {widths}, "
+        f"padding lanes {padding}, lane strategy {strategies}"
+    )
+    rows = ", ".join(f"{count} {table}" for table, count in one.rows.items() if count)
+    if rows:
+        out(f"  rows {rows}: about {size_text(one.bytes)}")
+    if one.seconds is not None:
+        out(
+            f"  about {duration(one.seconds)} of one worker's time, as past packs of these programs took"
+        )
+    for label, ids in (
+        ("stale", one.stale),
+        ("incomplete", one.incomplete),
+        ("lacking", one.lacking),
+    ):
+        for trial_id in sorted(ids):
+            detail = ids[trial_id] if isinstance(ids, dict) else []
+            out(f"  {label} {trial_id}" + (f": {', '.join(detail)}" if detail else ""))
+    if one.stale:
+        out("  stale trials ran under an older version; launch --rerun stale runs them again")
+    for trial_id, reason in one.blocked.items():
+        out(f"  blocked {trial_id}: {reason}")
+    for warning in one.warnings:
+        out(f"  warning: {warning}")
+    varying = varying_keys(one)
+    for trial in one.to_run[:show]:
+        words = " ".join(f"{n}={trial.config[n]}" for n in varying if n in trial.config)
+        out(f"    {trial.id}  {words}")
+    if len(one.to_run) > show:
+        out(f"    ... and {len(one.to_run) - show} more (--show N)")
+
+
+def varying_keys(one: SpacePlan) -> list[str]:
+    """Keys that tell the plan's trials apart."""
+    names = dict.fromkeys(name for trial in one.trials for name in trial.config)
+    return [n for n in names if len({str(t.config.get(n)) for t in one.trials}) > 1]
+
+
+@app.command()
+def launch(
+    space: SpaceArgument,
+    store: StoreOption = "./store",
+    set: SetOption = None,
+    smoke: SmokeOption = False,
+    limit: LimitOption = None,
+    rerun: RerunOption = None,
+    study: StudyOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="A running Ray cluster; else a local Ray starts and stops."),
+    ] = None,
+    lanes: LanesOption = "auto",
+    width: WidthOption = None,
+    cpus_per_pack: Annotated[int, typer.Option(min=1, help="CPU threads of each worker.")] = 1,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs to use; all there are if left out.")
+    ] = None,
+    gpus_per_pack: Annotated[
+        float | None, typer.Option(min=0, help="GPUs each pack is granted; a fraction shares one.")
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between resume points.")
+    ] = 60.0,
+    scheduler: Annotated[str | None, typer.Option(hidden=True)] = None,
+    keep_weights: Annotated[
+        str | None,
+        typer.Option("--keep-weights", help="Weights kept: none, last, best or every:K."),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Run what is missing, under Ray Tune. The same command again resumes; Ctrl-C stops cleanly."""
+    from orchestrator.launching import launch as run_launch
+    from orchestrator.launching import resume_command
+
+    if scheduler is not None:
+        raise RequestError(
+            f"--scheduler {scheduler}: a pack trains many trials at once and Tune's trial schedulers "
+            "cannot see them; stop single trials with --set stop_below=..."
+        )
+    overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]
+    result = run_launch(
+        space,
+        store=store,
+        set=overrides,
+        smoke=smoke,
+        limit=limit,
+        rerun=rerun or [],
+        study=study,
+        address=address,
+        lanes=check_lanes(lanes),
+        width=width,
+        cpus_per_pack=cpus_per_pack,
+        gpus=gpus,
+        gpus_per_pack=gpus_per_pack,
+        checkpoint_s=checkpoint_seconds,
+        progress="none" if json else "auto",
+        say=(lambda text: None) if json else out,
+    )
+    if json:
+        dump(_launch_json(result))
+    else:
+        _print_launch(result, resume_command())
+    return result.exit_status
+
+
+def _launch_json(result: LaunchResult) -> dict[str, Any]:
+    return {
+        "store": result.store,
+        "ran": result.ran,
+        "seconds": result.seconds,
+        "counts": dict(result.counts),
+        "reasons": result.reasons,
+        "interrupted": result.interrupted,
+        "error": result.error,
+    }
+
+
+def _print_launch(result: LaunchResult, again: str) -> None:
+    from orchestrator.progress import duration
+
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
+    out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
+    for trial_id, reason in sorted(result.reasons.items()):
+        out(f"  {trial_id}: {reason}")
+    if result.error:
+        out(f"stopped: {result.error}")
+    if result.interrupted or result.exit_status:
+        out(f"run what is left: {again}")
+    else:
+        names = [one.name for one in result.plans]
+        out(
+            f"results in {result.store}; next: gradsweep best {names[0]}, gradsweep plot {names[0]}"
+        )
+
+
+@app.command()
+def debug(
+    space: Annotated[
+        str | None, typer.Argument(metavar="[SPACE]", help="Its first trial is run.")
+    ] = None,
+    trial: Annotated[
+        str | None, typer.Option("--trial", help="A trial id or a unique prefix.")
+    ] = None,
+    store: StoreOption = "./store",
+    set: SetOption = None,
+    smoke: SmokeOption = False,
+    study: StudyOption = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Stop after this many epochs.")] = None,
+    check_nans: Annotated[
+        bool,
+        typer.Option("--check-nans", help="Name the first layer and step that went non-finite."),
+    ] = False,
+    profile: Annotated[str | None, typer.Option(help="Folder for a JAX profiler trace.")] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Rebuild the recorded pack width: bit for bit.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Publish the rows to the store.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Run one trial in this process, without Ray; a breakpoint in your model works."""
+    from orchestrator.bars import EpochPrinter
+    from orchestrator.debugging import debug as run_debug
+
+    printer = EpochPrinter(quiet=json)
+    result = run_debug(
+        space,
+        trial=trial,
+        store=store,
+        set=set or [],
+        smoke=smoke,
+        study=study,
+        epochs=epochs,
+        check_nans=check_nans,
+        profile=profile,
+        exact=exact,
+        record=record,
+        watch=printer,
+    )
+    if json:
+        dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
+        return 0
+    if result.others:
+        out(f"(the first of {result.others + 1} trials; --set narrows them, --trial picks one)")
+    out(
+        f"trial {result.trial.id}: {result.status}"
+        + (f", {result.reason}" if result.reason else "")
+    )
+    if check_nans:
+        out(result.culprit or "every step was finite")
+    if profile:
+        out(f"profile in {profile}; view it with `tensorboard --logdir {profile}` or Perfetto")
+    if record:
+        out(f"recorded in {store}")
+    return 0
+
+
+data = typer.Typer(help="Real data sets: list, fetch, verify.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("list")
+def data_list() -> None:
+    """Every data set and whether its files are here."""
+    from orchestrator import datasets
+
+    rows = [[name, "here" if datasets.available(name) else "missing"] for name in datasets.DATASETS]
+    print_table(["data set", "files"], rows)
+    out(f"data root: {datasets.data_root()} (GRADSWEEP_DATA)")
+
+
+@data.command("fetch")
+def data_fetch(name: str) -> None:
+    """Download a data set and check its checksum."""
+    from orchestrator import datasets
+
+    out(f"{name} is in {datasets.fetch(name)}")
+
+
+@data.command("verify")
+def data_verify(
+    name: Annotated[str | None, typer.Argument(help="All data sets if left out.")] = None,
+) -> int:
+    """Read every file and compare its checksum."""
+    from orchestrator import datasets
+
+    found = [datasets.verify(n) for n in ([name] if name else datasets.DATASETS)]
+    rows = [[one.name, str(f.path), f.status, f.detail] for one in found for f in one.files]
+    print_table(["data set", "file", "status", "detail"], rows)
+    bad = [one.name for one in found if one.status == "corrupt" or (name and one.status != "ok")]
+    return 1 if bad else 0
