@@ -40,7 +40,8 @@ def config_table(
     }
     taken = set(_RESERVED)
     names: dict[str, str] = {}
-    for key in sorted({key for config in configs for key in config}):
+    keys = {key for config in configs for key in config}
+    for key in sorted(keys, key=lambda key: (key.lower(), key.swapcase())):
         values = [config.get(key) for config in configs]
         if key == "stage":  # the same thing as the column of that name
             names[key] = key

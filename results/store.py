@@ -160,6 +160,7 @@ class Store:
     def recheck(self, table: str) -> None:
         """A part has vanished (`compact`) or is damaged: lists the store again, reads them all."""
         with self._lock:
+            self._shown = None
             self.refresh()
             for name in self.index.tables:
                 if table in (name, view_name(name)):

@@ -15,13 +15,7 @@ def store(tmp_path: Path) -> Store:
     return create_store(tmp_path / "store")
 
 
-@pytest.fixture
-def new_store(tmp_path: Path) -> Callable[[], Store]:
-    """A fresh store at each call: for Hypothesis, whose examples share one tmp_path."""
-    made: list[int] = []
-
-    def make() -> Store:
-        made.append(1)
-        return create_store(tmp_path / f"store-{len(made)}")
-
-    return make
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
+    """A fresh store at each call, for tests that Hypothesis runs many times."""
+    return lambda: create_store(tmp_path_factory.mktemp("example") / "store")
