@@ -31,7 +31,7 @@ def rescale(
         epsilon keeps gradients far below 1e-8 short of m.
 
     Returns:
-      The new gradients, and the factor that was applied to the norm.
+      The new gradients and their norm. A gradient that is not finite is returned as it is.
     """
     target = norm
     if clip_norm is not None:
@@ -48,4 +48,4 @@ def rescale(
     # target / norm may overflow (1 / 1e-39), so split the factor into its two square roots.
     root = jnp.where(changed, jnp.sqrt(target) / jnp.sqrt(jnp.where(norm > 0, norm, 1.0)), 1.0)
     scaled = jax.tree.map(lambda g: jnp.where(changed, g * root * root, g), gradients)
-    return scaled, target
+    return scaled, jnp.where(changed, target, norm)

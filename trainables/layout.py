@@ -74,16 +74,24 @@ def _in_order_of_definition(node: Any, path: tuple[str, ...], found: list[str]) 
             _in_order_of_definition(child, (*path, str(i)), found)
 
 
-def slots_of(module: nnx.Module, params: Any) -> tuple[Slot, ...]:
-    """Slots of any module, in the order its attributes were set.
+def variable_order(module: nnx.Module) -> list[str]:
+    """Paths of a module's variables in the order its attributes were set.
+
+    Flax sorts attributes by name when it takes a module apart, so this must see the original.
+    """
+    found: list[str] = []
+    _in_order_of_definition(module, (), found)
+    return list(dict.fromkeys(found))
+
+
+def slots_of(params: Any, order: Sequence[str]) -> tuple[Slot, ...]:
+    """Slots of any module's parameters, in the given `variable_order`.
 
     The last element of a parameter's path is the tensor, the others joined by "." the layer; layers
     are numbered by first appearance.
     """
     known = by_path(params)
-    order: list[str] = []
-    _in_order_of_definition(module, (), order)
-    paths = [p for p in dict.fromkeys(order) if p in known]
+    paths = [p for p in order if p in known]
     paths += [p for p in known if p not in paths]
     layers: dict[str, int] = {}
     slots = []

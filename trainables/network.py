@@ -16,7 +16,7 @@ from flax import nnx
 from jax import lax
 
 from trainables.builtin import build_of
-from trainables.layout import Layout, slots_of
+from trainables.layout import Layout, slots_of, variable_order
 from trainables.models import RecurrentStack
 from trainables.randomness import named_key, trial_key
 from trainables.settings import build_config, constants, optimizer_of
@@ -47,14 +47,19 @@ class Network:
         self.constants = constants(trial)
         self._build_model = build_of(trial.model)
         self._build_optimizer = build_of(optimizer_of(trial))
-        module = nnx.eval_shape(
-            lambda: self._module(trial, jax.tree.map(jnp.asarray, dict(traced)))
-        )
+        order: list[str] = []
+
+        def build() -> nnx.Module:
+            module = self._module(trial, jax.tree.map(jnp.asarray, dict(traced)))
+            order.extend(variable_order(module))
+            return module
+
+        module = nnx.eval_shape(build)
         self._graph, params, _ = nnx.split(module, nnx.Param, ...)
         if not jax.tree.leaves(params):
             raise ValueError(f"model {trial.model.name} has no nnx.Param, so nothing to train")
         stack = module if isinstance(module, RecurrentStack) else None
-        self.layout = Layout(stack.slots() if stack else slots_of(module, params), params)
+        self.layout = Layout(stack.slots() if stack else slots_of(params, order), params)
         self.depth = stack.depth if stack else None
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
@@ -79,7 +84,8 @@ class Network:
 
     def apply(self, params: Any, rest: Any, x: jax.Array, train: bool) -> tuple[jax.Array, Any]:
         """Logits (B, classes) of x (B, T, F), and the new `rest`."""
-        module = nnx.merge(self._graph, params, rest)
+        # A copy: the module changes its own variables, those of `rest` belong to the caller.
+        module = nnx.merge(self._graph, params, rest, copy=True)
         if train:
             module.train()
         else:

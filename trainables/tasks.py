@@ -47,8 +47,8 @@ class ArrayTask:
     """Samples from arrays, shuffled each epoch, validation drawn from the training set.
 
     Data are x (N, T, F) and y (N,): the training pool, then the test set. The permutation of the
-    pool is derived from `split_seed` where the task declares it, else it is fixed; its first `n_val`
-    samples validate. `noise_std`, where declared, adds fresh N(0, noise_std) noise to every
+    pool is derived from `split_seed` where the task declares it, else it is fixed; its first
+    `n_val` samples validate. `noise_std`, where declared, adds fresh N(0, noise_std) noise to every
     training batch.
     """
 

@@ -1,0 +1,90 @@
+"""Declared against real shapes, parameter counts and initial moments (check P0-2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.trainables.helpers import trial
+from trainables.packs import Pack
+from trainables.spec import builtin_registry
+
+
+@pytest.mark.parametrize("model", ["vanilla_rnn", "residual_rnn"])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_declared_tensors_are_the_real_ones(model, depth):
+    one = trial(model=model, depth=depth)
+    pack = Pack([one], {})
+    pack.init()
+    assert one.model.tensors is not None
+    declared = one.model.tensors(one.config, one.sizes)
+    weights = pack.weights(0)
+    assert {f"{t.layer_name}.{t.name}": t.shape for t in declared} == {
+        name: value.shape for name, value in weights.items()
+    }
+    assert list(weights) == [f"{t.layer_name}.{t.name}" for t in declared]
+    rows = pack.layer_rows
+    want = [(t.layer, t.layer_name, t.name) for t in declared]
+    assert [(r.layer, r.layer_name, r.tensor) for r in rows[: len(want)]] == want
+    assert [r.tensor_index for r in rows[: len(want)]] == list(range(len(want)))
+    layers = dict.fromkeys((t.layer, t.layer_name) for t in declared)
+    tail = [(r.layer, r.layer_name, r.tensor, r.tensor_index) for r in rows[len(want) :]]
+    assert tail == [(layer, name, "*", -1) for layer, name in layers]
+    assert pack.parameter_count == sum(int(np.prod(t.shape)) for t in declared)
+
+
+@pytest.fixture(scope="module")
+def defaults():
+    """One pack of all schemes at the study's size: L 20, H 256, one input, ten classes."""
+    registry = builtin_registry()
+    schemes = ("default", "xavier", "he")
+    trials = [
+        registry.resolve({"model": "vanilla_rnn", "task": "gaussian", "init": scheme})
+        for scheme in schemes
+    ]
+    pack = Pack(trials, {})
+    pack.init()
+    return {scheme: pack.weights(i) for i, scheme in enumerate(schemes)}, pack.parameter_count
+
+
+def test_parameter_count_at_defaults(defaults):
+    weights, count = defaults
+    assert count == 2_568_970
+    assert len(weights["default"]) == 82
+
+
+def test_default_scheme(defaults):
+    weights = defaults[0]["default"]
+    everything = np.concatenate([w.ravel() for w in weights.values()])
+    assert np.abs(everything).max() <= 1 / 16
+    assert everything.std() == pytest.approx(1 / (16 * np.sqrt(3)), rel=0.01)
+    assert abs(everything.mean()) < 1e-4
+
+
+@pytest.mark.parametrize(("scheme", "gain"), [("xavier", 1.0), ("he", 2.0)])
+def test_glorot_and_kaiming(defaults, scheme, gain):
+    weights = defaults[0][scheme]
+    for name, value in weights.items():
+        if name.rsplit(".", 1)[1].startswith("b"):
+            assert not value.any()
+        elif name.endswith("w_hh"):
+            assert np.abs(value.T @ value - np.eye(256)).max() < 1e-5
+    hidden = np.stack([weights[f"rnn.{i}.w_ih"] for i in range(1, 20)])
+    # Both give variance gain / 256: Glorot 2 / (256 + 256), Kaiming 2 / 256.
+    assert hidden.var() == pytest.approx(gain / 256, rel=0.01)
+    assert hidden[0].ravel()[:5].tolist() != hidden[1].ravel()[:5].tolist()
+    bound = {"xavier": np.sqrt(6 / 257), "he": np.sqrt(6)}[scheme]
+    first = np.abs(weights["rnn.0.w_ih"])
+    assert 0.95 * bound < first.max() <= bound
+
+
+def test_initial_weights_depend_on_the_seed_only(defaults):
+    a, b, c = (trial(seed=s, init=i) for s, i in ((1, "default"), (2, "default"), (1, "xavier")))
+    wide, narrow = Pack([a, b, c], {}, width=5), Pack([b, a], {}, lanes="vmap")
+    wide.init()
+    narrow.init()
+    for one, two in ((0, 1), (1, 0)):
+        left, right = wide.weights(one), narrow.weights(two)
+        assert all(np.array_equal(left[name], right[name]) for name in left)
+    first, second = wide.weights(0), wide.weights(1)
+    assert not any(np.array_equal(first[name], second[name]) for name in first)
