@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from results.schema import TYPES
 from results.store import Store
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -80,7 +81,11 @@ def _layer(
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist([dict(row) for row in rows])
+    """Rows as a table; a column any row has is null in the others."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    types = {"metrics": TYPES["map"]}
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
 
 
 def publish_trial(

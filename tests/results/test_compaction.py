@@ -1,0 +1,182 @@
+"""Compaction: nothing shown changes, whoever reads, writes or compacts at the same time."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import fs as pafs
+
+from results import Store, open_store
+from results.compaction import _merge
+from results.parts import encode
+from tests.results.synthetic import attempt_row, epoch_row, publish_trial, table
+
+QUESTIONS = (
+    "SELECT * EXCLUDE (metrics) FROM all_epochs ORDER BY trial_id, epoch",
+    "SELECT * FROM layers ORDER BY trial_id, epoch, layer, tensor",
+    "SELECT * FROM trials ORDER BY trial_id",
+    "SELECT trial_id, verdict FROM diagnosis ORDER BY trial_id",
+)
+
+
+def answers(store: Store) -> list[list[tuple]]:
+    store.refresh()
+    return [store.sql(question).fetchall() for question in QUESTIONS]
+
+
+def files_of(store: Store, name: str) -> list[str]:
+    return sorted(path.name for path in Path(store.root, name).glob("*.parquet"))
+
+
+def fill(store: Store, trials: int = 6) -> None:
+    for number in range(trials):
+        publish_trial(store, f"t{number}", [2.0, 1.0], layers=[[0.1, 1.0, 2.0]] * 2)
+
+
+def test_one_file_per_table_and_the_same_answers(store: Store) -> None:
+    fill(store)
+    before = answers(store)
+    summary = store.compact(grace_s=0)
+    assert answers(store) == before
+    assert [len(files_of(store, name)) for name in ("trials", "epochs", "layers")] == [1, 1, 1]
+    assert summary == {"merged": 18, "into": 3, "dropped_rows": 0, "deleted": 18}
+    assert store.compact(grace_s=0)["merged"] == 0
+
+
+def test_replaced_parts_stay_for_the_grace(store: Store) -> None:
+    fill(store)
+    before = answers(store)
+    store.compact(grace_s=60)
+    assert len(files_of(store, "epochs")) == 7
+    assert answers(store) == before
+    publish_trial(store, "late", [1.0])
+    store.compact(grace_s=60)
+    assert len(files_of(store, "epochs")) == 9
+    assert len(answers(store)[0]) == len(before[0]) + 1
+    store.compact(grace_s=0)
+    assert len(files_of(store, "epochs")) == 1
+    assert len(answers(store)[0]) == len(before[0]) + 1
+
+
+def test_superseded_rows_are_dropped(store: Store) -> None:
+    store.publish("trials", table([attempt_row("a", 0, 0, status="running")]))
+    store.publish("epochs", table([epoch_row("a", e, 1.0) for e in range(4)]))
+    store.publish("trials", table([attempt_row("a", 1, 0, first_epoch=2, status="running")]))
+    store.publish("epochs", table([epoch_row("a", e, 2.0, 1) for e in (2, 3)]))
+    store.publish("trials", table([attempt_row("a", 1, 1, first_epoch=2)]))
+    before = answers(store)
+    summary = store.compact(grace_s=0)
+    assert summary["dropped_rows"] == 3
+    assert answers(store) == before
+    assert store.sql("SELECT count(*) FROM files_trials").fetchone() == (2,)
+
+
+def test_rows_of_an_unknown_attempt_are_kept(store: Store) -> None:
+    fill(store, 2)
+    for path in Path(store.root, "trials").glob("*.parquet"):
+        path.rename(path.with_suffix(".away"))
+    store.compact(grace_s=0)
+    for path in Path(store.root, "trials").glob("*.away"):
+        path.rename(path.with_suffix(".parquet"))
+    assert len(answers(store)[0]) == 4
+
+
+def test_two_compactions_at_once(store: Store) -> None:
+    """Both list the same parts and both publish: the first to be published holds."""
+    fill(store)
+    before = answers(store)
+    live = list(store.index.tables["epochs"].live)
+    for some in (live[:4], live[2:]):
+        merged = _merge(store, "epochs", some)
+        assert isinstance(merged, pa.Table)
+        path = Path(store.paths.new_merged("epochs"))
+        path.write_bytes(encode(merged, [part.name for part in some]))
+    assert answers(store) == before
+    store.compact(grace_s=0)
+    assert answers(store) == before
+    assert len(files_of(store, "epochs")) == 1
+
+
+def test_a_damaged_part_stays_out_of_the_merge(store: Store) -> None:
+    fill(store, 4)
+    victim = Path(store.root, "epochs", files_of(store, "epochs")[0])
+    content = bytearray(victim.read_bytes())
+    content[60] ^= 0xFF
+    victim.write_bytes(bytes(content))
+    store.compact(grace_s=0)
+    store.compact(grace_s=0)
+    assert len(answers(store)[0]) == 6
+    assert victim.exists()
+    assert victim.name in store.warnings[0]
+
+
+def test_abandoned_temporary_files_go(store: Store) -> None:
+    import os
+
+    fill(store, 1)
+    old, new = (Path(store.root, f"epochs/.tmp-{age}-x.parquet") for age in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    store.compact()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_readers_see_the_same_while_it_runs(store: Store) -> None:
+    """Readers with their own listing, a writer, and compaction without any grace."""
+    fill(store)
+    stop, seen, errors = threading.Event(), [], []
+
+    def read() -> None:
+        mine = open_store(store.uri)
+        try:
+            while not stop.is_set():
+                mine.refresh()
+                rows = mine.sql("SELECT trial_id, epoch, loss FROM epochs").fetchall()
+                seen.append(sorted(row for row in rows if row[0] != "w"))
+                assert len(rows) == len({row[:2] for row in rows}), "an epoch showed twice"
+        except BaseException as error:
+            errors.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    store.publish("trials", table([attempt_row("w")]))
+    for epoch in range(8):
+        store.publish("epochs", table([epoch_row("w", epoch, 1.0)]))
+        store.compact(grace_s=0)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert errors == []
+    assert len(seen) >= 2
+    assert all(rows == seen[0] for rows in seen)
+    assert len(store.sql("SELECT * FROM epochs WHERE trial_id = 'w'")) == 8
+
+
+def test_a_store_on_another_file_system(tmp_path: Path) -> None:
+    """A file system that is not the local one: one write per file and no rename."""
+    remote = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    remote.create_dir("bucket/store", recursive=True)
+    for folder in ("trials", "epochs", "layers", "steps", "spaces/demo", "checkpoints"):
+        remote.create_dir(f"bucket/store/{folder}", recursive=True)
+    store = Store("sub://bucket/store", remote, "bucket/store")
+    fill(store, 3)
+    store.write_space("demo/grid", {"trials": ["t0"]})
+    before = answers(store)
+    store.compact(grace_s=0)
+    assert answers(store) == before
+    assert store.completeness(["t0"])["t0"]["done"]
+    assert list(store.spaces()) == ["demo/grid"]
+
+
+@pytest.mark.parametrize("name", ["trials", "epochs"])
+def test_merged_parts_are_sorted(store: Store, name: str) -> None:
+    for trial in ("c", "a", "b"):
+        publish_trial(store, trial, [1.0, 2.0])
+    store.compact(grace_s=0)
+    ids = [row[0] for row in store.sql(f"SELECT trial_id FROM files_{name}").fetchall()]
+    assert ids == sorted(ids)

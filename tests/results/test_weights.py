@@ -1,0 +1,84 @@
+"""Weights and resume points, written by pack and read by lane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results import Store, StoreError
+from tests.results.synthetic import publish_trial
+
+
+def lanes(*trials: str, **own: int) -> dict:
+    return {"lanes": [{"trial_id": trial, **own} for trial in trials]}
+
+
+def test_lanes_come_back_bit_for_bit(store: Store, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    leaves = {
+        "params/rnn.0.w_ih": rng.normal(size=(3, 5, 2)).astype(np.float32),
+        "opt/count": np.array([7, 8, 9], np.int32),
+        "rng": rng.integers(0, 2**32, (3, 2), np.uint32),
+        "frozen": np.array([True, False, True]),
+        "half": rng.normal(size=(3, 4)).astype(np.float16),
+        "wide": rng.normal(size=(3, 1)),
+        "empty": np.zeros((3, 0, 2), np.float32),
+        "fortran": np.asfortranarray(rng.normal(size=(3, 4, 5))),
+    }
+    path = store.save_weights("checkpoints", "pack/0001", leaves, lanes("a", "b", "c"))
+    for lane in range(3):
+        got = store.load_lane(path, lane)
+        assert got.keys() == leaves.keys()
+        for name, value in got.items():
+            assert value.dtype == leaves[name].dtype
+            assert value.tobytes() == np.ascontiguousarray(leaves[name][lane]).tobytes()
+            assert value.shape == leaves[name].shape[1:]
+
+
+def test_checkpoints_are_listed_and_dropped(store: Store) -> None:
+    first = store.save_weights("checkpoints", "p-1", {"w": np.zeros((1, 2))}, lanes("a"))
+    second = store.save_weights("checkpoints", "p-2", {"w": np.ones((1, 2))}, lanes("a", rows=4))
+    listed = store.list_checkpoints()
+    assert [entry["path"] for entry in listed] == [first, second]
+    assert listed[1]["lanes"][0]["rows"] == 4
+    store.drop(first)
+    store.drop(first)
+    assert [entry["path"] for entry in store.list_checkpoints()] == [second]
+    with pytest.raises(StoreError, match="no weights at"):
+        store.load_lane(first, 0)
+
+
+def test_a_save_without_its_index_does_not_exist(store: Store) -> None:
+    store.save_weights("checkpoints", "p-1", {"w": np.zeros((1, 2))}, lanes("a"))
+    Path(store.root, "checkpoints/p-1.json").write_text("{half")
+    assert Store(store.uri, store.fs, store.root).list_checkpoints() == []
+
+
+def test_weights_of_a_trial(store: Store) -> None:
+    for trial in ("aa1", "bb2"):
+        publish_trial(store, trial, [1.0])
+    for attempt, epoch, value in ((0, 4, 1.0), (0, 9, 2.0), (1, 6, 3.0)):
+        leaves = {"fc.w": np.array([[value], [-value]])}
+        store.save_weights("artifacts", f"{attempt}-{epoch}", leaves,
+                           lanes("aa1", "bb2", attempt=attempt, epoch=epoch))  # fmt: skip
+    assert store.weights("aa")["fc.w"] == 3.0, "the newest attempt counts first"
+    assert store.weights("bb2", epoch=9)["fc.w"] == -2.0
+    assert store.has_weights("aa1", 4)
+    assert not store.has_weights("aa1", 5)
+    with pytest.raises(StoreError, match="kept no weights at epoch 5"):
+        store.weights("aa1", 5)
+
+
+def test_wrong_saves_are_refused(store: Store) -> None:
+    with pytest.raises(StoreError, match="2 lanes"):
+        store.save_weights("artifacts", "x", {"w": np.zeros((3, 1))}, lanes("a", "b"))
+    with pytest.raises(StoreError, match="0 lanes"):
+        store.save_weights("artifacts", "x", {"w": np.zeros((3, 1))}, {})
+    path = store.save_weights("artifacts", "x", {"w": np.zeros((1, 1))}, lanes("a"))
+    with pytest.raises(StoreError, match="lane 1 of 1"):
+        store.load_lane(path, 1)
+    Path(store.root, f"{path}.safetensors").write_bytes(b"\x08")
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.load_lane(path, 0)
