@@ -129,8 +129,6 @@ def _fail(problems: list[str]) -> int:
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    import orchestrator.commands_run
-    import orchestrator.commands_results  # noqa: F401, I001
 
     sys.exit(_run())
 

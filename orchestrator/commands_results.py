@@ -67,9 +67,7 @@ def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
             out(f"  {one['space']} {trial_id}: {reason}")
     stale = opened.sql("SELECT count(*) FROM all_trials WHERE stale").fetchall()[0][0]
     if stale:
-        out(
-            f"  {stale} stale trials (older versions) are hidden; query all_trials, or --rerun stale"
-        )
+        out(f"  {stale} stale trials (older versions) are hidden: query all_trials, --rerun stale")
     return 0
 
 
@@ -245,19 +243,19 @@ def best(
     format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
     json: JsonOption = False,
 ) -> None:
-    """Select, then average: the best value of one key per cell, then centre and spread over seeds."""
+    """Select, then average: the best value of a key per cell, then centre and spread over seeds."""
     from results import best as find_best
 
     frame = find_best(
         _open(store),
         space,
         metric=metric,
-        mode=mode,  # type: ignore[arg-type]
+        mode=mode,
         choose=choose,
         over=over,
         by=by.split(",") if by else None,
         report=report,
-        rule=rule,  # type: ignore[arg-type]
+        rule=rule,
     )
     if json or format == "json":
         dump(json_module.loads(frame.to_json(orient="records")))

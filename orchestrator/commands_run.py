@@ -145,7 +145,7 @@ def print_plan(one: SpacePlan, show: int) -> None:
         out(f"  rows {rows}: about {size_text(one.bytes)}")
     if one.seconds is not None:
         out(
-            f"  about {duration(one.seconds)} of one worker's time, as past packs of these programs took"
+            f"  about {duration(one.seconds)} of one worker's time, by past packs of these programs"
         )
     for label, ids in (
         ("stale", one.stale),
@@ -213,7 +213,7 @@ def launch(
 
     if scheduler is not None:
         raise RequestError(
-            f"--scheduler {scheduler}: a pack trains many trials at once and Tune's trial schedulers "
+            f"--scheduler {scheduler}: a pack trains many trials at once and Tune's schedulers "
             "cannot see them; stop single trials with --set stop_below=..."
         )
     overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]

@@ -13,7 +13,8 @@ from orchestrator.environment import has_gpu, prepare
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease
 from orchestrator.packing import Lane, PackSpec
-from orchestrator.planning import open_or_none, resume_points, trials_of
+from orchestrator.planning import open_or_none, trials_of
+from orchestrator.resuming import resume_points
 from orchestrator.studies import Catalogue, catalogue
 from results import Store, StoreError, create_store
 from trainables.spec import ConfigError, Trial
@@ -197,15 +198,17 @@ def _on_gpu(segment: Segment) -> bool:
 
 def _check_rebuildable(plan: Sequence[Segment]) -> None:
     """Raises RequestError naming everything about the signatures this process cannot rebuild."""
-    from orchestrator.running import signature
+    from orchestrator.provenance import signature
 
     differing = []
     for segment in plan:
         there = segment.signature
         here = signature(there["strategy"], there["width"], there["threads"])
-        for name in sorted(there):
-            if there[name] != here.get(name):
-                differing.append(f"{name} was {there[name]}, here it is {here.get(name)}")
+        differing += [
+            f"{name} was {there[name]}, here it is {here.get(name)}"
+            for name in sorted(there)
+            if there[name] != here.get(name)
+        ]
         if there["threads"] != plan[0].signature["threads"]:
             differing.append("segments ran with different numbers of threads")
     if differing:

@@ -1,4 +1,4 @@
-"""What `results` must know of a space, as JSON in the store: a laptop then needs nothing of ours."""
+"""What `results` must know of a space, as JSON in the store: a laptop needs nothing more."""
 
 from __future__ import annotations
 

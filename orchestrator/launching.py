@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +15,15 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.describing import space_json
-from orchestrator.environment import has_gpu, process_environment, ray_environment
+from orchestrator.driving import drive
+from orchestrator.environment import has_gpu
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease, check_free
 from orchestrator.packing import Lane, PackSpec
-from orchestrator.planning import SpacePlan, open_or_none, plan, resume_points
-from orchestrator.progress import Display
+from orchestrator.planning import SpacePlan, open_or_none, plan
 from orchestrator.queueing import PackQueue
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.resuming import resume_points
+from orchestrator.studies import catalogue
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
 
@@ -45,7 +43,7 @@ class LaunchResult:
 
     @property
     def exit_status(self) -> int:
-        """0: every trial has a result (diverged is one); 1: some failed, are blocked or are left."""
+        """0: every trial has a result (diverged is one); 1: some failed, are blocked or left."""
         bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
         return 1 if bad or self.error or self.interrupted else 0
 
@@ -121,7 +119,13 @@ def launch(
                 resources = {"CPU": float(cpus_per_pack), **({"GPU": share} if share else {})}
                 job = _job(opened, study, space, lease.id, cpus_per_pack, share, checkpoint_s)
                 queue = _queue(opened, plans, lease, rerun)
-                _drive(queue, job, lease, resources, devices, address, progress, say, result)
+                result.interrupted = drive(
+                    queue, job, lease, resources, devices, address, progress, say
+                )
+                result.error = queue.fatal
+                if lease.lost.is_set():
+                    result.error = "another driver took over this store"
+                result.reasons |= queue.reasons
     except StoreError as error:
         raise RequestError(str(error)) from error
     _summarise(result, opened)
@@ -226,126 +230,6 @@ def _publish_failed(store: Store, lanes: Sequence[Lane], why: str) -> None:
             rows.append({name: {**row, **ended}.get(name) for name in schema.names})
     if rows:
         store.publish("trials", pa.Table.from_pylist(rows, schema))
-
-
-def _drive(
-    queue: PackQueue,
-    job: dict[str, Any],
-    lease: Lease,
-    resources: dict[str, float],
-    devices: int,
-    address: str | None,
-    progress: str,
-    say: Callable[[str], None],
-    result: LaunchResult,
-) -> None:
-    """Runs the queue to its end under Ray Tune."""
-    os.environ.update(ray_environment())
-    with _interruptible(queue, lease, say) as interrupted, _ray(job, address, say):
-        from ray import tune
-        from ray.tune import CheckpointConfig, FailureConfig, RunConfig
-
-        from orchestrator.tuning import PackSearcher, PackTrainable
-
-        with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
-            tuner = tune.Tuner(
-                tune.with_resources(PackTrainable, tune.PlacementGroupFactory([resources])),
-                tune_config=tune.TuneConfig(
-                    search_alg=PackSearcher(queue, job),
-                    num_samples=-1,
-                    max_concurrent_trials=devices,
-                    reuse_actors=True,
-                ),
-                run_config=RunConfig(
-                    name="launch",
-                    storage_path=scratch,
-                    verbose=0,
-                    failure_config=FailureConfig(max_failures=0),
-                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0),
-                ),
-            )
-            with Display(queue, progress, say), _quiet():
-                tuner.fit()
-    queue.block_the_rest()
-    result.interrupted = bool(interrupted)
-    result.error = queue.fatal or (
-        "another driver took over this store" if lease.lost.is_set() else None
-    )
-    result.reasons |= queue.reasons
-
-
-@contextlib.contextmanager
-def _ray(job: dict[str, Any], address: str | None, say: Callable[[str], None]) -> Iterator[None]:
-    """A local Ray for the time being, or the cluster at `address`."""
-    import logging
-
-    import ray
-
-    context = job["context"]
-    variables = {
-        **process_environment(context["threads"], context["gpu"]),
-        **ray_environment(),
-        **{n: os.environ[n] for n in ("GRADSWEEP_DATA", "GRADSWEEP_CACHE") if n in os.environ},
-    }
-    if ray.is_initialized():  # a notebook's own, or the one a test session shares
-        yield
-        return
-    say("starting Ray" if address is None else f"connecting to Ray at {address}")
-    ray.init(
-        address=address or "local",
-        runtime_env={"env_vars": variables},
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **({} if address else {"include_dashboard": False}),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Tune's own notices name options this project does not use."""
-    import logging
-
-    names = ("ray.tune", "ray.air", "ray.train")
-    before = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
-
-
-@contextlib.contextmanager
-def _interruptible(
-    queue: PackQueue, lease: Lease, say: Callable[[str], None]
-) -> Iterator[list[float]]:
-    """Ctrl-C (or SIGTERM) stops after the epoch under way; a second one at once."""
-    pressed: list[float] = []
-
-    def on_signal(*_: object) -> None:
-        if pressed:
-            say("stopping at once; published rows are kept")
-            os.killpg(0, signal.SIGKILL) if os.getpgrp() == os.getpid() else os._exit(130)
-        pressed.append(time.monotonic())
-        queue.stop()
-        lease.ask_to_stop()
-        say("stopping after the epoch under way; Ctrl-C again stops at once")
-
-    try:
-        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread (a notebook's executor): the caller's handlers stay
-        yield pressed
-        return
-    try:
-        yield pressed
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _summarise(result: LaunchResult, store: Store) -> None:

@@ -34,7 +34,7 @@ def _write(store: Store, name: str, value: dict[str, Any]) -> None:
     files.publish(store.fs, store.paths.under(name), json.dumps(value).encode())
 
 
-class Superseded(Exception):
+class SupersededError(Exception):
     """Another driver or attempt has taken over; this worker must publish nothing more."""
 
 
@@ -172,11 +172,11 @@ def passes(store: Store, pack_id: str, generation: str) -> None:
     """Read before each publish.
 
     Raises:
-      Superseded: the fence is gone or names another generation.
+      SupersededError: the fence is gone or names another generation.
     """
     fence = _read(store, f"fences/{pack_id}.json")
     if not fence or fence["generation"] != generation:
-        raise Superseded(f"pack {pack_id} was taken over by another attempt")
+        raise SupersededError(f"pack {pack_id} was taken over by another attempt")
 
 
 def stop_wanted(store: Store) -> bool:

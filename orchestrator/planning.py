@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,10 @@ from pyarrow.fs import FileSelector, FileType
 
 from orchestrator import datasets
 from orchestrator.errors import RequestError
+from orchestrator.estimating import estimated_bytes, estimated_rows, estimated_seconds
 from orchestrator.overrides import parse_overrides
-from orchestrator.packing import Lane, PackSpec, make_packs
+from orchestrator.packing import PackSpec, make_packs
+from orchestrator.resuming import newest_attempts, recorded_signatures, resume_points
 from orchestrator.studies import Catalogue, catalogue
 from results import Store, StoreError, open_store
 from results.paths import resolve as resolve_uri
@@ -20,9 +22,6 @@ from search_spaces import Space, SpaceError, Study, expand
 from trainables.spec import ConfigError, Trial
 
 FINISHED = frozenset({"done", "diverged", "stopped", "gate_failed"})
-
-# Measured on vanishing/quickstart, compacted: bytes of Parquet per row of each table.
-BYTES_PER_ROW = {"epochs": 250, "layers": 40, "steps": 30, "timeline": 12, "trials": 900}
 
 
 @dataclass
@@ -59,7 +58,7 @@ class SpacePlan:
     @property
     def bytes(self) -> int:
         """Estimated size of the rows to come."""
-        return sum(BYTES_PER_ROW.get(table, 20) * rows for table, rows in self.rows.items())
+        return estimated_bytes(self.rows)
 
     def to_json(self) -> dict[str, Any]:
         """The keys scripts rely on (DESIGN section 11); keys are only ever added."""
@@ -124,13 +123,14 @@ def plan(
         finish.packs = make_packs(
             finish.to_run,
             resume_points(opened, finish.to_run, fresh),
-            _signatures(opened),
+            recorded_signatures(opened),
             devices=devices,
             lanes=lanes,
             width=width,
             needed_as_parents=needed,
         )
-        _estimate(finish, opened)
+        finish.rows = estimated_rows(finish.to_run)
+        finish.seconds = estimated_seconds(finish.to_run, opened)
     return plans
 
 
@@ -215,7 +215,7 @@ def _plan_space(
     result = SpacePlan(name, study, space, list(trials.values()), targets, smoke=smoke)
     again = _rerun_ids(rerun, trials)
     state = store.completeness(list(trials)) if store else {}
-    attempts = _newest_attempts(store)
+    attempts = newest_attempts(store)
     old = {row["config_id"] for row in attempts.values() if row["status"] in FINISHED}
     for trial in trials.values():
         known = state.get(trial.id)
@@ -270,17 +270,6 @@ def _rerun_ids(rerun: Sequence[str], trials: Mapping[str, Trial]) -> set[str]:
     return found
 
 
-def _newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
-    """trial id -> its newest attempt's row."""
-    newest: dict[str, dict[str, Any]] = {}
-    if store is not None:
-        for row in store.attempts().to_pylist():
-            known = newest.get(row["trial_id"])
-            if known is None or row["attempt"] > known["attempt"]:
-                newest[row["trial_id"]] = row
-    return newest
-
-
 def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
     """Observation the trial asks for that its recorded run did not make."""
     if row is None:
@@ -300,65 +289,6 @@ def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
     return found
 
 
-def resume_points(
-    store: Store | None, trials: Sequence[Trial], fresh: Collection[str] = ()
-) -> dict[str, Lane]:
-    """Where each trial starts: its next attempt number, and its newest checkpoint if its rows up to
-    there are whole. Trials in `fresh` start over."""
-    if store is None:
-        return {}
-    attempts = _newest_attempts(store)
-    saved: dict[str, Lane] = {}
-    for index in store.list_checkpoints():
-        for trial_id, position in index["lanes"].items():
-            known = saved.get(trial_id)
-            if known is None or index["epoch"] >= known.first_epoch:
-                memo = index["memo"][trial_id]
-                saved[trial_id] = Lane(
-                    trial_id, {}, None, 0, index["epoch"], index["path"], position, memo
-                )
-    wanted = {trial.id for trial in trials}
-    whole = _whole_up_to(store, [lane for trial_id, lane in saved.items() if trial_id in wanted])
-    lanes: dict[str, Lane] = {}
-    for trial_id in wanted:
-        row = attempts.get(trial_id)
-        usable = trial_id in whole and trial_id not in fresh
-        lane = saved[trial_id] if usable else Lane(trial_id, {})
-        lane.attempt = row["attempt"] + 1 if row else 0
-        lanes[trial_id] = lane
-    return lanes
-
-
-def _whole_up_to(store: Store, lanes: Sequence[Lane]) -> set[str]:
-    """Trials whose visible rows before their checkpoint are as many as it recorded."""
-    epochs = {lane.trial_id: lane.first_epoch for lane in lanes}
-    held: dict[str, dict[str, int]] = {trial_id: {} for trial_id in epochs}
-    for table in {table for lane in lanes for table in lane.memo["rows"]}:
-        if not store.has(table):
-            continue
-        found = store.sql(
-            f'SELECT r.trial_id, count(*) FROM "all_{table}" r '
-            "JOIN (SELECT unnest($ids) AS trial_id, unnest($epochs) AS epoch) c "
-            "ON r.trial_id = c.trial_id AND r.epoch < c.epoch GROUP BY r.trial_id",
-            {"ids": list(epochs), "epochs": list(epochs.values())},
-        )
-        for trial_id, count in found.fetchall():
-            held[trial_id][table] = count
-    return {lane.trial_id for lane in lanes if held[lane.trial_id] == lane.memo["rows"]}
-
-
-def _signatures(store: Store | None) -> dict[str, dict[str, Any]]:
-    """program -> the signature its newest attempt ran under."""
-    found: dict[str, tuple[Any, dict[str, Any]]] = {}
-    if store is not None:
-        for row in store.attempts().to_pylist():
-            if row["signature"] and row["started"] is not None:
-                known = found.get(row["program"])
-                if known is None or row["started"] > known[0]:
-                    found[row["program"]] = (row["started"], json.loads(row["signature"]))
-    return {program: signature for program, (_, signature) in found.items()}
-
-
 def _data_warnings(result: SpacePlan) -> None:
     names = {
         t.task.dataset(t.config)
@@ -368,38 +298,3 @@ def _data_warnings(result: SpacePlan) -> None:
     for name in sorted(n for n in names if n):
         if not datasets.available(name):
             result.warnings.append(datasets.missing_message(name))
-
-
-def rows_per_trial(trial: Trial) -> dict[str, int]:
-    """Rows the trial will write, by table; layers only where the model declares its tensors."""
-    epochs, steps = trial.epochs, trial.sizes.steps
-    first = len(set(range(min(10, steps))) | set(range(max(steps - 10, 0), steps)))
-    rows = {"trials": 2, "epochs": epochs, "steps": (epochs - 1) * min(10, steps) + first}
-    tensors = trial.model.tensors(trial.config, trial.sizes) if trial.model.tensors else ()
-    layers = {tensor.layer for tensor in tensors}
-    rows["layers"] = epochs * (len(tensors) + len(layers))
-    if "timeline" in trial.stage.probes and layers:
-        every = int(trial.config["timeline_every"] or 0)
-        probed = len({0, epochs - 1} | (set(range(0, epochs, every)) if every else set()))
-        points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
-        rows["timeline"] = probed * (len(layers) - 1) * points
-    return rows
-
-
-def _estimate(result: SpacePlan, store: Store | None) -> None:
-    for trial in result.to_run:
-        if "task" in trial.parts:
-            for table, count in rows_per_trial(trial).items():
-                result.rows[table] = result.rows.get(table, 0) + count
-    if store is None or not result.to_run:
-        return
-    pace: dict[str, list[float]] = {}
-    for row in store.attempts().to_pylist():
-        epochs = (row["epochs_done"] or 0) - (row["first_epoch"] or 0)
-        if row["seconds"] and epochs > 0:
-            pace.setdefault(row["program"], []).append(row["seconds"] / epochs)
-    if all(trial.program in pace for trial in result.to_run):
-        result.seconds = sum(
-            trial.epochs * sum(pace[trial.program]) / len(pace[trial.program])
-            for trial in result.to_run
-        )

@@ -1,4 +1,4 @@
-"""The packs of a launch: which may start, which wait for a parent, which come again. No Ray here."""
+"""The packs of a launch: which may start, which wait, which come again. No Ray here."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Recorder:
         self._flushed_at: float | None = None
 
     def add(self, table: str, lanes: np.ndarray, columns: Mapping[str, Any], per_lane: int) -> None:
-        """Rows of several lanes, `per_lane` each, lane-major; values in schema order do not matter."""
+        """Rows of several lanes, `per_lane` each, lane by lane."""
         schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
         data = {
             "trial_id": np.repeat(self.trial_ids[lanes], per_lane),

@@ -3,28 +3,24 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
 import platform
 import signal
-import subprocess
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from orchestrator import calibration, datasets
 from orchestrator.packing import PackSpec, signature_text
+from orchestrator.provenance import git_commit, signature
 from orchestrator.recording import Recorder
 from results import Store
+from trainables.lanes import Strategy
 from trainables.packs import EpochResult, Pack
 from trainables.spec import Registry, Trial
 
@@ -130,9 +126,11 @@ class PackRun:
     def _parents(self) -> dict[int, Mapping[str, np.ndarray]]:
         found = {}
         for lane, slot in enumerate(self.spec.lanes):
+            if slot.parent_id is None:
+                continue
             if slot.parent_id in self._parent_weights:
                 found[lane] = self._parent_weights[slot.parent_id]
-            elif slot.parent_id is not None and self.store is not None:
+            elif self.store is not None:
                 found[lane] = self.store.weights(slot.parent_id)
         return found
 
@@ -140,7 +138,7 @@ class PackRun:
         """Trains every active lane one epoch and records it.
 
         Raises:
-          StoreError: the store cannot be written. Superseded: the guard said so.
+          StoreError: the store cannot be written. SupersededError: the guard said so.
         """
         epoch = self.epoch
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
@@ -283,7 +281,8 @@ class PackRun:
     def change_segment(self, wanted: Mapping[str, Any]) -> None:
         """Goes on under another signature's width and strategy, states carried over."""
         leaves = self.pack.state()
-        width, strategy = int(wanted["width"]), str(wanted["strategy"])
+        width = int(wanted["width"])
+        strategy: Strategy = "vmap" if wanted["strategy"] == "vmap" else "sequential"
         self.pack = Pack(self.trials, self._arrays, width=width, lanes=strategy)
         for lane in self.lanes:
             self.pack.load(lane, {name: values[lane] for name, values in leaves.items()})
@@ -389,44 +388,6 @@ def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
         return {}, ""
     loaded = datasets.load(name)
     return dict(loaded.arrays), loaded.checksum
-
-
-def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
-    """What fixes a lane's bits on this process's device."""
-    device = jax.devices()[0]
-    names = ("jax", "jaxlib", "flax", "optax", "numpy")
-    return {
-        "strategy": strategy,
-        "width": width,
-        "device": f"{device.platform}:{device.device_kind}",
-        "machine": platform.machine(),
-        "threads": threads,
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "versions": {name: importlib.metadata.version(name) for name in names},
-    }
-
-
-@cache
-def git_commit() -> str | None:
-    """Commit of the code that runs, '+' appended where the tree differs from it; None outside git."""
-    folder = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    try:
-        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else None
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def describe_error(error: BaseException) -> str:

@@ -62,7 +62,8 @@ def catalogue(study_path: str | None = None) -> Catalogue:
     for study in found.studies.values():
         _add_parts(found, study, b"")
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        _add(found, point.load(), Path(importlib.util.find_spec(point.module).origin or ""))  # type: ignore[union-attr]
+        spec = importlib.util.find_spec(point.module)
+        _add(found, point.load(), Path(spec.origin or "") if spec else Path())
     if study_path is not None:
         _add(found, load_study_file(study_path), Path(study_path))
     return found
@@ -100,7 +101,8 @@ def load_study_file(path: str) -> Study:
         raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
     name = f"gradsweep_study_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -35,13 +35,13 @@ class PackTrainable(tune.Trainable):
         self._asked_to_end = False
 
     def step(self) -> dict[str, Any]:
-        from orchestrator.lease import Superseded
+        from orchestrator.lease import SupersededError
         from orchestrator.running import describe_error
         from results import StoreError
 
         try:
             return self._step()
-        except Superseded:
+        except SupersededError:
             return {"superseded": True, "done": True}
         except StoreError as error:
             # The store cannot be written or read: no other pack would fare better.
@@ -50,7 +50,7 @@ class PackTrainable(tune.Trainable):
             text = describe_error(error)
             memory = "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError)
             if self._run is not None and not memory:
-                with contextlib.suppress(Superseded, StoreError):
+                with contextlib.suppress(SupersededError, StoreError):
                     self._run.fail(text)
             kind = "memory" if memory else "error"
             return {"failure": kind, "error": text, "done": True}
@@ -129,8 +129,8 @@ def _require_gpu() -> None:
 
     if jax.default_backend() == "cpu":
         raise RuntimeError(
-            "this pack was granted a GPU but JAX sees only a CPU here; install the cuda12 or cuda13 "
-            "extra on this node"
+            "this pack was granted a GPU but JAX sees only a CPU here; install the cuda12 or "
+            "cuda13 extra on this node"
         )
 
 

@@ -141,8 +141,7 @@ MITIGATION = Space(
             "zip": {
                 "model": ["vanilla_rnn"] * 5 + ["residual_rnn"] * 3,
                 "activation": ["tanh"] * 5 + ["tanh", "relu", "relu"],
-                "init": ["default", "default", "default", "xavier", "he"]
-                + ["default", "xavier", "xavier"],
+                "init": ["default"] * 3 + ["xavier", "he", "default", "xavier", "xavier"],
                 "clip_norm": [..., 0.5, ..., ..., ..., ..., 0.5, ...],
                 "min_norm": [..., ..., 1.0, ..., ..., ..., ..., ...],
                 "residual_scale": [..., ..., ..., ..., ..., 1.0, 1.0, "1/sqrt(L)"],

@@ -16,8 +16,8 @@ _STACK_KEYS = (
     Key("activation", "str", "tanh", "static", "Nonlinearity of the cell.",
         choices=("tanh", "relu"), aliases=("nonlinearity",)),
     Key("init", "str", "xavier", "init",
-        "default: U(+-1/sqrt H) everywhere; xavier: Glorot-uniform input, orthogonal recurrent, zero "
-        "biases; he: Kaiming-uniform input (gain sqrt 2), orthogonal recurrent, zero biases.",
+        "default: U(+-1/sqrt H) everywhere; xavier: Glorot-uniform input, orthogonal recurrent, "
+        "zero biases; he: Kaiming-uniform input (gain sqrt 2), orthogonal recurrent, zero biases.",
         choices=("default", "xavier", "he")),
 )  # fmt: skip
 

@@ -4,14 +4,15 @@ from trainables.spec.keys import Key
 from trainables.spec.parts import Optimizer
 
 _CLIPPING = (
-    Key("clip_norm", "float", None, "traced", "Scale the gradient down to at most this norm.", low=0,
-        open_low=True, nullable=True, aliases=("gradient_clip", "max_norm")),
+    Key("clip_norm", "float", None, "traced", "Scale the gradient down to at most this norm.",
+        low=0, open_low=True, nullable=True, aliases=("gradient_clip", "max_norm")),
     Key("min_norm", "float", 0.0, "traced",
         "Scale the gradient up to at least this norm, tested before clipping; 0: off.", low=0,
         aliases=("gradient_clip_min",)),
     Key("min_norm_rule", "str", "exact", "static",
         "exact: g m / max(|g|, tiny); published: g m / (|g| + 1e-8), which leaves norms far below "
-        "1e-8 short of m. A gradient of exactly 0 stays 0 in both.", choices=("exact", "published")),
+        "1e-8 short of m. A gradient of exactly 0 stays 0 in both.",
+        choices=("exact", "published")),
 )  # fmt: skip
 _LR = Key("lr", "float", 0.01, "traced", "Learning rate.", low=0, aliases=("learning_rate",))
 _DECAY = Key("weight_decay", "float", 0.0, "traced", "L2 penalty added to the gradient.", low=0)

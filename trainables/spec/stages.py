@@ -47,7 +47,8 @@ WARMUP = Stage(
     doc="Train with the gradient norm held up to a minimum, to leave the plateau of deep stacks.",
     reads=("model", "task"),
     keys=(
-        Key("warmup_epochs", "int", 2, "host", "Passes over the training set.", unit="epochs", low=1),
+        Key("warmup_epochs", "int", 2, "host", "Passes over the training set.", unit="epochs",
+            low=1),
         Key("warmup_lr", "float", 0.01, "traced", "Learning rate of the warm-up.", low=0),
         Key("warmup_min_norm", "float", 1.0, "traced", "Smallest total gradient norm.", low=0),
         Key("warmup_gate", "float", None, "host",

@@ -10,8 +10,8 @@ from trainables.spec.parts import Config, Sizes, Task
 _BATCH = Key(
     "batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1
 )
-_NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.", low=0,
-             aliases=("add_noise",))  # fmt: skip
+_NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.",
+             low=0, aliases=("add_noise",))  # fmt: skip
 _SPLIT = Key("split_seed", "int", 0, "traced", "Draws the validation split.", low=0, high=2**31 - 1)
 _VALIDATION = Key("val_fraction", "float", 0.2, "static", "Part of the training set held out.",
                   low=0, high=1, open_high=True, aliases=("val_split",))  # fmt: skip
@@ -92,7 +92,8 @@ GAUSSIAN = Task(
     doc="N(0,1) input and random labels, drawn on the device: for measurements at initialisation.",
     keys=(
         _BATCH,
-        Key("seq_len", "int", 64, "static", "Time steps T.", unit="time steps", low=1, aliases=("T",)),
+        Key("seq_len", "int", 64, "static", "Time steps T.", unit="time steps", low=1,
+            aliases=("T",)),
         Key("features", "int", 1, "static", "Input features a step.", low=1),
         Key("classes", "int", 10, "static", "Labels.", low=2),
         Key("steps_per_epoch", "int", 1, "static", "Batches drawn for each epoch.", low=1),

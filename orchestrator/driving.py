@@ -1,0 +1,135 @@
+"""Driving a queue of packs through Ray Tune: Ray's start and end, signals, the display."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orchestrator.environment import process_environment, ray_environment
+from orchestrator.lease import Lease
+from orchestrator.progress import Display
+from orchestrator.queueing import PackQueue
+
+
+def drive(
+    queue: PackQueue,
+    job: dict[str, Any],
+    lease: Lease,
+    resources: dict[str, float],
+    devices: int,
+    address: str | None,
+    progress: str,
+    say: Callable[[str], None],
+) -> bool:
+    """Runs the queue to its end; True if Ctrl-C or SIGTERM stopped it.
+
+    Args:
+      job: what every worker is told beside its pack.
+      resources: granted to each pack. devices: packs at once.
+      address: of a running cluster, or None for a local Ray.
+    """
+    os.environ.update(ray_environment())
+    with _interruptible(queue, lease, say) as interrupted, _ray(job, address, say):
+        from ray import tune
+        from ray.tune import CheckpointConfig, FailureConfig, RunConfig
+
+        from orchestrator.tuning import PackSearcher, PackTrainable
+
+        with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(PackTrainable, tune.PlacementGroupFactory([resources])),
+                tune_config=tune.TuneConfig(
+                    search_alg=PackSearcher(queue, job),
+                    num_samples=-1,
+                    max_concurrent_trials=devices,
+                    reuse_actors=True,
+                ),
+                run_config=RunConfig(
+                    name="launch",
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=FailureConfig(max_failures=0),
+                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0),
+                ),
+            )
+            with Display(queue, progress, say), _quiet():
+                tuner.fit()
+    queue.block_the_rest()
+    return bool(interrupted)
+
+
+@contextlib.contextmanager
+def _ray(job: dict[str, Any], address: str | None, say: Callable[[str], None]) -> Iterator[None]:
+    """A local Ray for the time being, or the cluster at `address`."""
+    import ray
+
+    context = job["context"]
+    variables = {
+        **process_environment(context["threads"], context["gpu"]),
+        **ray_environment(),
+        **{n: os.environ[n] for n in ("GRADSWEEP_DATA", "GRADSWEEP_CACHE") if n in os.environ},
+    }
+    if ray.is_initialized():  # a notebook's own, or the one a test session shares
+        yield
+        return
+    say("starting Ray" if address is None else f"connecting to Ray at {address}")
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    ray.init(
+        address=address or "local",
+        runtime_env={"env_vars": variables},
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        **options,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune's own notices name options this project does not use."""
+    names = ("ray.tune", "ray.air", "ray.train")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _interruptible(
+    queue: PackQueue, lease: Lease, say: Callable[[str], None]
+) -> Iterator[list[float]]:
+    """Ctrl-C (or SIGTERM) stops after the epoch under way; a second one at once."""
+    pressed: list[float] = []
+
+    def on_signal(*_: object) -> None:
+        if pressed:
+            say("stopping at once; published rows are kept")
+            os._exit(130)
+        pressed.append(time.monotonic())
+        queue.stop()
+        lease.ask_to_stop()
+        say("stopping after the epoch under way; Ctrl-C again stops at once")
+
+    try:
+        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread (a notebook's executor): the caller's handlers stay
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,56 @@
+"""How much a plan will write, and how long it may take."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from results import Store
+from trainables.spec import Trial
+
+# Measured on vanishing/quickstart, compacted: bytes of Parquet per row of each table.
+BYTES_PER_ROW = {"epochs": 250, "layers": 40, "steps": 30, "timeline": 12, "trials": 900}
+
+
+def estimated_bytes(rows: Mapping[str, int]) -> int:
+    """Bytes of Parquet for so many rows of each table."""
+    return sum(BYTES_PER_ROW.get(table, 20) * count for table, count in rows.items())
+
+
+def estimated_rows(trials: Sequence[Trial]) -> dict[str, int]:
+    """Rows by table that the trials will write."""
+    found: Counter[str] = Counter()
+    for trial in trials:
+        if "task" in trial.parts:
+            found.update(rows_per_trial(trial))
+    return dict(found)
+
+
+def estimated_seconds(trials: Sequence[Trial], store: Store | None) -> float | None:
+    """Seconds of one worker, from past attempts; None where a program was never measured."""
+    if store is None or not trials:
+        return None
+    pace: dict[str, list[float]] = defaultdict(list)
+    for row in store.attempts().to_pylist():
+        epochs = (row["epochs_done"] or 0) - (row["first_epoch"] or 0)
+        if row["seconds"] and epochs > 0:
+            pace[row["program"]].append(row["seconds"] / epochs)
+    if any(trial.program not in pace for trial in trials):
+        return None
+    return sum(t.epochs * sum(pace[t.program]) / len(pace[t.program]) for t in trials)
+
+
+def rows_per_trial(trial: Trial) -> dict[str, int]:
+    """Rows the trial will write, by table; layers only where the model declares its tensors."""
+    epochs, steps = trial.epochs, trial.sizes.steps
+    first = len(set(range(min(10, steps))) | set(range(max(steps - 10, 0), steps)))
+    rows = {"trials": 2, "epochs": epochs, "steps": (epochs - 1) * min(10, steps) + first}
+    tensors = trial.model.tensors(trial.config, trial.sizes) if trial.model.tensors else ()
+    layers = {tensor.layer for tensor in tensors}
+    rows["layers"] = epochs * (len(tensors) + len(layers))
+    if "timeline" in trial.stage.probes and layers:
+        every = int(trial.config["timeline_every"] or 0)
+        probed = len({0, epochs - 1} | (set(range(0, epochs, every)) if every else set()))
+        points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
+        rows["timeline"] = probed * (len(layers) - 1) * points
+    return rows

@@ -1,0 +1,51 @@
+"""Where numbers come from: the signature that fixes their bits, and the commit of the code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
+    """What fixes a lane's bits on this process's device."""
+    import jax
+
+    device = jax.devices()[0]
+    names = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "strategy": strategy,
+        "width": width,
+        "device": f"{device.platform}:{device.device_kind}",
+        "machine": platform.machine(),
+        "threads": threads,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the code that runs, '+' added where the tree differs; None outside git."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else None
+    except (OSError, subprocess.SubprocessError):
+        return None
