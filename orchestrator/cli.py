@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -129,7 +130,8 @@ def _fail(problems: list[str]) -> int:
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-
+    for name in ("run", "results"):
+        importlib.import_module(f"orchestrator.commands_{name}")
     sys.exit(_run())
 
 
