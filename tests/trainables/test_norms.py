@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainables.clipping import rescale
 from trainables.norms import safe_norm, segment_norms, smallest_nonzero
@@ -16,6 +18,19 @@ def test_norm_keeps_its_scale(seed, scale):
     want = np.sqrt((x.astype(np.float64) ** 2).sum(1))
     np.testing.assert_allclose(safe_norm(jnp.asarray(x), axis=(1,)), want, rtol=1e-6)
     np.testing.assert_allclose(safe_norm(jnp.asarray(x)), np.sqrt((want**2).sum()), rtol=1e-6)
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=8),
+    st.integers(-28, 28),
+)
+def test_norm_scales_exactly_with_powers_of_two(values, exponent):
+    x = np.array(values, np.float32)
+    x = np.where(np.abs(x) < 1e-3, np.float32(0), x)
+    norm = float(safe_norm(jnp.asarray(x)))
+    assert norm == pytest.approx(np.linalg.norm(x.astype(np.float64)), rel=1e-6)
+    scale = np.float32(2.0) ** exponent
+    assert float(safe_norm(jnp.asarray(x * scale))) == norm * float(scale)
 
 
 def test_norm_of_zeros_and_of_non_finite_values():
