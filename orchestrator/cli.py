@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib
 import json
 import os
 import sys
@@ -130,8 +131,8 @@ def _fail(problems: list[str]) -> int:
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    for name in ("run", "results"):
-        importlib.import_module(f"orchestrator.commands_{name}")
+    for name in ("commands_run", "commands_results"):
+        importlib.import_module(f"orchestrator.{name}")
     sys.exit(_run())
 
 
