@@ -32,13 +32,11 @@ def resume_points(
     attempts = newest_attempts(store)
     saved: dict[str, Lane] = {}
     for index in store.list_checkpoints():
-        for trial_id, position in index["lanes"].items():
+        for position, entry in enumerate(index["lanes"]):
+            trial_id, epoch = entry["trial_id"], entry["epoch"]
             known = saved.get(trial_id)
-            if known is None or index["epoch"] >= known.first_epoch:
-                memo = index["memo"][trial_id]
-                saved[trial_id] = Lane(
-                    trial_id, {}, None, 0, index["epoch"], index["path"], position, memo
-                )
+            if known is None or epoch >= known.first_epoch:
+                saved[trial_id] = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
     wanted = {trial.id for trial in trials}
     whole = _whole_up_to(store, [lane for trial_id, lane in saved.items() if trial_id in wanted])
     lanes: dict[str, Lane] = {}

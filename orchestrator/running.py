@@ -118,6 +118,7 @@ class PackRun:
                 self._patience[lane] = slot.memo.get("patience", 0)
                 if slot.memo.get("best") is not None:
                     self._best[lane] = slot.memo["best"]
+        self.pack.compile()
         self._compile_seconds = time.monotonic() - begun
         self._checkpointed_at = time.monotonic()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
@@ -241,10 +242,10 @@ class PackRun:
             return
         self._guard()
         slot = self.spec.lanes[lane]
-        index = {"lanes": {slot.trial_id: 0}, "attempt": slot.attempt, "epoch": epoch}
+        entry = {"trial_id": slot.trial_id, "attempt": slot.attempt, "epoch": epoch}
         name = f"{slot.trial_id}-{slot.attempt:03d}-{epoch:06d}"
         stacked = {key: np.asarray(value)[None] for key, value in weights.items()}
-        self.store.save_weights("artifacts", name, stacked, index)
+        self.store.save_weights("artifacts", name, stacked, {"lanes": [entry]})
 
     def checkpoint(self) -> None:
         """Publishes what is gathered, then a resume point at the coming epoch."""
@@ -252,28 +253,24 @@ class PackRun:
         if self.store is None:
             return
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
-        ids = [self.spec.trial_ids[lane] for lane in active]
-        memo = {
-            self.spec.trial_ids[lane]: {
+        lanes = [
+            {
+                "trial_id": self.spec.lanes[lane].trial_id,
+                "attempt": self.spec.lanes[lane].attempt,
+                "epoch": self.epoch,
                 "rows": dict(self.recorder.counts[lane]),
                 "patience": int(self._patience[lane]),
                 "best": self._best.get(int(lane)),
             }
             for lane in active
-        }
-        index = {
-            "lanes": {trial_id: position for position, trial_id in enumerate(ids)},
-            "epoch": self.epoch,
-            "attempt": {self.spec.trial_ids[n]: self.spec.lanes[n].attempt for n in active},
-            "memo": memo,
-        }
+        ]
         # The best so far is kept with the resume point, or a later attempt could not know it.
         for lane in list(self._best_weights):
             self._save_weights(lane, self.epoch - 1, self._best_weights.pop(lane))
         leaves = {name: values[active] for name, values in self.pack.state().items()}
         name = f"{self.spec.id}-{self.spec.tries}-{self.epoch:06d}"
         self._guard()
-        path = self.store.save_weights("checkpoints", name, leaves, index)
+        path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
         self._checkpoints.append(path)
         self._drop_checkpoints(keep=1)
         self._checkpointed_at = time.monotonic()

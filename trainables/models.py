@@ -62,13 +62,17 @@ class RecurrentStack(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Logits (B, classes) of x (B, T, features)."""
-        return self._run(x, None)
+        return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
         """As a call, with a `recurrent.tap` on every state; gauges has shape (L, T)."""
-        return self._run(x, gauges)
+        return self._run(x, gauges)[0]
 
-    def _run(self, x: jax.Array, gauges_LT: jax.Array | None) -> jax.Array:
+    def outputs(self, x: jax.Array) -> jax.Array:
+        """What each layer hands on, x^l_t, shape (L, T, B, H)."""
+        return self._run(x, None)[1]
+
+    def _run(self, x: jax.Array, gauges_LT: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         alpha = None if self.alpha is None else self.alpha[...]
         bias_LH = self.b_ih[...] + self.b_hh[...]
         w_hh = self.w_hh[...]
@@ -81,15 +85,17 @@ class RecurrentStack(nnx.Module):
         drive_TBH = jnp.einsum("btf,hf->tbh", x, self.w_in[...]) + bias_LH[0]
         below_TBH = states(w_hh[0], drive_TBH, None if gauges_LT is None else gauges_LT[0])
 
-        def layer(below_TBH: jax.Array, own: Any) -> tuple[jax.Array, None]:
+        def layer(below_TBH: jax.Array, own: Any) -> tuple[jax.Array, jax.Array]:
             w_ih, w_hh, bias, gauges = own
             h_TBH = states(w_hh, below_TBH @ w_ih.T + bias, gauges)
-            return (h_TBH if alpha is None else below_TBH + alpha * h_TBH), None
+            out_TBH = h_TBH if alpha is None else below_TBH + alpha * h_TBH
+            return out_TBH, out_TBH
 
         gauges = None if gauges_LT is None else gauges_LT[1:]
         stacked = (self.w_ih[...], w_hh[1:], bias_LH[1:], gauges)
-        top_TBH, _ = lax.scan(layer, below_TBH, stacked)
-        return top_TBH[-1] @ self.w_out[...].T + self.b_out[...]
+        top_TBH, above_LTBH = lax.scan(layer, below_TBH, stacked)
+        logits = top_TBH[-1] @ self.w_out[...].T + self.b_out[...]
+        return logits, jnp.concatenate([below_TBH[None], above_LTBH])
 
     def slots(self) -> tuple[Slot, ...]:
         """Torch's order: per layer w_ih, w_hh, b_ih, b_hh; then the readout."""

@@ -31,6 +31,7 @@ class Network:
     """Model, task and optimizer of all trials that share a program.
 
     Attributes:
+      graph: the module without its state.
       layout: tensors and layers of the model.
       depth: recurrent layers of a built-in stack; None for other models, which have no timeline.
       steps: optimizer steps per epoch.
@@ -55,7 +56,7 @@ class Network:
             return module
 
         module = nnx.eval_shape(build)
-        self._graph, params, _ = nnx.split(module, nnx.Param, ...)
+        self.graph, params, _ = nnx.split(module, nnx.Param, ...)
         if not jax.tree.leaves(params):
             raise ValueError(f"model {trial.model.name} has no nnx.Param, so nothing to train")
         stack = module if isinstance(module, RecurrentStack) else None
@@ -85,7 +86,7 @@ class Network:
     def apply(self, params: Any, rest: Any, x: jax.Array, train: bool) -> tuple[jax.Array, Any]:
         """Logits (B, classes) of x (B, T, F), and the new `rest`."""
         # A copy: the module changes its own variables, those of `rest` belong to the caller.
-        module = nnx.merge(self._graph, params, rest, copy=True)
+        module = nnx.merge(self.graph, params, rest, copy=True)
         if train:
             module.train()
         else:
@@ -128,7 +129,7 @@ class Network:
             x, y, _ = self.task.batch(data, entry, hparams)
 
             def loss(gauges: jax.Array) -> jax.Array:
-                module: Any = nnx.merge(self._graph, state["params"], state["rest"])
+                module: Any = nnx.merge(self.graph, state["params"], state["rest"])
                 module.eval()
                 logits = module.tapped(x, gauges)
                 return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))

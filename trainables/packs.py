@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trainables.blame import culprit
 from trainables.lanes import Strategy
 from trainables.layout import LayerRow, by_path
 from trainables.programs import programs_for
@@ -144,6 +145,16 @@ class Pack:
         like = {path: np.asarray(leaf) for path, leaf in by_path(params).items()}
         leaves = self._layout.leaves(weights, like).values()
         return self._put(jax.tree.unflatten(jax.tree.structure(params), list(leaves)))
+
+    def compile(self) -> None:
+        """Compiles the epoch now rather than at the first call of `epoch`."""
+        self._programs.epoch(self._values, self._data)
+
+    def blame(self, lane: int, epoch: int, step: int) -> str:
+        """What first went non-finite at a lane's bad step: layer and pass, in words."""
+        state, values = jax.tree.map(lambda leaf: leaf[lane], (self._ready(), self._values))
+        what = culprit(self._programs.training, state, values, self._data, epoch, step)
+        return f"epoch {epoch}, step {step}: {what}"
 
     def epoch(self, epoch: int) -> EpochResult:
         """Trains every active lane for one epoch; one compiled call, one transfer to the host.

@@ -38,7 +38,8 @@ def first_shown(steps: int, epoch: int) -> int:
 class Training(Network):
     """The epoch of all trials that share a program."""
 
-    def _loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+    def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        """Mean cross-entropy of a batch (x, y, weight), with (new rest, correct answers) aside."""
         x, y, weight = batch
         logits, rest = self.apply(params, rest, x, train=True)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
@@ -48,7 +49,7 @@ class Training(Network):
 
     def _step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite."""
-        grad = jax.value_and_grad(self._loss, has_aux=True)
+        grad = jax.value_and_grad(self.loss, has_aux=True)
         (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
         norms = self.layout.norms(gradients)
         tensors = norms[: self.layout.tensors]

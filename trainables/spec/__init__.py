@@ -17,16 +17,10 @@ from trainables.spec.parts import (
     Tensor,
 )
 from trainables.spec.probes import PROBES
+from trainables.spec.registry import Registry, versioned_by_content
 from trainables.spec.stages import STAGES
 from trainables.spec.tasks import TASKS
-from trainables.spec.trial import (
-    ConfigError,
-    Registry,
-    Trial,
-    digest,
-    nearest,
-    versioned_by_content,
-)
+from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
 
 
 def builtin_registry() -> Registry:
@@ -37,7 +31,7 @@ def builtin_registry() -> Registry:
 
 
 __all__ = [
-    "REQUIRED", "Column", "Config", "ConfigError", "Key", "Kind", "Model", "Optimizer", "Part",
+    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Model", "Optimizer", "Part",
     "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor", "Trial", "builtin_registry",
     "digest", "nearest", "versioned_by_content",
 ]  # fmt: skip

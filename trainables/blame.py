@@ -1,0 +1,48 @@
+"""Finding what went non-finite first: a layer's output, the loss, a gradient or an update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from trainables.models import RecurrentStack
+from trainables.network import Hparams, State
+from trainables.randomness import trial_key
+from trainables.training import Training
+
+
+def culprit(
+    training: Training, state: State, hparams: Hparams, data: Any, epoch: int, step: int
+) -> str:
+    """Repeats the bad step from the lane's last finite state, pass by pass.
+
+    Args:
+      state: one lane's state, frozen before the step. data: the task's, on the device.
+
+    Returns:
+      A phrase that names the first layer at fault, in the order in which values are computed.
+    """
+    schedule = training.task.training(trial_key(hparams["seed"]), hparams, jnp.int32(epoch))
+    entry = jax.tree.map(lambda leaf: leaf[step], schedule)
+    batch = training.task.batch(data, entry, hparams)
+    module: Any = nnx.merge(training.graph, state["params"], state["rest"], copy=True)
+    if isinstance(module, RecurrentStack):
+        outputs = np.asarray(jnp.all(jnp.isfinite(module.outputs(batch[0])), axis=(2, 3)))
+        for layer, finite in enumerate(outputs):
+            if not finite.all():
+                return f"the output of layer rnn.{layer} at time step {int(np.argmin(finite))}"
+    grad = jax.value_and_grad(training.loss, has_aux=True)
+    (loss, _), gradients = grad(state["params"], state["rest"], batch)
+    if not jnp.isfinite(loss):
+        return "the loss, while every recurrent output is finite"
+    norms = np.asarray(training.layout.norms(gradients))
+    whole = [(row, norm) for row, norm in zip(training.layout.rows, norms, strict=True)]
+    # Back-propagation meets the last layer first.
+    for row, norm in reversed([pair for pair in whole if pair[0].tensor != "*"]):
+        if not np.isfinite(norm):
+            return f"the gradient of {row.layer_name}.{row.tensor}"
+    return "the update, while loss and gradients are finite"
