@@ -330,7 +330,7 @@ def _own_figures(space: str, study: str | None) -> dict[str, Any]:
         return {}
     from orchestrator.studies import catalogue
 
-    return dict(catalogue(study).studies[space.split("/")[0]].figures)
+    return dict(catalogue(study).find(space)[0][1].figures)
 
 
 @app.command()

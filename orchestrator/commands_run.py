@@ -130,6 +130,7 @@ def check_lanes(lanes: str) -> str:
 
 def print_plan(one: SpacePlan, show: int) -> None:
     """The plan in a few lines, then the trials it would run."""
+    from orchestrator.describing import varying_keys
     from orchestrator.progress import duration
 
     widths = ", ".join(str(w) for w in sorted({p.width for p in one.packs})) or "-"
@@ -161,18 +162,12 @@ def print_plan(one: SpacePlan, show: int) -> None:
         out(f"  blocked {trial_id}: {reason}")
     for warning in one.warnings:
         out(f"  warning: {warning}")
-    varying = varying_keys(one)
+    varying = varying_keys(one.trials)
     for trial in one.to_run[:show]:
         words = " ".join(f"{n}={trial.config[n]}" for n in varying if n in trial.config)
         out(f"    {trial.id}  {words}")
     if len(one.to_run) > show:
         out(f"    ... and {len(one.to_run) - show} more (--show N)")
-
-
-def varying_keys(one: SpacePlan) -> list[str]:
-    """Keys that tell the plan's trials apart."""
-    names = dict.fromkeys(name for trial in one.trials for name in trial.config)
-    return [n for n in names if len({str(t.config.get(n)) for t in one.trials}) > 1]
 
 
 @app.command()

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.planning import SpacePlan
 from orchestrator.studies import Catalogue
+from trainables.spec import Trial
+
+
+def varying_keys(trials: Sequence[Trial]) -> list[str]:
+    """Keys that tell trials apart: of several values among the trials that have them. A key that
+    only some have goes with the part that declares it, which tells those apart."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.config.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
 
 
 def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
     """The record of a launched space: trial ids, swept keys, selection rule, schemas, figures."""
     swept = sorted(
         name
-        for name in {name for trial in plan.trials for name in trial.config}
-        if len({str(trial.config.get(name)) for trial in plan.trials}) > 1
-        and not any(name in t.keys and t.keys[name].kind == "observation" for t in plan.trials)
+        for name in varying_keys(plan.trials)
+        if not any(name in t.keys and t.keys[name].kind == "observation" for t in plan.trials)
     )
     chances = {t.task.chance_loss(t.config) for t in plan.trials if "task" in t.parts}
     declared = {name: key for trial in plan.trials for name, key in trial.keys.items()}

@@ -7,27 +7,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
-from trainables.spec import Registry, nearest
-from trainables.spec.trial import SELECTORS
+from trainables.spec import SELECTORS, Registry, nearest
 
 _RANGE = re.compile(r"range\((-?\d+)(?:,(-?\d+))?(?:,(-?\d+))?\)")
 
+Overrides = Sequence[str] | Mapping[str, Any]
 
-def parse_overrides(
-    given: Sequence[str] | Mapping[str, Any], registry: Registry
-) -> dict[str, list[Any]]:
+
+def parse_overrides(given: Overrides, registry: Registry) -> dict[str, list[Any]]:
     """key -> values. `lr=0.1`, `lr=0.1,0.01` and `seed=range(4)` on a command line; in Python also
     a mapping of values or lists.
 
     Raises:
-      RequestError: every entry that is no `key=value` or names an unknown key.
+      RequestError: every entry that is no `key=value`, names an unknown key or gives no value.
     """
+    found, problems = read_overrides(given, registry)
+    if problems:
+        raise RequestError(problems)
+    return found
+
+
+def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list[Any]], list[str]]:
+    """As `parse_overrides`; what could be read, and what is wrong with the rest."""
     keys = registry.all_keys()
-    pairs = list(given.items()) if isinstance(given, Mapping) else [_pair(text) for text in given]
+    typed = not isinstance(given, Mapping)
+    pairs = [_pair(text) for text in given] if typed else list(given.items())
     found: dict[str, list[Any]] = {}
     problems: list[str] = []
     for name, value in pairs:
-        if value is None and not isinstance(given, Mapping):
+        if typed and value is None:
             problems.append(f"--set {name!r} is not key=value")
             continue
         canonical = registry.canonical_name(name)
@@ -35,17 +43,20 @@ def parse_overrides(
             known = [*keys, *SELECTORS, *(a for k in keys.values() for a in k.aliases)]
             problems.append(f"unknown key {name!r}{nearest(name, known)}")
             continue
-        if not isinstance(value, str) or isinstance(given, Mapping):
-            found[canonical] = list(value) if isinstance(value, (list, tuple, range)) else [value]
+        if typed:
+            values = _split(str(value))
+            if canonical in keys:
+                key = keys[canonical]
+                values = [key.parse(v) if isinstance(v, str) else v for v in values]
+        else:
+            values = list(value) if isinstance(value, (list, tuple, range)) else [value]
+        if not values:
+            problems.append(f"{name}={value} gives no value; a range needs its end above its start")
             continue
-        texts = _split(value)
-        found[canonical] = [
-            t if canonical in SELECTORS or not isinstance(t, str) else keys[canonical].parse(t)
-            for t in texts
-        ]
-    if problems:
-        raise RequestError(problems)
-    return found
+        # A part by its name, not by an alias: conditions of a space compare with the name.
+        parts = [registry.find(canonical, v) if isinstance(v, str) else None for v in values]
+        found[canonical] = [p.name if p else v for p, v in zip(parts, values, strict=True)]
+    return found, problems
 
 
 def _pair(text: str) -> tuple[str, str | None]:
@@ -54,7 +65,9 @@ def _pair(text: str) -> tuple[str, str | None]:
 
 
 def _split(text: str) -> list[Any]:
+    """Values joined by commas, or those of a range; none for a range without any."""
     match = _RANGE.fullmatch(text.replace(" ", ""))
-    if match:
-        return list(range(*(int(n) for n in match.groups() if n is not None)))
-    return [part.strip() for part in text.split(",")]
+    if match is None:
+        return [part.strip() for part in text.split(",")]
+    numbers = [int(n) for n in match.groups() if n is not None]
+    return [] if numbers[2:] == [0] else list(range(*numbers))

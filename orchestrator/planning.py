@@ -12,7 +12,7 @@ from pyarrow.fs import FileSelector, FileType
 from orchestrator import datasets
 from orchestrator.errors import RequestError
 from orchestrator.estimating import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.overrides import parse_overrides
+from orchestrator.overrides import read_overrides
 from orchestrator.packing import PackSpec, make_packs
 from orchestrator.resuming import newest_attempts, recorded_signatures, resume_points
 from orchestrator.studies import Catalogue, catalogue
@@ -171,7 +171,8 @@ def trials_of(
     )
     registry = found.registry
     overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
-    overrides |= parse_overrides(set, registry)
+    changed, problems = read_overrides(set, registry)
+    overrides |= changed
     try:
         configs = expand(
             space.param_space,
@@ -182,8 +183,7 @@ def trials_of(
             rename=registry.canonical_name,
         )
     except SpaceError as error:
-        raise RequestError(str(error)) from error
-    problems: list[str] = []
+        raise RequestError([*problems, str(error)]) from error
     trials: dict[str, Trial] = {}
     for config in configs:
         try:
@@ -238,18 +238,23 @@ def _plan_space(
 def _choose(
     result: SpacePlan, trials: Mapping[str, Trial], attempts: Mapping[str, Any], store: Store | None
 ) -> None:
-    """Fills `to_run` and `blocked`: children of a failed gate do not run, parents whose artifact a
-    child still needs do."""
+    """Fills `to_run` and `blocked`: children of a parent that did not pass do not run, parents
+    whose artifact a child still needs do."""
     saved = store.list_artifacts() if store else []
-    kept = {trial_id for index in saved for trial_id in index["lanes"]}
-    for trial in list(trials.values()):
+    kept = {entry["trial_id"] for index in saved for entry in index["lanes"]}
+    # Children first: a parent that must run again needs its own parent's artifact too.
+    for trial in reversed(list(trials.values())):
         parent = trial.parent
         waits = trial.id not in result.done and trial.id not in result.stale
         if parent is None or not waits:
             continue
-        failed = attempts.get(parent.id, {}).get("status") == "gate_failed"
-        if failed and parent.id in result.done:
-            result.blocked[trial.id] = attempts[parent.id]["reason"] or "its gate failed"
+        # Its older version is no parent of this child, which needs the current one.
+        result.stale.discard(parent.id)
+        status = attempts.get(parent.id, {}).get("status")
+        if status in ("gate_failed", "diverged") and parent.id in result.done:
+            result.blocked[trial.id] = (
+                f"parent {parent.id} {status}: {attempts[parent.id]['reason']}"
+            )
         elif parent.id in result.done and parent.id not in kept:
             result.done.discard(parent.id)
             result.lacking[parent.id] = ["weights"]

@@ -57,8 +57,11 @@ def expand(
         raise SpaceError("a sampled space must say how many: set `samples`")
     found: list[Config] = []
     for index in range(samples if samples is not None else 1):
-        draw = random.Random(f"{sample_seed}:{index}")
-        drawn = {name: _draw(value, draw) for name, value in plain.items()}
+        # By name too, so that fixing or adding a key does not change what the others draw.
+        drawn = {
+            name: _draw(name, value, random.Random(f"{sample_seed}:{index}:{name}"))
+            for name, value in plain.items()
+        }
         for config in _grids({**drawn, **{n: {"grid_search": v} for n, v in fixed.items()}}):
             found += _with_forms(config, forms, fixed, rename)
     for config in found:
@@ -77,17 +80,32 @@ def _split(
     forms: list[Mapping[str, Any]] = []
     for name, value in space.items():
         if isinstance(value, Mapping):
+            _check_form(name, value)
             if "zip" in value or "when" in value:
                 forms.append(value)
                 continue
-            if len(value) != 1 or next(iter(value)) not in _FORMS:
-                raise SpaceError(
-                    f"{name}: a dict here must be one of the forms {', '.join(_FORMS)}; "
-                    f"got keys {', '.join(map(str, value))}"
-                )
         if rename(name) not in fixed:
             plain[rename(name)] = value
     return plain, forms
+
+
+def _check_form(name: str, form: Mapping[str, Any]) -> None:
+    """Raises SpaceError for a dict that is none of the forms, or lacks what its form needs."""
+    keys = set(form)
+    if not (keys in [{word} for word in _FORMS if word != "when"] or "when" in keys):
+        raise SpaceError(
+            f"{name}: a dict here must be one of the forms {', '.join(_FORMS)}; "
+            f"got keys {', '.join(map(str, form))}"
+        )
+    if "when" in keys and not {"then"} <= keys <= {"when", "then", "else"}:
+        raise SpaceError(f"{name}: a conditional has the keys when, then and perhaps else")
+    for part in keys & {"zip", "when", "then", "else"}:
+        if not isinstance(form[part], Mapping):
+            raise SpaceError(f"{name}: {part} must be a dict of keys; got {form[part]!r}")
+    lists = dict(form) if "grid_search" in keys else form.get("zip", {})
+    for key, values in lists.items():
+        if not isinstance(values, (list, tuple, range)) or not values:
+            raise SpaceError(f"{name}: {key} must be a list of values; got {values!r}")
 
 
 def _is_sampled(plain: Mapping[str, Any]) -> bool:
@@ -97,12 +115,15 @@ def _is_sampled(plain: Mapping[str, Any]) -> bool:
     )
 
 
-def _draw(value: Any, draw: random.Random) -> Any:
+def _draw(name: str, value: Any, draw: random.Random) -> Any:
     if hasattr(value, "sample"):  # a Ray Tune domain; seeded here, so equal on every machine
         return value.sample(random_state=draw.randrange(2**32))
     if isinstance(value, Mapping) and next(iter(value)) in _SAMPLERS:
-        name, args = next(iter(value.items()))
-        return _SAMPLERS[name](draw, list(args))
+        form, args = next(iter(value.items()))
+        try:
+            return _SAMPLERS[form](draw, list(args))
+        except (TypeError, ValueError, IndexError) as error:
+            raise SpaceError(f"{name}: {form} cannot draw from {args!r} ({error})") from error
     return value
 
 

@@ -48,7 +48,8 @@ QUICKSTART = Space(
 
 README = Space(
     feeds="the five plots of each of the three published experiments",
-    doc="3,072 steps a sample: hours on a GPU. --set task=cifar10_4k layout=rows fits two cores.",
+    doc="3,072 steps a sample: hours on a GPU. On two cores: --set task=cifar10_4k --set "
+    "layout=rows.",
     param_space={
         "task": "cifar10",
         "layout": "pixels",

@@ -31,7 +31,7 @@ def builtin_registry() -> Registry:
 
 
 __all__ = [
-    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Model", "Optimizer", "Part",
-    "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor", "Trial", "builtin_registry",
-    "digest", "nearest", "versioned_by_content",
+    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Model", "Optimizer",
+    "Part", "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor", "Trial",
+    "builtin_registry", "digest", "nearest", "versioned_by_content",
 ]  # fmt: skip

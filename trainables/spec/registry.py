@@ -1,0 +1,216 @@
+"""Every part by name; and how a config becomes a trial: parts chosen, every key checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trainables.spec.keys import REQUIRED, Key, Scalar
+from trainables.spec.parts import Part, Probe, Stage
+from trainables.spec.trial import SELECTOR_DEFAULTS, SELECTORS, ConfigError, Trial, nearest
+
+
+@dataclass
+class Registry:
+    """Every part by role and name: the built-in ones, and those of users' studies."""
+
+    parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+    probes: dict[str, Probe] = field(default_factory=dict)
+
+    def add(self, *parts: Part) -> None:
+        """Adds parts.
+
+        Raises:
+          ValueError: a name already taken by another part, a key declared twice, or one that is
+            another key's alias, which would change what configs written with that alias mean.
+        """
+        for part in parts:
+            known = self.parts.get((part.role, part.name))
+            if known is not None and known != part:
+                raise ValueError(
+                    f"a {part.role} named {part.name} exists already; choose another name"
+                )
+            names = [k.name for k in part.keys]
+            twice = {n for n in names if names.count(n) > 1 or n in SELECTORS}
+            if twice:
+                raise ValueError(
+                    f"{part.role} {part.name} declares {', '.join(sorted(twice))} twice"
+                )
+            self._refuse_ambiguous(part)
+            self.parts[part.role, part.name] = part
+
+    def _refuse_ambiguous(self, part: Part) -> None:
+        owners = {alias: k.name for k in self.all_keys().values() for alias in k.aliases}
+        owners |= {name: name for name in self.all_keys()}
+        for key in part.keys:
+            for word in (key.name, *key.aliases):
+                owner = owners.get(word, key.name)
+                if owner != key.name:
+                    raise ValueError(
+                        f"{part.role} {part.name} declares {word} for key {key.name}, but it "
+                        f"already means the key {owner}; use {owner} or another name"
+                    )
+
+    def names(self, role: str) -> list[str]:
+        return sorted(name for r, name in self.parts if r == role)
+
+    def copy(self) -> Registry:
+        return Registry(dict(self.parts), dict(self.probes))
+
+    def find(self, role: str, name: str) -> Part | None:
+        """The part of that name or alias."""
+        if (role, name) in self.parts:
+            return self.parts[role, name]
+        return next(
+            (p for (r, _), p in self.parts.items() if r == role and name in p.aliases), None
+        )
+
+    def all_keys(self) -> dict[str, Key]:
+        """Every declared key by name (the first declaration where several parts share a name)."""
+        keys: dict[str, Key] = {}
+        for part in self.parts.values():
+            for key in part.keys:
+                keys.setdefault(key.name, key)
+        return keys
+
+    def canonical_name(self, name: str) -> str:
+        """The key that `name` is an alias of, or `name` itself."""
+        keys = self.all_keys()
+        if name in keys:
+            return name
+        return next((k.name for k in keys.values() if name in k.aliases), name)
+
+    def resolve(self, raw: Mapping[str, Any]) -> Trial:
+        """A full, checked trial from a partial config.
+
+        Raises:
+          ConfigError: with every problem found, not only the first.
+        """
+        problems: list[str] = []
+        given: dict[str, Any] = {}
+        for name, value in raw.items():
+            canonical = self.canonical_name(name)
+            if canonical in given and given[canonical] != value:
+                problems.append(f"{name} and another spelling of {canonical} are both set")
+            given[canonical] = value
+        trial = self._resolve(given, problems)
+        if problems or trial is None:
+            raise ConfigError(problems)
+        return trial
+
+    def _parts(
+        self, given: Mapping[str, Any], stage_name: str, problems: list[str]
+    ) -> dict[str, Part] | None:
+        parts: dict[str, Part] = {"base": self.parts["base", "trial"]}
+        stage = self.find("stage", stage_name)
+        if not isinstance(stage, Stage):
+            problems.append(self._unknown("stage", stage_name))
+            return None
+        parts["stage"] = stage
+        for role in stage.reads:
+            name = given.get(role, SELECTOR_DEFAULTS.get(role))
+            part = self.find(role, name) if isinstance(name, str) else None
+            if name is None:
+                problems.append(f"{role} is missing; choose one of {', '.join(self.names(role))}")
+            elif part is None:
+                problems.append(self._unknown(role, name))
+            else:
+                parts[role] = part
+        return parts
+
+    def _unknown(self, role: str, name: Any) -> str:
+        names = self.names(role)
+        return f"unknown {role} {name!r}{nearest(str(name), names)}; known: {', '.join(names)}"
+
+    def _resolve(
+        self, given: Mapping[str, Any], problems: list[str], projected: bool = False
+    ) -> Trial | None:
+        stage_name = given.get("stage", SELECTOR_DEFAULTS["stage"])
+        parts = self._parts(given, stage_name, problems)
+        if parts is None:
+            return None
+        own = _keys_of(parts)
+        problems += _clashes(parts)
+        keys = dict(own)
+        stage = parts["stage"]
+        assert isinstance(stage, Stage)
+        filled = {**{n: k.default for n, k in keys.items() if k.default is not REQUIRED}, **given}
+        parent_name = stage.parent(filled)
+        parent_keys: set[str] = set()
+        if parent_name is not None:
+            parent_parts = self._parts(given, parent_name, problems)
+            if parent_parts is None:
+                return None
+            declared = _keys_of(parent_parts)
+            parent_keys = set(declared)
+            keys = {**declared, **keys}
+        config, found = _checked(given, keys, parts)
+        problems += found
+        unknown = [n for n in given if n not in keys and n not in SELECTORS]
+        if not projected and len(parts) == 2 + len(stage.reads):
+            known = list(keys) + [a for k in keys.values() for a in k.aliases]
+            for name in unknown:
+                where = ", ".join(f"{r} {p.name}" for r, p in parts.items() if r != "base")
+                problems.append(f"unknown key {name!r}{nearest(name, known)}; not read by {where}")
+        parent = None
+        if parent_name is not None:
+            projection = {n: v for n, v in given.items() if n in parent_keys or n in SELECTORS}
+            parent = self._resolve({**projection, "stage": parent_name}, problems, projected=True)
+        if found or problems:
+            return None
+        for part in parts.values():
+            problems += part.check(config) if part.check else []
+        return Trial(config, parts, parent, keys, frozenset(own))
+
+
+def _keys_of(parts: Mapping[str, Part]) -> dict[str, Key]:
+    return {key.name: key for part in parts.values() for key in part.keys}
+
+
+def _clashes(parts: Mapping[str, Part]) -> list[str]:
+    """Keys that two of the parts declare differently, so that one value cannot serve both."""
+    found = []
+    seen: dict[str, tuple[Part, Key]] = {}
+    for part in parts.values():
+        for key in part.keys:
+            other, declared = seen.setdefault(key.name, (part, key))
+            if declared != key:
+                found.append(
+                    f"{other.role} {other.name} and {part.role} {part.name} both declare the key "
+                    f"{key.name}, differently; rename one"
+                )
+    return found
+
+
+def _checked(
+    given: Mapping[str, Any], keys: Mapping[str, Key], parts: Mapping[str, Part]
+) -> tuple[dict[str, Scalar], list[str]]:
+    """All keys at their given or default values, canonical by type; and the problems met."""
+    config: dict[str, Scalar] = {r: p.name for r, p in parts.items() if r in SELECTORS}
+    problems: list[str] = []
+    plain = {n: given.get(n, k.default) for n, k in keys.items()}
+    # Named values ("1/sqrt(L)") are functions of the others, so they come second.
+    for late in (False, True):
+        for name, key in sorted(keys.items()):
+            value = plain[name]
+            if (isinstance(value, str) and callable(key.named.get(value))) is not late:
+                continue
+            if value is REQUIRED:
+                problems.append(f"{name} is missing; it must be {key.describe()}")
+                continue
+            try:
+                config[name] = key.coerce(value, config if late else plain)
+            except ValueError as error:
+                problems.append(str(error))
+            except (TypeError, KeyError, ZeroDivisionError):
+                problems.append(f"{name}={value!r} cannot be computed from this config")
+    return config, problems
+
+
+def versioned_by_content(part: Part, content: bytes) -> Part:
+    """`part` with a version taken from the file that declares it, where it declares none."""
+    if part.version is not None:
+        return part
+    return replace(part, version="file-" + hashlib.sha256(content).hexdigest()[:12])
