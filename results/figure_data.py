@@ -1,0 +1,173 @@
+"""Which trials a figure shows, how it calls them, and what it must say is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from results.errors import StoreError
+from results.schema import FINISHED
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One trial of a figure. `cell` is its name without the keys averaged over."""
+
+    id: str
+    cell: str
+    seed: str
+    status: str
+    verdict: str
+    bad_epoch: int | None
+    config: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def name(self) -> str:
+        return ", ".join(part for part in (self.cell, self.seed) if part) or self.id[:8]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The trials of a figure that have rows, in the space's order, and those that have none."""
+
+    title: str
+    trials: list[Shown]
+    missing: list[str]
+    unfinished: int
+    asked: int
+
+    @property
+    def ids(self) -> list[str]:
+        return [trial.id for trial in self.trials]
+
+    @property
+    def cells(self) -> dict[str, list[Shown]]:
+        """Trials by cell, in order of first appearance."""
+        found: dict[str, list[Shown]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.cell, []).append(trial)
+        return found
+
+    def notes(self) -> list[str]:
+        """What is shown and what is not, as sentences."""
+        if self.asked == 1 and len(self.trials) == 1:
+            only = self.trials[0]
+            notes = [f"Trial {only.id} ({only.name}), {only.status}, verdict {only.verdict}."]
+        else:
+            notes = [f"{len(self.trials)} of {self.asked} trials."]
+        if self.missing:
+            some = ", ".join(trial[:8] for trial in self.missing[:6])
+            more = f" and {len(self.missing) - 6} more" if len(self.missing) > 6 else ""
+            notes.append(f"Missing, without a row: {some}{more}.")
+        if self.unfinished:
+            notes.append(f"{self.unfinished} not finished.")
+        bad = [trial for trial in self.trials if trial.bad_epoch is not None]
+        if bad and self.asked > 1:
+            notes.append(f"{len(bad)} became non-finite.")
+        return [" ".join(notes)]
+
+
+def select_trials(store: Store, space: Mapping[str, Any], trial: str | None) -> Selection:
+    """The trials a figure of this space shows.
+
+    Args:
+      trial: unique prefix of one trial's id; None for all trials that are not only parents.
+
+    Raises:
+      StoreError: the prefix fits none or several; nothing has a row yet.
+    """
+    title = f"{space.get('study', '')}/{space.get('space', '')}".strip("/").split("/")
+    name = "/".join(dict.fromkeys(title))
+    if trial is None:
+        parents = set((space.get("parents") or {}).values())
+        asked = space.get("targets") or [t for t in space.get("trials") or () if t not in parents]
+    else:
+        asked = [_one(store, space, trial)]
+    asked = list(dict.fromkeys(asked))
+    rows = store.sql(
+        "SELECT t.*, d.verdict AS _verdict "
+        "FROM all_trials t LEFT JOIN diagnosis d USING (trial_id) "
+        "WHERE trial_id IN (SELECT unnest($ids)) "
+        "AND trial_id IN (SELECT trial_id FROM all_epochs)",
+        {"ids": asked},
+    ).rows()
+    found = {row["trial_id"]: row for row in rows}
+    if not found:
+        raise StoreError(f"no trial of {name or 'this space'} has a row yet; launch it first.")
+    columns = store.config_columns
+    select = space.get("select") or {}
+    over = select.get("over") or []
+    averaged = [over] if isinstance(over, str) else list(over)
+    swept = [key for key in space.get("swept") or () if key in columns]
+    cells = [key for key in swept if key not in averaged]
+    shown = []
+    for trial_id in asked:
+        row = found.get(trial_id)
+        if row is None:
+            continue
+        config = {key: row[column] for key, column in columns.items()}
+        shown.append(
+            Shown(
+                trial_id,
+                label(config, cells),
+                label(config, [key for key in averaged if key in columns]),
+                row["status"],
+                row["_verdict"] or "undetermined",
+                row["bad_epoch"],
+                config,
+            )
+        )
+    missing = [trial_id for trial_id in asked if trial_id not in found]
+    unfinished = sum(found[t.id]["status"] not in FINISHED for t in shown)
+    return Selection(name, shown, missing, unfinished, len(asked))
+
+
+def _one(store: Store, space: Mapping[str, Any], prefix: str) -> str:
+    own = [trial for trial in space.get("trials") or () if trial.startswith(prefix)]
+    return own[0] if len(own) == 1 else store.resolve(prefix)
+
+
+def label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The values of `keys` in words: a string by itself, a number with its key in front."""
+    words = []
+    for key in keys:
+        value = config.get(key)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            words.append(value)
+        elif isinstance(value, bool):
+            words.append(key if value else f"no {key}")
+        else:
+            words.append(f"{key} {_number(value, config)}")
+    return ", ".join(words)
+
+
+def _number(value: float, config: Mapping[str, Any]) -> str:
+    depth = config.get("depth")
+    tied = isinstance(value, float) and depth and depth > 1
+    # A scale tied to depth is one setting, whatever number it comes to at each depth.
+    if tied and math.isclose(value, 1 / math.sqrt(depth), rel_tol=1e-9):
+        return "1/√depth"
+    return f"{value:g}"
+
+
+def series(
+    store: Store, table: str, columns: str, ids: Sequence[str], where: str = "true", order: str = ""
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of a view by trial: `columns` of `all_<table>`, filtered and ordered."""
+    rows = store.sql(
+        f"SELECT trial_id, {columns} FROM all_{table} "
+        f"WHERE trial_id IN (SELECT unnest($ids)) AND {where} "
+        f"ORDER BY trial_id{', ' + order if order else ''}",
+        {"ids": list(ids)},
+    ).rows()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["trial_id"], []).append(row)
+    return found

@@ -1,0 +1,172 @@
+"""Curves over epochs and steps: training loss, gradient norms, the last ten steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from results.figure_data import Selection, Shown, select_trials, series
+from results.style import (
+    LogScale,
+    draw_series,
+    explain_marks,
+    finish,
+    look,
+    mark_end,
+    threshold,
+)
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def training_loss(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Mean training loss of each epoch, on a logarithmic axis."""
+    chosen = select_trials(store, space, trial)
+    rows = series(store, "epochs", "epoch, loss", chosen.ids, order="epoch")
+    scale = LogScale()
+    _see(scale, rows, "loss")
+    chance = space.get("chance_loss")
+    if chance:
+        scale.see([chance])
+    fig = go.Figure()
+    _curves(fig, chosen, rows, "epoch", "loss", scale)
+    if chance:
+        threshold(fig, chance, f"chance {chance:.3f}", log=True)
+    explain_marks(fig, [scale], _any_bad(chosen))
+    fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
+    fig.update_yaxes(title="Training loss (nats)", **scale.axis())
+    return _finish(fig, f"Training loss — {chosen.title}", chosen)
+
+
+def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Total gradient norm and the smallest non-zero tensor's, epoch by epoch."""
+    chosen = select_trials(store, space, trial)
+    rows = series(
+        store, "epochs", "epoch, grad_norm, grad_norm_smallest", chosen.ids, order="epoch"
+    )
+    kinds = {
+        "grad_norm": "Total gradient norm",
+        "grad_norm_smallest": "Smallest non-zero<br>tensor norm",
+    }
+    title = f"Gradient norms — {chosen.title}"
+    if len(chosen.trials) == 1:
+        scale = LogScale()
+        fig = go.Figure()
+        for column in kinds:
+            _see(scale, rows, column)
+        for index, (column, name) in enumerate(kinds.items()):
+            own = rows[chosen.ids[0]]
+            plain = name.replace("<br>", " ")
+            draw_series(fig, [r["epoch"] for r in own], [r[column] for r in own], scale, plain,
+                        look(index))  # fmt: skip
+            points = [(r["epoch"], r[column]) for r in own]
+            _mark_bad(fig, chosen.trials[0], points, look(index))
+        explain_marks(fig, [scale], _any_bad(chosen))
+        fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
+        fig.update_yaxes(title="Gradient norm (mean over steps)", **scale.axis())
+        return _finish(fig, title, chosen)
+    fig = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
+    scales = []
+    for row, (column, name) in enumerate(kinds.items(), 1):
+        scale = LogScale()
+        _see(scale, rows, column)
+        _curves(fig, chosen, rows, "epoch", column, scale, legend=row == 1, row=row, col=1)
+        fig.update_yaxes(title=name, row=row, col=1, **scale.axis())
+        scales.append(scale)
+    explain_marks(fig, scales, _any_bad(chosen))
+    fig.update_xaxes(**_whole(rows, "epoch"))
+    fig.update_xaxes(title="Epoch", row=2, col=1)
+    return _finish(fig, title, chosen, height=680)
+
+
+def grad_norms_last_10(
+    store: Store, space: Mapping[str, Any], trial: str | None = None
+) -> go.Figure:
+    """Total gradient norm of the last ten steps of each trial's last epoch."""
+    chosen = select_trials(store, space, trial)
+    rows = series(store, "steps", "epoch, step, grad_norm", chosen.ids, order="epoch, step")
+    for trial_id, own in rows.items():
+        last = [row for row in own if row["epoch"] == own[-1]["epoch"]][-10:]
+        rows[trial_id] = [{**row, "nth": i} for i, row in enumerate(last, 1)]
+    scale = LogScale()
+    _see(scale, rows, "grad_norm")
+    fig = go.Figure()
+    _curves(fig, chosen, rows, "nth", "grad_norm", scale)
+    explain_marks(fig, [scale], _any_bad(chosen))
+    fig.update_xaxes(title="Step, of the last ten kept in the last epoch", **_whole(rows, "nth"))
+    fig.update_yaxes(title="Total gradient norm", **scale.axis())
+    lacking = [trial.id[:8] for trial in chosen.trials if trial.id not in rows]
+    note = f"No steps kept of {', '.join(lacking[:8])}." if lacking else ""
+    return _finish(fig, f"Gradient norm, last steps — {chosen.title}", chosen, note)
+
+
+def _see(scale: LogScale, rows: Rows, column: str) -> None:
+    for own in rows.values():
+        scale.see(row[column] for row in own)
+
+
+def _curves(
+    fig: go.Figure,
+    chosen: Selection,
+    rows: Rows,
+    x: str,
+    y: str,
+    scale: LogScale,
+    legend: bool = True,
+    **place: Any,
+) -> None:
+    """A line per trial; the trials of a cell share colour and legend entry."""
+    for index, (cell, trials) in enumerate(chosen.cells.items()):
+        first = legend
+        for trial in trials:
+            own = rows.get(trial.id)
+            if not own:
+                continue
+            name = _cell_name(cell, trials)
+            draw_series(
+                fig, [row[x] for row in own], [row[y] for row in own], scale, name, look(index),
+                legend=first, opacity=1.0 if len(trials) == 1 else 0.65, hover=trial.name, **place,
+            )  # fmt: skip
+            first = False
+            _mark_bad(fig, trial, [(row[x], row[y]) for row in own], look(index), **place)
+
+
+def _cell_name(cell: str, trials: Sequence[Shown]) -> str:
+    if not cell:
+        return trials[0].name if len(trials) == 1 else f"{len(trials)} trials"
+    return cell if len(trials) == 1 else f"{cell} (×{len(trials)})"
+
+
+def _whole(rows: Rows, column: str) -> dict[str, Any]:
+    """An axis of whole numbers: no ticks between them."""
+    values = [row[column] for own in rows.values() for row in own]
+    low, high = min(values, default=0), max(values, default=1)
+    pad = max(0.03 * (high - low), 0.1)
+    every = {"dtick": 1} if high - low <= 12 else {}
+    return {"range": [low - pad, high + pad], "tickformat": "d", **every}
+
+
+def _any_bad(chosen: Selection) -> bool:
+    return any(trial.bad_epoch is not None for trial in chosen.trials)
+
+
+def _mark_bad(
+    fig: go.Figure, trial: Shown, points: list[tuple[Any, Any]], style: dict[str, Any], **place: Any
+) -> None:
+    """Marks the last finite point of a trial that became non-finite."""
+    finite = [p for p in points if p[1] is not None and math.isfinite(p[1]) and p[1] > 0]
+    if trial.bad_epoch is not None and finite:
+        mark_end(fig, *finite[-1], style, trial.name, **place)
+
+
+def _finish(
+    fig: go.Figure, title: str, chosen: Selection, note: str = "", height: int = 430
+) -> go.Figure:
+    return finish(fig, title, [*chosen.notes(), note], height)

@@ -1,0 +1,233 @@
+"""Heat maps and bars, a panel per trial: tensors over epochs, layers over time, tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from results.errors import StoreError
+from results.figure_data import Selection, Shown, select_trials, series
+from results.panels import Layout, explain_cells, notes, pick
+from results.style import (
+    BAD_COLOUR,
+    BAD_NAME,
+    COLOURS,
+    ZERO_COLOUR,
+    ZERO_NAME,
+    LogScale,
+    finish,
+    power,
+)
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+
+@dataclass
+class Grid:
+    """Cells of one heat map: `values[y][x]`; None where nothing was recorded."""
+
+    x: list[int]
+    y: list[str]
+    values: list[list[float | None]]
+
+
+def grad_heatmap(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Gradient norm of every tensor (rows, first on top) at every epoch (columns)."""
+    chosen = select_trials(store, space, trial)
+    panels = pick(chosen)
+    rows = series(
+        store, "layers", "epoch, layer_name, tensor, tensor_index, grad_norm",
+        [t.id for t in panels], where="tensor <> '*'", order="tensor_index, epoch",
+    )  # fmt: skip
+    grids = []
+    for shown in panels:
+        own = rows.get(shown.id, [])
+        names = list(dict.fromkeys(f"{r['layer_name']}.{r['tensor']}" for r in own))
+        epochs = sorted({r["epoch"] for r in own})
+        cells = {(f"{r['layer_name']}.{r['tensor']}", r["epoch"]): r["grad_norm"] for r in own}
+        values = [[cells.get((name, epoch)) for epoch in epochs] for name in names]
+        grids.append(Grid(epochs, names, values))
+    if not any(grid.x for grid in grids):
+        raise StoreError(f"no trial of {chosen.title} recorded its layers; launch it again.")
+    return _heatmaps(f"Gradient norm by tensor — {chosen.title}", chosen, panels, grids,
+                     "Epoch", "", "Gradient norm<br>(epoch mean)")  # fmt: skip
+
+
+def timeline(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Norm of dL/dh over layers and time steps, at the last epoch where it was measured."""
+    chosen = select_trials(store, space, trial)
+    rows = series(store, "timeline", "epoch, layer, t, grad_norm", chosen.ids, order="epoch")
+    panels = pick(chosen, set(rows))
+    if not panels:
+        raise StoreError(
+            f"no trial of {chosen.title} has a timeline; launch with --set timeline_every=1."
+        )
+    grids = []
+    for shown in panels:
+        last = rows[shown.id][-1]["epoch"]
+        own = [row for row in rows[shown.id] if row["epoch"] == last]
+        times, layers = sorted({r["t"] for r in own}), sorted({r["layer"] for r in own})
+        cells = {(r["layer"], r["t"]): r["grad_norm"] for r in own}
+        values = [[cells.get((layer, t)) for t in times] for layer in layers]
+        grids.append(Grid(times, [str(layer) for layer in layers], values))
+    return _heatmaps(f"Gradient through time — {chosen.title}", chosen, panels, grids,
+                     "Time step t", "Layer", "‖∂L/∂h<sub>t</sub>‖")  # fmt: skip
+
+
+def grad_per_layer(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Gradient norm of every tensor at the last epoch, as bars, the first tensor at the bottom."""
+    chosen = select_trials(store, space, trial)
+    panels = pick(chosen)
+    rows = series(
+        store, "layers", "epoch, layer_name, tensor, tensor_index, grad_norm",
+        [t.id for t in panels], where="tensor <> '*'", order="epoch, tensor_index",
+    )  # fmt: skip
+    panels = [shown for shown in panels if shown.id in rows]
+    if not panels:
+        raise StoreError(f"no trial of {chosen.title} recorded its layers; launch it again.")
+    last = {
+        shown.id: [r for r in rows[shown.id] if r["epoch"] == rows[shown.id][-1]["epoch"]]
+        for shown in panels
+    }
+    scale = LogScale(least_decades=1.0)
+    scale.see(row["grad_norm"] for own in last.values() for row in own)
+    grid = Layout.of(panels, max(len(own) for own in last.values()), named=True)
+    fig = grid.figure(panels)
+    for index, shown in enumerate(panels):
+        _bars(fig, last[shown.id], scale, grid, grid.place(index))
+    explain_cells(fig, scale)
+    fig.update_xaxes(title="Gradient norm (last epoch)", **scale.axis())
+    fig.update_layout(bargap=0.15, barmode="overlay")
+    finish(fig, f"Gradient norm per tensor — {chosen.title}", notes(chosen, panels), grid.height,
+           grid.heads)  # fmt: skip
+    fig.update_yaxes(tickfont={"size": 11}, showgrid=False)
+    return fig
+
+
+def _bars(
+    fig: go.Figure,
+    rows: Sequence[dict[str, Any]],
+    scale: LogScale,
+    grid: Layout,
+    place: dict[str, Any],
+) -> None:
+    names = [f"{r['layer_name']}.{r['tensor']}" for r in rows]
+    low, high = (10**v for v in scale.axis()["range"])
+    kinds: dict[str, list[tuple[str, float]]] = {"finite": [], "zero": [], "bad": []}
+    for name, value in zip(names, (r["grad_norm"] for r in rows), strict=True):
+        if value is None:
+            continue
+        kind = "bad" if not math.isfinite(value) else "finite" if value > 0 else "zero"
+        kinds[kind].append((name, value if kind == "finite" else high if kind == "bad" else low))
+    looks = {
+        "finite": {"color": COLOURS[0]},
+        "bad": {"color": "white", "line": {"color": BAD_COLOUR, "width": 1},
+                "pattern": {"shape": "/", "fgcolor": BAD_COLOUR}},
+    }  # fmt: skip
+    for kind, marker in looks.items():
+        if kinds[kind]:
+            fig.add_trace(
+                go.Bar(
+                    orientation="h", y=[n for n, _ in kinds[kind]], base=low,
+                    x=[v - low for _, v in kinds[kind]], marker=marker, showlegend=False,
+                    customdata=[v if kind == "finite" else math.nan for _, v in kinds[kind]],
+                    hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
+                ),
+                **place,
+            )  # fmt: skip
+    if kinds["zero"]:
+        fig.add_trace(
+            go.Scatter(
+                x=[scale.floor] * len(kinds["zero"]), y=[n for n, _ in kinds["zero"]],
+                mode="markers", showlegend=False,
+                marker={"symbol": "triangle-left", "size": 9, "color": ZERO_COLOUR},
+                hovertemplate=f"%{{y}}: {ZERO_NAME}<extra></extra>",
+            ),
+            **place,
+        )  # fmt: skip
+    fig.update_yaxes(
+        categoryorder="array", categoryarray=names, tickvals=grid.ticks(names), **place
+    )
+
+
+def _heatmaps(
+    title: str,
+    chosen: Selection,
+    panels: Sequence[Shown],
+    grids: Sequence[Grid],
+    x_title: str,
+    y_title: str,
+    colour_title: str,
+) -> go.Figure:
+    """A heat map per trial on one logarithmic colour scale. Zeros and non-finite cells have colours
+    outside the scale and entries in the legend; cells never recorded stay white."""
+    scale = LogScale(least_decades=1.0)
+    for grid in grids:
+        for line in grid.values:
+            scale.see(line)
+    named = max((len(name) for grid in grids for name in grid.y), default=0) > 3
+    layout = Layout.of(panels, max(len(grid.y) for grid in grids), named)
+    fig = layout.figure(panels)
+    low, high = scale.decades
+    every = max(1, math.ceil((high - low) / 8))
+    ticks = list(range(math.ceil(low / every) * every, math.floor(high) + 1, every))
+    for index, grid in enumerate(grids):
+        place = layout.place(index)
+        _heatmap(fig, grid, (low, high), place)
+        fig.update_yaxes(
+            {"autorange": "reversed", "type": "category", "tickvals": layout.ticks(grid.y)}, **place
+        )
+        fig.update_xaxes({"title": x_title, "tickformat": "d"}, **place)
+        if grid.x and max(grid.x) - min(grid.x) <= 10:
+            fig.update_xaxes({"dtick": 1}, **place)
+        if place["col"] == 1 and y_title:
+            fig.update_yaxes({"title": y_title}, **place)
+    explain_cells(fig, scale)
+    fig.update_layout(
+        coloraxis={
+            "colorscale": "Viridis", "cmin": low, "cmax": high,
+            "colorbar": {"title": {"text": colour_title, "side": "top"}, "tickvals": ticks,
+                         "ticktext": [power(t) for t in ticks], "len": 1, "thickness": 16},
+        },
+    )  # fmt: skip
+    finish(fig, title, notes(chosen, panels), layout.height, layout.heads)
+    fig.update_xaxes(showgrid=False)
+    fig.update_yaxes(showgrid=False, tickfont={"size": 11 if named else 13})
+    return fig
+
+
+def _heatmap(
+    fig: go.Figure, grid: Grid, decades: tuple[float, float], place: dict[str, Any]
+) -> None:
+    def where(test: Any, value: Any) -> list[list[Any]]:
+        return [
+            [value(v) if v is not None and test(v) else None for v in line] for line in grid.values
+        ]
+
+    finite = where(lambda v: math.isfinite(v) and v > 0, math.log10)
+    fig.add_trace(
+        go.Heatmap(
+            x=grid.x, y=grid.y, z=finite, coloraxis="coloraxis", customdata=grid.values,
+            hovertemplate="%{y}, %{x}: %{customdata:.3g}<extra></extra>", xgap=0.5, ygap=0.5,
+        ),
+        **place,
+    )  # fmt: skip
+    for test, colour, name in (
+        (lambda v: math.isfinite(v) and v <= 0, ZERO_COLOUR, ZERO_NAME),
+        (lambda v: not math.isfinite(v), BAD_COLOUR, BAD_NAME),
+    ):
+        marked = where(test, lambda _: 1)
+        if any(v is not None for line in marked for v in line):
+            fig.add_trace(
+                go.Heatmap(
+                    x=grid.x, y=grid.y, z=marked, colorscale=[[0, colour], [1, colour]],
+                    showscale=False, xgap=0.5, ygap=0.5,
+                    hovertemplate=f"%{{y}}, %{{x}}: {name}<extra></extra>",
+                ),
+                **place,
+            )  # fmt: skip

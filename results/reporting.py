@@ -1,0 +1,164 @@
+"""One self-contained HTML page about a space: what ran, what came out, every figure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import plotly.offline
+
+from results.errors import StoreError
+from results.plotting import FIGURES, FigureFunction, figure, write_bytes
+from results.queries import space_of
+from results.selection import best
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+_STYLE = """
+body { font: 16px/1.5 "Open Sans", Helvetica, Arial, sans-serif; color: #222; margin: 2rem auto;
+       max-width: 1040px; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: 0; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: 0.88rem; display: block; overflow-x: auto; }
+th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd;
+         white-space: nowrap; }
+th { border-bottom: 2px solid #444; } td:first-child, th:first-child { text-align: left; }
+.quiet { color: #555; } .warning { background: #fdf0d5; padding: 0.5rem 0.8rem; }
+"""
+
+
+def report(
+    store: Store,
+    space: str | Mapping[str, Any],
+    *,
+    output: str | Path | None = None,
+    figures: Mapping[str, FigureFunction] | None = None,
+) -> Path:
+    """Writes the page and returns its path, `figures/<study>-<space>-report.html` if none is given.
+
+    It holds the space's purpose, trials by status and verdict, the `best` table, every figure of
+    the space, trials without a result, and files that could not be read. It needs no network.
+
+    Raises:
+      StoreError: no such space, or a place that is not writable.
+    """
+    data = space_of(store, space) if isinstance(space, str) else dict(space)
+    name = "/".join(dict.fromkeys(f"{data.get('study', '')}/{data.get('space', '')}".split("/")))
+    parts = [
+        _heading(store, data, name),
+        *(f'<p class="warning">{html.escape(w)}</p>' for w in store.warnings),
+        _verdicts(store, data),
+        _best(store, data),
+        *_figures(store, data, FIGURES if figures is None else figures),
+        _trials(store, data),
+    ]
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(name)}</title><style>{_STYLE}</style>"
+        f"<script>{plotly.offline.get_plotlyjs()}</script></head>"
+        f"<body>{''.join(parts)}</body></html>"
+    )
+    stem = name.replace("/", "-")
+    path = Path(output) if output else Path("figures") / f"{stem}-report.html"
+    write_bytes(path, page.encode())
+    return path
+
+
+def _heading(store: Store, data: Mapping[str, Any], name: str) -> str:
+    lines = [f"<h1>{html.escape(name)}</h1>"]
+    title = ", ".join(str(data[key]) for key in ("title", "paper") if data.get(key))
+    if title:
+        lines.append(f'<p class="quiet">{html.escape(title)}</p>')
+    if data.get("feeds"):
+        lines.append(f"<p>Feeds {html.escape(str(data['feeds']))}.</p>")
+    if data.get("smoke"):
+        lines.append('<p class="warning">The smoke variant: small, not the published grid.</p>')
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    lines.append(f'<p class="quiet">From {html.escape(store.uri)}, {now}.</p>')
+    return "".join(lines)
+
+
+def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
+    rows = store.sql(
+        """
+        SELECT coalesce(t.status, 'not started') AS status, coalesce(d.verdict, '') AS verdict,
+            count(*) AS trials, sum(t.seconds) AS seconds
+        FROM (SELECT unnest($ids) AS trial_id) asked
+        LEFT JOIN all_trials t USING (trial_id) LEFT JOIN diagnosis d USING (trial_id)
+        GROUP BY ALL ORDER BY trials DESC, status, verdict
+        """,
+        {"ids": list(data.get("trials") or ())},
+    ).fetchall()
+    return "<h2>Trials by status and verdict</h2>" + table_of(
+        ("status", "verdict", "trials", "seconds"), rows
+    )
+
+
+def _best(store: Store, data: Mapping[str, Any]) -> str:
+    rule = data.get("select") or {}
+    metric = rule.get("metric", "val_loss")
+    said = f"by the median {metric} over {rule.get('over', 'seed')}"
+    chosen = f"{rule['choose']} chosen {said}; " if rule.get("choose") else ""
+    try:
+        frame = best(store, data)
+    except StoreError as error:
+        return f"<h2>Best</h2><p>{html.escape(str(error))}</p>"
+    text = f"{chosen}{rule.get('report', metric)} of the last epoch below."
+    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
+    return f'<h2>Best</h2><p class="quiet">{html.escape(text)}</p>' + table_of(
+        [str(column) for column in frame.columns], rows
+    )
+
+
+def _figures(
+    store: Store, data: Mapping[str, Any], known: Mapping[str, FigureFunction]
+) -> Iterable[str]:
+    for name in data.get("figures") or ():
+        yield f"<h2>{html.escape(str(name).replace('_', ' '))}</h2>"
+        try:
+            drawn = figure(store, data, name, figures=known)
+        except StoreError as error:
+            yield f"<p>{html.escape(str(error))}</p>"
+            continue
+        yield drawn.to_html(include_plotlyjs=False, full_html=False, div_id=f"figure-{name}")
+
+
+def _trials(store: Store, data: Mapping[str, Any]) -> str:
+    rows = store.sql(
+        """
+        SELECT asked.trial_id, coalesce(t.status, 'not started') AS status, d.verdict,
+            d.first_bad_epoch, t.epochs_done, d.loss_end, d.largest_norm, d.smallest_norm,
+            d.depth_slope, t.reason
+        FROM (SELECT unnest($ids) AS trial_id) asked
+        LEFT JOIN all_trials t USING (trial_id) LEFT JOIN diagnosis d USING (trial_id)
+        ORDER BY status, asked.trial_id
+        """,
+        {"ids": list(data.get("trials") or ())},
+    )
+    return "<h2>Every trial</h2>" + table_of(result_names(rows.columns), rows.fetchall())
+
+
+def result_names(columns: Sequence[str]) -> list[str]:
+    """Column names as words."""
+    return [column.replace("_", " ") for column in columns]
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """An HTML table; numbers to four digits, nothing for null."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,266 @@
+"""How our figures look: colours, fonts, logarithmic axes that hide neither zero nor NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import plotly.graph_objects as go
+
+# Okabe and Ito's palette, told apart with any colour vision; yellow is left out, too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "star", "pentagon", "hexagon")
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+ZERO_COLOUR = "#D55E00"
+BAD_COLOUR = "#9A9A9A"
+ZERO_NAME = "exactly 0"
+BAD_NAME = "not finite"
+END_NAME = "became non-finite here"
+
+WIDTH = 1000
+_FONT = "Open Sans, Helvetica, Arial, sans-serif"
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour, dash and marker of the n-th group; no two of the first 28 are alike."""
+    return {
+        "colour": COLOURS[index % len(COLOURS)],
+        "dash": DASHES[index // len(COLOURS) % len(DASHES)],
+        "symbol": MARKERS[index % len(MARKERS)],
+    }
+
+
+def finish(
+    fig: go.Figure, title: str, notes: Iterable[str], plot_height: int, heads: int = 0
+) -> go.Figure:
+    """Title, notes below it, fonts, grid, and a legend below the axes; the size follows from them.
+
+    Args:
+      plot_height: pixels of the axes, gaps between panels included.
+      heads: lines of the panels' own titles.
+    """
+    lines = [line for note in notes if note for line in wrapped(note, 130)]
+    names = [trace["name"] or "" for trace in fig.to_dict()["data"] if _in_legend(trace)]
+    rows = _legend_rows(names)
+    top = 72 + 18 * len(lines) + 22 * heads
+    bottom = 75 + (27 * rows + 10 if rows else 0)
+    height = top + plot_height + bottom
+    fig.update_layout(
+        template="none",
+        width=WIDTH,
+        height=height,
+        font={"family": _FONT, "size": 14, "color": "#222222"},
+        title={
+            "text": f"<b>{title}</b>",
+            "subtitle": {"text": "<br>".join(lines), "font": {"size": 13, "color": "#555555"}},
+            "x": 0.0, "xanchor": "left", "xref": "paper",
+            "y": 1 - 28 / height, "yanchor": "top", "yref": "container",
+            "font": {"size": 20},
+        },
+        margin={"l": 90, "r": 30, "t": top, "b": bottom},
+        plot_bgcolor="white",
+        paper_bgcolor="white",
+        hovermode="closest",
+        showlegend=rows > 0,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -62 / plot_height,
+                "yanchor": "top", "font": {"size": 13}, "itemwidth": 40},
+    )  # fmt: skip
+    axis = {
+        "showline": True, "linecolor": "#444444", "ticks": "outside", "tickcolor": "#444444",
+        "gridcolor": "rgba(0,0,0,0.12)", "zeroline": False, "automargin": True,
+        "title_standoff": 12, "title_font": {"size": 15},
+    }  # fmt: skip
+    fig.update_xaxes(axis)
+    fig.update_yaxes(axis)
+    return fig
+
+
+def _in_legend(trace: dict[str, Any]) -> bool:
+    return trace.get("type") == "scatter" and trace.get("showlegend") is not False
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    """Lines the legend takes, by the usual width of a letter."""
+    rows, used = (1 if names else 0), 0.0
+    for name in names:
+        wide = 70 + 7.0 * len(name)
+        if used and used + wide > WIDTH - 120:
+            rows, used = rows + 1, 0.0
+        used += wide
+    return rows
+
+
+def threshold(fig: go.Figure, value: float, text: str, log: bool, col: int | None = None) -> None:
+    """A dotted horizontal line with its name above its right end."""
+    place: dict[str, Any] = {} if col is None else {"row": 1, "col": col}
+    line = {"dash": "dot", "color": "#555555", "width": 1.5}
+    fig.add_shape(
+        type="line", x0=0, x1=1, y0=value, y1=value, xref="x domain", line=line, layer="below",
+        **place,
+    )  # fmt: skip
+    # Shapes take data coordinates on a logarithmic axis, annotations take the logarithm.
+    fig.add_annotation(
+        x=0.99, xref="x domain", xanchor="right", y=math.log10(value) if log else value,
+        yanchor="bottom", yshift=3, text=text, showarrow=False,
+        font={"size": 12, "color": "#555555"}, **place,
+    )  # fmt: skip
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` characters, broken at spaces."""
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=False) or [""]
+
+
+@dataclass
+class LogScale:
+    """A logarithmic axis that has room for zeros below the data and non-finite values above.
+
+    Collects values first; `floor` and `ceiling` are then where zeros and non-finite values are
+    drawn. All numbers are in the data's unit, not its logarithm.
+    """
+
+    least_decades: float = 0.15
+    _low: float = math.inf
+    _high: float = 0.0
+    zeros: bool = False
+    bads: bool = False
+    _marks: list[float] = field(default_factory=list)
+
+    def see(self, values: Iterable[float | None]) -> None:
+        """Takes values into account; None is no value at all."""
+        for value in values:
+            if value is None:
+                continue
+            if not math.isfinite(value):
+                self.bads = True
+            elif value <= 0:
+                self.zeros = True
+            else:
+                self._low = min(self._low, value)
+                self._high = max(self._high, value)
+
+    @property
+    def decades(self) -> tuple[float, float]:
+        """log10 of the least and greatest positive value, spread to the least span."""
+        if self._high == 0:
+            return (-1.0, 0.0)
+        low, high = math.log10(self._low), math.log10(self._high)
+        short = max(self.least_decades - (high - low), 0.0) / 2
+        return low - short, high + short
+
+    @property
+    def _pad(self) -> float:
+        low, high = self.decades
+        return 0.06 * (high - low)
+
+    @property
+    def floor(self) -> float:
+        return 10 ** (self.decades[0] - 2 * self._pad)
+
+    @property
+    def ceiling(self) -> float:
+        return 10 ** (self.decades[1] + 2 * self._pad)
+
+    def axis(self) -> dict[str, Any]:
+        """Properties of the Plotly axis."""
+        low, high = self.decades
+        low -= self._pad * (3 if self.zeros else 1)
+        high += self._pad * (3 if self.bads else 1)
+        ticks: dict[str, Any] = {"tickformat": ".4~g"}
+        if high - low > 1:
+            every = max(1, math.ceil((high - low) / 8))
+            first = math.ceil(low / every) * every
+            powers = range(first, math.floor(high) + 1, every)
+            ticks = {"tickvals": [10.0**p for p in powers], "ticktext": [power(p) for p in powers]}
+        return {"type": "log", "range": [low, high], **ticks}
+
+
+_PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
+
+
+def power(exponent: int) -> str:
+    """10 to the `exponent` as a tick label."""
+    return _PLAIN.get(exponent, f"10<sup>{exponent}</sup>".replace("-", "\N{MINUS SIGN}"))
+
+
+def draw_series(
+    fig: go.Figure,
+    x: Sequence[Any],
+    y: Sequence[float | None],
+    scale: LogScale,
+    name: str,
+    style: dict[str, Any],
+    legend: bool = True,
+    opacity: float = 1.0,
+    hover: str = "",
+    **place: Any,
+) -> None:
+    """One line on a logarithmic axis. Zeros become hollow triangles at the axis's floor, non-finite
+    values crosses at its ceiling; a line is broken there, not joined across."""
+    kept = [v if v is not None and math.isfinite(v) and v > 0 else None for v in y]
+    colour = style["colour"]
+    fig.add_trace(
+        go.Scatter(
+            x=list(x), y=kept, name=name, mode="lines+markers", showlegend=legend, opacity=opacity,
+            legendgroup=name, connectgaps=False,
+            line={"color": colour, "dash": style["dash"], "width": 2},
+            marker={"symbol": style["symbol"], "size": 6, "color": colour},
+            hovertemplate=f"{hover or name}<br>%{{x}}: %{{y:.4g}}<extra></extra>",
+        ),
+        **place,
+    )  # fmt: skip
+    zeros = [i for i, v in enumerate(y) if v is not None and math.isfinite(v) and v <= 0]
+    bads = [i for i, v in enumerate(y) if v is not None and not math.isfinite(v)]
+    for where, height, symbol in (
+        (zeros, scale.floor, "triangle-down-open"), (bads, scale.ceiling, "x"),
+    ):  # fmt: skip
+        if where:
+            fig.add_trace(
+                go.Scatter(
+                    x=[x[i] for i in where], y=[height] * len(where), mode="markers",
+                    legendgroup=name, showlegend=False, opacity=opacity,
+                    marker={"symbol": symbol, "size": 10, "color": colour,
+                            "line": {"width": 2, "color": colour}},
+                    hovertemplate=f"{hover or name}<br>%{{x}}: "
+                    f"{ZERO_NAME if where is zeros else BAD_NAME}<extra></extra>",
+                ),
+                **place,
+            )  # fmt: skip
+
+
+def mark_end(
+    fig: go.Figure, x: Any, y: float, style: dict[str, Any], hover: str, **place: Any
+) -> None:
+    """A cross around a line's last point: the next step was not finite."""
+    fig.add_trace(
+        go.Scatter(
+            x=[x], y=[y], mode="markers", showlegend=False, name=END_NAME,
+            marker={"symbol": "x-thin", "size": 13, "color": style["colour"],
+                    "line": {"width": 3, "color": style["colour"]}},
+            hovertemplate=f"{hover}<br>{END_NAME}<extra></extra>",
+        ),
+        **place,
+    )  # fmt: skip
+
+
+def explain_marks(fig: go.Figure, scales: Iterable[LogScale], ends: bool = False) -> None:
+    """Legend entries for the marks that zeros and non-finite values get, where there are any."""
+    found = list(scales)
+    for wanted, symbol, name in (
+        (any(s.zeros for s in found), "triangle-down-open", f"{ZERO_NAME} (at the axis's foot)"),
+        (any(s.bads for s in found), "x", f"{BAD_NAME} (at the top)"),
+        (ends, "x-thin", END_NAME),
+    ):
+        if wanted:
+            fig.add_trace(
+                go.Scatter(
+                    x=[None], y=[None], mode="markers", name=name,
+                    marker={"symbol": symbol, "size": 10, "color": "#444444",
+                            "line": {"width": 2, "color": "#444444"}},
+                )
+            )  # fmt: skip

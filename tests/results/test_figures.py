@@ -1,0 +1,181 @@
+"""Every figure from Parquet alone, with zeros, non-finite values and missing trials in it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from results import Store, StoreError, open_store
+from results.plotting import FIGURES, figure, plot, register_figure
+from results.reporting import report
+from results.style import BAD_NAME, ZERO_NAME, LogScale
+from tests.results import gallery
+from tests.results.synthetic import publish_trial, space_of
+
+
+@pytest.fixture(scope="module")
+def demo(new_store: Callable[[], Store], pytestconfig: pytest.Config) -> Store:
+    store = new_store()
+    gallery.fill(store, pytestconfig.getoption("--seed"), depths=(3, 6), epochs=5)
+    return store
+
+
+def text_of(fig: go.Figure) -> str:
+    return str(fig.to_dict())
+
+
+def trial_of(store: Store, kind: str) -> str:
+    return store.sql(
+        "SELECT trial_id FROM trials WHERE trial_id LIKE $k ORDER BY 1", {"k": f"__{kind[:2]}%"}
+    ).fetchall()[0][0]
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_whole_space(demo: Store, name: str) -> None:
+    fig = figure(open_store(demo.uri), "demo/grid", name)
+    text = text_of(fig)
+    assert len(fig.data) > 0
+    assert "16 of 17 trials" in text
+    assert "ffff0000" in text, "the missing trial is named"
+    assert fig.layout.width == 1000
+    assert fig.layout.title.text
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+@pytest.mark.parametrize("kind", gallery.KINDS)
+def test_one_trial(demo: Store, name: str, kind: str) -> None:
+    trial = trial_of(demo, kind)
+    fig = figure(demo, "demo/grid", name, trial[:5])
+    assert trial in text_of(fig)
+
+
+@pytest.mark.parametrize("name", ["grad_per_layer", "grad_heatmap", "overview", "timeline"])
+@pytest.mark.parametrize(("kind", "mark"), [("dead layer", ZERO_NAME), ("exploding", BAD_NAME)])
+def test_zeros_and_non_finite_values_are_drawn_and_named(
+    demo: Store, name: str, kind: str, mark: str
+) -> None:
+    fig = figure(demo, "demo/grid", name, trial_of(demo, kind))
+    named = [trace.name for trace in fig.data if trace.name and mark in trace.name]
+    assert named, f"no legend entry for {mark}"
+
+
+def test_the_heat_map_has_a_cell_per_tensor_and_epoch(demo: Store) -> None:
+    fig = figure(demo, "demo/grid", "grad_heatmap", trial_of(demo, "vanishing"))
+    cells = fig.data[0]
+    assert (len(cells.y), len(cells.x)) == (3 * 4 + 2, 5)
+    assert cells.y[0] == "rnn.0.w_ih"
+    assert fig.layout.yaxis.autorange == "reversed"
+
+
+def test_values_are_those_of_the_store(demo: Store) -> None:
+    trial = trial_of(demo, "healthy")
+    fig = figure(demo, "demo/grid", "training_loss", trial)
+    expected = demo.sql(
+        "SELECT loss FROM epochs WHERE trial_id = $t ORDER BY epoch", {"t": trial}
+    ).fetchall()
+    assert [(y,) for y in fig.data[0].y] == expected
+
+
+def test_paths_differ_by_figure_and_trial(
+    demo: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trials = [trial_of(demo, kind) for kind in gallery.KINDS[:2]]
+    written = {plot(demo, "demo/grid", "training_loss", trial=t) for t in (None, *trials)}
+    written.add(plot(demo, "demo/grid", "grad_norms"))
+    assert len(written) == 4
+    for path in written:
+        text = path.read_text()
+        assert "Plotly.newPlot" in text
+        assert "<script src=" not in text, "plotly.js is inside"
+
+
+def test_png_has_a_fixed_size(demo: Store, tmp_path: Path) -> None:
+    pytest.importorskip("kaleido")
+    sizes = set()
+    for name in ("a.png", "b.png"):
+        try:
+            path = plot(demo, "demo/grid", "overview", output=tmp_path / name)
+        except StoreError as error:
+            pytest.skip(str(error))
+        sizes.add(struct.unpack(">II", path.read_bytes()[16:24]))
+    assert len(sizes) == 1
+    assert sizes.pop()[0] == 2000
+
+
+def test_no_browser_is_one_sentence(
+    demo: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kaleido")
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-browser"))
+    with pytest.raises(StoreError, match="install gradsweep"):
+        plot(demo, "demo/grid", "overview", output=tmp_path / "x.png")
+
+
+def test_wrong_requests(demo: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="did you mean grad_norms"):
+        figure(demo, "demo/grid", "grad_norm")
+    with pytest.raises(StoreError, match="starts several"):
+        figure(demo, "demo/grid", "overview", "0")
+    with pytest.raises(StoreError, match="formats are"):
+        plot(demo, "demo/grid", "overview", output=tmp_path / "x.bmp")
+    with pytest.raises(StoreError, match="no space"):
+        plot(demo, "demo/none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        plot(demo, "demo/grid", "overview", output=tmp_path / "file" / "x.html")
+
+
+def test_a_store_without_the_rows_says_so(store: Store) -> None:
+    space = space_of(["a"])
+    for name in FIGURES:
+        with pytest.raises(StoreError, match="launch"):
+            figure(store, space, name)
+    publish_trial(store, "a", [1.0, 0.0, float("nan")])
+    for name in ("overview", "grad_heatmap", "grad_per_layer", "depth", "timeline"):
+        with pytest.raises(StoreError, match="launch"):
+            figure(store, space, name)
+    curve = figure(store, space, "training_loss")
+    assert {ZERO_NAME, BAD_NAME} <= {(t.name or "").split(" (")[0] for t in curve.data}
+
+
+def test_a_users_figure(demo: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mine(store: Store, space: Any, trial: str | None) -> go.Figure:
+        """Mine."""
+        return go.Figure(go.Scatter(y=[len(space["trials"])]))
+
+    assert figure(demo, "demo/grid", "mine", figures={"mine": mine}).data[0].y == (17,)
+    monkeypatch.setitem(FIGURES, "mine", mine)
+    register_figure("mine", mine)
+    with pytest.raises(StoreError, match="exists already"):
+        register_figure("overview", mine)
+
+
+def test_the_report_is_one_page(demo: Store, tmp_path: Path) -> None:
+    path = report(demo, "demo/grid", output=tmp_path / "report.html")
+    text = path.read_text()
+    for name in gallery.FIGURES:
+        assert f'id="figure-{name}"' in text
+    assert "<script src=" not in text
+    for word in ("not started", "exploding", "vanishing", "n_diverged", "Vanishing Gradients"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("values", "decades"),
+    [([1.0, 100.0], (0, 2)), ([0.0, 1e-30], (-30.075, -29.925)), ([], (-1, 0)),
+     ([float("nan"), None, 10.0, 1.0], (0, 1))],
+)  # fmt: skip
+def test_log_scale(values: list[float | None], decades: tuple[float, float]) -> None:
+    scale = LogScale()
+    scale.see(values)
+    assert scale.decades == pytest.approx(decades)
+    low, high = scale.axis()["range"]
+    assert low < decades[0] < decades[1] < high
+    assert scale.floor < 10 ** decades[0]
+    assert scale.ceiling > 10 ** decades[1]
