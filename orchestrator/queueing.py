@@ -100,9 +100,11 @@ class PackQueue:
 
     @property
     def exhausted(self) -> bool:
-        """Nothing waits any more, or nothing may start."""
+        """Nothing waits any more, or nothing may start, or what waits does so for parents that
+        nobody runs: a launch must end."""
         with self._lock:
-            return self.stopping or not self.packs
+            stuck = not self.running and not any(self._ready(pack) for pack in self.packs)
+            return self.stopping or stuck
 
     def report(self, runner: str, result: dict[str, Any]) -> None:
         """Takes in one report of a running pack."""
@@ -130,7 +132,9 @@ class PackQueue:
             if pack is None:
                 return
             failure = (result or {}).get("failure")
-            if result and not failure:
+            # A worker told to leave (a spot machine's notice) while the launch goes on is a death.
+            left = bool(result and result.get("interrupted")) and not self.stopping
+            if result and not failure and not left:
                 return
             if failure == "fatal":
                 self.fatal = result["error"] if result else None
@@ -145,27 +149,29 @@ class PackQueue:
             elif pack.tries + 1 < (MAX_ERRORS if failure else MAX_DEATHS):
                 self._again(pack, lanes, width=pack.width, tries=pack.tries + 1)
             else:
-                self._give_up(lanes, result, pack)
+                self._give_up(lanes, None if left else result, pack)
 
     def _again(self, pack: PackSpec, lanes: list[Lane], width: int, tries: int) -> None:
-        """Queues the lanes, first in line, one pack per resume epoch and `width`."""
+        """Queues the lanes, first in line, one pack per resume epoch and `width`. Waiting packs of
+        the program get the new width too: the old one would fail them as well."""
         by_epoch: dict[int, list[Lane]] = {}
         for lane in lanes:
             by_epoch.setdefault(lane.first_epoch, []).append(lane)
-        for members in by_epoch.values():
-            for first in range(0, len(members), width):
-                part = members[first : first + width]
-                name = digest([[lane.trial_id, lane.attempt] for lane in part], 12)
-                self.packs.insert(0, replace(pack, id=name, lanes=part, width=width, tries=tries))
+        again = [_cut(pack, members, width, tries) for members in by_epoch.values()]
+        self.packs = [*(part for parts in again for part in parts), *self.packs]
         if width != pack.width:
             self.signatures.pop(pack.program, None)
+            waiting = [p for p in self.packs if p.program == pack.program and p.width > width]
+            self.packs = [p for p in self.packs if p not in waiting]
+            for other in waiting:
+                self.packs += _cut(other, other.lanes, width, other.tries)
 
     def _give_up(self, lanes: list[Lane], result: dict[str, Any] | None, pack: PackSpec) -> None:
         why = f"its worker died {pack.tries + 1} times; see `gradsweep show` for the log"
         if result:
             why = str(result["error"]).strip().splitlines()[-1]
-        else:
-            self.on_lost(lanes, why)
+        if not result or result["failure"] == "memory":
+            self.on_lost(lanes, why)  # their worker could not say so itself
         for lane in lanes:
             self.outcomes[lane.trial_id] = "failed"
             self.reasons[lane.trial_id] = why
@@ -194,3 +200,13 @@ class PackQueue:
                 sum(self.epochs.values()),
                 time.monotonic() - self._begun,
             )
+
+
+def _cut(pack: PackSpec, lanes: list[Lane], width: int, tries: int) -> list[PackSpec]:
+    """Packs like `pack` of at most `width` of the lanes each."""
+    found = []
+    for first in range(0, len(lanes), width):
+        part = lanes[first : first + width]
+        name = digest([[lane.trial_id, lane.attempt] for lane in part], 12)
+        found.append(replace(pack, id=name, lanes=part, width=width, tries=tries))
+    return found
