@@ -6,6 +6,7 @@ from typing import Any
 
 from results.errors import StoreError
 from results.opening import create_store, open_store
+from results.result import Result
 from results.store import Store
 
 _LAZY = {
@@ -20,7 +21,7 @@ _LAZY = {
     "run_named": "queries",
 }
 
-__all__ = ["Store", "StoreError", "create_store", "open_store"]
+__all__ = ["Result", "Store", "StoreError", "create_store", "open_store"]
 
 
 def __getattr__(name: str) -> Any:

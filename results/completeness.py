@@ -10,7 +10,7 @@ from results.schema import FINISHED, table_name
 from results.views import quoted, view_name
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.reading import Reader
 
 
 class Completeness(TypedDict):
@@ -23,7 +23,7 @@ class Completeness(TypedDict):
     rows: dict[str, tuple[int, int]]
 
 
-def completeness(store: Store, trial_ids: Iterable[str]) -> dict[str, Completeness]:
+def completeness(store: Reader, trial_ids: Iterable[str]) -> dict[str, Completeness]:
     """State of each trial asked for; status None for one the store has never seen.
 
     A trial is done when its newest attempt ended in one of `schema.FINISHED` and every table holds
@@ -53,7 +53,7 @@ def completeness(store: Store, trial_ids: Iterable[str]) -> dict[str, Completene
 
 
 def row_counts(
-    store: Store, table: str, trials: list[str], before_epoch: int | None = None
+    store: Reader, table: str, trials: list[str], before_epoch: int | None = None
 ) -> dict[str, int]:
     """Visible rows per trial, of epochs below `before_epoch`; none of a table without parts."""
     name = view_name(table_name(table))

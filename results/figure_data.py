@@ -149,8 +149,8 @@ def label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 
 def _number(value: float, config: Mapping[str, Any]) -> str:
-    depth = config.get("depth")
-    tied = isinstance(value, float) and depth and depth > 1
+    depth = config.get("depth") or 1
+    tied = isinstance(value, float) and depth > 1
     # A scale tied to depth is one setting, whatever number it comes to at each depth.
     if tied and math.isclose(value, 1 / math.sqrt(depth), rel_tol=1e-9):
         return "1/√depth"

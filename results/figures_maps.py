@@ -20,7 +20,7 @@ from results.style import (
     ZERO_NAME,
     LogScale,
     finish,
-    power,
+    log_ticks,
 )
 
 if TYPE_CHECKING:
@@ -174,8 +174,7 @@ def _heatmaps(
     layout = Layout.of(panels, max(len(grid.y) for grid in grids), named)
     fig = layout.figure(panels)
     low, high = scale.decades
-    every = max(1, math.ceil((high - low) / 8))
-    ticks = list(range(math.ceil(low / every) * every, math.floor(high) + 1, every))
+    ticks = log_ticks(low, high)
     for index, grid in enumerate(grids):
         place = layout.place(index)
         _heatmap(fig, grid, (low, high), place)
@@ -191,8 +190,9 @@ def _heatmaps(
     fig.update_layout(
         coloraxis={
             "colorscale": "Viridis", "cmin": low, "cmax": high,
-            "colorbar": {"title": {"text": colour_title, "side": "top"}, "tickvals": ticks,
-                         "ticktext": [power(t) for t in ticks], "len": 1, "thickness": 16},
+            "colorbar": {"title": {"text": colour_title, "side": "top"},
+                         "tickvals": [math.log10(value) for value in ticks],
+                         "ticktext": list(ticks.values()), "len": 1, "thickness": 16},
         },
     )  # fmt: skip
     finish(fig, title, notes(chosen, panels), layout.height, layout.heads)

@@ -1,31 +1,22 @@
-"""A store: publish to it, ask it anything."""
+"""A store: ask it anything, and publish to it."""
 
 from __future__ import annotations
 
 import json
-import re
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results import files
-from results.completeness import Completeness, completeness, row_counts
-from results.diagnosis import merged_rules
 from results.errors import StoreError
-from results.parts import PartIndex, conform, encode
-from results.paths import Paths
-from results.result import Result, refuse_all_but_select, sentence
+from results.parts import conform, encode
+from results.reading import Reader
 from results.schema import table_name
-from results.views import connect, view_name
+from results.views import view_name
 from results.weights import Kind, Weights
-
-_LOST = re.compile(r"reading the stream registered as 'files_([^']+)' failed")
-_RETRIES = 5
 
 _RESERVED = {
     "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
@@ -33,15 +24,10 @@ _RESERVED = {
 }  # fmt: skip
 
 
-class Store:
+class Store(Reader):
     """Results of any number of launches. `results.open_store` gives one.
 
-    One object may be shared by threads. What others publish shows after `refresh`.
-
-    Attributes:
-      uri: as given. fs, root: the pyarrow file system, and the store's path in it.
-      paths: where everything lies.
-      rules: the diagnosis thresholds in force.
+    Queries are those of `Reader`; here is what publishes, and weights.
     """
 
     def __init__(
@@ -51,194 +37,14 @@ class Store:
         root: str,
         rules: Mapping[str, float] | None = None,
     ):
-        self.uri = uri
-        self.fs = filesystem
-        self.paths = Paths(root)
-        self.rules = merged_rules(rules)
-        self._index = PartIndex(filesystem, self.paths)
+        super().__init__(uri, filesystem, root, rules)
         self._weights = Weights(filesystem, self.paths)
-        self._lock = threading.RLock()
-        self._con: duckdb.DuckDBPyConnection | None = None
-        self._columns: dict[str, str] = {}
-        self._listed = False
-        self._spaces: dict[str, dict[str, Any]] = {}
-        self._space_warnings: list[str] = []
-        self._shown: Any = None
-
-    @property
-    def root(self) -> str:
-        return self.paths.root
-
-    def __repr__(self) -> str:
-        return f"Store({self.uri!r})"
-
-    # Reading
-
-    def refresh(self) -> None:
-        """Looks for what has been published since."""
-        with self._lock:
-            self._listed = False
-
-    @property
-    def index(self) -> PartIndex:
-        """The parts that count, listed if need be."""
-        with self._lock:
-            if not self._listed:
-                self._index.refresh()
-                self._spaces = self._read_spaces()
-                self._listed = True
-                shown = ([part.path for _, part in self._index.live()], self._spaces)
-                if shown != self._shown and self._con is not None:
-                    self._con.close()
-                    self._con = None
-                self._shown = shown
-            return self._index
-
-    @property
-    def warnings(self) -> list[str]:
-        """One sentence per file that could not be read; all others are shown."""
-        bad = [
-            f"{path} is left out ({reason}); launch again to fill what it held."
-            for path, reason in self.index.bad.items()
-        ]
-        return bad + self._space_warnings
-
-    def has(self, table: str) -> bool:
-        """Whether the table is known: a built-in one, or a probe with a folder."""
-        return table_name(table) in self.index.tables
-
-    def sql(self, query: str, params: Mapping[str, Any] | list[Any] | None = None) -> Result:
-        """Runs SQL over the views; the result is held in memory.
-
-        Args:
-          query: DuckDB SQL; `$name` or `?` for parameters.
-
-        Raises:
-          StoreError: wrong SQL.
-        """
-        return self._run(query, params, read_only=False)
-
-    def query_user(self, query: str) -> Result:
-        """As `sql`, for text from a user: one SELECT, in a read-only transaction.
-
-        Raises:
-          StoreError: anything but one SELECT, or wrong SQL.
-        """
-        return self._run(query, None, read_only=True)
-
-    def _run(self, query: str, params: Any, read_only: bool) -> Result:
-        with self._lock:
-            for _ in range(_RETRIES):
-                con = self._connection()
-                if read_only:
-                    refuse_all_but_select(con, query)
-                try:
-                    return _execute(con, query, params, read_only)
-                except duckdb.TransactionException as error:
-                    raise StoreError("a query must be one SELECT that changes nothing.") from error
-                except duckdb.Error as error:
-                    lost = _LOST.search(str(error))
-                    if lost is None:
-                        raise StoreError(sentence(error)) from error
-                    self.recheck(lost[1])
-        raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
-
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        for _ in range(_RETRIES):
-            index = self.index
-            if self._con is not None:
-                return self._con
-            try:
-                self._con, self._columns = connect(index, self._spaces, self.rules)
-            except duckdb.Error as error:
-                lost = _LOST.search(str(error))
-                if lost is None:
-                    raise
-                self.recheck(lost[1])
-        raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
-
-    def recheck(self, table: str) -> None:
-        """A part has vanished (`compact`) or is damaged: lists the store again, reads them all."""
-        with self._lock:
-            self._shown = None
-            self.refresh()
-            for name in self.index.tables:
-                if table in (name, view_name(name)):
-                    self._index.verify(name)
-            self.refresh()
-
-    @property
-    def config_columns(self) -> dict[str, str]:
-        """Column of `trials` and `runs` that holds each config key."""
-        with self._lock:
-            self._connection()
-            return dict(self._columns)
-
-    def attempts(self) -> pa.Table:
-        """The last row of every (trial_id, attempt), in that order, as of now."""
-        self.refresh()
-        return self.sql("SELECT * FROM attempts ORDER BY trial_id, attempt").arrow()
-
-    def completeness(self, trial_ids: Iterable[str]) -> dict[str, Completeness]:
-        """Per trial: done, status, tables with missing rows. As of now."""
-        return completeness(self, trial_ids)
-
-    def rows_intact(self, trial_id: str, before_epoch: int, rows: Mapping[str, int]) -> bool:
-        """Whether each table shows exactly `rows[table]` rows of the trial below that epoch."""
-        return all(
-            row_counts(self, table, [trial_id], before_epoch).get(trial_id, 0) == count
-            for table, count in rows.items()
-        )
-
-    def resolve(self, prefix: str) -> str:
-        """The trial id that starts with `prefix`.
-
-        Raises:
-          StoreError: none does, or several do.
-        """
-        found = self.sql(
-            "SELECT DISTINCT trial_id FROM attempts WHERE starts_with(trial_id, $p) "
-            "ORDER BY trial_id LIMIT 6",
-            {"p": prefix},
-        ).fetchall()
-        if not found:
-            raise StoreError(f"no trial starts with {prefix!r}; see `gradsweep status`.")
-        if len(found) > 1 and found[0][0] != prefix:
-            some = ", ".join(row[0] for row in found)
-            raise StoreError(f"{prefix!r} starts several trials ({some}); give more digits.")
-        return found[0][0]
-
-    # Spaces
-
-    def spaces(self) -> dict[str, dict[str, Any]]:
-        """Every space launched into this store, by `study/space`, as its launch wrote it."""
-        with self._lock:
-            self.refresh()
-            self._connection()
-            return dict(self._spaces)
-
-    def _read_spaces(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        self._space_warnings = []
-        for info in files.listing(self.fs, self.paths.spaces, recursive=True):
-            if not info.path.endswith(".json"):
-                continue
-            name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
-            try:
-                found[name] = json.loads(files.read(self.fs, info.path))
-            except (OSError, ValueError) as error:
-                self._space_warnings.append(
-                    f"{info.path} is left out ({error}); launch {name} again to write it anew."
-                )
-        return found
 
     def write_space(self, name: str, space: Mapping[str, Any]) -> None:
         """Writes what results must know of the space `study/space`, replacing an older version."""
         text = json.dumps(space, indent=1, sort_keys=True, allow_nan=False)
         files.publish(self.fs, self.paths.space(name), text.encode())
         self.refresh()
-
-    # Writing
 
     def publish(self, table: str, data: pa.Table) -> str:
         """Adds rows as one new part; readers see all of them or none.
@@ -309,13 +115,3 @@ class Store:
         from results.compaction import compact
 
         return compact(self, grace_s)
-
-
-def _execute(con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool) -> Result:
-    if not read_only:
-        return Result.of(con.sql(query, params=params))
-    con.execute("BEGIN TRANSACTION READ ONLY")
-    try:
-        return Result.of(con.sql(query))
-    finally:
-        con.execute("ROLLBACK")

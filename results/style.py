@@ -172,15 +172,31 @@ class LogScale:
         low -= self._pad * (3 if self.zeros else 1)
         high += self._pad * (3 if self.bads else 1)
         ticks: dict[str, Any] = {"tickformat": ".4~g"}
-        if high - low > 1:
-            every = max(1, math.ceil((high - low) / 8))
-            first = math.ceil(low / every) * every
-            powers = range(first, math.floor(high) + 1, every)
-            ticks = {"tickvals": [10.0**p for p in powers], "ticktext": [power(p) for p in powers]}
+        if high - low > 0.5:
+            marks = log_ticks(low, high)
+            ticks = {"tickvals": list(marks), "ticktext": list(marks.values())}
         return {"type": "log", "range": [low, high], **ticks}
 
 
 _PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
+
+
+def log_ticks(low: float, high: float) -> dict[float, str]:
+    """Values and labels of ticks between 10**low and 10**high: powers of ten, eight or so; with 2
+    and 5 times each where that gives few."""
+    every = max(1, math.ceil((high - low) / 8))
+    exponents = range(math.floor(low), math.floor(high) + 1)
+    if high - low > 2.5:
+        return {10.0**e: power(e) for e in exponents if e % every == 0 and low <= e <= high}
+    marks = {}
+    for exponent in exponents:
+        for digit in (1, 2, 5):
+            if low <= math.log10(digit) + exponent <= high:
+                times = f"{digit}×" if digit > 1 else ""
+                plain = -3 <= exponent <= 3
+                value = float(f"{digit}e{exponent}")
+                marks[value] = f"{value:g}" if plain else times + power(exponent)
+    return marks
 
 
 def power(exponent: int) -> str:

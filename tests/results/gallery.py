@@ -39,7 +39,8 @@ def _publish(
     store: Store, trial: str, kind: str, depth: int, seed: int, epochs: int, rng: Any
 ) -> None:
     noise = lambda size: 10 ** rng.normal(0, 0.04, size)  # noqa: E731
-    slope, extra, bad = 0.02, {}, None
+    slope, bad = 0.02, None
+    extra: dict[int, dict[str, Any]] = {}
     losses = list(np.linspace(LN10, 0.6, epochs) + rng.normal(0, 0.02, epochs))
     config = {"activation": "tanh", "init": "xavier", "depth": depth, "seed": seed}
     if kind == "vanishing":

@@ -19,10 +19,15 @@ from tests.results.synthetic import publish_trial, space_of
 
 
 @pytest.fixture(scope="module")
-def demo(new_store: Callable[[], Store], pytestconfig: pytest.Config) -> Store:
+def demo(new_store: Callable[[], Store], request: pytest.FixtureRequest) -> Store:
     store = new_store()
-    gallery.fill(store, pytestconfig.getoption("--seed"), depths=(3, 6), epochs=5)
+    seed = int(request.config.option.seed)
+    gallery.fill(store, seed, depths=(3, 6), epochs=5)
     return store
+
+
+def traces(fig: Any) -> list[Any]:
+    return list(fig.data)
 
 
 def text_of(fig: go.Figure) -> str:
@@ -39,7 +44,7 @@ def trial_of(store: Store, kind: str) -> str:
 def test_whole_space(demo: Store, name: str) -> None:
     fig = figure(open_store(demo.uri), "demo/grid", name)
     text = text_of(fig)
-    assert len(fig.data) > 0
+    assert traces(fig)
     assert "16 of 17 trials" in text
     assert "ffff0000" in text, "the missing trial is named"
     assert fig.layout.width == 1000
@@ -60,13 +65,13 @@ def test_zeros_and_non_finite_values_are_drawn_and_named(
     demo: Store, name: str, kind: str, mark: str
 ) -> None:
     fig = figure(demo, "demo/grid", name, trial_of(demo, kind))
-    named = [trace.name for trace in fig.data if trace.name and mark in trace.name]
+    named = [trace.name for trace in traces(fig) if trace.name and mark in trace.name]
     assert named, f"no legend entry for {mark}"
 
 
 def test_the_heat_map_has_a_cell_per_tensor_and_epoch(demo: Store) -> None:
     fig = figure(demo, "demo/grid", "grad_heatmap", trial_of(demo, "vanishing"))
-    cells = fig.data[0]
+    cells = traces(fig)[0]
     assert (len(cells.y), len(cells.x)) == (3 * 4 + 2, 5)
     assert cells.y[0] == "rnn.0.w_ih"
     assert fig.layout.yaxis.autorange == "reversed"
@@ -78,7 +83,7 @@ def test_values_are_those_of_the_store(demo: Store) -> None:
     expected = demo.sql(
         "SELECT loss FROM epochs WHERE trial_id = $t ORDER BY epoch", {"t": trial}
     ).fetchall()
-    assert [(y,) for y in fig.data[0].y] == expected
+    assert [(y,) for y in traces(fig)[0].y] == expected
 
 
 def test_paths_differ_by_figure_and_trial(
@@ -141,7 +146,7 @@ def test_a_store_without_the_rows_says_so(store: Store) -> None:
         with pytest.raises(StoreError, match="launch"):
             figure(store, space, name)
     curve = figure(store, space, "training_loss")
-    assert {ZERO_NAME, BAD_NAME} <= {(t.name or "").split(" (")[0] for t in curve.data}
+    assert {ZERO_NAME, BAD_NAME} <= {(t.name or "").split(" (")[0] for t in traces(curve)}
 
 
 def test_a_users_figure(demo: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +154,8 @@ def test_a_users_figure(demo: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """Mine."""
         return go.Figure(go.Scatter(y=[len(space["trials"])]))
 
-    assert figure(demo, "demo/grid", "mine", figures={"mine": mine}).data[0].y == (17,)
+    drawn = figure(demo, "demo/grid", "mine", figures={"mine": mine})
+    assert traces(drawn)[0].y == (17,)
     monkeypatch.setitem(FIGURES, "mine", mine)
     register_figure("mine", mine)
     with pytest.raises(StoreError, match="exists already"):

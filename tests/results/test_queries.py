@@ -80,6 +80,13 @@ def test_wrong_sql_is_one_sentence(filled: Store) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_while_running_leaves_the_store_usable(filled: Store) -> None:
+    for ask in (filled.sql, filled.query_user):
+        with pytest.raises(StoreError, match="INT32"):
+            ask("SELECT CAST(trial_id AS INTEGER) FROM epochs")
+        assert len(ask("FROM epochs")) == 3
+
+
 def test_the_schema_names_every_column(filled: Store) -> None:
     text = describe(filled)
     for column in EPOCHS:

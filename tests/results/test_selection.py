@@ -49,7 +49,7 @@ def expected(frame: pd.DataFrame, rule: str) -> dict[int, dict[str, float]]:
         else:
             lr = cell[~cell.diverged].groupby("lr").val.mean().idxmin()
         chosen = cell[cell.lr == lr]
-        kept = chosen[~chosen.diverged].test
+        kept = chosen.loc[~chosen.diverged, "test"]
         out[depth] = {
             "lr": lr,
             "median": np.median(chosen.test.where(~chosen.diverged, np.inf)),
