@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError
+from results.queries import space_name
 from results.schema import FINISHED
 
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ def select_trials(store: Store, space: Mapping[str, Any], trial: str | None) -> 
     Raises:
       StoreError: the prefix fits none or several; nothing has a row yet.
     """
-    title = f"{space.get('study', '')}/{space.get('space', '')}".strip("/").split("/")
-    name = "/".join(dict.fromkeys(title))
+    name = space_name(space)
     if trial is None:
         parents = set((space.get("parents") or {}).values())
         asked = space.get("targets") or [t for t in space.get("trials") or () if t not in parents]

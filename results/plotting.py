@@ -11,7 +11,7 @@ from results.errors import StoreError, nearest
 from results.figures_curves import grad_norms, grad_norms_last_10, training_loss
 from results.figures_maps import grad_heatmap, grad_per_layer, timeline
 from results.figures_sweep import depth, overview
-from results.queries import space_of
+from results.queries import space_name, space_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -91,9 +91,8 @@ def plot(
     drawn = figure(store, data, wanted, trial, figures)
     if output is None:
         kind = format or "html"
-        own = [data.get("study", ""), data.get("space", ""), wanted]
-        own += [store.resolve(trial)] if trial else []
-        stem = "-".join(dict.fromkeys(_plain(str(part)) for part in own if part))
+        own = [space_name(data), wanted, store.resolve(trial) if trial else ""]
+        stem = "-".join(_plain(part) for part in own if part)
         path = Path("figures") / f"{stem}.{kind}"
     else:
         path = Path(output)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
-from results.schema import TABLES, Column
+from results.schema import DIAGNOSIS, TABLES, Column
 from results.views import view_name
 
 if TYPE_CHECKING:
@@ -83,17 +83,24 @@ def space_of(store: Store, name: str) -> dict:
     return spaces[name]
 
 
+def space_name(space: Mapping[str, Any]) -> str:
+    """`study/space` from a space's JSON, whose `space` may hold the study already."""
+    name, study = str(space.get("space") or ""), str(space.get("study") or "")
+    return name if not study or name.startswith(f"{study}/") else f"{study}/{name}".strip("/")
+
+
 def describe(store: Store | None = None) -> str:
     """Every view and column with type, unit and meaning; config keys and probes of `store` too."""
     lines: list[str] = []
     for view, doc in _VIEWS.items():
         lines += [f"{view}: {doc}"]
-        lines += list(_explained(TABLES.get(view, ())))
+        own = DIAGNOSIS if view == "diagnosis" else TABLES.get(view, ())
+        lines += list(_explained(own))
         lines += [""]
     lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
     lines += ["(those whose config also ran under newer versions).", ""]
     probes: dict[str, tuple[str, tuple[Column, ...]]] = {
-        view_name(name): ("Probe.", columns)
+        view_name(name): ("Norm of dL/dh over layers and time steps.", columns)
         for name, columns in TABLES.items()
         if name.startswith("probes/")
     }

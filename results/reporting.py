@@ -12,7 +12,7 @@ import plotly.offline
 
 from results.errors import StoreError
 from results.plotting import FIGURES, FigureFunction, figure, write_bytes
-from results.queries import space_of
+from results.queries import space_name, space_of
 from results.selection import best
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def report(
       StoreError: no such space, or a place that is not writable.
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
-    name = "/".join(dict.fromkeys(f"{data.get('study', '')}/{data.get('space', '')}".split("/")))
+    name = space_name(data)
     parts = [
         _heading(store, data, name),
         *(f'<p class="warning">{html.escape(w)}</p>' for w in store.warnings),

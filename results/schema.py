@@ -39,8 +39,14 @@ class Column:
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """Columns from lines `name | type | unit | doc`."""
-    rows = [[cell.strip() for cell in line.split("|", 3)] for line in text.strip().splitlines()]
+    """Columns from lines `name | type | unit | doc`; a line without bars goes on with the doc."""
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        if "|" in line:
+            lines.append(line)
+        else:
+            lines[-1] += " " + line.strip()
+    rows = [[cell.strip() for cell in line.split("|", 3)] for line in lines]
     return tuple(Column(name, kind, doc, unit) for name, kind, unit, doc in rows)
 
 
@@ -144,6 +150,54 @@ TIMELINE = KEYS + _columns("""
     t | int32 | time steps | Time step, 0 first.
     grad_norm | float64 | loss per unit of h | 2-norm over batch and units of dL/dh_t.
 """)
+
+DIAGNOSIS = _columns("""
+    trial_id | string | | Trial.
+    verdict | string | | exploding, diverged, dead, vanishing, vanishing_mild, plateau, healthy
+        or undetermined: the first whose rule holds.
+    first_bad_epoch | int32 | epochs | First epoch at which the verdict's rule held; null for
+        healthy and undetermined.
+    exploding | bool | | An epoch's grad_norm_max > explode_norm, or its loss > explode_loss *
+        chance_loss, before anything non-finite.
+    diverged | bool | | A loss or gradient was not finite.
+    dead | bool | | grad_norm_max of the last finite epoch is exactly 0, and the trial has not
+        learned.
+    vanishing_depth | bool | | In recent_share of the last recent_epochs: depth_slope and R2 at
+        least as the rules say, or depth_ratio below its rule.
+    vanishing_abs | bool | | In recent_share of the last recent_epochs the smallest layer norm
+        is below abs_norm.
+    vanishing_epochs | bool | | log10 of the total or the first layer's norm falls by
+        epochs_slope per epoch while the loss falls by less than epochs_loss_fall.
+    plateau | bool | | window_fall < plateau_fall and loss_end > plateau_loss * chance_loss;
+        null without a chance loss if the loss is flat.
+    healthy | bool | | spread <= healthy_spread and loss_spearman <= healthy_rho, or the loss
+        fell by converged_fall.
+    converged | bool | | Learned, and the loss fell by converged_fall or has stopped changing:
+        never called dead or vanishing.
+    epochs | int64 | epochs | Epochs with a finite step.
+    loss_start | float64 | nats | Loss of the first step.
+    loss_end | float64 | nats | Mean loss of the last finite epoch.
+    loss_fall | float64 | fraction | (loss_start - loss_end) / loss_start.
+    window_fall | float64 | fraction | The same over the last min(max(plateau_epochs,
+        plateau_share * epochs), epochs) epochs.
+    loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
+    chance_loss | float64 | nats | Loss of a uniform guess.
+    largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
+    smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch; of any
+        tensor where layers were not recorded.
+    depth_slope | float64 | decades/layer | Least-squares slope of log10 layer norm against
+        layer, readout left out, last epoch.
+    depth_r2 | float64 | | R2 of that line.
+    depth_ratio | float64 | | Norm of the first layer divided by that of the last before the
+        readout.
+    spread | float64 | decades | Greatest minus least log10 layer norm, readout left out, last
+        epoch.
+    total_slope | float64 | decades/epoch | Slope of log10 grad_norm against epoch.
+    first_slope | float64 | decades/epoch | Slope of log10 of the first layer's norm against epoch.
+    bad_epoch | int32 | epochs | First epoch with something not finite.
+    evidence | string | | These numbers and every threshold, as JSON.
+""")
+"""Columns of the view `diagnosis`; the thresholds named are those of `diagnosis.RULES`."""
 
 TABLES: dict[str, tuple[Column, ...]] = {
     "trials": TRIALS,

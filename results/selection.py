@@ -123,7 +123,7 @@ def _final_rows(
             "see `query --schema`."
         )
     parents = set((data.get("parents") or {}).values())
-    wanted = [trial for trial in data.get("trials") or () if trial not in parents]
+    wanted = data.get("targets") or [t for t in data.get("trials") or () if t not in parents]
     chosen = ", ".join(f't."{columns[key]}" AS k{i}' for i, key in enumerate(keys))
     found = store.sql(
         f"""
@@ -138,7 +138,7 @@ def _final_rows(
         WHERE t.trial_id IN (SELECT unnest($ids))
         ORDER BY t.trial_id
         """,
-        {"ids": wanted},
+        {"ids": list(wanted)},
     ).rows()
     for row in found:
         row["key"] = {key: row.pop(f"k{i}") for i, key in enumerate(keys)}

@@ -9,7 +9,7 @@ import pytest
 
 from results import Store, StoreError
 from results.queries import describe, named_queries, run_named
-from results.schema import EPOCHS
+from results.schema import DIAGNOSIS, EPOCHS
 from tests.results.synthetic import publish_trial, space_of
 
 
@@ -89,8 +89,9 @@ def test_an_error_while_running_leaves_the_store_usable(filled: Store) -> None:
 
 def test_the_schema_names_every_column(filled: Store) -> None:
     text = describe(filled)
-    for column in EPOCHS:
+    for column in (*EPOCHS, *DIAGNOSIS):
         assert f"  {column.name} " in text
+    assert filled.sql("FROM diagnosis").columns == [column.name for column in DIAGNOSIS]
     assert "Learning rate." in text
     assert "timeline:" in text
 
