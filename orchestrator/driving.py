@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.environment import process_environment, ray_environment
+from orchestrator.environment import ray_environment, worker_environment
 from orchestrator.lease import Lease
 from orchestrator.progress import Display
 from orchestrator.queueing import PackQueue
@@ -35,7 +35,8 @@ def drive(
       address: of a running cluster, or None for a local Ray.
     """
     os.environ.update(ray_environment())
-    with _interruptible(queue, lease, say) as interrupted, _ray(job, address, say):
+    # Ray installs handlers of its own when it starts, so ours come after.
+    with _ray(job, address, say), _interruptible(queue, lease, say) as interrupted:
         from ray import tune
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 
@@ -70,11 +71,7 @@ def _ray(job: dict[str, Any], address: str | None, say: Callable[[str], None]) -
     import ray
 
     context = job["context"]
-    variables = {
-        **process_environment(context["threads"], context["gpu"]),
-        **ray_environment(),
-        **{n: os.environ[n] for n in ("GRADSWEEP_DATA", "GRADSWEEP_CACHE") if n in os.environ},
-    }
+    variables = worker_environment(context["threads"], context["gpu"])
     if ray.is_initialized():  # a notebook's own, or the one a test session shares
         yield
         return

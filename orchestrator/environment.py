@@ -71,6 +71,12 @@ def ray_environment() -> dict[str, str]:
     }
 
 
+def worker_environment(threads: int = 1, gpu: bool = False) -> dict[str, str]:
+    """Variables of a Ray worker: the process's, Ray's, and where data and caches are."""
+    ours = {n: os.environ[n] for n in ("GRADSWEEP_DATA", "GRADSWEEP_CACHE") if n in os.environ}
+    return {**process_environment(threads, gpu), **ray_environment(), **ours}
+
+
 def prepare(threads: int = 1, gpu: bool = False) -> None:
     """Sets this process's environment, before JAX.
 

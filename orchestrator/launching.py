@@ -22,7 +22,7 @@ from orchestrator.lease import Lease, check_free
 from orchestrator.packing import Lane, PackSpec
 from orchestrator.planning import SpacePlan, open_or_none, plan
 from orchestrator.queueing import PackQueue
-from orchestrator.resuming import resume_points
+from orchestrator.resuming import drop_finished_checkpoints, resume_points
 from orchestrator.studies import catalogue
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
@@ -43,9 +43,12 @@ class LaunchResult:
 
     @property
     def exit_status(self) -> int:
-        """0: every trial has a result (diverged is one); 1: some failed, are blocked or left."""
+        """0: every trial has a result (diverged is one); 1: some failed, are blocked or left; 2:
+        the store could not be written."""
+        if self.error:
+            return 2
         bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
-        return 1 if bad or self.error or self.interrupted else 0
+        return 1 if bad or self.interrupted else 0
 
 
 def workers_here(cpus_per_pack: int = 1, gpus: float = 0.0, gpus_per_pack: float = 0.0) -> int:
@@ -126,6 +129,7 @@ def launch(
                 if lease.lost.is_set():
                     result.error = "another driver took over this store"
                 result.reasons |= queue.reasons
+            drop_finished_checkpoints(opened)
     except StoreError as error:
         raise RequestError(str(error)) from error
     _summarise(result, opened)

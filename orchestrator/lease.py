@@ -111,11 +111,14 @@ class Lease:
         if not current or current["id"] != self.id:
             raise RequestError(_held(self.store, current or self._mine))
         # Whatever an earlier driver left running stops at its next publish.
-        for info in files.listing(self.store.fs, self.store.paths.under("fences")):
-            files.delete(self.store.fs, info.path)
+        self._clear_fences()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
+
+    def _clear_fences(self) -> None:
+        for info in files.listing(self.store.fs, self.store.paths.under("fences")):
+            files.delete(self.store.fs, info.path)
 
     def _wait_for_another_host(self) -> None:
         lease = _read(self.store, LEASE)
@@ -155,6 +158,7 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join()
+        self._clear_fences()
         current = _read(self.store, LEASE)
         if current and current["id"] == self.id:
             files.delete(self.store.fs, self.store.paths.under(LEASE))

@@ -93,10 +93,13 @@ def make_packs(
       devices: packs that can run at once.
       lanes: auto, vmap or sequential. width: lanes per pack; both force a new signature.
     """
-    groups: dict[tuple[str, int, Any], list[Trial]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
+    running = {trial.id for trial in trials}
     for trial in trials:
         start = resume[trial.id].first_epoch if trial.id in resume else 0
-        groups[trial.program, start, trial.config.get("timeline_points")].append(trial)
+        # A lane that need not wait for a parent must not sit in a pack that does.
+        waits = trial.parent is not None and trial.parent.id in running
+        groups[trial.program, start, waits, trial.config.get("timeline_points")].append(trial)
     sizes: dict[str, int] = defaultdict(int)
     for (program, *_), members in groups.items():
         sizes[program] = max(sizes[program], len(members))

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.packing import Lane
 from results import Store
+from results.schema import FINISHED
 from trainables.spec import Trial
 
 
@@ -77,3 +78,11 @@ def recorded_signatures(store: Store | None) -> dict[str, dict[str, Any]]:
                 if known is None or row["started"] > known[0]:
                     found[row["program"]] = (row["started"], json.loads(row["signature"]))
     return {program: signature for program, (_, signature) in found.items()}
+
+
+def drop_finished_checkpoints(store: Store) -> None:
+    """Deletes resume points whose every trial has ended since."""
+    ended = {i for i, row in newest_attempts(store).items() if row["status"] in FINISHED}
+    for index in store.list_checkpoints():
+        if all(entry["trial_id"] in ended for entry in index["lanes"]):
+            store.drop(index["path"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,11 @@ class PackTrainable(tune.Trainable):
         self._asked_to_end = False
 
     def step(self) -> dict[str, Any]:
+        # As text: Tune flattens nested dicts of a last result, and keeps all keys it has seen.
+        report = self._guarded_step()
+        return {"report": json.dumps(report), "done": report["done"]}
+
+    def _guarded_step(self) -> dict[str, Any]:
         from orchestrator.lease import SupersededError
         from orchestrator.running import describe_error
         from results import StoreError
@@ -151,12 +157,13 @@ class PackSearcher(Searcher):
         return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self.queue.report(trial_id, result)
+        self.queue.report(trial_id, json.loads(result["report"]))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        self.queue.complete(trial_id, None if error else result)
+        report = None if error or not result else json.loads(result["report"])
+        self.queue.complete(trial_id, report)
 
     # Tune saves its searcher for `Tuner.restore`; a launch resumes from the store instead.
     def __getstate__(self) -> dict[str, Any]:

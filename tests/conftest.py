@@ -6,8 +6,10 @@ Needs nothing but pytest, so that tests/trainables runs where only JAX's librari
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,22 @@ def real_data() -> Path:
     if not root:
         pytest.skip("GRADSWEEP_DATA is not set")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[str]:
+    """One Ray for all tests that need one; its address. `launch` in this process uses it as it is,
+    another process by `--address`."""
+    os.environ.update(environment.ray_environment())
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": environment.worker_environment()},
+    )
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()

@@ -1,0 +1,94 @@
+"""Helpers of the tests that launch: a tiny space, stores compared row by row, processes driven."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import psutil
+
+from orchestrator.launching import LaunchResult, launch
+from results import open_store
+
+SPACE = "vanishing/quickstart"
+TINY = ["depth=3", "width=8", "batch_size=256", "seed=0,1"]
+"""Eight trials of two programs; two of them may go non-finite, an epoch takes milliseconds."""
+
+TABLES = ("epochs", "layers", "steps", "timeline")
+
+
+def run(store: Path, *extra: str, space: str = SPACE, **options: object) -> LaunchResult:
+    """A launch in this process, on the Ray of the test session."""
+    arguments = {"store": str(store), "set": [*TINY, *extra], "progress": "none", **options}
+    return launch(space, **arguments, say=lambda text: None)  # type: ignore[arg-type]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "orchestrator", *words]
+
+
+def start(store: Path, *extra: str, address: str | None, space: str = SPACE) -> subprocess.Popen[str]:
+    """`gradsweep launch` as a process of its own, in its own group."""
+    sets = [word for text in (*TINY, *extra) for word in ("--set", text)]
+    where = ["--address", address] if address else []
+    words = ["launch", space, "--store", str(store), "--checkpoint-seconds", "0.5", *where, *sets]
+    return subprocess.Popen(
+        command(*words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=dict(os.environ),
+    )
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Raises AssertionError if `what` does not come true in time."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def count(store: Path, sql: str) -> int:
+    """One number from a store that may not exist yet."""
+    if not (store / "store.json").exists():
+        return 0
+    value = open_store(str(store)).sql(sql).fetchall()[0][0]
+    return int(value or 0)
+
+
+def rows(store: Path) -> int:
+    return count(store, "SELECT count(*) FROM epochs")
+
+
+def workers() -> list[psutil.Process]:
+    """Processes that run a pack at this moment."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if line.startswith("ray::") and "Trainable.train" in line:
+            found.append(process)
+    return found
+
+
+def except_counts(one: Path, other: Path) -> dict[str, int]:
+    """Rows that only one of two stores shows, by table: EXCEPT both ways, over all columns but
+    times and attempts."""
+    con = duckdb.connect()
+    found = {}
+    for table in TABLES:
+        extra = ", seconds" if table == "epochs" else ""
+        for name, path in (("a", one), ("b", other)):
+            frame = open_store(str(path)).sql(f"SELECT * EXCLUDE (attempt{extra}) FROM {table}")
+            con.register(name, frame.arrow())
+        found[table] = sum(
+            len(con.sql(f"SELECT * FROM {x} EXCEPT SELECT * FROM {y}").fetchall())
+            for x, y in (("a", "b"), ("b", "a"))
+        )
+    return found

@@ -1,0 +1,144 @@
+"""Deaths injected for real: nothing published is lost or doubled, the next launch finishes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator.debugging import debug
+from results import open_store
+from tests.orchestrator.launches import (
+    TABLES,
+    count,
+    except_counts,
+    rows,
+    run,
+    start,
+    wait_for,
+    workers,
+)
+
+pytestmark = pytest.mark.ray
+
+EPOCHS = 120
+SAME = dict.fromkeys(TABLES, 0)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("uninterrupted") / "store"
+    assert run(store, f"epochs={EPOCHS}", checkpoint_s=0.5).exit_status == 0
+    return store
+
+
+def _whole(store: Path) -> None:
+    """Every trial has epochs 0..E-1 once."""
+    found = open_store(str(store)).sql(
+        "SELECT t.epochs_done, list(e.epoch ORDER BY e.epoch) FROM trials t "
+        "JOIN epochs e USING (trial_id) GROUP BY t.trial_id, t.epochs_done"
+    )
+    for done, epochs in found.fetchall():
+        assert epochs == list(range(done))
+
+
+def test_a_killed_worker(uninterrupted: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    outcome = []
+    launching = threading.Thread(
+        target=lambda: outcome.append(run(store, f"epochs={EPOCHS}", checkpoint_s=0.5))
+    )
+    launching.start()
+    seen: list[int] = []
+
+    def three_rising() -> bool:
+        newest = count(store, "SELECT max(epoch) FROM epochs")
+        if not seen or newest > seen[-1]:
+            seen.append(newest)
+        return len(seen) > 3
+
+    wait_for(three_rising)
+    alive = workers()
+    assert alive
+    before = rows(store)
+    alive[0].kill()
+    assert rows(store) >= before
+    launching.join()
+    assert outcome[0].exit_status == 0
+    attempts = open_store(str(store)).attempts().to_pylist()
+    resumed = [row for row in attempts if row["attempt"] > 0]
+    assert resumed
+    _whole(store)
+    assert except_counts(uninterrupted, store) == SAME
+    # Replaying one of the resumed trials gives its rows bit for bit, across the kill.
+    trial_id = resumed[0]["trial_id"]
+    replayed = debug(trial=trial_id, store=str(store), exact=True).to_json()["epochs"]
+    held = open_store(str(store)).sql(
+        "SELECT * EXCLUDE (trial_id, attempt, seconds) FROM epochs WHERE trial_id = $id ORDER BY epoch",
+        {"id": trial_id},
+    )
+    assert replayed == held.rows()
+
+
+def test_a_killed_driver(ray_session: str, uninterrupted: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    driver = start(store, f"epochs={EPOCHS}", address=ray_session)
+    total = rows(uninterrupted)
+    wait_for(lambda: rows(store) > total // 4)
+    driver.kill()
+    driver.communicate()
+    published = rows(store)
+    print(f"0 < {published} < {total}")
+    assert 0 < published < total
+    result = run(store, f"epochs={EPOCHS}", checkpoint_s=0.5)
+    assert result.exit_status == 0
+    assert any(row["first_epoch"] > 0 for row in open_store(str(store)).attempts().to_pylist())
+    _whole(store)
+    assert except_counts(uninterrupted, store) == SAME
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_cleanly(
+    ray_session: str, uninterrupted: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    store = tmp_path / "store"
+    driver = start(store, f"epochs={EPOCHS}", address=ray_session)
+    wait_for(lambda: rows(store) > 40)
+    os.kill(driver.pid, number)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 1, output
+    assert "run what is left: gradsweep launch" in output
+    statuses = {row["status"] for row in open_store(str(store)).attempts().to_pylist()}
+    assert "interrupted" in statuses
+    assert "running" not in statuses
+    kept = rows(store)
+    result = run(store, f"epochs={EPOCHS}")
+    assert result.exit_status == 0
+    assert kept < rows(store) == rows(uninterrupted)
+    assert except_counts(uninterrupted, store) == SAME
+
+
+def test_a_full_disk(ray_session: str, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        store = disk / "store"
+        driver = start(store, f"epochs={EPOCHS}", address=ray_session)
+        output, _ = driver.communicate(timeout=120)
+        assert driver.returncode == 2, output
+        assert "disk full" in output
+        assert "free some space" in output
+        kept = rows(store)
+        assert kept > 0
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        assert run(store, f"epochs={EPOCHS}").exit_status == 0
+        _whole(store)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
