@@ -194,7 +194,7 @@ def _queue(
             if pack.lanes:
                 packs[pack.id] = pack
 
-    def refresh(pack: PackSpec) -> list[Lane]:
+    def refresh(pack: PackSpec) -> tuple[list[Lane], dict[str, str]]:
         store.refresh()
         state = store.completeness(pack.trial_ids)
         left = [trials[lane.trial_id] for lane in pack.lanes if not state[lane.trial_id]["done"]]
@@ -206,7 +206,7 @@ def _queue(
             new.attempt = max(new.attempt, old.attempt + 1)
             new.config, new.parent_id, new.artifact = old.config, old.parent_id, old.artifact
             lanes.append(new)
-        return lanes
+        return lanes, {i: str(known["status"]) for i, known in state.items() if known["done"]}
 
     return PackQueue(
         list(packs.values()),

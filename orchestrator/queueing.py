@@ -16,8 +16,9 @@ MAX_ERRORS = 2
 MAX_DEATHS = 5
 PASSED = frozenset({"done", "stopped"})
 
-Refresh = Callable[[PackSpec], list[Lane]]
-"""The lanes of a lost pack that still have to run, with new attempts and newest checkpoints."""
+Refresh = Callable[[PackSpec], tuple[list[Lane], dict[str, str]]]
+"""The lanes of a lost pack that still have to run, with new attempts and newest checkpoints; and
+the status of those that have ended by what the store holds, reported or not."""
 
 
 @dataclass
@@ -133,14 +134,16 @@ class PackQueue:
                 return
             failure = (result or {}).get("failure")
             # A worker told to leave (a spot machine's notice) while the launch goes on is a death.
-            left = bool(result and result.get("interrupted")) and not self.stopping
-            if result and not failure and not left:
+            told = bool(result and result.get("interrupted")) and not self.stopping
+            if result and not failure and not told:
                 return
             if failure == "fatal":
                 self.fatal = result["error"] if result else None
                 self.stopping = True
                 return
-            lanes = [lane for lane in self.refresh(pack) if lane.trial_id not in self.outcomes]
+            left, ended = self.refresh(pack)
+            self.outcomes = {**ended, **self.outcomes}
+            lanes = [lane for lane in left if lane.trial_id not in self.outcomes]
             if not lanes:
                 return
             if failure == "memory" and pack.width > 1:
@@ -149,7 +152,7 @@ class PackQueue:
             elif pack.tries + 1 < (MAX_ERRORS if failure else MAX_DEATHS):
                 self._again(pack, lanes, width=pack.width, tries=pack.tries + 1)
             else:
-                self._give_up(lanes, None if left else result, pack)
+                self._give_up(lanes, None if told else result, pack)
 
     def _again(self, pack: PackSpec, lanes: list[Lane], width: int, tries: int) -> None:
         """Queues the lanes, first in line, one pack per resume epoch and `width`. Waiting packs of

@@ -1,0 +1,365 @@
+"""The queue of a launch, driven by made-up workers that pass, diverge, fail, leave and die."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.packing import Lane, PackSpec
+from orchestrator.queueing import MAX_DEATHS, MAX_ERRORS, PASSED, PackQueue
+
+SIGNATURE = {"strategy": "vmap"}
+ENDS = ("done", "done", "done", "stopped", "diverged", "gate_failed")
+
+
+def lane(name: str, parent: str | None = None, **more: Any) -> Lane:
+    return Lane(name, {}, parent, **more)
+
+
+def pack(*lanes: Lane, program: str = "p", width: int = 0, strategy: str = "default") -> PackSpec:
+    name = "+".join(f"{one.trial_id}.{one.attempt}" for one in lanes)
+    return PackSpec(name, program, list(lanes), width or len(lanes), strategy)
+
+
+@dataclass
+class World:
+    """Packs of a forest of trials, workers that do anything, and what they published."""
+
+    draw: random.Random
+    packs: list[PackSpec]
+    parents: dict[str, str | None]
+    trouble: float
+    published: dict[str, str] = field(default_factory=dict)
+    epoch: dict[str, int] = field(default_factory=dict)
+    handed: Counter[str] = field(default_factory=Counter)
+    attempts: set[tuple[str, int]] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    compiled: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        epochs = dict.fromkeys(self.parents, 10)
+        self.queue = PackQueue(
+            self.packs, epochs, set(), "launch", self.refresh, on_lost=self.on_lost
+        )
+
+    def refresh(self, pack: PackSpec) -> tuple[list[Lane], dict[str, str]]:
+        ended = {i: self.published[i] for i in pack.trial_ids if i in self.published}
+        left = [
+            lane(
+                one.trial_id,
+                one.parent_id,
+                attempt=one.attempt + 1,
+                first_epoch=self.epoch.get(one.trial_id, 0),
+            )
+            for one in pack.lanes
+            if one.trial_id not in self.published
+        ]
+        return left, ended
+
+    def on_lost(self, lanes: list[Lane], why: str) -> None:
+        self.lost |= {one.trial_id for one in lanes}
+
+    def hand_out(self, runner: str) -> None:
+        busy = {i for p in self.queue.running.values() for i in p.trial_ids}
+        compiling = {p.program for p in self.queue.running.values()} - self.compiled
+        given = self.queue.next(runner)
+        if given is None:
+            return
+        assert given.program not in compiling
+        assert 1 <= len(given.lanes) <= given.width
+        assert len({one.first_epoch for one in given.lanes}) == 1
+        for one in given.lanes:
+            assert one.trial_id not in busy
+            assert one.trial_id not in self.queue.outcomes
+            assert (one.trial_id, one.attempt) not in self.attempts
+            self.attempts.add((one.trial_id, one.attempt))
+            self.handed[one.trial_id] += 1
+            parent = self.parents[one.trial_id]
+            assert parent is None or self.published[parent] in PASSED
+
+    def advance(self, runner: str) -> None:
+        """One thing happens to a worker: a report, an end, or some trouble."""
+        running = self.queue.running[runner]
+        left = [i for i in running.trial_ids if i not in self.published]
+        ending = self.draw.sample(left, self.draw.randint(0, len(left)))
+        ended = {i: self.draw.choice(ENDS) for i in ending}
+        self.published |= ended
+        report: dict[str, Any] = {"epoch": self.draw.randrange(10), "ended": ended}
+        report["signature"] = {**SIGNATURE, "width": running.width}
+        if self.draw.random() < self.trouble:
+            if self.draw.random() < 0.3:  # what was published last never reached the driver
+                report["ended"] = {}
+            else:
+                self.compiled.add(running.program)
+                self.queue.report(runner, report)
+            for i in left:
+                self.epoch[i] = self.draw.choice([0, 3])
+            kind = self.draw.choice(["died", "left", "error", "memory"])
+            if kind == "died":
+                self.queue.complete(runner, None)
+            elif kind == "left":
+                self.queue.complete(runner, {"interrupted": True, "done": True})
+            else:
+                self.queue.complete(runner, {"failure": kind, "error": f"Traceback\n{kind}!"})
+            return
+        self.compiled.add(running.program)
+        if len(ended) == len(left):
+            self.queue.complete(runner, {**report, "done": True})
+        else:
+            self.queue.report(runner, report)
+
+    def run(self, runners: int) -> None:
+        for _ in range(20_000):
+            if self.queue.exhausted and not self.queue.running:
+                break
+            runner = f"r{self.draw.randrange(runners)}"
+            if runner in self.queue.running:
+                self.advance(runner)
+            else:
+                self.hand_out(runner)
+        else:
+            pytest.fail("the launch does not end")
+        self.queue.block_the_rest()
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    parents: dict[str, str | None] = {}
+    packs = []
+    above: list[str] = []
+    for level in range(draw(st.integers(1, 3))):
+        names = [f"{level}.{i}" for i in range(draw(st.integers(1, 8)))]
+        for name in names:
+            parents[name] = draw(st.sampled_from(above)) if above else None
+        programs = draw(st.integers(1, 2))
+        for number in range(programs):
+            mine = names[number::programs]
+            width = draw(st.integers(1, 5))
+            for first in range(0, len(mine), width):
+                lanes = [lane(i, parents[i]) for i in mine[first : first + width]]
+                packs.append(pack(*lanes, program=f"{level}/{number}", width=width))
+        above = names
+    packs = draw(st.permutations(packs))
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    return World(rng, list(packs), parents, draw(st.sampled_from([0.0, 0.2, 0.6])))
+
+
+@settings(max_examples=150)
+@given(world=worlds(), runners=st.integers(1, 4))
+def test_every_trial_ends_exactly_once_or_is_blocked(world: World, runners: int) -> None:
+    world.run(runners)
+    queue = world.queue
+    assert queue.packs == []
+    for name, parent in world.parents.items():
+        status = world.published.get(name) or queue.outcomes[name]
+        if status == "blocked":
+            assert parent is not None
+            above = world.published.get(parent) or queue.outcomes[parent]
+            assert above not in PASSED
+            assert queue.reasons[name].startswith(f"parent {parent} {above}")
+            assert world.handed[name] == 0
+        elif status == "failed":
+            assert queue.reasons[name]
+            assert name not in world.published
+        else:
+            assert status in ENDS
+            assert world.handed[name] >= 1
+            if world.trouble == 0:
+                assert world.handed[name] == 1
+                assert queue.outcomes[name] == status
+        # Halving, then dying and failing at each width, is all that may happen to a trial.
+        assert world.handed[name] <= (MAX_DEATHS + 1) * 5
+
+
+def queue_of(*packs: PackSpec, refresh: Any = None, **options: Any) -> PackQueue:
+    def again(lost: PackSpec) -> tuple[list[Lane], dict[str, str]]:
+        return [lane(o.trial_id, o.parent_id, attempt=o.attempt + 1) for o in lost.lanes], {}
+
+    epochs = {one.trial_id: 4 for p in packs for one in p.lanes}
+    return PackQueue(list(packs), epochs, set(), "launch", refresh or again, **options)
+
+
+def names(queue: PackQueue) -> list[list[str]]:
+    return [p.trial_ids for p in queue.packs]
+
+
+def test_out_of_memory_splits_in_half_and_waiting_packs_with_it() -> None:
+    first = pack(*(lane(f"a{i}") for i in range(5)), width=6)
+    second = pack(*(lane(f"b{i}") for i in range(4)), width=6)
+    other = pack(lane("c"), program="q", width=6)
+    queue = queue_of(first, second, other)
+    assert queue.next("r") is first
+    queue.complete("r", {"failure": "memory", "error": "RESOURCE_EXHAUSTED"})
+    assert names(queue) == [
+        ["a0", "a1", "a2"], ["a3", "a4"], ["c"], ["b0", "b1", "b2"], ["b3"]
+    ]  # fmt: skip
+    assert [p.width for p in queue.packs] == [3, 3, 6, 3, 3]
+    assert {one.attempt for p in queue.packs[:2] for one in p.lanes} == {1}
+    again = queue.next("r")
+    assert again is not None
+    queue.report("r", {"signature": {**SIGNATURE, "width": 3}})
+    assert queue.signatures["p"]["width"] == 3  # the width that worked is remembered
+
+
+def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> None:
+    lost: list[str] = []
+    queue = queue_of(
+        pack(lane("a")), on_lost=lambda lanes, why: lost.extend(o.trial_id for o in lanes)
+    )
+    for _ in range(MAX_ERRORS):
+        assert queue.next("r")
+        queue.complete("r", {"failure": "memory", "error": "x\nRESOURCE_EXHAUSTED: 9 GiB"})
+    assert queue.outcomes == {"a": "failed"}
+    assert queue.reasons["a"] == "RESOURCE_EXHAUSTED: 9 GiB"
+    assert lost == ["a"]
+    assert queue.exhausted
+
+
+@pytest.mark.parametrize(
+    ("result", "tries"),
+    [
+        (None, MAX_DEATHS),
+        ({"interrupted": True, "done": True}, MAX_DEATHS),
+        ({"failure": "error", "error": "Traceback\nValueError: shapes"}, MAX_ERRORS),
+    ],
+)
+def test_a_pack_is_tried_so_often(result: dict[str, Any] | None, tries: int) -> None:
+    queue = queue_of(pack(lane("a"), lane("b")))
+    handed = 0
+    while queue.next("r"):
+        handed += 1
+        queue.complete("r", result)
+    assert handed == tries
+    assert queue.outcomes == {"a": "failed", "b": "failed"}
+    expected = "ValueError: shapes" if result and "error" in result else f"died {tries} times"
+    assert expected in queue.reasons["a"]
+
+
+def test_only_lanes_that_have_not_ended_come_again_by_resume_epoch() -> None:
+    def refresh(lost: PackSpec) -> tuple[list[Lane], dict[str, str]]:
+        return [lane("b", attempt=1, first_epoch=2), lane("c", attempt=1)], {"a": "done"}
+
+    queue = queue_of(pack(lane("a"), lane("b"), lane("c")), refresh=refresh)
+    queue.next("r")
+    queue.report("r", {"epoch": 1, "ended": {"a": "done"}, "signature": {**SIGNATURE, "width": 3}})
+    queue.complete("r", None)
+    assert sorted(names(queue)) == [["b"], ["c"]]
+    assert {p.width for p in queue.packs} == {3}
+    assert {p.tries for p in queue.packs} == {1}
+
+
+def test_what_the_store_holds_counts_though_the_worker_died_before_saying_so() -> None:
+    queue = queue_of(
+        pack(lane("a")),
+        pack(lane("c", "a"), program="q"),
+        refresh=lambda lost: ([], {"a": "done"}),
+    )
+    queue.next("r")
+    queue.complete("r", None)
+    assert queue.outcomes == {"a": "done"}
+    child = queue.next("r")
+    assert child is not None
+    assert child.trial_ids == ["c"]
+
+
+def test_a_fatal_failure_stops_the_launch() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("b"), program="q"))
+    queue.next("r")
+    queue.complete("r", {"failure": "fatal", "error": "disk full"})
+    assert queue.fatal == "disk full"
+    assert queue.exhausted
+    assert queue.next("r") is None
+
+
+def test_packs_of_an_uncompiled_program_wait_for_the_first() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("b")), pack(lane("c"), program="q"))
+    first = queue.next("r1")
+    assert first is not None
+    assert first.trial_ids == ["a"]
+    other = queue.next("r2")
+    assert other is not None
+    assert other.trial_ids == ["c"]
+    assert queue.next("r3") is None
+    assert not queue.exhausted
+    queue.report("r1", {"epoch": 0, "signature": {"strategy": "sequential", "width": 1}})
+    second = queue.next("r3")
+    assert second is not None
+    assert second.trial_ids == ["b"]
+    assert second.strategy == "sequential"
+
+
+def test_a_forced_strategy_is_not_replaced_by_the_first_pack_s() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("b"), strategy="vmap"))
+    queue.next("r1")
+    queue.report("r1", {"epoch": 0, "signature": {"strategy": "sequential", "width": 1}})
+    second = queue.next("r2")
+    assert second is not None
+    assert second.strategy == "vmap"
+
+
+def test_children_start_as_their_parents_pass() -> None:
+    queue = queue_of(
+        pack(lane("p"), lane("q")),
+        pack(lane("c", "p"), program="child"),
+        pack(lane("d", "q"), lane("e", "p"), program="other"),
+    )
+    queue.next("r")
+    assert queue.next("s") is None
+    queue.report("r", {"ended": {"p": "done"}, "signature": {**SIGNATURE, "width": 2}})
+    child = queue.next("s")  # no barrier: q still runs
+    assert child is not None
+    assert child.trial_ids == ["c"]
+    assert queue.next("t") is None
+    gate = {"q": "loss 9 above the gate"}
+    queue.complete("r", {"ended": {"q": "gate_failed"}, "reasons": gate, "done": True})
+    rest = queue.next("t")
+    assert rest is not None
+    assert rest.trial_ids == ["e"]
+    assert queue.outcomes["d"] == "blocked"
+    assert queue.reasons["d"] == "parent q gate_failed: loss 9 above the gate"
+
+
+def test_a_launch_ends_when_what_waits_can_never_start() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("c", "nobody"), program="q"))
+    assert not queue.exhausted
+    queue.next("r")
+    assert not (queue.exhausted and not queue.running)
+    queue.complete("r", {"ended": {"a": "done"}, "done": True})
+    assert queue.exhausted
+
+
+def test_stopping_hands_out_nothing_more_and_requeues_nothing() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("b"), program="q"))
+    queue.next("r")
+    queue.stop()
+    assert queue.next("s") is None
+    queue.complete("r", {"interrupted": True, "done": True})
+    assert names(queue) == [["b"]]
+    assert queue.outcomes == {}
+
+
+def test_a_snapshot_counts_epochs_of_ended_and_running_trials() -> None:
+    queue = queue_of(pack(lane("a"), lane("b"), lane("c")))
+    queue.next("r")
+    queue.report("r", {"epoch": 1, "ended": {"a": "diverged"}})
+    now = queue.snapshot()
+    assert (now.trials, now.running, now.counts) == (3, 2, Counter(diverged=1))
+    assert (now.epochs_done, now.epochs_total) == (4 + 2 + 2, 12)
+
+
+def test_each_try_has_a_fence_of_its_own() -> None:
+    fences: list[tuple[str, str]] = []
+    queue = queue_of(
+        pack(lane("a")), on_start=lambda given: fences.append((given.id, given.generation))
+    )
+    for _ in range(2):
+        queue.next("r")
+        queue.complete("r", None)
+    assert len(set(fences)) == 2
+    assert all(generation.startswith("launch:") for _, generation in fences)
