@@ -78,8 +78,13 @@ def out(text: str = "") -> None:
 
 
 def dump(value: Any) -> None:
-    """JSON on standard output; non-finite numbers become null, which every reader knows."""
-    out(json.dumps(_plain(value), indent=1, allow_nan=False, default=str))
+    """`value` as JSON on standard output."""
+    out(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON of plain data; numbers JSON cannot hold become "nan", "inf" and "-inf"."""
+    return json.dumps(_plain(value), indent=1, allow_nan=False, default=str)
 
 
 def _plain(value: Any) -> Any:
@@ -130,7 +135,7 @@ def _fail(problems: list[str]) -> int:
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    for name in ("commands_run", "commands_results"):
+    for name in ("commands_run", "commands_store", "commands_results"):
         importlib.import_module(f"orchestrator.{name}")
     sys.exit(_run())
 

@@ -1,157 +1,35 @@
-"""Commands that read a store: status, show, query, best, plot, report, compact."""
+"""Commands that ask a store: query, best, plot, report."""
 
 from __future__ import annotations
 
 import json as json_module
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import JsonOption, StoreOption, StudyOption, app, dump, out, print_table
+from orchestrator.cli import (
+    JsonOption,
+    StoreOption,
+    StudyOption,
+    app,
+    cell_text,
+    dump,
+    json_text,
+    out,
+    print_table,
+)
 from orchestrator.errors import RequestError
+from orchestrator.reading import open_for_reading
 
 if TYPE_CHECKING:
-    from results import Result, Store
+    from results import Result
 
 RuleOption = Annotated[
     list[str] | None,
     typer.Option("--rule", metavar="NAME=VALUE", help="Change a diagnosis threshold. Repeatable."),
 ]
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="A space launched into the store.")]
-
-
-def _open(uri: str, rules: list[str] | None = None) -> Store:
-    from results import open_store
-
-    changed: dict[str, float] = {}
-    for text in rules or []:
-        name, _, value = text.partition("=")
-        try:
-            changed[name] = float(value)
-        except ValueError as error:
-            raise RequestError(f"--rule {text!r} is not NAME=NUMBER") from error
-    store = open_store(uri, rules=changed or None)
-    for warning in store.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return store
-
-
-@app.command()
-def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
-    """What is running, done, diverged, failed, blocked, and why."""
-    from orchestrator.lease import holder
-
-    opened = _open(store)
-    states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
-    driver = holder(opened)
-    report = []
-    for name, space in sorted(opened.spaces().items()):
-        report.append(_space_status(name, space, states, driver is not None))
-    if json:
-        dump({"store": opened.uri, "driver": driver, "spaces": report})
-        return 0
-    if driver:
-        out(f"driver: process {driver['pid']} on {driver['host']} is writing to {opened.uri}")
-    columns = list(dict.fromkeys(status for one in report for status in one["counts"]))
-    print_table(
-        ["space", "trials", *columns],
-        [
-            [one["space"], one["trials"], *(one["counts"].get(c, 0) for c in columns)]
-            for one in report
-        ],
-    )
-    for one in report:
-        for trial_id, reason in one["reasons"].items():
-            out(f"  {one['space']} {trial_id}: {reason}")
-    stale = opened.sql("SELECT count(*) FROM all_trials WHERE stale").fetchall()[0][0]
-    if stale:
-        out(f"  {stale} stale trials (older versions) are hidden: query all_trials, --rerun stale")
-    return 0
-
-
-def _space_status(
-    name: str, space: dict[str, Any], states: dict[str, Any], alive: bool
-) -> dict[str, Any]:
-    counts: dict[str, int] = {}
-    reasons: dict[str, str] = {}
-    parents = space.get("parents") or {}
-    for trial_id in space["trials"]:
-        row = states.get(trial_id)
-        parent = states.get(parents.get(trial_id, ""))
-        if (
-            row is None
-            and parent is not None
-            and parent["status"] in ("gate_failed", "diverged", "failed")
-        ):
-            state, reason = (
-                "blocked",
-                f"parent {parent['trial_id']} {parent['status']}: {parent['reason']}",
-            )
-        elif row is None:
-            state, reason = "waiting", None
-        else:
-            state, reason = row["status"], row["reason"]
-            if state == "running" and not alive:
-                state, reason = "lost", "its driver is gone; launch again to finish it"
-        counts[state] = counts.get(state, 0) + 1
-        if reason and state not in ("done", "stopped"):
-            reasons[trial_id] = f"{state}: {reason}"
-    return {"space": name, "trials": len(space["trials"]), "counts": counts, "reasons": reasons}
-
-
-@app.command()
-def show(
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Trial id or any unique prefix.")],
-    store: StoreOption = "./store",
-    json: JsonOption = False,
-) -> None:
-    """One trial: config, attempts, last epochs, verdict, stored traceback."""
-    opened = _open(store)
-    trial_id = opened.resolve(trial)
-    attempts = [r for r in opened.attempts().to_pylist() if r["trial_id"] == trial_id]
-    newest = attempts[-1]
-    config = json_module.loads(newest["config"])
-    epochs = opened.sql(
-        "SELECT epoch, attempt, loss, val_loss, test_loss, grad_norm, grad_norm_smallest, bad_step "
-        "FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
-        {"id": trial_id},
-    ).rows()
-    verdict = opened.sql("SELECT * FROM diagnosis WHERE trial_id = $id", {"id": trial_id}).rows()
-    if json:
-        dump({"trial_id": trial_id, "config": config, "attempts": attempts, "epochs": epochs,
-              "diagnosis": verdict})  # fmt: skip
-        return
-    out(
-        f"trial {trial_id}: {newest['status']}"
-        + (f", {newest['reason']}" if newest["reason"] else "")
-    )
-    out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
-    names = [
-        "attempt",
-        "status",
-        "first_epoch",
-        "epochs_done",
-        "started",
-        "seconds",
-        "device",
-        "pack",
-        "lane",
-        "host",
-    ]
-    print_table(names, [[_short(r[n]) for n in names] for r in attempts], "attempts")
-    if epochs:
-        print_table(list(epochs[0]), [list(r.values()) for r in epochs[-8:]], "last epochs")
-    for row in verdict:
-        out(f"diagnosis: {row['verdict']}; {row['evidence']}")
-    for row in attempts:
-        if row["error"]:
-            out(f"attempt {row['attempt']} failed:\n{row['error']}")
-
-
-def _short(value: Any) -> Any:
-    return value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else value
 
 
 @app.command()
@@ -189,13 +67,28 @@ def query(
         raise RequestError(
             "give a SELECT or the name of a query; `gradsweep query --list` lists them"
         )
-    opened = _open(store, rule)
-    if sql.strip().replace("_", "").isalnum():
-        result = run_named(opened, sql.strip(), space)
-    else:
-        result = opened.query_user(sql)
+    opened = open_for_reading(store, rule)
+    named = sql.strip().replace("_", "").isalnum()
+    result = run_named(opened, sql.strip(), space) if named else opened.query_user(sql)
     wanted = "json" if json else format or (output.suffix.lstrip(".") if output else "table")
+    constant: dict[str, Any] = {}
+    if named and wanted == "table":
+        result, constant = _without_constants(result, {*opened.config_columns.values()})
     _write(result, wanted, output, limit)
+    if constant:
+        out("the same in every row: " + " ".join(f"{k}={v}" for k, v in constant.items()))
+
+
+def _without_constants(result: Result, keys: set[str]) -> tuple[Result, dict[str, Any]]:
+    """The result less the config keys that do not vary in it, and those with their values."""
+    from results import Result
+
+    constant: dict[str, Any] = {}
+    for name in result.columns:
+        values = {repr(v): v for v in result.table.column(name).to_pylist()}
+        if name in keys and len(values) == 1 and len(result) > 1:
+            constant[name] = cell_text(next(iter(values.values()))) or "null"
+    return Result(result.table.drop_columns(list(constant))), constant
 
 
 def _write(result: Result, format: str, output: Path | None, limit: int) -> None:
@@ -205,12 +98,14 @@ def _write(result: Result, format: str, output: Path | None, limit: int) -> None
         raise RequestError("parquet needs a file; add --output FILE.parquet")
     try:
         if format == "parquet":
-            result.df().to_parquet(output)
+            import pyarrow.parquet as pq
+
+            pq.write_table(result.table, output)
         elif format == "csv":
             text = result.df().to_csv(index=False)
             output.write_text(text) if output else print(text, end="")
         elif format == "json" and output:
-            output.write_text(json_module.dumps(result.rows(), default=str))
+            output.write_text(json_text(result.rows()))
         elif format == "json":
             dump(result.rows())
         else:
@@ -247,7 +142,7 @@ def best(
     from results import best as find_best
 
     frame = find_best(
-        _open(store),
+        open_for_reading(store),
         space,
         metric=metric,
         mode=mode,
@@ -306,7 +201,7 @@ def plot(
             [[n, (f.__doc__ or "").strip().split("\n")[0]] for n, f in known.items()],
         )
         return
-    opened = _open(store, rule)
+    opened = open_for_reading(store, rule)
     from results.queries import space_of
 
     data = space_of(opened, space)
@@ -344,21 +239,4 @@ def report(
     """One self-contained HTML page: plan, results, verdicts and every figure of a space."""
     from results import report as make_report
 
-    out(str(make_report(_open(store), space, output=output)))
-
-
-@app.command()
-def compact(
-    store: StoreOption = "./store",
-    grace: Annotated[
-        float, typer.Option(min=0, help="Seconds replaced files stay for readers that listed them.")
-    ] = 60.0,
-    json: JsonOption = False,
-) -> None:
-    """Merge small files and drop superseded rows, while others read and write."""
-    opened = _open(store)
-    summary = opened.compact(grace_s=grace)
-    if json:
-        dump(summary)
-    else:
-        out(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary.items()))
+    out(str(make_report(open_for_reading(store), space, output=output)))

@@ -32,7 +32,9 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator", *words]
 
 
-def start(store: Path, *extra: str, address: str | None, space: str = SPACE) -> subprocess.Popen[str]:
+def start(
+    store: Path, *extra: str, address: str | None, space: str = SPACE
+) -> subprocess.Popen[str]:
     """`gradsweep launch` as a process of its own, in its own group."""
     sets = [word for text in (*TINY, *extra) for word in ("--set", text)]
     where = ["--address", address] if address else []

@@ -38,7 +38,11 @@ def test_every_epoch_of_every_trial_is_there_once(launched: Path) -> None:
     for _, status, done, epochs in found:
         assert status in ("done", "diverged")
         assert epochs == list(range(done))
-    leftovers = [*launched.glob("checkpoints/*"), *launched.glob("fences/*"), launched / "lease.json"]
+    leftovers = [
+        *launched.glob("checkpoints/*"),
+        *launched.glob("fences/*"),
+        launched / "lease.json",
+    ]
     assert not any(path.exists() for path in leftovers)
 
 
@@ -64,7 +68,9 @@ def test_a_deleted_part_is_named_and_refilled(launched: Path, tmp_path: Path, ta
     assert {trial.id for trial in planned.to_run} == lost
     assert run(store, "epochs=3").exit_status == 0
     assert plan(SPACE, store=str(store), set=[*TINY, "epochs=3"])[0].to_run == []
-    assert except_counts(launched, store) == dict.fromkeys(("epochs", "layers", "steps", "timeline"), 0)
+    assert except_counts(launched, store) == dict.fromkeys(
+        ("epochs", "layers", "steps", "timeline"), 0
+    )
 
 
 def test_exact_replay_from_the_trials_table_alone(launched: Path, tmp_path: Path) -> None:
@@ -89,9 +95,7 @@ def test_exact_replay_from_the_trials_table_alone(launched: Path, tmp_path: Path
 def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """By key, wall-clock times left out; a non-finite number as text, so that it equals itself."""
     keys = ("epoch", "layer", "tensor_index", "step", "t")
-    plain = [
-        {k: str(v) if v != v else v for k, v in row.items() if k != "seconds"} for row in rows
-    ]
+    plain = [{k: str(v) if v != v else v for k, v in row.items() if k != "seconds"} for row in rows]
     return sorted(plain, key=lambda row: [row.get(key) or 0 for key in keys])
 
 
@@ -131,7 +135,10 @@ def test_a_store_with_a_live_driver_is_refused(ray_session: str, tmp_path: Path)
     try:
         wait_for(lambda: (store / "lease.json").exists())
         second = subprocess.run(
-            command("launch", SPACE, "--store", str(store)), capture_output=True, text=True, check=False
+            command("launch", SPACE, "--store", str(store)),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert second.returncode == 2
         assert f"process {first.pid}" in second.stderr

@@ -1,0 +1,144 @@
+"""Commands about a store as a whole: status, show, compact."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli import JsonOption, StoreOption, app, dump, out, print_table
+from orchestrator.reading import open_for_reading
+
+
+@app.command()
+def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
+    """What is running, done, diverged, failed, blocked, and why."""
+    from orchestrator.lease import holder
+
+    opened = open_for_reading(store)
+    states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
+    driver = holder(opened)
+    report = []
+    for name, space in sorted(opened.spaces().items()):
+        report.append(_space_status(name, space, states, driver is not None))
+    if json:
+        dump({"store": opened.uri, "driver": driver, "spaces": report})
+        return 0
+    if driver:
+        out(f"driver: process {driver['pid']} on {driver['host']} is writing to {opened.uri}")
+    columns = list(dict.fromkeys(status for one in report for status in one["counts"]))
+    print_table(
+        ["space", "trials", *columns],
+        [
+            [one["space"], one["trials"], *(one["counts"].get(c, 0) for c in columns)]
+            for one in report
+        ],
+    )
+    for one in report:
+        for trial_id, reason in one["reasons"].items():
+            out(f"  {one['space']} {trial_id}: {reason}")
+    stale = opened.sql("SELECT count(*) FROM all_trials WHERE stale").fetchall()[0][0]
+    if stale:
+        out(f"  {stale} stale trials (older versions) are hidden: query all_trials, --rerun stale")
+    return 0
+
+
+def _space_status(
+    name: str, space: dict[str, Any], states: dict[str, Any], alive: bool
+) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    parents = space.get("parents") or {}
+    for trial_id in space["trials"]:
+        row = states.get(trial_id)
+        parent = states.get(parents.get(trial_id, ""))
+        if (
+            row is None
+            and parent is not None
+            and parent["status"] in ("gate_failed", "diverged", "failed")
+        ):
+            state, reason = (
+                "blocked",
+                f"parent {parent['trial_id']} {parent['status']}: {parent['reason']}",
+            )
+        elif row is None:
+            state, reason = "waiting", None
+        else:
+            state, reason = row["status"], row["reason"]
+            if state == "running" and not alive:
+                state, reason = "lost", "its driver is gone; launch again to finish it"
+        counts[state] = counts.get(state, 0) + 1
+        if reason and state not in ("done", "stopped"):
+            reasons[trial_id] = f"{state}: {reason}"
+    return {"space": name, "trials": len(space["trials"]), "counts": counts, "reasons": reasons}
+
+
+@app.command()
+def show(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Trial id or any unique prefix.")],
+    store: StoreOption = "./store",
+    json: JsonOption = False,
+) -> None:
+    """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    opened = open_for_reading(store)
+    trial_id = opened.resolve(trial)
+    attempts = [r for r in opened.attempts().to_pylist() if r["trial_id"] == trial_id]
+    newest = attempts[-1]
+    config = json_module.loads(newest["config"])
+    epochs = opened.sql(
+        "SELECT epoch, attempt, loss, val_loss, test_loss, grad_norm, grad_norm_smallest, bad_step "
+        "FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
+        {"id": trial_id},
+    ).rows()
+    verdict = opened.sql("SELECT * FROM diagnosis WHERE trial_id = $id", {"id": trial_id}).rows()
+    if json:
+        dump({"trial_id": trial_id, "config": config, "attempts": attempts, "epochs": epochs,
+              "diagnosis": verdict})  # fmt: skip
+        return
+    out(
+        f"trial {trial_id}: {newest['status']}"
+        + (f", {newest['reason']}" if newest["reason"] else "")
+    )
+    out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
+    names = [
+        "attempt",
+        "status",
+        "first_epoch",
+        "epochs_done",
+        "started",
+        "seconds",
+        "device",
+        "pack",
+        "lane",
+        "host",
+    ]
+    print_table(names, [[_short(r[n]) for n in names] for r in attempts], "attempts")
+    if epochs:
+        print_table(list(epochs[0]), [list(r.values()) for r in epochs[-8:]], "last epochs")
+    for row in verdict:
+        out(f"diagnosis: {row['verdict']}; {row['evidence']}")
+    for row in attempts:
+        if row["error"]:
+            out(f"attempt {row['attempt']} failed:\n{row['error']}")
+
+
+def _short(value: Any) -> Any:
+    return value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else value
+
+
+@app.command()
+def compact(
+    store: StoreOption = "./store",
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds replaced files stay for readers that listed them.")
+    ] = 60.0,
+    json: JsonOption = False,
+) -> None:
+    """Merge small files and drop superseded rows, while others read and write."""
+    opened = open_for_reading(store)
+    summary = opened.compact(grace_s=grace)
+    if json:
+        dump(summary)
+    else:
+        out(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary.items()))
