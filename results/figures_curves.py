@@ -89,22 +89,30 @@ def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None)
 def grad_norms_last_10(
     store: Store, space: Mapping[str, Any], trial: str | None = None
 ) -> go.Figure:
-    """Total gradient norm of the last ten steps of each trial's last epoch."""
+    """Total gradient norm of the last ten steps of each trial's last epoch, of those kept."""
     chosen = select_trials(store, space, trial)
     rows = series(store, "steps", "epoch, step, grad_norm", chosen.ids, order="epoch, step")
     for trial_id, own in rows.items():
-        last = [row for row in own if row["epoch"] == own[-1]["epoch"]][-10:]
+        last = _until_bad([row for row in own if row["epoch"] == own[-1]["epoch"]])[-10:]
         rows[trial_id] = [{**row, "nth": i} for i, row in enumerate(last, 1)]
     scale = LogScale()
     _see(scale, rows, "grad_norm")
     fig = go.Figure()
     _curves(fig, chosen, rows, "nth", "grad_norm", scale)
     explain_marks(fig, [scale], _any_bad(chosen))
-    fig.update_xaxes(title="Step, of the last ten kept in the last epoch", **_whole(rows, "nth"))
+    fig.update_xaxes(title="Step, of the last ten taken in the last epoch", **_whole(rows, "nth"))
     fig.update_yaxes(title="Total gradient norm", **scale.axis())
     lacking = [trial.id[:8] for trial in chosen.trials if trial.id not in rows]
     note = f"No steps kept of {', '.join(lacking[:8])}." if lacking else ""
     return _finish(fig, f"Gradient norm, last steps — {chosen.title}", chosen, note)
+
+
+def _until_bad(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps up to the first non-finite one and with it: those after it were never taken."""
+    for at, row in enumerate(rows):
+        if row["grad_norm"] is not None and not math.isfinite(row["grad_norm"]):
+            return rows[: at + 1]
+    return rows
 
 
 def _see(scale: LogScale, rows: Rows, column: str) -> None:

@@ -209,11 +209,13 @@ def _heatmap(
             [value(v) if v is not None and test(v) else None for v in line] for line in grid.values
         ]
 
+    # Lines between cells help the eye only while the cells are large.
+    gaps = {"xgap": 0.5 if len(grid.x) <= 20 else 0, "ygap": 0.5 if len(grid.y) <= 30 else 0}
     finite = where(lambda v: math.isfinite(v) and v > 0, math.log10)
     fig.add_trace(
         go.Heatmap(
             x=grid.x, y=grid.y, z=finite, coloraxis="coloraxis", customdata=grid.values,
-            hovertemplate="%{y}, %{x}: %{customdata:.3g}<extra></extra>", xgap=0.5, ygap=0.5,
+            hovertemplate="%{y}, %{x}: %{customdata:.3g}<extra></extra>", **gaps,
         ),
         **place,
     )  # fmt: skip
@@ -226,7 +228,7 @@ def _heatmap(
             fig.add_trace(
                 go.Heatmap(
                     x=grid.x, y=grid.y, z=marked, colorscale=[[0, colour], [1, colour]],
-                    showscale=False, xgap=0.5, ygap=0.5,
+                    showscale=False, **gaps,
                     hovertemplate=f"%{{y}}, %{{x}}: {name}<extra></extra>",
                 ),
                 **place,

@@ -23,23 +23,21 @@ class Layout:
     lines: int
     each: int
     labels: int
+    heads: int
     named: bool
 
     @classmethod
     def of(cls, panels: Sequence[Shown], rows: int, named: bool) -> Layout:
-        columns = min(len(panels), 3)
+        columns = 2 if len(panels) == 4 else min(len(panels), 3)
         # A single panel has room for every label; several share the page and thin them out.
         each = 13 * rows if columns == 1 else min(13 * rows, 560)
         each = min(max(each, 260), 1150)
-        return cls(columns, -(-len(panels) // columns), each, each // 13, named)
-
-    @property
-    def heads(self) -> int:
-        return 2 if self.columns > 1 else 0
+        heads = max(_head(p).count("<br>") + 1 for p in panels) if columns > 1 else 0
+        return cls(columns, -(-len(panels) // columns), each, each // 13, heads, named)
 
     @property
     def gap(self) -> int:
-        return 125
+        return 85 + 20 * self.heads
 
     @property
     def height(self) -> int:
@@ -102,6 +100,8 @@ def notes(chosen: Selection, panels: Sequence[Shown]) -> list[str]:
 
 
 def _head(shown: Shown) -> str:
-    name = wrapped(shown.name, 38)
-    first = name[0] + ("…" if len(name) > 1 else "")
-    return "<br>".join(f"<span style='font-size:13px'>{t}</span>" for t in (first, shown.verdict))
+    lines = wrapped(shown.name, 40)
+    kept = lines[:3] if len(lines) <= 3 else [*lines[:2], lines[2] + "…"]
+    return "<br>".join(
+        f"<span style='font-size:13px'>{text}</span>" for text in (*kept, shown.verdict)
+    )
