@@ -158,9 +158,9 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        self._clear_fences()
         current = _read(self.store, LEASE)
-        if current and current["id"] == self.id:
+        if current and current["id"] == self.id:  # else they belong to the driver that took over
+            self._clear_fences()
             files.delete(self.store.fs, self.store.paths.under(LEASE))
 
     def ask_to_stop(self) -> None:
