@@ -40,11 +40,11 @@ $(STAMP): $(LOCK) pyproject.toml .ci/venv
 .PHONY: quickstart
 quickstart: install ## train vanishing/quickstart, print its table, draw its figure
 	$(BIN)/gradsweep launch vanishing/quickstart --store $(QUICKSTART_STORE)
-	$(BIN)/gradsweep query final --store $(QUICKSTART_STORE)
+	$(BIN)/gradsweep query summary --store $(QUICKSTART_STORE)
 	$(BIN)/gradsweep plot vanishing/quickstart --store $(QUICKSTART_STORE)
 	@echo "Try next:"
 	@echo "  $(BIN)/gradsweep query \"select * from diagnosis\" --store $(QUICKSTART_STORE)"
-	@echo "  $(BIN)/gradsweep debug vanishing/quickstart --limit 1"
+	@echo "  $(BIN)/gradsweep debug vanishing/quickstart"
 	@echo "  $(BIN)/gradsweep plan vanishing/depth --store $(QUICKSTART_STORE)"
 
 .PHONY: test
