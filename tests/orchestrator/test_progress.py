@@ -1,0 +1,84 @@
+"""What a launch says of itself: words, plain lines in a log, bars on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from orchestrator import progress
+from orchestrator.packing import Lane, PackSpec
+from orchestrator.progress import Display, duration, line, rates
+from orchestrator.queueing import PackQueue, Snapshot
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (754, "12:34"), (3600, "1:00:00"),
+     (90_061, "25:01:01")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def snapshot(epochs: int = 30, seconds: float = 10.0, **counts: int) -> Snapshot:
+    return Snapshot(8, Counter(counts), 2, epochs, 60, seconds)
+
+
+def test_a_line_says_how_far_how_fast_and_what_went_wrong() -> None:
+    assert line(snapshot(3, diverged=1)) == (
+        "[10 s] 1/8 trials, 3/60 epochs, 0.3 epochs/s, ETA 3:10, 1 diverged, 0 failed"
+    )
+    assert line(snapshot(60, 65, done=3, failed=2, blocked=1)) == (
+        "[1:05] 6/8 trials, 60/60 epochs, 0.9 epochs/s, ETA 0 s, 0 diverged, 2 failed, 1 blocked"
+    )
+
+
+def test_nothing_is_said_of_speed_before_anything_ran() -> None:
+    assert rates(snapshot(0)) == "starting"
+    assert rates(snapshot(seconds=0.0)) == "starting"
+
+
+@pytest.fixture
+def queue() -> PackQueue:
+    lanes = [Lane(name, {}) for name in "ab"]
+    pack = PackSpec("p", "p", lanes, 2, "default")
+    found = PackQueue([pack], {"a": 4, "b": 4}, set(), "l", lambda lost: ([], {}))
+    found.next("r")
+    found.report("r", {"epoch": 1, "ended": {"a": "diverged"}})
+    return found
+
+
+def test_a_log_gets_plain_lines(queue: PackQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0.05)
+    said: list[str] = []
+    with Display(queue, "auto", said.append) as display:
+        assert display.mode == "plain"  # pytest's stderr is no terminal
+        end = time.monotonic() + 10
+        while not said:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert "1/2 trials, 6/8 epochs" in said[0]
+    assert "1 diverged" in said[0]
+    assert "\x1b" not in said[0]
+
+
+def test_none_says_nothing(queue: PackQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0.01)
+    said: list[str] = []
+    with Display(queue, "none", said.append):
+        time.sleep(0.05)
+    assert said == []
+
+
+def test_a_terminal_gets_bars_that_end_where_the_launch_ends(queue: PackQueue) -> None:
+    display = Display(queue, "bar")
+    display.console = Console(record=True, force_terminal=True, width=120, quiet=False)
+    with display:
+        time.sleep(0.05)
+        queue.complete("r", {"ended": {"b": "done"}, "done": True})
+    text = display.console.export_text()
+    assert "2/2 0 running, 1 diverged, 0 failed, 0 blocked" in text
+    assert "8/8" in text

@@ -1,0 +1,136 @@
+"""Studies: built in, installed, and a user's own file."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import RequestError
+from orchestrator.planning import plan
+from orchestrator.studies import StudyFileError, catalogue, load_study_file
+from trainables.spec import Trial
+
+OWN = """
+    from search_spaces import Space, Study
+    from trainables.spec import Key, Model, Sizes, Task
+
+    MODEL = Model(name="own_model", build=lambda config, sizes, rngs: None,
+                  keys=(Key("units", "int", 3, "static", low=1),))
+    TASK = Task(name="own_task", build=lambda config: {},
+                sizes=lambda config: Sizes(4, 1, 2, 8, 0, 0, 4))
+    STUDY = Study(name="own", title="Mine", parts=(MODEL, TASK), spaces={
+        "grid": Space(feeds="a test", param_space={
+            "model": "own_model", "task": "own_task", "epochs": 1,
+            "units": {"grid_search": [1, 2]}}),
+    })
+"""
+
+
+def write(folder: Path, text: str, name: str = "own.py") -> str:
+    path = folder / name
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+
+
+def trials(path: str) -> list[Trial]:
+    return plan("own/grid", study=path)[0].trials
+
+
+def problem(path: str, space: str = "own") -> str:
+    with pytest.raises(RequestError) as caught:
+        plan(space, study=path)
+    return "\n".join(caught.value.problems)
+
+
+def test_the_built_in_study_is_there_without_a_file() -> None:
+    found = catalogue()
+    assert [full for full, _, _ in found.find("vanishing/depth")] == ["vanishing/depth"]
+    assert len(found.find("vanishing")) == len(found.studies["vanishing"].spaces)
+    with pytest.raises(RequestError, match=r"unknown space 'vanishing/dept' \(did you mean vanish"):
+        found.find("vanishing/dept")
+
+
+def test_a_file_adds_its_study_and_parts(tmp_path: Path) -> None:
+    path = write(tmp_path, OWN)
+    found = catalogue(path)
+    assert {"vanishing", "own"} <= set(found.studies)
+    assert found.registry.find("model", "own_model") is not None
+    assert [t.config["units"] for t in trials(path)] == [1, 2]
+    assert catalogue().registry.find("model", "own_model") is None
+    assert str(tmp_path) not in sys.path
+
+
+def test_a_file_without_versions_is_versioned_by_its_content(tmp_path: Path) -> None:
+    first = trials(write(tmp_path, OWN))
+    again = trials(write(tmp_path, OWN, "copy.py"))
+    changed = trials(write(tmp_path, OWN + "\n    # another line\n"))
+    declared = [
+        trials(write(tmp_path, OWN.replace('name="own_', 'version=1, name="own_') + end))
+        for end in ("", "\n    # another line\n")
+    ]
+    ids = [[t.id for t in found] for found in (first, again, changed, *declared)]
+    assert ids[0] == ids[1]
+    assert set(ids[2]).isdisjoint(ids[0])
+    assert [t.config_id for t in changed] == [t.config_id for t in first]
+    assert ids[3] == ids[4]
+
+
+def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
+    write(tmp_path, "VALUES = [1, 2]", "my_neighbour_of_own.py")
+    text = OWN.replace("[1, 2]}}", "VALUES}}")
+    path = write(tmp_path, "\n    from my_neighbour_of_own import VALUES" + text)
+    assert len(trials(path)) == 2
+
+
+def test_a_missing_file_and_one_without_a_study(tmp_path: Path) -> None:
+    assert "no study file" in problem(str(tmp_path / "none.py"))
+    assert "sets no STUDY; see examples/my_study.py" in problem(write(tmp_path, "SPACES = {}"))
+    assert "sets no STUDY" in problem(write(tmp_path, "STUDY = {'name': 'own'}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def helper():\n    return 1 / 0\nhelper()\n", "ZeroDivisionError: division by zero"),
+        ("import no_such_library\n", "No module named 'no_such_library'"),
+        ("STUDY = = 3\n", "SyntaxError"),
+    ],
+)
+def test_a_file_that_raises_keeps_its_own_exception(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(StudyFileError) as caught:
+        load_study_file(path)
+    assert str(caught.value).startswith(f"{path} failed: ")
+    assert says in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert not any(name.startswith("gradsweep_study_own") for name in sys.modules)
+
+
+def test_a_taken_name_is_refused(tmp_path: Path) -> None:
+    text = OWN.replace('name="own", title', 'name="vanishing", title')
+    path = write(tmp_path, text)
+    assert problem(path) == f"a study named vanishing exists already; rename STUDY in {path}"
+    text = OWN.replace('"own_model"', '"vanilla_rnn"')
+    assert "study own: a model named vanilla_rnn exists already" in problem(write(tmp_path, text))
+    text = OWN.replace('"units"', '"hidden_size"')
+    assert "it already means the key width" in problem(write(tmp_path, text))
+
+
+def test_a_scheduler_is_refused(tmp_path: Path) -> None:
+    text = OWN.replace(
+        'title="Mine"',
+        'title="Mine", scheduler=__import__("ray.tune").tune.schedulers.ASHAScheduler()',
+    )
+    assert "sets a Tune scheduler (AsyncHyperBandScheduler)" in problem(write(tmp_path, text))
+
+
+def test_a_space_that_cannot_be_expanded_is_one_sentence(tmp_path: Path) -> None:
+    text = OWN.replace('{"grid_search": [1, 2]}', '{"uniform": [1, 2]}')
+    assert problem(write(tmp_path, text)) == ("a sampled space must say how many: set `samples`")
+    text = OWN.replace("[1, 2]", "[0, 'x']")
+    assert problem(write(tmp_path, text)) == (
+        "units must be an integer >= 1; got 0\nunits must be an integer >= 1; got 'x'"
+    )
