@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from orchestrator.packing import PackSpec
+from trainables.spec import Trial
 
 
 def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
@@ -49,3 +53,25 @@ def git_commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
+    """The columns of table `trials` that are known before the trial runs."""
+    slot = spec.lanes[lane]
+    return {
+        "trial_id": trial.id,
+        "attempt": slot.attempt,
+        "stage": trial.stage.name,
+        "parent_id": slot.parent_id,
+        "config": json.dumps(trial.config, sort_keys=True),
+        "config_id": trial.config_id,
+        "versions": json.dumps(trial.versions, sort_keys=True),
+        "program": trial.program,
+        "first_epoch": slot.first_epoch,
+        "epochs_planned": trial.epochs,
+        "chance_loss": trial.task.chance_loss(trial.config) if "task" in trial.parts else None,
+        "pack": spec.id,
+        "lane": lane,
+        "host": platform.node(),
+        "git_commit": git_commit(),
+    }

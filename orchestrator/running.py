@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import signal
 import time
 import traceback
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator import calibration, datasets
+from orchestrator.keeping import Keeper
 from orchestrator.packing import PackSpec, signature_text
-from orchestrator.provenance import git_commit, signature
+from orchestrator.provenance import signature, trial_columns
 from orchestrator.recording import Recorder
 from results import Store
 from trainables.lanes import Strategy
@@ -84,8 +84,7 @@ class PackRun:
         self.pack: Pack
         self._guard = guard
         self._patience = np.zeros(len(spec.lanes), int)
-        self._best: dict[int, float] = {}
-        self._best_weights: dict[int, dict[str, np.ndarray]] = {}
+        self._keeper = Keeper(spec, self.trials, store, guard)
         self._seconds = np.zeros(len(spec.lanes))
         self._compile_seconds = 0.0
         self._checkpoints: list[str] = []
@@ -117,7 +116,7 @@ class PackRun:
                 self.recorder.counts[lane].update(slot.memo["rows"])
                 self._patience[lane] = slot.memo.get("patience", 0)
                 if slot.memo.get("best") is not None:
-                    self._best[lane] = slot.memo["best"]
+                    self._keeper.best[lane] = slot.memo["best"]
         self.pack.compile()
         self._compile_seconds = time.monotonic() - begun
         self._checkpointed_at = time.monotonic()
@@ -152,10 +151,12 @@ class PackRun:
         self.recorder.add_epoch(epoch, result, self.pack.layer_rows, active, steps, seconds)
         ended = {int(lane): self._ended(int(lane), epoch, result) for lane in active}
         ended = {lane: why for lane, why in ended.items() if why is not None}
-        self._observe(epoch, active, set(ended), result)
+        self._record_timeline(epoch, active, set(ended))
+        self._keeper.after_epoch(epoch, [int(lane) for lane in active], self.pack, result)
         for lane, (status, _) in ended.items():
             self.pack.freeze(lane)
-            self._keep_at_end(lane, epoch, status)
+            self._keeper.at_end(lane, epoch, status, self.pack)
+        self._keeper.save()
         self.epoch += 1
         self.recorder.add_trials(
             [self._row(lane, 1, status, reason, result) for lane, (status, reason) in ended.items()]
@@ -206,46 +207,17 @@ class PackRun:
             why = reason
         return ("gate_failed", why) if why else (status, reason)
 
-    def _observe(
-        self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult
-    ) -> None:
-        """The timeline probe, and the weights that `best` and `every:K` keep."""
+    def _record_timeline(self, epoch: int, active: np.ndarray, ended: set[int]) -> None:
+        """The timeline probe of the lanes whose cadence or end it is."""
         probed = [
             lane
             for lane in active
             if "timeline" in self.trials[lane].stage.probes
             and (lane in ended or _on_cadence(epoch, self.trials[lane].config["timeline_every"]))
         ]
-        if probed:
-            columns = self.pack.timeline()
-            if columns is not None:
-                self.recorder.add_probe("timeline", epoch, np.asarray(probed), columns)
-        for lane in active:
-            keep = str(self.trials[lane].config["keep_weights"])
-            if keep == "best":
-                loss = float(result.epochs["val_loss"][lane])
-                if loss < self._best.get(lane, np.inf):
-                    self._best[lane] = loss
-                    self._best_weights[lane] = self.pack.weights(lane)
-            elif keep.startswith("every:") and (epoch + 1) % int(keep[6:]) == 0:
-                self._save_weights(lane, epoch, self.pack.weights(lane))
-
-    def _keep_at_end(self, lane: int, epoch: int, status: str) -> None:
-        keep = self.trials[lane].config["keep_weights"]
-        if keep == "best" and lane in self._best_weights:
-            self._save_weights(lane, epoch, self._best_weights.pop(lane))
-        elif keep == "last" or (self.spec.lanes[lane].artifact and status != "gate_failed"):
-            self._save_weights(lane, epoch, self.pack.weights(lane))
-
-    def _save_weights(self, lane: int, epoch: int, weights: Mapping[str, np.ndarray]) -> None:
-        if self.store is None:
-            return
-        self._guard()
-        slot = self.spec.lanes[lane]
-        entry = {"trial_id": slot.trial_id, "attempt": slot.attempt, "epoch": epoch}
-        name = f"{slot.trial_id}-{slot.attempt:03d}-{epoch:06d}"
-        stacked = {key: np.asarray(value)[None] for key, value in weights.items()}
-        self.store.save_weights("artifacts", name, stacked, {"lanes": [entry]})
+        columns = self.pack.timeline() if probed else None
+        if columns is not None:
+            self.recorder.add_probe("timeline", epoch, np.asarray(probed), columns)
 
     def checkpoint(self) -> None:
         """Publishes what is gathered, then a resume point at the coming epoch."""
@@ -260,13 +232,11 @@ class PackRun:
                 "epoch": self.epoch,
                 "rows": dict(self.recorder.counts[lane]),
                 "patience": int(self._patience[lane]),
-                "best": self._best.get(int(lane)),
+                "best": self._keeper.best.get(int(lane)),
             }
             for lane in active
         ]
-        # The best so far is kept with the resume point, or a later attempt could not know it.
-        for lane in list(self._best_weights):
-            self._save_weights(lane, self.epoch - 1, self._best_weights.pop(lane))
+        self._keeper.save(with_best=True)
         leaves = {name: values[active] for name, values in self.pack.state().items()}
         name = f"{self.spec.id}-{self.spec.tries}-{self.epoch:06d}"
         self._guard()
@@ -323,28 +293,17 @@ class PackRun:
         result: EpochResult | None = None,
         error: str | None = None,
     ) -> dict[str, Any]:
-        slot, trial = self.spec.lanes[lane], self.trials[lane]
         bad = int(result.bad_step[lane]) if result is not None else -1
         built = hasattr(self, "pack")
         return {
-            "trial_id": trial.id,
-            "attempt": slot.attempt,
+            **trial_columns(self.trials[lane], self.spec, lane),
             "event": event,
             "status": status,
             "reason": reason,
             "error": error,
-            "stage": trial.stage.name,
-            "parent_id": slot.parent_id,
-            "config": json.dumps(trial.config, sort_keys=True),
-            "config_id": trial.config_id,
-            "versions": json.dumps(trial.versions, sort_keys=True),
-            "program": trial.program,
-            "first_epoch": slot.first_epoch,
             "epochs_done": self.epoch,
-            "epochs_planned": trial.epochs,
             "bad_epoch": self.epoch - 1 if bad >= 0 else None,
             "bad_step": bad if bad >= 0 else None,
-            "chance_loss": trial.task.chance_loss(trial.config) if "task" in trial.parts else None,
             "parameters": self.pack.parameter_count if built else None,
             "rows": json.dumps(dict(self.recorder.counts[lane])) if event else None,
             "started": self._started,
@@ -353,11 +312,7 @@ class PackRun:
             "compile_seconds": self._compile_seconds,
             "device": self.signature["device"] if built else None,
             "signature": signature_text(self.signature) if built else None,
-            "pack": self.spec.id,
-            "lane": lane,
             "launch_id": self.context.launch_id,
-            "host": platform.node(),
-            "git_commit": git_commit(),
             "data_checksum": self._checksum if built else None,
             "space": self.context.space,
         }

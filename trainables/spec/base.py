@@ -1,11 +1,24 @@
 """Keys every trial has: its seed, and what is observed along the way."""
 
+import re
+
 from trainables.spec.keys import Key
-from trainables.spec.parts import Part
+from trainables.spec.parts import Config, Part
+
+_KEEP = re.compile(r"none|last|best|every:[1-9][0-9]*")
+
+
+def _check(config: Config) -> list[str]:
+    keep = config["keep_weights"]
+    if _KEEP.fullmatch(keep):
+        return []
+    return [f"keep_weights must be none, last, best or every:K with K >= 1; got {keep!r}"]
+
 
 BASE = Part(
     name="trial",
     version=1,
+    check=_check,
     keys=(
         Key("seed", "int", 0, "traced", "All randomness of the trial.", low=0, high=2**31 - 1),
         Key(

@@ -1,0 +1,49 @@
+"""`python -m benchmarks [NAME ...]`: prints each measurement and writes benchmarks/results/."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.timing import ratios
+from orchestrator import environment
+
+NAMES = ("lanes", "planner", "queries")
+
+
+def main(names: list[str]) -> None:
+    environment.prepare()
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        sys.exit(f"error: no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}")
+    for name in names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        print(f"{name}: {(module.run.__doc__ or '').strip()}", flush=True)
+        seconds = module.run()
+        relative = ratios(seconds)
+        for way, value in seconds.items():
+            print(f"  {way:<24} {value * 1e3:10.1f} ms   x {relative[way]:.2f}")
+        record = {
+            "benchmark": name,
+            "seconds": seconds,
+            "ratios": relative,
+            "machine": f"{platform.machine()}, {_cores()} cores",
+            "python": platform.python_version(),
+            "day": datetime.now(UTC).date().isoformat(),
+        }
+        folder = Path(__file__).parent / "results"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+main(sys.argv[1:])

@@ -1,0 +1,87 @@
+"""Which weights of a pack are kept, and saving them: one file per pack and save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from orchestrator.packing import PackSpec
+from results import Store
+from trainables.packs import EpochResult, Pack
+from trainables.spec import Trial
+
+Weights = dict[str, np.ndarray]
+
+
+class Keeper:
+    """Follows `keep_weights` (none, last, best, every:K) of each lane; keeps what a child needs.
+
+    `save` publishes what has been gathered since; without a store nothing is.
+    """
+
+    def __init__(
+        self,
+        spec: PackSpec,
+        trials: Sequence[Trial],
+        store: Store | None,
+        guard: Callable[[], None],
+    ):
+        self.spec = spec
+        self.best: dict[int, float] = {}
+        """Lowest validation loss so far, by lane; part of a resume point."""
+        self._rules = [str(trial.config["keep_weights"]) for trial in trials]
+        self._store = store
+        self._guard = guard
+        self._best_weights: dict[int, tuple[int, Weights]] = {}
+        self._gathered: list[tuple[int, int, Weights]] = []
+
+    def after_epoch(
+        self, epoch: int, lanes: Sequence[int], pack: Pack, result: EpochResult
+    ) -> None:
+        """Takes the weights that `best` and `every:K` ask for."""
+        for lane in lanes:
+            rule = self._rules[lane]
+            if rule == "best":
+                loss = float(result.epochs["val_loss"][lane])
+                if loss < self.best.get(lane, np.inf):
+                    self.best[lane] = loss
+                    self._best_weights[lane] = epoch, pack.weights(lane)
+            elif rule.startswith("every:") and (epoch + 1) % int(rule[6:]) == 0:
+                self._gathered.append((lane, epoch, pack.weights(lane)))
+
+    def at_end(self, lane: int, epoch: int, status: str, pack: Pack) -> None:
+        """Takes a lane's last weights where its rule or a child asks for them."""
+        needed = self.spec.lanes[lane].artifact and status != "gate_failed"
+        if self._rules[lane] == "last" or needed:
+            self._gathered.append((lane, epoch, pack.weights(lane)))
+        self._take_best(lane)
+
+    def _take_best(self, lane: int) -> None:
+        if lane in self._best_weights:
+            epoch, weights = self._best_weights.pop(lane)
+            self._gathered.append((lane, epoch, weights))
+
+    def save(self, with_best: bool = False) -> None:
+        """Publishes what is gathered; `with_best` also the best so far, which a later attempt could
+        not know otherwise."""
+        for lane in list(self._best_weights) if with_best else ():
+            self._take_best(lane)
+        if not self._gathered or self._store is None:
+            self._gathered.clear()
+            return
+        entries: list[dict[str, Any]] = []
+        for lane, epoch, _ in self._gathered:
+            slot = self.spec.lanes[lane]
+            entries.append({"trial_id": slot.trial_id, "attempt": slot.attempt, "epoch": epoch})
+        stacked = {
+            name: np.stack([weights[name] for *_, weights in self._gathered])
+            for name in self._gathered[0][2]
+        }
+        newest = max(entry["epoch"] for entry in entries)
+        lanes = "-".join(str(lane) for lane, *_ in self._gathered)
+        self._guard()
+        name = f"{self.spec.id}-{self.spec.tries}-{newest:06d}-{lanes}"
+        self._store.save_weights("artifacts", name, stacked, {"lanes": entries})
+        self._gathered.clear()
