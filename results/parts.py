@@ -138,7 +138,11 @@ class PartIndex:
         self.bad = {}
         self.tables = {name: self._list(name) for name in sorted({*TABLES, *names})}
 
-    def _list(self, table: str) -> Listing:
+    def paths_of(self, table: str) -> list[str]:
+        """Paths of the parts that count; none of an unknown table."""
+        return [part.path for part in self.tables[table].live] if table in self.tables else []
+
+    def _list(self, table: str, tries: int = 5) -> Listing:
         folder = self.paths.table(table)
         infos = [i for i in files.listing(self.fs, folder) if i.path.endswith(".parquet")]
         new = [i for i in infos if (i.path, i.size) not in self._footers]
@@ -147,6 +151,9 @@ class PartIndex:
             for info, part in zip(new, read, strict=True):
                 if part is not None:
                     self._footers[info.path, info.size] = part
+        if tries and any((info.path, info.size) not in self._footers for info in new):
+            # Deleted between listing and reading: what replaces it may have come after the listing.
+            return self._list(table, tries - 1)
         parts: list[Part] = []
         for info in infos:
             part = self._footers.get((info.path, info.size))
@@ -196,7 +203,7 @@ class PartIndex:
 
     def dataset(self, table: str, parts: list[Part] | None = None) -> pads.Dataset:
         """The live parts (or those given) as one data set, in the table's schema."""
-        paths = [part.path for part in (self.tables[table].live if parts is None else parts)]
+        paths = self.paths_of(table) if parts is None else [part.path for part in parts]
         return pads.FileSystemDataset.from_paths(
             paths, schema=self.schema(table), format=parquet_format(), filesystem=self.fs
         )

@@ -23,7 +23,7 @@ from results.schema import table_name
 from results.views import connect, view_name
 
 _LOST = re.compile(r"reading the stream registered as 'files_([^']+)' failed")
-_RETRIES = 5
+_RETRIES = 10
 
 
 class Reader:
@@ -149,14 +149,17 @@ class Reader:
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
     def recheck(self, table: str) -> None:
-        """A part has vanished (`compact`) or is damaged: lists the store again, reads them all."""
+        """After a failed read: lists the store again, as `compact` may have deleted a part; if that
+        changes nothing a part is damaged, so all are read to find it."""
         with self._lock:
+            names = [name for name in self.index.tables if table in (name, view_name(name))]
+            before = [self._index.paths_of(name) for name in names]
             self._shown = None
             self.refresh()
-            for name in self.index.tables:
-                if table in (name, view_name(name)):
+            if before == [self.index.paths_of(name) for name in names]:
+                for name in names:
                     self._index.verify(name)
-            self.refresh()
+                self.refresh()
 
     @property
     def config_columns(self) -> dict[str, str]:

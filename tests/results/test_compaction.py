@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -126,7 +127,7 @@ def test_abandoned_temporary_files_go(store: Store) -> None:
 
 
 def test_readers_see_the_same_while_it_runs(store: Store) -> None:
-    """Readers with their own listing, a writer, and compaction without any grace."""
+    """Readers with their own listing, a writer, and compaction that deletes as it goes."""
     fill(store)
     stop, seen, errors = threading.Event(), [], []
 
@@ -145,16 +146,19 @@ def test_readers_see_the_same_while_it_runs(store: Store) -> None:
     for reader in readers:
         reader.start()
     store.publish("trials", table([attempt_row("w")]))
-    for epoch in range(8):
+    deleted = 0
+    for epoch in range(12):
         store.publish("epochs", table([epoch_row("w", epoch, 1.0)]))
-        store.compact(grace_s=0)
+        deleted += store.compact(grace_s=1.0)["deleted"]
+        time.sleep(0.25)
     stop.set()
     for reader in readers:
         reader.join()
     assert errors == []
     assert len(seen) >= 2
+    assert deleted > 20
     assert all(rows == seen[0] for rows in seen)
-    assert len(store.sql("SELECT * FROM epochs WHERE trial_id = 'w'")) == 8
+    assert len(store.sql("SELECT * FROM epochs WHERE trial_id = 'w'")) == 12
 
 
 def test_a_store_on_another_file_system(tmp_path: Path) -> None:
