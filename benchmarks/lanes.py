@@ -8,7 +8,7 @@ from trainables.packs import Pack
 from trainables.spec import builtin_registry
 
 CONFIG = {
-    "model": "vanilla_rnn", "task": "digits", "layout": "rows", "depth": 20, "width": 64, "epochs": 9,
+    "model": "vanilla_rnn", "task": "digits", "layout": "rows", "depth": 20, "width": 64,
 }  # fmt: skip
 
 

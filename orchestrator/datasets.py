@@ -230,6 +230,17 @@ def verify(name: str, root: Path | None = None) -> Verification:
     return Verification(name, worst, tuple(checks))
 
 
+def damage(name: str, root: Path | None = None) -> list[str]:
+    """One sentence per file of a data set that is missing or corrupt; reads all of them."""
+    dataset, root = _dataset(name), root or data_root()
+    form, complete = _form(dataset, root)
+    if not complete:
+        return [missing_message(name, root)]
+    if not form.files:
+        return []
+    return [check.detail for check in verify(name, root).files if check.status != "ok"]
+
+
 def fetch(name: str, root: Path | None = None, mirror: str | None = None) -> list[Path]:
     """Downloads what is missing or corrupt of a data set; the only function that uses the network.
 

@@ -97,8 +97,9 @@ def debug(
     opened = open_or_none(store)
     chosen, others = choose(found, opened, space, trial, set, smoke)
     name = None if chosen.task.build else chosen.task.dataset(chosen.config)
-    if name and not datasets.available(name):
-        raise RequestError(datasets.missing_message(name))
+    damaged = datasets.damage(name) if name else []
+    if damaged:
+        raise RequestError(damaged)
     plan = segments(opened, chosen) if exact else []
     if exact:
         prepare(int(plan[0].signature["threads"]), gpu=_on_gpu(plan[0]))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from orchestrator import datasets
 from orchestrator.describing import space_json
 from orchestrator.driving import drive
 from orchestrator.environment import has_gpu
@@ -106,9 +107,9 @@ def launch(
         "lanes": lanes, "width": width, "devices": devices,
     }  # fmt: skip
     plans = plan(space, store=known, **options)
-    missing = [warning for one in plans for warning in one.warnings]
-    if missing:
-        raise RequestError(missing)
+    damaged = [line for name in _datasets(plans) for line in datasets.damage(name)]
+    if damaged:
+        raise RequestError(damaged)
     found = catalogue(study)
     try:
         opened = known or create_store(store)
@@ -135,6 +136,10 @@ def launch(
     _summarise(result, opened)
     result.seconds = time.monotonic() - begun
     return result
+
+
+def _datasets(plans: Sequence[SpacePlan]) -> list[str]:
+    return sorted({name for one in plans for name in one.datasets})
 
 
 def _gpus(gpus: float | None, address: str | None) -> float:

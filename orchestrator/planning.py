@@ -56,6 +56,13 @@ class SpacePlan:
         return sorted({pack.program for pack in self.packs})
 
     @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets that the trials to run read."""
+        tasks = [t for t in self.to_run if "task" in t.parts and t.task.build is None]
+        names = {t.task.dataset(t.config) for t in tasks}
+        return sorted(name for name in names if name)
+
+    @property
     def bytes(self) -> int:
         """Estimated size of the rows to come."""
         return estimated_bytes(self.rows)
@@ -295,11 +302,6 @@ def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
 
 
 def _data_warnings(result: SpacePlan) -> None:
-    names = {
-        t.task.dataset(t.config)
-        for t in result.to_run
-        if "task" in t.parts and t.task.build is None
-    }
-    for name in sorted(n for n in names if n):
+    for name in result.datasets:
         if not datasets.available(name):
             result.warnings.append(datasets.missing_message(name))

@@ -39,33 +39,20 @@ def resume_points(
             if known is None or epoch >= known.first_epoch:
                 saved[trial_id] = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
     wanted = {trial.id for trial in trials}
-    whole = _whole_up_to(store, [lane for trial_id, lane in saved.items() if trial_id in wanted])
     lanes: dict[str, Lane] = {}
     for trial_id in wanted:
         row = attempts.get(trial_id)
-        usable = trial_id in whole and trial_id not in fresh
-        lane = saved[trial_id] if usable else Lane(trial_id, {})
+        lane = saved.get(trial_id)
+        # A checkpoint counts only while every row before it is there.
+        if (
+            lane is None
+            or trial_id in fresh
+            or not store.rows_intact(trial_id, lane.first_epoch, lane.memo["rows"])
+        ):
+            lane = Lane(trial_id, {})
         lane.attempt = row["attempt"] + 1 if row else 0
         lanes[trial_id] = lane
     return lanes
-
-
-def _whole_up_to(store: Store, lanes: Sequence[Lane]) -> set[str]:
-    """Trials whose visible rows before their checkpoint are as many as it recorded."""
-    epochs = {lane.trial_id: lane.first_epoch for lane in lanes}
-    held: dict[str, dict[str, int]] = {trial_id: {} for trial_id in epochs}
-    for table in {table for lane in lanes for table in lane.memo["rows"]}:
-        if not store.has(table):
-            continue
-        found = store.sql(
-            f'SELECT r.trial_id, count(*) FROM "all_{table}" r '
-            "JOIN (SELECT unnest($ids) AS trial_id, unnest($epochs) AS epoch) c "
-            "ON r.trial_id = c.trial_id AND r.epoch < c.epoch GROUP BY r.trial_id",
-            {"ids": list(epochs), "epochs": list(epochs.values())},
-        )
-        for trial_id, count in found.fetchall():
-            held[trial_id][table] = count
-    return {lane.trial_id for lane in lanes if held[lane.trial_id] == lane.memo["rows"]}
 
 
 def recorded_signatures(store: Store | None) -> dict[str, dict[str, Any]]:

@@ -133,7 +133,7 @@ def test_a_store_with_a_live_driver_is_refused(ray_session: str, tmp_path: Path)
     store = tmp_path / "store"
     first = start(store, "epochs=2000", address=ray_session)
     try:
-        wait_for(lambda: (store / "lease.json").exists())
+        wait_for((store / "lease.json").exists)
         second = subprocess.run(
             command("launch", SPACE, "--store", str(store)),
             capture_output=True,
@@ -156,8 +156,8 @@ def test_a_failing_model_keeps_its_traceback(ray_session: str, tmp_path: Path) -
         "def build(config, sizes, rngs):\n"
         "    raise ZeroDivisionError('the user divided by zero')\n"
         "STUDY = Study(name='broken', title='Broken', parts=(Model(name='bad', build=build),),\n"
-        "    spaces={'one': Space(feeds='nothing', param_space={'model': 'bad', 'task': 'gaussian',\n"
-        "        'epochs': 1})})\n"
+        "    spaces={'one': Space(feeds='nothing', param_space={'model': 'bad',\n"
+        "        'task': 'gaussian', 'epochs': 1})})\n"
     )
     store = tmp_path / "store"
     words = ["launch", "broken/one", "--study", str(study), "--store", str(store)]

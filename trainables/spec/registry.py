@@ -205,7 +205,8 @@ def _checked(
             except ValueError as error:
                 problems.append(str(error))
             except (TypeError, KeyError, ZeroDivisionError):
-                problems.append(f"{name}={value!r} cannot be computed from this config")
+                if not problems:  # else what it is computed from is wrong, and told already
+                    problems.append(f"{name}={value!r} cannot be computed from this config")
     return config, problems
 
 
