@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,12 @@ from orchestrator.errors import RequestError
 from orchestrator.estimating import estimated_bytes, estimated_rows, estimated_seconds
 from orchestrator.overrides import read_overrides
 from orchestrator.packing import PackSpec, make_packs
-from orchestrator.resuming import newest_attempts, recorded_signatures, resume_points
+from orchestrator.resuming import (
+    lacking_observations,
+    newest_attempts,
+    recorded_signatures,
+    resume_points,
+)
 from orchestrator.studies import Catalogue, catalogue
 from results import Store, StoreError, open_store
 from results.paths import resolve as resolve_uri
@@ -230,7 +234,7 @@ def _plan_space(
             if trial.config_id in old and "stale" not in rerun and trial.id not in attempts:
                 result.stale.add(trial.id)
             continue
-        lacking = _lacking(trial, attempts.get(trial.id))
+        lacking = lacking_observations(trial, attempts.get(trial.id))
         if known["done"] and not lacking and trial.id not in again:
             result.done.add(trial.id)
         elif known["missing"] and known["status"] in FINISHED:
@@ -279,25 +283,6 @@ def _rerun_ids(rerun: Sequence[str], trials: Mapping[str, Trial]) -> set[str]:
             what = "matches several trials" if matches else "is no trial of this space"
             raise RequestError(f"--rerun {word} {what}; give stale, failed or one trial id")
         found.add(matches[0])
-    return found
-
-
-def _lacking(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
-    """Observation the trial asks for that its recorded run did not make."""
-    if row is None:
-        return []
-    recorded = json.loads(row["config"])
-    found = []
-    if "timeline" in trial.stage.probes:
-        every, had = trial.config["timeline_every"], recorded.get("timeline_every", 0)
-        covered = every == had or every == 0 or (had != 0 and int(every or 0) % had == 0)
-        if not covered or int(trial.config["timeline_points"] or 0) > recorded.get(
-            "timeline_points", 0
-        ):
-            found.append("timeline")
-    keep = trial.config["keep_weights"]
-    if keep != "none" and keep != recorded.get("keep_weights"):
-        found.append("weights")
     return found
 
 

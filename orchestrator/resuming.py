@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator.packing import Lane
@@ -21,6 +21,25 @@ def newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
             if known is None or row["attempt"] > known["attempt"]:
                 newest[row["trial_id"]] = row
     return newest
+
+
+def lacking_observations(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
+    """What the trial asks to be observed and its recorded run did not: timeline, weights."""
+    if row is None:
+        return []
+    recorded = json.loads(row["config"])
+    found = []
+    if "timeline" in trial.stage.probes:
+        every, had = trial.config["timeline_every"], recorded.get("timeline_every", 0)
+        covered = every == had or every == 0 or (had != 0 and int(every or 0) % had == 0)
+        if not covered or int(trial.config["timeline_points"] or 0) > recorded.get(
+            "timeline_points", 0
+        ):
+            found.append("timeline")
+    keep = trial.config["keep_weights"]
+    if keep != "none" and keep != recorded.get("keep_weights"):
+        found.append("weights")
+    return found
 
 
 def resume_points(
