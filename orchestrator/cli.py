@@ -141,18 +141,9 @@ def main() -> None:
 
 
 def _run() -> int:
-    from orchestrator.studies import StudyFileError
-    from results.errors import StoreError
-
     try:
         returned = app(standalone_mode=False)
         return returned if isinstance(returned, int) else 0
-    except (RequestError, StoreError, StudyFileError) as error:
-        if os.environ.get("GRADSWEEP_TRACEBACK"):
-            traceback.print_exc()
-        elif isinstance(error, StudyFileError) and error.__cause__ is not None:
-            _show_user_frames(error.__cause__)
-        return _fail(getattr(error, "problems", [str(error)]))
     except BrokenPipeError:
         # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -161,23 +152,30 @@ def _run() -> int:
         print("stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        return _unexpected(error)
+        return _failed(error)
 
 
-def _unexpected(error: Exception) -> int:
+def _failed(error: Exception) -> int:
     shown = getattr(error, "show", None)  # the argument parser's own errors format themselves
-    if shown is not None and hasattr(error, "exit_code"):
-        shown()
-        return int(error.exit_code)  # type: ignore[attr-defined]
     if hasattr(error, "exit_code"):
+        if shown is not None:
+            shown()
         return int(error.exit_code)  # type: ignore[attr-defined]
+    # Only here: they are slow to import, and --help needs neither.
+    from orchestrator.studies import StudyFileError
+    from results import StoreError
+
+    expected = isinstance(error, (RequestError, StoreError, StudyFileError))
     if os.environ.get("GRADSWEEP_TRACEBACK"):
-        raise error
-    _show_user_frames(error)
-    print(
-        f"error: {type(error).__name__}: {error} (gradsweep --traceback ... shows where)",
-        file=sys.stderr,
-    )
+        traceback.print_exception(error)
+    elif isinstance(error, StudyFileError) and error.__cause__ is not None:
+        _show_user_frames(error.__cause__)
+    elif not expected:
+        _show_user_frames(error)
+    if expected:
+        return _fail(getattr(error, "problems", [str(error)]))
+    hint = " (gradsweep --traceback ... shows where)"
+    print(f"error: {type(error).__name__}: {error}{hint}", file=sys.stderr)
     return 1
 
 
