@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import datasets
-from orchestrator.environment import has_gpu, prepare
+from orchestrator.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease
 from orchestrator.packing import Lane, PackSpec
@@ -102,7 +102,10 @@ def debug(
         raise RequestError(damaged)
     plan = segments(opened, chosen) if exact else []
     if exact:
-        prepare(int(plan[0].signature["threads"]), gpu=_on_gpu(plan[0]))
+        try:
+            prepare(int(plan[0].signature["threads"]), gpu=_on_gpu(plan[0]))
+        except LateEnvironmentError as error:
+            raise RequestError(f"--exact cannot be had in this process: {error}") from error
         _check_rebuildable(plan)
     else:
         prepare(1, gpu=has_gpu())

@@ -95,6 +95,13 @@ def prepare(threads: int = 1, gpu: bool = False) -> None:
     os.environ.update(wanted)
 
 
+def prepare_for_user_code() -> None:
+    """Sets the environment before a user's file runs, which may import JAX; one that is set already
+    (a worker's, another study's) stays."""
+    if "jax" not in sys.modules and "PJRT_NPROC" not in os.environ:
+        prepare(1, gpu=has_gpu())
+
+
 def has_gpu() -> bool:
     """Whether the machine has an NVIDIA device, without importing JAX."""
     return any(Path("/dev").glob("nvidia[0-9]*"))

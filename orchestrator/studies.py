@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from orchestrator.environment import prepare_for_user_code
 from orchestrator.errors import RequestError
 from search_spaces import Space, Study, builtin_studies
 from trainables.spec import Registry, builtin_registry, nearest, versioned_by_content
@@ -61,7 +62,10 @@ def catalogue(study_path: str | None = None) -> Catalogue:
     found = Catalogue(builtin_studies(), builtin_registry(), study_path)
     for study in found.studies.values():
         _add_parts(found, study, b"")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    if points or study_path is not None:
+        prepare_for_user_code()
+    for point in points:
         spec = importlib.util.find_spec(point.module)
         _add(found, point.load(), Path(spec.origin or "") if spec else Path())
     if study_path is not None:
