@@ -25,7 +25,7 @@ TABLES = ("epochs", "layers", "steps", "timeline")
 def run(store: Path, *extra: str, space: str = SPACE, **options: object) -> LaunchResult:
     """A launch in this process, on the Ray of the test session."""
     arguments = {"store": str(store), "set": [*TINY, *extra], "progress": "none", **options}
-    return launch(space, **arguments, say=lambda text: None)  # type: ignore[arg-type]
+    return launch(space, **arguments, say=lambda text: None)
 
 
 def command(*words: str) -> list[str]:
