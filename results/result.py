@@ -32,6 +32,12 @@ class Result:
     def arrow(self) -> pa.Table:
         return self.table
 
+    def relation(self) -> duckdb.DuckDBPyRelation:
+        """A DuckDB relation over these rows, on a connection of its own, to go on in SQL."""
+        con = duckdb.connect()
+        con.register("result", self.table)
+        return con.sql("SELECT * FROM result")
+
     def df(self) -> pd.DataFrame:
         """A pandas DataFrame."""
         return self.table.to_pandas()

@@ -299,3 +299,11 @@ def test_layers_of_superseded_epochs_hide_too(store: Store) -> None:
     store.publish("trials", table([attempt_row("a"), attempt_row("a", 1, first_epoch=1)]))
     got = store.sql("SELECT epoch, grad_norm FROM layers WHERE tensor='*' AND layer=0 ORDER BY 1")
     assert got.fetchall() == [(0, 1.0), (1, 2.0)]
+
+
+def test_a_result_is_arrow_pandas_and_a_relation(store: Store) -> None:
+    publish_trial(store, "a1", [2.0, 1.0, 0.5])
+    result = store.sql("SELECT epoch FROM epochs ORDER BY epoch")
+    assert result.arrow().column("epoch").to_pylist() == [0, 1, 2]
+    assert list(result.df()["epoch"]) == [0, 1, 2]
+    assert result.relation().filter("epoch > 0").fetchall() == [(1,), (2,)]
