@@ -50,7 +50,7 @@ SPIRALS = Task(
     chance_loss=lambda config: np.log(2),
 )  # fmt: skip
 
-GRID = {"model": "deep_net", "task": "spirals", "optimizer": "adam", "epochs": 30,
+GRID = {"model": "deep_net", "task": "spirals", "optimizer": "adam", "epochs": 24,
         "activation": {"grid_search": ["sigmoid", "relu"]}, "depth": {"grid_search": [2, 12]},
         "lr": {"grid_search": [0.003, 0.001]}, "seed": {"grid_search": [0, 1]}}  # fmt: skip
 SMALL = {"depth": 3, "width": 8, "epochs": 6}

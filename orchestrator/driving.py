@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,13 +78,16 @@ def _ray(job: dict[str, Any], address: str | None, say: Callable[[str], None]) -
         return
     say("starting Ray" if address is None else f"connecting to Ray at {address}")
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
-    ray.init(
-        address=address or "local",
-        runtime_env={"env_vars": variables},
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **options,
-    )
+    with warnings.catch_warnings():
+        # A debug run before in this process has started JAX; Ray's children do not use its copy.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        ray.init(
+            address=address or "local",
+            runtime_env={"env_vars": variables},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **options,
+        )
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,13 +94,16 @@ def ray_session() -> Iterator[str]:
     os.environ.update(environment.ray_environment())
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": environment.worker_environment()},
-    )
+    with warnings.catch_warnings():
+        # Tests before may have started JAX in this process; Ray's children do not use its copy.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": environment.worker_environment()},
+        )
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
