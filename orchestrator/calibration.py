@@ -15,8 +15,8 @@ from trainables.packs import Pack
 from trainables.spec import Trial
 
 _NAMED: dict[str, Strategy] = {"sequential": "sequential", "vmap": "vmap"}
-_LANES = 4
-"""Lanes timed: enough to show what batching gains, few enough to be short."""
+_WORTH_S = 120.0
+"""A pack that takes less than this in sequence is not worth compiling a second way."""
 
 
 def settle(
@@ -24,8 +24,9 @@ def settle(
 ) -> Strategy:
     """`vmap` or `sequential` for a pack.
 
-    `default` is vmap on an accelerator and sequential on a CPU. `calibrate` times both on a CPU
-    once per program and kind of machine, and remembers the faster one in the user's cache.
+    `default` is vmap on an accelerator and sequential on a CPU. `calibrate` times one epoch in
+    sequence on a CPU (the program is compiled anyway), tries vmap only if the pack will take long,
+    and remembers the faster one in the user's cache, per program and JAX version.
     """
     if strategy in _NAMED:
         return _NAMED[strategy]
@@ -37,7 +38,11 @@ def settle(
     remembered = cache_dir() / "calibration" / f"{trials[0].program}-{jax.__version__}.json"
     if remembered.is_file():
         return _NAMED[json.loads(remembered.read_text())["strategy"]]
-    seconds = {n: _epoch_seconds(s, trials, arrays, width) for n, s in _NAMED.items()}
+    epochs = max(trial.epochs for trial in trials)
+    seconds = {"sequential": _epoch_seconds("sequential", trials, arrays, width)}
+    if seconds["sequential"] * epochs < _WORTH_S:
+        return "sequential"
+    seconds["vmap"] = _epoch_seconds("vmap", trials, arrays, width)
     chosen = _NAMED[min(seconds, key=seconds.__getitem__)]
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(json.dumps({"strategy": chosen, "seconds": seconds}))
@@ -48,8 +53,7 @@ def _epoch_seconds(
     strategy: Strategy, trials: Sequence[Trial], arrays: Mapping[str, np.ndarray], width: int
 ) -> float:
     """Seconds of one epoch after the one that compiles."""
-    few = list(trials[: min(_LANES, width)])
-    pack = Pack(few, arrays, width=len(few), lanes=strategy)
+    pack = Pack(trials, arrays, width=width, lanes=strategy)
     pack.init()
     pack.epoch(0)
     begun = time.monotonic()

@@ -14,7 +14,7 @@ from trainables.spec import Trial, digest
 MAX_WIDTH = 16
 """Lanes in a pack unless forced: enough to share a compile, small enough to lose little."""
 
-LONG_GROUP = 2_000
+LONG_GROUP = 10_000
 """Optimizer steps x lanes above which a CPU calibration of the lane strategy pays for itself."""
 
 

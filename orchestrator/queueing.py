@@ -172,7 +172,7 @@ class PackQueue:
     def _give_up(self, lanes: list[Lane], result: dict[str, Any] | None, pack: PackSpec) -> None:
         why = f"its worker died {pack.tries + 1} times; see `gradsweep show` for the log"
         if result:
-            why = str(result["error"]).strip().splitlines()[-1]
+            why = str(result["reason"])
         if not result or result["failure"] == "memory":
             self.on_lost(lanes, why)  # their worker could not say so itself
         for lane in lanes:

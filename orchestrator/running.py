@@ -87,6 +87,7 @@ class PackRun:
         self._keeper = Keeper(spec, self.trials, store, guard)
         self._seconds = np.zeros(len(spec.lanes))
         self._compile_seconds = 0.0
+        self._interrupted = False
         self._checkpoints: list[str] = []
         self._started = datetime.now(UTC)
 
@@ -263,7 +264,9 @@ class PackRun:
     def interrupt(self) -> None:
         """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
-        if len(active):
+        # Asked twice (by the driver, then by Tune's clean-up), the second time changes nothing.
+        if len(active) and not self._interrupted:
+            self._interrupted = True
             self.checkpoint()
             self.recorder.add_trials(
                 [
@@ -273,12 +276,15 @@ class PackRun:
             )
             self.recorder.flush()
 
-    def fail(self, error: str) -> None:
-        """Publishes what is gathered and ends the active lanes as failed, with the traceback."""
+    def fail(self, error: str, reason: str) -> None:
+        """Publishes what is gathered and ends the active lanes as failed.
+
+        Args:
+          error: the traceback. reason: the exception in one line.
+        """
         active = self.lanes
         if hasattr(self, "pack"):
             active = [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
-        reason = error.strip().splitlines()[-1] if error.strip() else "unknown error"
         self.recorder.add_trials(
             [self._row(lane, 1, "failed", reason, error=error) for lane in active]
         )

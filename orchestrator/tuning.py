@@ -53,13 +53,13 @@ class PackTrainable(tune.Trainable):
             # The store cannot be written or read: no other pack would fare better.
             return {"failure": "fatal", "error": str(error), "done": True}
         except Exception as error:
-            text = describe_error(error)
+            text, reason = describe_error(error), f"{type(error).__name__}: {error}"
             memory = "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError)
             if self._run is not None and not memory:
                 with contextlib.suppress(SupersededError, StoreError):
-                    self._run.fail(text)
+                    self._run.fail(text, reason)
             kind = "memory" if memory else "error"
-            return {"failure": kind, "error": text, "done": True}
+            return {"failure": kind, "error": text, "reason": reason, "done": True}
 
     def _step(self) -> dict[str, Any]:
         if self._run is None:

@@ -26,7 +26,7 @@ from tests.orchestrator.launches import (
 
 pytestmark = pytest.mark.ray
 
-EPOCHS = 120
+EPOCHS = 100
 SAME = dict.fromkeys(TABLES, 0)
 
 
@@ -106,7 +106,9 @@ def test_a_killed_driver(ray_session: str, uninterrupted: Path, tmp_path: Path) 
     assert except_counts(uninterrupted, store) == SAME
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_stops_cleanly(
     ray_session: str, uninterrupted: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -134,6 +136,7 @@ def test_ctrl_c_stops_cleanly(
     assert kept < rows(store) == rows(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_full_disk(ray_session: str, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -52,7 +52,9 @@ def test_a_second_launch_runs_nothing(launched: Path) -> None:
     assert result.exit_status == 0
 
 
-@pytest.mark.parametrize("table", ["epochs", "layers", "trials"])
+@pytest.mark.parametrize(
+    "table", ["layers", *(pytest.param(t, marks=pytest.mark.slow) for t in ("epochs", "trials"))]
+)
 def test_a_deleted_part_is_named_and_refilled(launched: Path, tmp_path: Path, table: str) -> None:
     store = tmp_path / "store"
     shutil.copytree(launched, store)

@@ -106,7 +106,9 @@ class World:
             elif kind == "left":
                 self.queue.complete(runner, {"interrupted": True, "done": True})
             else:
-                self.queue.complete(runner, {"failure": kind, "error": f"Traceback\n{kind}!"})
+                self.queue.complete(
+                    runner, {"failure": kind, "error": "Traceback", "reason": f"{kind}!"}
+                )
             return
         self.compiled.add(running.program)
         if len(ended) == len(left):
@@ -195,7 +197,7 @@ def test_out_of_memory_splits_in_half_and_waiting_packs_with_it() -> None:
     other = pack(lane("c"), program="q", width=6)
     queue = queue_of(first, second, other)
     assert queue.next("r") is first
-    queue.complete("r", {"failure": "memory", "error": "RESOURCE_EXHAUSTED"})
+    queue.complete("r", {"failure": "memory", "error": "", "reason": "RESOURCE_EXHAUSTED"})
     assert names(queue) == [
         ["a0", "a1", "a2"], ["a3", "a4"], ["c"], ["b0", "b1", "b2"], ["b3"]
     ]  # fmt: skip
@@ -214,7 +216,9 @@ def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> Non
     )
     for _ in range(MAX_ERRORS):
         assert queue.next("r")
-        queue.complete("r", {"failure": "memory", "error": "x\nRESOURCE_EXHAUSTED: 9 GiB"})
+        queue.complete(
+            "r", {"failure": "memory", "error": "x", "reason": "RESOURCE_EXHAUSTED: 9 GiB"}
+        )
     assert queue.outcomes == {"a": "failed"}
     assert queue.reasons["a"] == "RESOURCE_EXHAUSTED: 9 GiB"
     assert lost == ["a"]
@@ -226,7 +230,7 @@ def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> Non
     [
         (None, MAX_DEATHS),
         ({"interrupted": True, "done": True}, MAX_DEATHS),
-        ({"failure": "error", "error": "Traceback\nValueError: shapes"}, MAX_ERRORS),
+        ({"failure": "error", "error": "Traceback", "reason": "ValueError: shapes"}, MAX_ERRORS),
     ],
 )
 def test_a_pack_is_tried_so_often(result: dict[str, Any] | None, tries: int) -> None:
