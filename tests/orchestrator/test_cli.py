@@ -47,18 +47,6 @@ class Said(NamedTuple):
     err: str
 
 
-def gradsweep(*words: str, cwd: Path | None = None, **env: str) -> Said:
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *words],
-        cwd=cwd,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
-
-
 def many(requests: Sequence[Sequence[str]], cwd: Path, **env: str) -> tuple[list[Said], list[str]]:
     """What each request says; and which of Ray and JAX all of them imported."""
     done = subprocess.run(
@@ -107,14 +95,26 @@ def test_help_answers_at_once_and_imports_neither_ray_nor_jax() -> None:
     assert set(listed[4:]) >= rest
 
 
-def test_every_command_explains_itself(tmp_path: Path) -> None:
+def test_every_command_explains_itself_and_wrong_usage_is_told(tmp_path: Path) -> None:
     commands = ["spaces", "plan", "launch", "debug", "status", "show", "query", "best", "plot",
                 "report", "compact", "data", "data fetch"]  # fmt: skip
-    found, imported = many([[*c.split(), "--help"] for c in commands], tmp_path)
+    wrong = {
+        "plon": "No such command 'plon'",
+        "plan": "Missing argument 'SPACE'",
+        "plan vanishing/depth --sett lr=1": "No such option: --sett",
+        "plan vanishing/depth --limit 0": "Invalid value for '--limit'",
+        "plan vanishing/depth --width many": "Invalid value for '--width'",
+    }
+    requests = [*(f"{command} --help" for command in commands), *wrong]
+    found, imported = many([request.split() for request in requests], tmp_path)
     assert imported == []
-    for command, said in zip(commands, found, strict=True):
+    for command, said in zip(commands, found[: len(commands)], strict=True):
         assert said.status == 0
         assert f"gradsweep {command}" in said.out
+    for (words, sentence), said in zip(wrong.items(), found[len(commands) :], strict=True):
+        assert said.status == 2, (words, said)
+        assert sentence in said.err.splitlines()[-1], (words, said.err)
+        assert "Traceback" not in said.err
 
 
 # ---- machine-readable output -------------------------------------------------------------------
@@ -266,14 +266,6 @@ if not has_gpu():
         (["launch", "vanishing/depth", "--gpus-per-pack", "1"], ["this machine has none"]),
     ]
 
-USAGE: list[Case] = [
-    (["plon"], ["No such command 'plon'"]),
-    (["plan"], ["Missing argument 'SPACE'"]),
-    ([*DEPTH, "--sett", "lr=1"], ["No such option: --sett"]),
-    ([*DEPTH, "--limit", "0"], ["Invalid value for '--limit'"]),
-    ([*DEPTH, "--width", "many"], ["Invalid value for '--width'"]),
-]
-
 STORES: list[Case] = [
     (["query", "SELECT nothing FROM epochs"], ['"nothing" not found']),
     (["query", "SELEC 1"], ["syntax error"]),
@@ -316,23 +308,12 @@ def test_bad_requests_of_a_space(tmp_path: Path) -> None:
     check(PLANS, tmp_path)
 
 
-def test_wrong_usage(tmp_path: Path) -> None:
-    found, _ = many([words for words, _ in USAGE], tmp_path)
-    for (words, (sentence,)), said in zip(USAGE, found, strict=True):
-        assert said.status == 2, (words, said)
-        assert sentence in said.err.splitlines()[-1], (words, said.err)
-        assert "Traceback" not in said.err
-
-
 def test_bad_requests_of_a_store(store: Path, tmp_path: Path) -> None:
-    check([([*words, "--store", str(store)], says) for words, says in STORES], tmp_path)
-
-
-def test_bad_requests_of_a_trial(store: Path, tmp_path: Path) -> None:
     rows = open_store(str(store)).sql("SELECT trial_id FROM trials ORDER BY 1").fetchall()
     first, second = (row[0] for row in rows)
     at = ["--store", str(store)]
-    cases: list[Case] = [
+    cases = [([*words, *at], says) for words, says in STORES]
+    cases += [
         (["show", "", *at], [f"'' starts several trials ({first}, {second}); give more digits"]),
         (["debug", "--trial", "", *at], ["give more digits"]),
         (["debug", "--trial", first, "--set", "lr=1", *at], ["--set changes a space's trial"]),
@@ -412,17 +393,18 @@ def test_missing_and_corrupt_data_are_told_before_anything_is_written(tmp_path: 
 
 def test_a_study_file_that_raises_shows_its_frames_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def rate():\n    return 1 / 0\n\nRATE = rate()\n")
-    said = gradsweep("plan", "broken", "--study", "broken.py", cwd=tmp_path)
-    assert said.status == 2
-    assert said.out == ""
+    requests = [
+        ["plan", "broken", "--study", "broken.py"],
+        ["--traceback", "plan", "vanishing/dept"],
+    ]
+    (said, ours), _ = many(requests, tmp_path)
+    assert (said.status, said.out, ours.status) == (2, "", 2)
     assert 'broken.py", line 4, in <module>' in said.err
     assert 'broken.py", line 2, in rate' in said.err
-    assert (
-        said.err.splitlines()[-1] == "error: broken.py failed: ZeroDivisionError: division by zero"
+    assert said.err.splitlines()[-1] == (
+        "error: broken.py failed: ZeroDivisionError: division by zero"
     )
     assert said.err.count("File ") == 2
-    ours = gradsweep("--traceback", "plan", "vanishing/dept")
-    assert ours.status == 2
     assert "Traceback (most recent call last)" in ours.err
     assert "orchestrator/studies.py" in ours.err
 
