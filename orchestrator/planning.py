@@ -163,6 +163,9 @@ def open_or_none(store: str | Store | None) -> Store | None:
         return open_store(store)
     except StoreError as error:
         raise RequestError(str(error)) from error
+    except OSError as error:
+        text = f"{store} cannot be opened ({error}); check its address and its permissions"
+        raise RequestError(text) from error
 
 
 def trials_of(

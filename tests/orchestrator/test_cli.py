@@ -361,7 +361,8 @@ def test_a_store_that_may_not_be_read_or_written(tmp_path: Path) -> None:
         check(
             [
                 (["launch", "vanishing/depth", "--store", "store"], ["cannot write"]),
-                (["status", "--store", "shut"], ["cannot be opened"]),
+                (["status", "--store", "shut"], ["shut cannot be opened"]),
+                (["plan", "vanishing/depth", "--store", "shut"], ["shut cannot be opened"]),
             ],
             tmp_path,
         )
