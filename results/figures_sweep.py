@@ -60,8 +60,9 @@ def overview(store: Store, space: Mapping[str, Any], trial: str | None = None) -
             named.add(member.cell)
     explain_marks(fig, [scale])
     deepest = max(layer for profile in profiles.values() for layer, _ in profile)
-    every = {"dtick": 1} if deepest <= 8 else {}  # no ticks between layers
-    fig.update_xaxes(title="Layer (0 nearest the input)", tickformat="d", **every)
+    fig.update_xaxes(title="Layer (0 nearest the input)", tickformat="d")
+    if deepest <= 8:
+        fig.update_xaxes(dtick=1)  # else Plotly sets ticks between layers
     fig.update_yaxes(**scale.axis())
     fig.update_yaxes(title="Gradient norm of the layer", row=1, col=1)
     absent = [name for name in ("vanishing", "healthy", "exploding") if name not in shown]
