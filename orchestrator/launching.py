@@ -122,7 +122,7 @@ def launch(
             if result.ran:
                 resources = {"CPU": float(cpus_per_pack), **({"GPU": share} if share else {})}
                 job = _job(opened, study, space, lease.id, cpus_per_pack, share, checkpoint_s)
-                queue = _queue(opened, plans, lease, rerun)
+                queue = _queue(opened, plans, lease)
                 result.interrupted = drive(
                     queue, job, lease, resources, devices, address, progress, say
                 )
@@ -177,20 +177,18 @@ def _job(
     }
 
 
-def _queue(
-    store: Store, plans: Sequence[SpacePlan], lease: Lease, rerun: Sequence[str]
-) -> PackQueue:
+def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
     packs: dict[str, PackSpec] = {}
     claimed: set[str] = set()
     epochs: dict[str, int] = {}
     passed: set[str] = set()
     trials = {trial.id: trial for one in plans for trial in one.trials}
-    queue_outcomes: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     reasons: dict[str, str] = {}
     for one in plans:
         epochs |= {trial.id: trial.epochs for trial in one.to_run}
         passed |= one.done
-        queue_outcomes |= dict.fromkeys(one.blocked, "blocked")
+        outcomes |= dict.fromkeys(one.blocked, "blocked")
         reasons |= one.blocked
         for pack in one.packs:
             # Two spaces of a study may share trials: the first to name one runs it.
@@ -221,7 +219,7 @@ def _queue(
         refresh,
         on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
         on_lost=lambda lanes, why: _publish_failed(store, lanes, why),
-        outcomes=queue_outcomes,
+        outcomes=outcomes,
         reasons=reasons,
     )
 

@@ -22,10 +22,9 @@ from orchestrator.resuming import (
 from orchestrator.studies import Catalogue, catalogue
 from results import Store, StoreError, open_store
 from results.paths import resolve as resolve_uri
+from results.schema import FINISHED
 from search_spaces import Space, SpaceError, Study, expand
 from trainables.spec import ConfigError, Trial
-
-FINISHED = frozenset({"done", "diverged", "stopped", "gate_failed"})
 
 
 @dataclass

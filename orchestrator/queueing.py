@@ -170,7 +170,7 @@ class PackQueue:
                 self.packs += _cut(other, other.lanes, width, other.tries)
 
     def _give_up(self, lanes: list[Lane], result: dict[str, Any] | None, pack: PackSpec) -> None:
-        why = f"its worker died {pack.tries + 1} times; see `gradsweep show` for the log"
+        why = f"its worker died {pack.tries + 1} times (killed, or out of memory); launch again"
         if result:
             why = str(result["reason"])
         if not result or result["failure"] == "memory":

@@ -43,7 +43,6 @@ class Progress:
     """What one step of a pack brought."""
 
     epoch: int
-    active: int
     ended: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     signature: dict[str, Any] = field(default_factory=dict)
@@ -172,7 +171,6 @@ class PackRun:
         ids = self.spec.trial_ids
         return Progress(
             epoch,
-            remaining,
             {ids[lane]: status for lane, (status, _) in ended.items()},
             {ids[lane]: reason for lane, (_, reason) in ended.items() if reason},
             self.signature,

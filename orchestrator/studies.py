@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -28,8 +28,6 @@ class Catalogue:
 
     studies: dict[str, Study]
     registry: Registry
-    study_path: str | None = None
-    files: dict[str, str] = field(default_factory=dict)
 
     def spaces(self) -> Iterator[tuple[str, Study, Space]]:
         """(full name, study, space) of every space."""
@@ -59,7 +57,7 @@ class Catalogue:
 
 def catalogue(study_path: str | None = None) -> Catalogue:
     """All studies: built in, installed, and the one in the file `study_path`."""
-    found = Catalogue(builtin_studies(), builtin_registry(), study_path)
+    found = Catalogue(builtin_studies(), builtin_registry())
     for study in found.studies.values():
         _add_parts(found, study, b"")
     points = entry_points(group=ENTRY_POINT_GROUP)

@@ -38,7 +38,9 @@ def fill(
 def _publish(
     store: Store, trial: str, kind: str, depth: int, seed: int, epochs: int, rng: Any
 ) -> None:
-    noise = lambda size: 10 ** rng.normal(0, 0.04, size)  # noqa: E731
+    def noise(size: Any) -> Any:
+        return 10 ** rng.normal(0, 0.04, size)
+
     slope, bad = 0.02, None
     extra: dict[int, dict[str, Any]] = {}
     losses = list(np.linspace(LN10, 0.6, epochs) + rng.normal(0, 0.02, epochs))
