@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from trainables.builtin import build_of
 from trainables.images import IMAGE_TASKS, sequences
@@ -39,11 +40,56 @@ class TaskRuntime(Protocol):
         ...
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
-        """x (B, T, F), y (B,), weight (B,)."""
+        """x (B, T, F) or tokens (B, T), y (B,) or (B, T), weight (B,)."""
+        ...
+
+    def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        """Loss of each sample, (B,), of a model's outputs (B, C) or (B, T, C)."""
+        ...
+
+    def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        """Share of each sample's answers that are right, (B,); NaN where that has no meaning."""
+        ...
+
+    def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        """Further numbers of each sample, (B,) each, averaged over validation and test."""
+        ...
+
+    @property
+    def carries(self) -> bool:
+        """Whether what a module carries (hidden state) runs on from one evaluation batch to the
+        next."""
         ...
 
 
-class ArrayTask:
+class Classification:
+    """Cross-entropy of logits, the part of `TaskRuntime` that classifying tasks share.
+
+    Outputs (B, T, C) are judged at every time step and averaged; a label (B,) then holds for all of
+    them.
+    """
+
+    carries = False
+
+    def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, _over_time(outputs, y))
+        return jnp.mean(losses, axis=tuple(range(1, losses.ndim)))
+
+    def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        right = (jnp.argmax(outputs, -1) == _over_time(outputs, y)).astype(jnp.float32)
+        return jnp.mean(right, axis=tuple(range(1, right.ndim)))
+
+    def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        return {}
+
+
+def _over_time(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    if outputs.ndim == y.ndim + 1:
+        return y
+    return jnp.broadcast_to(y[:, None], outputs.shape[:-1])
+
+
+class ArrayTask(Classification):
     """Samples from arrays, shuffled each epoch, validation drawn from the training set.
 
     Data are x (N, T, F) and y (N,): the training pool, then the test set. The permutation of the
@@ -104,7 +150,7 @@ class ArrayTask:
         return x, data["y"][entry["index"]], entry["weight"]
 
 
-class GaussianTask:
+class GaussianTask(Classification):
     """N(0, 1) inputs and uniform random labels, drawn on the device.
 
     Training batches are fresh in every epoch; the validation and test batches are fixed.
