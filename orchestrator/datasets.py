@@ -11,6 +11,7 @@ files exist.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -39,9 +40,10 @@ class Loaded:
     """Arrays of a data set, read-only and shared by all callers in this process.
 
     Attributes:
-      arrays: train_images, train_labels, test_images, test_labels. Images as in the files: digits
-        float32 (n, 8, 8) in 0..16, mnist uint8 (n, 28, 28), cifar10 uint8 (n, 3, 32, 32). Labels
-        int32 (n,).
+      arrays: of images: train_images, train_labels, test_images, test_labels. Images as in the
+        files: digits float32 (n, 8, 8) in 0..16, mnist uint8 (n, 28, 28), cifar uint8
+        (n, 3, 32, 32). Labels int32 (n,). Of text: see `orchestrator.dataset_text`. Of spikes: see
+        `orchestrator.dataset_spikes`.
       checksum: of every file read, as "path=sha256:..." joined by "; ".
     """
 
@@ -141,7 +143,9 @@ def _load(name: str, root: Path) -> Loaded:
         contents.append(content)
         checksums.append(f"{file.path}={checksum}")
     try:
-        arrays = getattr(dataset_files, form.reader)(*contents)
+        module, _, function = form.reader.partition(".")
+        read = getattr(importlib.import_module(f"orchestrator.{module}"), function)
+        arrays = read(*contents)
     except (dataset_files.FormatError, *dataset_files.UNREADABLE) as error:
         where = " and ".join(str(root / file.path) for file in form.files) or "scikit-learn"
         raise DataError(

@@ -6,14 +6,12 @@ import functools
 import gzip
 import hashlib
 import http.server
-import io
 import lzma
 import os
 import shutil
 import struct
 import subprocess
 import sys
-import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from hypothesis import strategies as st
 
 from orchestrator import datasets
 from orchestrator.datasets import DATASETS, DataError, Dataset, File, Form
+from tests.orchestrator.data_files import archive, assert_one_sentence, list_sums
 from trainables.spec import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -35,14 +34,6 @@ MNIST_FILES = [Path(file.path).name for file in DATASETS["mnist"].forms[0].files
 def idx(values: np.ndarray) -> bytes:
     header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
     return gzip.compress(header + values.tobytes(), mtime=0)
-
-
-def list_sums(folder: Path, *paths: Path, prefix: str = "") -> None:
-    lines = [
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {prefix}{p.relative_to(folder)}"
-        for p in paths
-    ]
-    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
 
 
 def small_mnist(root: Path, seed: int) -> dict[str, np.ndarray]:
@@ -60,14 +51,6 @@ def small_mnist(root: Path, seed: int) -> dict[str, np.ndarray]:
         (folder / name).write_bytes(idx(values))
     list_sums(folder, *(folder / name for name in MNIST_FILES))
     return arrays
-
-
-def assert_one_sentence(error: pytest.ExceptionInfo[DataError]) -> None:
-    text = str(error.value)
-    assert len(error.value.problems) == 1
-    assert "\n" not in text
-    assert "Traceback" not in text
-    assert not text.endswith(".")
 
 
 # ---- light -------------------------------------------------------------------------------------
@@ -248,16 +231,6 @@ def records(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([rng.integers(0, 10, (count, 1), np.uint8), pixels], axis=1)
 
 
-def archive(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="module")
 def full_cifar(seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
@@ -317,10 +290,53 @@ def test_cifar10_4k_of_another_archive_is_refused(tmp_path: Path, seed: int) -> 
         datasets.load("cifar10_4k", tmp_path)
 
 
+# ---- CIFAR-100 ---------------------------------------------------------------------------------
+
+
+def fine_records(count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` records of a coarse and a fine label and pixels that compress well."""
+    labels = np.stack([rng.integers(0, 20, count), rng.integers(0, 100, count)], 1)
+    return np.concatenate([labels.astype(np.uint8), records(count, rng)[:, 1:]], axis=1)
+
+
+def write_cifar100(root: Path, train: bytes, test: bytes) -> None:
+    path = root / "cifar100" / "cifar-100-binary.tar.gz"
+    path.parent.mkdir()
+    path.write_bytes(archive({"train.bin": train, "test.bin": test}, "cifar-100-binary"))
+    list_sums(root, path)
+
+
+def test_cifar100_has_fine_labels(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    made = fine_records(60_000, rng)
+    write_cifar100(tmp_path, made[:50_000].tobytes(), made[50_000:].tobytes())
+    arrays = datasets.load("cifar100", tmp_path).arrays
+    assert arrays["train_images"].shape == (50_000, 3, 32, 32)
+    np.testing.assert_array_equal(arrays["test_labels"], made[50_000:, 1])
+    for i in rng.integers(0, 50_000, 20):
+        assert arrays["train_labels"][i] == made[i, 1]
+        blue_of_row_3 = made[i, 2 + 2048 + 3 * 32 : 2 + 2048 + 4 * 32]
+        np.testing.assert_array_equal(arrays["train_images"][i, 2, 3], blue_of_row_3)
+    datasets._load.cache_clear()  # 180 MB
+
+
+def test_cifar100_2k_of_another_archive_is_refused(tmp_path: Path, seed: int) -> None:
+    made = fine_records(3_000, np.random.default_rng(seed)).tobytes()
+    write_cifar100(tmp_path, made, made)
+    with pytest.raises(DataError, match="does not hold the training images of cifar100_2k"):
+        datasets.load("cifar100_2k", tmp_path)
+    with pytest.raises(DataError, match=r"not 50,000 x 3,074") as error:
+        datasets.load("cifar100", tmp_path)
+    assert_one_sentence(error)
+
+
 # ---- the real files ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+IMAGES = ("digits", "mnist", "cifar10", "cifar10_4k", "cifar100", "cifar100_2k")
+
+
+@pytest.mark.parametrize("name", IMAGES)
 def test_real_set_has_the_shape_its_task_declares(
     name: str, real_data: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -335,7 +351,7 @@ def test_real_set_has_the_shape_its_task_declares(
     held = sizes.n_test if name == "digits" else 0  # digits are split by the task itself
     assert len(arrays["train_images"]) == sizes.n_train + sizes.n_val + held
     assert len(arrays["test_images"]) == sizes.n_test - held
-    assert set(np.unique(arrays["train_labels"])) == set(range(10))
+    assert set(np.unique(arrays["train_labels"])) == set(range(sizes.classes))
     assert sizes.seq_len * sizes.features == arrays["train_images"][0].size
 
 
@@ -374,6 +390,24 @@ def test_cifar10_4k_of_the_archive_is_the_repacked_one(
     list_sums(tmp_path, path)
     expected = datasets.load("cifar10_4k", real_data).arrays
     for name, array in datasets.load("cifar10_4k", tmp_path).arrays.items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_cifar100_2k_of_the_archive_is_the_repacked_one(
+    real_data: Path, tmp_path: Path, seed: int
+) -> None:
+    if not datasets.available("cifar100_2k", real_data):
+        pytest.skip(datasets.missing_message("cifar100_2k", real_data))
+    rng = np.random.default_rng(seed)
+    contents = []
+    for name, count in {"train_subset_2000": 2_000, "test_subset_1000": 1_000}.items():
+        content = lzma.decompress((real_data / "cifar100" / f"{name}.bin.xz").read_bytes())
+        kept = np.frombuffer(content, np.uint8).reshape(count, 3074)
+        among = rng.permutation(np.concatenate([kept, fine_records(1_000, rng)]))
+        contents.append(among.tobytes())
+    write_cifar100(tmp_path, contents[0], contents[1])
+    expected = datasets.load("cifar100_2k", real_data).arrays
+    for name, array in datasets.load("cifar100_2k", tmp_path).arrays.items():
         np.testing.assert_array_equal(array, expected[name])
 
 
@@ -418,7 +452,7 @@ def tiny(served: Served, monkeypatch: pytest.MonkeyPatch, seed: int, tmp_path: P
         (served.folder / name).write_bytes(content)
         files.append(File(f"tiny/{name}", f"sha256:{hashlib.sha256(content).hexdigest()}"))
     mirrors = ("http://127.0.0.1:9/", served.url)
-    form = Form(tuple(files), "mnist_idx", mirrors)
+    form = Form(tuple(files), "dataset_files.mnist_idx", mirrors)
     monkeypatch.setitem(DATASETS, "tiny", Dataset("tiny", "", "", (form,)))
     return tmp_path / "root"
 
