@@ -1,5 +1,7 @@
 """Declarations of the built-in optimizers, gradient clipping included."""
 
+from dataclasses import replace
+
 from trainables.spec.keys import Key
 from trainables.spec.parts import Optimizer
 
@@ -32,4 +34,34 @@ ADAM = Optimizer(
     aliases=("Adam",),
 )
 
-OPTIMIZERS = (SGD, ADAM)
+_DECOUPLED = replace(_DECAY, doc="Decoupled decay: w -= lr * weight_decay * w.")
+_SMALL_LR = replace(_LR, default=1e-3)
+
+ADABELIEF = Optimizer(
+    name="adabelief",
+    version=1,
+    doc="Rectified AdaBelief (b1 .9, b2 .999, eps 1e-14) within Lookahead(6, .5).",
+    keys=(
+        _SMALL_LR,
+        _DECOUPLED,
+        *_CLIPPING,
+        Key("lookahead", "bool", True, "static",
+            "Every 6 steps go back half way to where the weights were 6 steps ago."),
+    ),
+    aliases=("AdaBelief", "AdaBeliefLA"),
+)  # fmt: skip
+ADABELIEF_OPTAX = Optimizer(
+    name="adabelief_optax",
+    version=1,
+    doc="optax's AdaBelief: not rectified, so its learning rates are not those of adabelief.",
+    keys=(_SMALL_LR, _DECOUPLED, *_CLIPPING),
+)
+ADAMW = Optimizer(
+    name="adamw",
+    version=1,
+    doc="Adam with decoupled weight decay, optax's constants.",
+    keys=(_SMALL_LR, _DECOUPLED, *_CLIPPING),
+    aliases=("AdamW",),
+)
+
+OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW)
