@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from trainables.engine import State
 from trainables.models import RecurrentStack
-from trainables.network import Hparams, State
+from trainables.network import Hparams, fresh
 from trainables.randomness import trial_key
 from trainables.training import Training
 
@@ -29,14 +30,15 @@ def culprit(
     schedule = training.task.training(trial_key(hparams["seed"]), hparams, jnp.int32(epoch))
     entry = jax.tree.map(lambda leaf: leaf[step], schedule)
     batch = training.task.batch(data, entry, hparams)
-    module: Any = nnx.merge(training.graph, state["params"], state["rest"], copy=True)
+    rest = fresh(state["rest"], entry)
+    module: Any = nnx.merge(training.graph, state["params"], rest, copy=True)
     if isinstance(module, RecurrentStack):
         outputs = np.asarray(jnp.all(jnp.isfinite(module.outputs(batch[0])), axis=(2, 3)))
         for layer, finite in enumerate(outputs):
             if not finite.all():
                 return f"the output of layer rnn.{layer} at time step {int(np.argmin(finite))}"
     grad = jax.value_and_grad(training.loss, has_aux=True)
-    (loss, _), gradients = grad(state["params"], state["rest"], batch)
+    (loss, _), gradients = grad(state["params"], rest, batch)
     if not jnp.isfinite(loss):
         return "the loss, while every recurrent output is finite"
     norms = np.asarray(training.layout.norms(gradients))

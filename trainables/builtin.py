@@ -1,19 +1,41 @@
-"""Built-in parts by name: the functions behind the declarations of `trainables.spec`."""
+"""Built-in parts by name: where the functions behind the declarations of `trainables.spec` are.
+
+They are imported when first used, so that a part may be built from modules that read this one.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from trainables import models, optimizers
 from trainables.spec import Part
 
-_BUILDS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("model", "vanilla_rnn"): models.vanilla_rnn,
-    ("model", "residual_rnn"): models.residual_rnn,
-    ("optimizer", "sgd"): optimizers.sgd,
-    ("optimizer", "adam"): optimizers.adam,
+_PLACES: dict[tuple[str, str], str] = {
+    ("model", "vanilla_rnn"): "models.vanilla_rnn",
+    ("model", "residual_rnn"): "models.residual_rnn",
+    ("optimizer", "sgd"): "optimizers.sgd",
+    ("optimizer", "adam"): "optimizers.adam",
+    ("optimizer", "adamw"): "optimizers.adamw",
+    ("optimizer", "adabelief"): "optimizers.adabelief",
+    ("optimizer", "adabelief_optax"): "optimizers.adabelief_optax",
+    ("stage", "train"): "training.Training",
+    ("stage", "warmup"): "training.Training",
+    ("probe", "timeline"): "timeline.timeline",
 }
+"""(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
+a stage's engine from a trial, its task's functions and one lane's values."""
+
+
+@cache
+def built_in(role: str, name: str) -> Callable[..., Any] | None:
+    """The built-in function of that name, or None."""
+    place = _PLACES.get((role, name))
+    if place is None:
+        return None
+    module, function = place.split(".")
+    return getattr(importlib.import_module(f"trainables.{module}"), function)
 
 
 def build_of(part: Part) -> Callable[..., Any]:
@@ -22,7 +44,7 @@ def build_of(part: Part) -> Callable[..., Any]:
     Raises:
       ValueError: neither exists.
     """
-    found = part.build or _BUILDS.get((part.role, part.name))
+    found = part.build or built_in(part.role, part.name)
     if found is None:
         raise ValueError(f"{part.role} {part.name} declares no build function; give it one")
     return found

@@ -1,11 +1,11 @@
-"""One lane's network as pure functions: initialise, apply, evaluate, read the timeline.
+"""One lane's network as pure functions: initialise, apply, evaluate.
 
 Arrays here have no lane axis; `packs` adds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,15 +16,32 @@ from flax import nnx
 from jax import lax
 
 from trainables.builtin import build_of
-from trainables.layout import Layout, slots_of, variable_order
-from trainables.models import RecurrentStack
+from trainables.engine import Labels, State
+from trainables.layout import Layout, Slot, slots_of, variable_order
 from trainables.randomness import named_key, trial_key
 from trainables.settings import build_config, constants, optimizer_of
 from trainables.spec import Trial
 from trainables.tasks import TaskRuntime
 
-State = dict[str, Any]
 Hparams = Mapping[str, jax.Array]
+
+
+class Carried(nnx.Variable):
+    """Hidden state that a module carries from batch to batch."""
+
+
+def fresh(rest: Any, entry: Mapping[str, jax.Array]) -> Any:
+    """`rest` with what is carried set to 0 where the schedule's `reset` says so."""
+    if "reset" not in entry:
+        return rest
+
+    def cleared(leaf: Any) -> Any:
+        if not isinstance(leaf, Carried):
+            return leaf
+        value = leaf.get_value()
+        return leaf.replace(jnp.where(entry["reset"], jnp.zeros_like(value), value))
+
+    return jax.tree.map(cleared, rest, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 class Network:
@@ -33,9 +50,13 @@ class Network:
     Attributes:
       graph: the module without its state.
       layout: tensors and layers of the model.
-      depth: recurrent layers of a built-in stack; None for other models, which have no timeline.
+      depth: recurrent layers of a model that can be tapped (`recurrent.tap`); None for others,
+        which have no timeline.
       steps: optimizer steps per epoch.
+      labels: of the probes an epoch brings; none here.
     """
+
+    labels: Mapping[str, Labels] = {}
 
     def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
         """`traced` are one lane's values, read for their types only.
@@ -55,13 +76,14 @@ class Network:
             order.extend(variable_order(module))
             return module
 
-        module = nnx.eval_shape(build)
+        module: Any = nnx.eval_shape(build)
         self.graph, params, _ = nnx.split(module, nnx.Param, ...)
         if not jax.tree.leaves(params):
             raise ValueError(f"model {trial.model.name} has no nnx.Param, so nothing to train")
-        stack = module if isinstance(module, RecurrentStack) else None
-        self.layout = Layout(stack.slots() if stack else slots_of(params, order), params)
-        self.depth = stack.depth if stack else None
+        # A model of ours may name its layers and stack equal ones; others are read by path.
+        slots: tuple[Slot, ...] | None = module.slots() if hasattr(module, "slots") else None
+        self.layout = Layout(slots or slots_of(params, order), params)
+        self.depth: int | None = module.depth if hasattr(module, "tapped") else None
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
@@ -84,56 +106,54 @@ class Network:
         }
 
     def apply(self, params: Any, rest: Any, x: jax.Array, train: bool) -> tuple[jax.Array, Any]:
-        """Logits (B, classes) of x (B, T, F), and the new `rest`."""
+        """Outputs of x (B, T, F), such as logits (B, classes), and the new `rest`."""
         # A copy: the module changes its own variables, those of `rest` belong to the caller.
         module = nnx.merge(self.graph, params, rest, copy=True)
         if train:
             module.train()
         else:
             module.eval()
-        logits = module(x)
-        return logits, nnx.split(module, nnx.Param, ...)[2]
+        outputs = module(x)
+        return outputs, nnx.split(module, nnx.Param, ...)[2]
 
-    def evaluate(self, state: State, hparams: Hparams, data: Any) -> jax.Array:
-        """((val loss, test loss), (val accuracy, test accuracy)); NaN for an empty set."""
+    def restart(self, state: State, params: Any, hparams: Hparams) -> State:
+        """The first state with a parent's weights in place of the drawn ones."""
+        return {**state, "params": params, "optimizer": self.optimizer(hparams).init(params)}
+
+    def evaluate(self, state: State, hparams: Hparams, data: Any) -> dict[str, jax.Array]:
+        """Loss, accuracy and the task's metrics, each as val_ and test_; NaN for an empty set."""
         schedule = dict(self.task.evaluation(trial_key(hparams["seed"]), hparams))
         segments = jnp.moveaxis(schedule.pop("segments"), 0, 1)
-        if not len(segments):
-            return jnp.full((2, 2), jnp.nan)
+        entry = jax.tree.map(lambda leaf: leaf[0], schedule) if len(segments) else None
+        names = ["loss", "accuracy"]
 
-        def step(sums: jax.Array, entry: Any) -> tuple[jax.Array, None]:
+        def measured(rest: Any, entry: Any) -> tuple[dict[str, jax.Array], Any]:
+            x, y, _ = self.task.batch(data, entry, hparams)
+            rest = fresh(rest, entry)
+            outputs, new = self.apply(state["params"], rest, x, train=False)
+            found = {
+                "loss": self.task.losses(outputs, y),
+                "accuracy": self.task.correct(outputs, y),
+                **self.task.metrics(outputs, y),
+            }
+            return found, new if self.task.carries else rest
+
+        def step(carry: Any, entry: Any) -> tuple[Any, None]:
+            sums, rest = carry
             segment, entry = entry
-            x, y, _ = self.task.batch(data, entry, hparams)
-            logits, _ = self.apply(state["params"], state["rest"], x, train=False)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-            correct = (jnp.argmax(logits, -1) == y).astype(jnp.float32)
+            found, rest = measured(rest, entry)
+            values = jnp.stack([found[name] for name in names])[:, None] * jnp.ones_like(segment)
             # A sample of weight 0 must not spoil the sum with a loss that is not finite.
-            values = jnp.stack([losses, correct])[:, None] * jnp.ones_like(segment)
-            return sums + jnp.sum(jnp.where(segment > 0, values, 0), -1), None
+            return (sums + jnp.sum(jnp.where(segment > 0, values, 0), -1), rest), None
 
-        sums, _ = lax.scan(step, jnp.zeros((2, 2)), (segments, schedule))
-        return sums / jnp.sum(segments, (0, 2))
-
-    def timeline(self, points: int) -> tuple[np.ndarray, Callable[..., jax.Array]]:
-        """Time steps kept (evenly spaced, the last included), and the function that measures there.
-
-        The function maps (state, hparams, data) to |dL/dh^l_t| over batch and units, shape
-        (L, points), for the loss of the task's fixed probe batch.
-        """
-        length = self.sizes.seq_len
-        times = np.unique(np.rint(np.linspace(0, length - 1, min(points, length))).astype(int))
-
-        def measure(state: State, hparams: Hparams, data: Any) -> jax.Array:
-            schedule = self.task.probe(trial_key(hparams["seed"]), hparams)
-            entry = jax.tree.map(lambda leaf: leaf[0], schedule)
-            x, y, _ = self.task.batch(data, entry, hparams)
-
-            def loss(gauges: jax.Array) -> jax.Array:
-                module: Any = nnx.merge(self.graph, state["params"], state["rest"])
-                module.eval()
-                logits = module.tapped(x, gauges)
-                return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
-
-            return jax.grad(loss)(jnp.zeros((self.depth or 0, length)))[:, times]
-
-        return times, measure
+        if entry is None:
+            means = jnp.full((len(names), 2), jnp.nan)
+        else:
+            names += [
+                n for n in jax.eval_shape(measured, state["rest"], entry)[0] if n not in names
+            ]
+            start = jnp.zeros((len(names), 2)), state["rest"]
+            (sums, _), _ = lax.scan(step, start, (segments, schedule))
+            means = sums / jnp.sum(segments, (0, 2))
+        held = ("val", "test")
+        return {f"{h}_{n}": means[i, j] for i, n in enumerate(names) for j, h in enumerate(held)}

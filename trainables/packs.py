@@ -26,7 +26,7 @@ from trainables.programs import programs_for
 from trainables.settings import lane_values, stack_lanes
 from trainables.spec import Trial
 from trainables.tasks import make_data
-from trainables.training import first_shown, kept_steps
+from trainables.training import Training, first_shown, kept_steps
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,12 @@ class EpochResult:
       steps: column -> (width, K). The bad step holds its values as computed, later steps NaN.
       step_index: (K,) the last ten steps of the epoch, and the first ten in epoch 0.
       bad_step: (width,) first step whose loss, gradient or update was not finite, or -1.
-      metrics: further task metrics by name -> (width,).
+      finished: (width,) whether the stage's own stop rule ended the lane.
+      metrics: further metrics by name -> (width,).
+      probes: probe -> column -> (rows,) shared by all lanes or (width, rows); rows where the
+        boolean column `shown` (width, rows) is False are left out.
+
+    A stage that has no such rows leaves `epochs`, `layers` or `steps` empty.
     """
 
     epochs: dict[str, np.ndarray]
@@ -50,7 +55,9 @@ class EpochResult:
     steps: dict[str, np.ndarray]
     step_index: np.ndarray
     bad_step: np.ndarray
+    finished: np.ndarray
     metrics: dict[str, np.ndarray]
+    probes: dict[str, dict[str, np.ndarray]]
 
 
 class Pack:
@@ -64,6 +71,7 @@ class Pack:
       active: bool (width,), False for padding and for lanes that are frozen or not finite any more.
       layer_rows: what the last axis of `EpochResult.layers` means.
       parameter_count: trained numbers of one lane.
+      steps: optimizer steps of an epoch.
     """
 
     def __init__(
@@ -107,8 +115,10 @@ class Pack:
         self._values = self._put(stack_lanes(own))
         self._data = self._put(make_data(trials[0], arrays))
         self._state: Any = None
-        self._layout = self._programs.training.layout
-        self.layer_rows: tuple[LayerRow, ...] = self._layout.rows
+        self._engine = self._programs.engine
+        self._layout = self._engine.layout
+        self.layer_rows: tuple[LayerRow, ...] = self._layout.rows if self._layout else ()
+        self.steps = self._engine.steps
         self.parameter_count = sum(p.size for p in jax.tree.leaves(self._programs.shapes["params"]))
 
     def _put(self, tree: Any) -> Any:
@@ -134,14 +144,15 @@ class Pack:
             state = self._programs.init(trial)(values)
             if weights and lane in weights:
                 params = self._given(state["params"], weights[lane])
-                moments = self._programs.training.optimizer(values).init(params)
-                state = {**state, "params": params, "optimizer": moments}
+                state = self._engine.restart(state, params, values)
             states.append(state)
         states += [{**states[0], "alive": jnp.bool_(False)}] * (self.width - len(states))
         self._state = self._put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
         self.active = self._real.copy()
 
     def _given(self, params: Any, weights: Mapping[str, np.ndarray]) -> Any:
+        if self._layout is None:
+            raise ValueError("this stage has no model to give weights to")
         like = {path: np.asarray(leaf) for path, leaf in by_path(params).items()}
         leaves = self._layout.leaves(weights, like).values()
         return self._put(jax.tree.unflatten(jax.tree.structure(params), list(leaves)))
@@ -152,8 +163,10 @@ class Pack:
 
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""
+        if not isinstance(self._engine, Training):
+            return f"epoch {epoch}, step {step}: a value of stage {self.trials[lane].stage.name}"
         state, values = jax.tree.map(lambda leaf: leaf[lane], (self._ready(), self._values))
-        what = culprit(self._programs.training, state, values, self._data, epoch, step)
+        what = culprit(self._engine, state, values, self._data, epoch, step)
         return f"epoch {epoch}, step {step}: {what}"
 
     def epoch(self, epoch: int) -> EpochResult:
@@ -167,31 +180,40 @@ class Pack:
         self._state = None
         self._state, found = program(state, self._values, self._put(np.int32(epoch)), self._data)
         found = jax.device_get(found)
-        self.active = self.active & (found["bad_step"] < 0)
-        steps = self._programs.training.steps
-        index = kept_steps(steps)
-        shown = index >= first_shown(steps, epoch)
-        columns = {name: column[:, shown] for name, column in found["steps"].items()}
-        bad = found["bad_step"]
-        return EpochResult(found["epochs"], found["layers"], columns, index[shown], bad, {})
+        nothing = np.full(self.width, -1, np.int32)
+        bad = found.get("bad_step", nothing)
+        finished = found.get("finished", np.zeros(self.width, bool)).astype(bool) & self.active
+        self.active = self.active & (bad < 0)
+        index = kept_steps(self.steps)
+        shown = index >= first_shown(self.steps, epoch)
+        steps = {name: column[:, shown] for name, column in found.get("steps", {}).items()}
+        probes = {
+            name: {**self._engine.labels[name], **columns}
+            for name, columns in found.get("probes", {}).items()
+        }
+        return EpochResult(
+            epochs=found.get("epochs", {}),
+            layers=found.get("layers", {}),
+            steps=steps,
+            step_index=index[shown],
+            bad_step=bad,
+            finished=finished,
+            metrics=found.get("metrics", {}),
+            probes=probes,
+        )
 
-    def timeline(self) -> dict[str, np.ndarray] | None:
-        """Norms of dL/dh^l_t on the probe batch at the current weights; None for other models.
+    def probe(self, name: str) -> dict[str, np.ndarray] | None:
+        """One probe's rows at the current weights; None for models that have no such probe.
 
         Returns:
-          layer (R,), t (R,) and grad_norm (width, R); NaN for padding.
+          Columns shared by all lanes (R,), and measured ones (width, R), NaN for padding.
         """
-        depth = self._programs.training.depth
-        if depth is None:
+        found = self._programs.probe(name, self.trials[0])
+        if found is None:
             return None
-        points = max(int(t.config["timeline_points"] or 2) for t in self.trials)
-        times, measure = self._programs.timeline(points)
-        norms = np.asarray(measure(self._ready(), self._values, self._put(self._real), self._data))
-        return {
-            "layer": np.repeat(np.arange(depth, dtype=np.int32), len(times)),
-            "t": np.tile(times.astype(np.int32), depth),
-            "grad_norm": norms.reshape(self.width, -1),
-        }
+        labels, measure = found
+        columns = measure(self._ready(), self._values, self._put(self._real), self._data)
+        return {**labels, **jax.device_get(columns)}
 
     def freeze(self, lane: int) -> None:
         """Ends a lane's training: its state changes no more."""
@@ -202,6 +224,8 @@ class Pack:
 
     def weights(self, lane: int) -> dict[str, np.ndarray]:
         """A lane's tensors by name ("rnn.0.w_ih"), layers unstacked."""
+        if self._layout is None:
+            return {}
         own = jax.tree.map(lambda leaf: leaf[lane], self._ready()["params"])
         return self._layout.named(by_path(jax.device_get(own)))
 

@@ -15,11 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trainables.builtin import built_in
+from trainables.engine import Engine, Labels
 from trainables.lanes import Strategy, over_lanes
 from trainables.settings import init_constants, optimizer_of
 from trainables.spec import Trial
 from trainables.tasks import make_task
 from trainables.training import Training
+
+
+def engine_of(trial: Trial) -> Callable[..., Engine]:
+    """What builds the trial's engine: its stage's own, the built-in one, or plain training."""
+    return trial.stage.build or built_in("stage", trial.stage.name) or Training
+
 
 _KEPT = 16
 _known: OrderedDict[Any, Programs] = OrderedDict()
@@ -33,20 +41,20 @@ class Programs:
       shapes: one lane's state, abstract.
     """
 
-    training: Training
+    engine: Engine
     width: int
     lanes: Strategy
     device: Any
     shapes: Any
     _epoch: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    _timelines: dict[int, tuple[np.ndarray, Callable[..., Any]]] = field(default_factory=dict)
+    _probes: dict[Any, tuple[Labels, Callable[..., Any]] | None] = field(default_factory=dict)
 
     def init(self, trial: Trial) -> Callable[..., Any]:
         """Function of one lane's values that gives its first state."""
         scheme = repr(sorted(init_constants(trial).items()))
         if scheme not in self._inits:
-            self._inits[scheme] = jax.jit(lambda values: self.training.init(trial, values))
+            self._inits[scheme] = jax.jit(lambda values: self.engine.init(trial, values))
         return self._inits[scheme]
 
     def epoch(self, values: Any, data: Any) -> Any:
@@ -55,7 +63,7 @@ class Programs:
 
             def run(state: Any, values: Any, epoch: jax.Array, data: Any) -> Any:
                 def one(state: Any, values: Any) -> Any:
-                    return self.training.epoch(state, values, epoch, data)
+                    return self.engine.epoch(state, values, epoch, data)
 
                 return over_lanes(one, state, values, state["alive"], self.lanes)
 
@@ -71,20 +79,25 @@ class Programs:
             self._epoch = lowered.compile()
         return self._epoch
 
-    def timeline(self, points: int) -> tuple[np.ndarray, Callable[..., jax.Array]]:
-        """Times kept, and the function (state, values, real, data) -> norms (width, L, times);
-        `real` (width,) is False for lanes to leave out."""
-        if points not in self._timelines:
-            times, measure = self.training.timeline(points)
+    def probe(self, name: str, trial: Trial) -> tuple[Labels, Callable[..., Any]] | None:
+        """Labels of a probe, and the function (state, values, real, data) -> columns (width, rows);
+        `real` (width,) is False for lanes to leave out. None where the model has no such probe."""
+        # What is measured may hang on observation keys, which are no part of the program's hash.
+        key = name, tuple(sorted(trial.observations().items()))
+        if key not in self._probes:
+            make = built_in("probe", name)
+            found = make(self.engine, trial) if make else None
+            self._probes[key] = None if found is None else self._over_lanes(*found)
+        return self._probes[key]
 
-            def run(state: Any, values: Any, real: jax.Array, data: Any) -> jax.Array:
-                def one(_: Any, lane: Any) -> Any:
-                    return (), measure(*lane, data)
+    def _over_lanes(self, labels: Labels, measure: Any) -> tuple[Labels, Callable[..., Any]]:
+        def run(state: Any, values: Any, real: jax.Array, data: Any) -> Any:
+            def one(_: Any, lane: Any) -> Any:
+                return (), measure(*lane, data)
 
-                return over_lanes(one, (), (state, values), real, self.lanes)[1]
+            return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
-            self._timelines[points] = times, jax.jit(run)
-        return self._timelines[points]
+        return labels, jax.jit(run)
 
 
 def programs_for(
@@ -100,13 +113,14 @@ def programs_for(
       values: one lane's traced values, read for their types.
     """
     # Functions a user redefines in a notebook are other functions, so they are part of the key.
-    builds = (trial.model.build, trial.task.build, optimizer_of(trial).build)
+    builds = tuple(part.build for part in (*trial.parts.values(), optimizer_of(trial)))
     rename = repr(sorted((trial.stage.rename or {}).items()))
-    key = (trial.program, trial.sizes, builds, rename, width, lanes, device)
+    sizes = trial.sizes if "task" in trial.parts else None
+    key = (trial.program, sizes, builds, rename, width, lanes, device)
     if key not in _known:
-        training = Training(trial, make_task(trial), values)
-        shapes = jax.eval_shape(lambda v: training.init(trial, v), dict(values))
-        _known[key] = Programs(training, width, lanes, device, shapes)
+        engine = engine_of(trial)(trial, make_task(trial), values)
+        shapes = jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
+        _known[key] = Programs(engine, width, lanes, device, shapes)
         if len(_known) > _KEPT:
             _known.popitem(last=False)
     _known.move_to_end(key)

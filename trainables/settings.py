@@ -41,7 +41,8 @@ def constants(trial: Trial) -> dict[str, Scalar]:
 
 def init_constants(trial: Trial) -> dict[str, Scalar]:
     """Values of the model's init keys: constants of the initialisation program only."""
-    return {k.name: trial.config[k.name] for k in trial.model.keys if k.kind == "init"}
+    keys = trial.model.keys if "model" in trial.parts else ()
+    return {k.name: trial.config[k.name] for k in keys if k.kind == "init"}
 
 
 def _number(key: Key, value: Scalar) -> np.ndarray:

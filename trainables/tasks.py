@@ -195,8 +195,10 @@ def _is_gaussian(trial: Trial) -> bool:
     return trial.task.build is None and trial.task.name == "gaussian"
 
 
-def make_task(trial: Trial) -> TaskRuntime:
-    """The functions of a trial's task."""
+def make_task(trial: Trial) -> TaskRuntime | None:
+    """The functions of a trial's task; None for an analysis that reads none."""
+    if "task" not in trial.parts:
+        return None
     return GaussianTask(trial.sizes) if _is_gaussian(trial) else ArrayTask(trial.sizes)
 
 
@@ -209,7 +211,7 @@ def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nd
     Raises:
       ValueError: arrays are missing, or do not have the declared sizes or labels.
     """
-    if _is_gaussian(trial):
+    if "task" not in trial.parts or _is_gaussian(trial):
         return {}
     sizes, name = trial.sizes, trial.task.name
     if trial.task.build is None and name in IMAGE_TASKS:

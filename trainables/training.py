@@ -6,6 +6,7 @@ test.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,11 +17,14 @@ from jax import lax
 
 from trainables import metrics
 from trainables.clipping import rescale
-from trainables.network import Hparams, Network, State
+from trainables.engine import State
+from trainables.lanes import nothing
+from trainables.network import Hparams, Network, fresh
 from trainables.norms import safe_norm, smallest_nonzero
 from trainables.randomness import trial_key
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
+_HELD = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 _EDGE = 10
 """Steps kept one by one: this many at the start of a trial and at the end of every epoch."""
 
@@ -39,11 +43,11 @@ class Training(Network):
     """The epoch of all trials that share a program."""
 
     def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-        """Mean cross-entropy of a batch (x, y, weight), with (new rest, correct answers) aside."""
+        """Mean loss of a batch (x, y, weight), with (new rest, sum of correct answers) aside."""
         x, y, weight = batch
-        logits, rest = self.apply(params, rest, x, train=True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-        correct = jnp.sum(weight * (jnp.argmax(logits, -1) == y))
+        outputs, rest = self.apply(params, rest, x, train=True)
+        losses = self.task.losses(outputs, y)
+        correct = jnp.sum(weight * self.task.correct(outputs, y))
         total = jnp.sum(jnp.where(weight > 0, weight * losses, 0))
         return total / jnp.sum(weight), (rest, correct)
 
@@ -109,6 +113,7 @@ class Training(Network):
         def run(carry: Any, entry: Any) -> Any:
             state, running, tally, bad = carry
             index, entry = entry
+            state = {**state, "rest": fresh(state["rest"], entry)}
             state, seen = self._step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
             running = metrics.update(running, {name: seen[name] for name in like}, finite)
@@ -128,15 +133,11 @@ class Training(Network):
 
         entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
         (state, running, tally, bad), scalars = lax.scan(step, start, entries)
-        held = lax.cond(
-            state["alive"],
-            lambda: self.evaluate(state, hparams, data),
-            lambda: jnp.full((2, 2), jnp.nan),
-        )
+        measured = partial(self.evaluate, state, hparams, data)
+        held = lax.cond(state["alive"], measured, lambda: nothing(jax.eval_shape(measured)))
         found = self._summary(metrics.finished(running), tally, scalars, state["params"])
-        (val_loss, test_loss), (val_accuracy, test_accuracy) = held
-        found["epochs"] |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
-        found["epochs"] |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
+        found["epochs"] |= {name: held.pop(name) for name in _HELD}
+        found["metrics"] = held
         steps = running.count + (bad >= 0)
         found["epochs"] |= {"steps": steps, "finite_steps": running.count}
         found["bad_step"] = bad

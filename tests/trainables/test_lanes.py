@@ -122,8 +122,8 @@ def test_strategies_agree_to_rounding():
     (a, left), (b, right) = (_pack(GOOD, lanes) for lanes in STRATEGIES)
     for name in ("loss", "val_loss", "grad_norm"):
         np.testing.assert_allclose(left[1].epochs[name], right[1].epochs[name], rtol=1e-4)
-    assert a.timeline() is not None
-    assert b.timeline() is not None
+    assert a.probe("timeline") is not None
+    assert b.probe("timeline") is not None
 
 
 def test_runs_repeat_to_the_bit(reference):

@@ -33,7 +33,7 @@ def test_a_users_module_trains_with_all_it_carries():
     assert not np.array_equal(before["rest/norm/mean"], after["rest/norm/mean"])
     assert after["rest/drop/rngs/count"] == before["rest/drop/rngs/count"] + 15 * 4
     assert after["step"][0] == 15 * 4
-    assert pack.timeline() is None
+    assert pack.probe("timeline") is None
     assert "blocks.1.kernel" in pack.weights(0)
     other = _user()
     other.load(0, {path: leaf[0] for path, leaf in after.items()})

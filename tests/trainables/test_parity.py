@@ -88,12 +88,12 @@ def test_timeline_of_a_pack_equals_slow_loops():
     one = trial(seed=4, seq_len=9, timeline_points=4)
     pack = Pack([one], {}, width=2)
     pack.init()
-    line = pack.timeline()
+    line = pack.probe("timeline")
     assert line is not None
     assert line["t"].tolist() == [0, 3, 5, 8] * 3
     assert line["layer"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert np.isnan(line["grad_norm"][1]).all()
-    task = pack._programs.training.task
+    task = pack._engine.task
     hparams = jax.tree.map(lambda leaf: leaf[0], pack._values)
     entry = jax.tree.map(lambda leaf: leaf[0], task.probe(jax.random.key(4), hparams))
     x, y, _ = task.batch({}, entry, hparams)

@@ -46,7 +46,7 @@ def test_depth_decay_at_init():
     assert 2e-4 < ratio.mean() < 2e-3
     assert 1e-5 < smallest.mean() < 3e-4
     # Through time the gradient decays by about 1 / sqrt 3 a step.
-    line = pack.timeline()
+    line = pack.probe("timeline")
     assert line is not None
     top = line["grad_norm"][:, line["layer"] == 19]
     decay = (top[:, -1] / top[:, -11]) ** -0.1

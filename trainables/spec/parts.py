@@ -28,6 +28,8 @@ class Part:
       aliases: the papers' spellings of `name`.
       build: for a user's own part, the function that makes it; built-in parts are found by name in
         `trainables.builtin`. Its signature is given in the docstring of each subclass.
+      probes: names of the probe tables it can fill. One measured between epochs has an observation
+        key `<probe>_every`: 0 at the first and last epoch only, k also every k-th, null never.
     """
 
     role: ClassVar[str] = "base"
@@ -38,6 +40,7 @@ class Part:
     check: Callable[[Config], list[str]] | None = None
     aliases: tuple[str, ...] = ()
     build: Callable[..., Any] | None = None
+    probes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,15 @@ class Stage(Part):
       reads: roles of the other parts it reads.
       parent: the stage whose artifact this one starts from, given the config; None for none. The
         child's config then holds the parent's keys too.
-      epochs_key: the host key that says how many epochs it runs; None for an analysis without any.
-      gate: judged on the last row of `epochs`; a reason why children must not start, or None.
+      epochs_key: the host key that says how many epochs it runs; None for an analysis, which runs
+        once and fills probes only.
+      gate: judged on the last row of `epochs` (`row["metrics"]` is a dict); a reason why children
+        must not start, or None.
       rename: this stage's own keys by the names the shared training code reads
         (`{"lr": "pretrain_lr"}`).
-      probes: names of the probe tables it writes.
+      task_loss: whether its loss is the task's, so that a chance loss means something.
+
+    `build(trial, task, values) -> trainables.engine.Engine` makes a stage with a loop of its own.
     """
 
     role: ClassVar[str] = "stage"
@@ -121,7 +128,7 @@ class Stage(Part):
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
-    probes: tuple[str, ...] = ()
+    task_loss: bool = True
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,14 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """Epochs the stage runs; 0 for an analysis."""
+        """Epochs the stage runs; an analysis is one, without training."""
         key = self.stage.epochs_key
-        return int(self.config[key] or 0) if key else 0
+        return int(self.config[key] or 0) if key else 1
+
+    @cached_property
+    def probes(self) -> tuple[str, ...]:
+        """Probe tables its parts may write."""
+        return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.probes))
 
     @property
     def ancestors(self) -> list[Trial]:
@@ -128,6 +133,10 @@ class Trial:
     def traced(self) -> dict[str, Scalar]:
         """The values that are arrays inside the program (own keys, traced kind)."""
         return self._of_kind("traced")
+
+    def observations(self) -> dict[str, Scalar]:
+        """What is recorded along the way, and how often."""
+        return self._of_kind("observation")
 
     def _of_kind(self, kind: str) -> dict[str, Scalar]:
         return {

@@ -1,0 +1,71 @@
+"""What runs a stage: the seam between `packs` and training, pretraining and analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trainables.layout import Layout
+from trainables.spec import Trial
+
+State = dict[str, Any]
+Labels = Mapping[str, np.ndarray]
+"""Columns of a probe's rows that are the same for every lane, each of shape (rows,)."""
+
+Measure = Callable[[State, Mapping[str, jax.Array], Any], dict[str, jax.Array]]
+"""(state, values, data) of one lane -> columns (rows,) of a probe."""
+
+
+class Engine(Protocol):
+    """A stage of one lane as pure functions; `packs` adds the lane axis.
+
+    Attributes:
+      layout: tensors and rows of `layers`; None for an analysis without a model.
+      steps: optimizer steps, or iterations, of an epoch.
+      labels: probes whose rows every epoch brings, with the columns all lanes share.
+    """
+
+    layout: Layout | None
+    steps: int
+    labels: Mapping[str, Labels]
+
+    def init(self, trial: Trial, values: Mapping[str, jax.Array]) -> State:
+        """A lane's first state: `params`, which is what `weights` shows and a child starts from,
+        `alive`, and whatever else the stage carries. `trial` gives the init constants only."""
+        ...
+
+    def restart(self, state: State, params: Any, values: Mapping[str, jax.Array]) -> State:
+        """The first state with a parent's `params` in place of the drawn ones."""
+        ...
+
+    def epoch(
+        self, state: State, values: Mapping[str, jax.Array], epoch: jax.Array, data: Any
+    ) -> tuple[State, dict[str, Any]]:
+        """One epoch of a lane that is alive.
+
+        Returns:
+          The new state, and any of: `epochs` {column: scalar}, `layers` {column: (rows,)}, `steps`
+          {column: (K,)} (see `training.kept_steps`), `metrics` {name: scalar}, `probes`
+          {probe: {column: (rows,)}} beside the columns of `labels` (a bool column `shown` leaves
+          rows out), `bad_step` (-1: all finite) and `finished` (the stage's own stop rule ended the
+          lane).
+        """
+        ...
+
+
+class Analysis:
+    """Base of engines that train nothing: one epoch whose rows are probes."""
+
+    layout: Layout | None = None
+    steps = 1
+    labels: Mapping[str, Labels] = {}
+
+    def init(self, trial: Trial, values: Mapping[str, jax.Array]) -> State:
+        return {"params": {}, "alive": jnp.bool_(True)}
+
+    def restart(self, state: State, params: Any, values: Mapping[str, jax.Array]) -> State:
+        raise ValueError("an analysis starts from no weights")

@@ -1,0 +1,50 @@
+"""The probe `timeline`: how the gradient of the loss flows back through time, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from trainables.engine import Labels, Measure, State
+from trainables.network import Network
+from trainables.randomness import trial_key
+from trainables.spec import Trial
+
+
+def timeline(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+    """|dL/dh^l_t| over batch and units, for the loss of the task's fixed probe batch.
+
+    Time steps are evenly spaced, the last included, at most `timeline_points`.
+
+    Returns:
+      Labels layer and t, and the function that gives grad_norm; None for a model without taps.
+    """
+    depth, length = network.depth, network.sizes.seq_len
+    if depth is None:
+        return None
+    points = min(int(trial.config["timeline_points"] or 2), length)
+    times = np.unique(np.rint(np.linspace(0, length - 1, points)).astype(np.int32))
+    labels = {
+        "layer": np.repeat(np.arange(depth, dtype=np.int32), len(times)),
+        "t": np.tile(times, depth),
+    }
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        schedule = network.task.probe(trial_key(values["seed"]), values)
+        entry = jax.tree.map(lambda leaf: leaf[0], schedule)
+        x, y, _ = network.task.batch(data, entry, values)
+
+        def loss(gauges: jax.Array) -> jax.Array:
+            module: Any = nnx.merge(network.graph, state["params"], state["rest"])
+            module.eval()
+            return jnp.mean(network.task.losses(module.tapped(x, gauges), y))
+
+        norms = jax.grad(loss)(jnp.zeros((depth, length)))[:, times]
+        return {"grad_norm": norms.reshape(-1)}
+
+    return labels, measure
