@@ -1,0 +1,108 @@
+"""Adaptive spiking cells (ALIF) and the surrogate derivative of their spikes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+
+from trainables.cells import Params, Role
+from trainables.randomness import named_key
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def spike(u: jax.Array, height: float = 0.5, sharpness: float = 1.0) -> jax.Array:
+    """1 where u > 0, else 0, with the derivative height / (1 + 2 sharpness |u|)^2 in its place.
+
+    The fast-sigmoid surrogate. Its derivative is an ordinary function of u, so that losses of a
+    Jacobian can be differentiated again, in either mode.
+    """
+    return (u > 0).astype(u.dtype)
+
+
+@spike.defjvp
+def _spike_jvp(height: float, sharpness: float, primals: Any, tangents: Any) -> Any:
+    (u,), (du,) = primals, tangents
+    slope = height / jnp.square(1 + 2 * sharpness * jnp.abs(u))
+    return spike(u, height, sharpness), slope * du
+
+
+def decay(tau: jax.Array) -> jax.Array:
+    """exp(-1 / tau), and its limit 0 where tau is not positive.
+
+    A trained time constant may cross 0, where the bare formula jumps from 0 to infinity.
+    """
+    positive = tau > 1e-6
+    return jnp.where(positive, jnp.exp(-1 / jnp.where(positive, tau, 1.0)), 0.0)
+
+
+@dataclass(frozen=True)
+class ALIF:
+    """Leaky integrate-and-fire neurons with an adaptive threshold (`herranz2023`, section 2.2).
+
+    a' = d(tau_a) a + (1 - d(tau_a)) z;  th' = threshold + beta a'
+    v' = d(tau_v) v + W x + (U with no diagonal) z - stop_gradient(th' z);  z' = spike(v' - th')
+    with d(tau) = exp(-1 / tau) per step, and state (v, a), from which the last spike z is computed
+    again. Every neuron has its own tau_v, tau_a, threshold and beta, all trained.
+
+    Attributes:
+      units: neurons H.
+      adaptation: mean initial tau_a, in time steps.
+      signed: beta from N(0, (1.8 / sqrt F)^2), of both signs; else positive around 1.8.
+    """
+
+    units: int
+    adaptation: float
+    signed: bool = False
+
+    @property
+    def state_size(self) -> int:
+        return 2 * self.units
+
+    @property
+    def output_size(self) -> int:
+        return self.units
+
+    def init(self, key: jax.Array, features: int) -> dict[str, jax.Array]:
+        glorot, shape = initializers.glorot_uniform(), (self.units,)
+
+        def around(name: str, mean: float) -> jax.Array:
+            """Normal around `mean` with 3/7 of it as deviation, cut off at two deviations."""
+            drawn = jax.random.truncated_normal(named_key(key, name), -2.0, 2.0, shape)
+            return mean * (1 + 3 / 7 * drawn)
+
+        normal = jax.random.normal(named_key(key, "beta"), shape)
+        return {
+            "w_ih": glorot(named_key(key, "w_ih"), (self.units, features)),
+            "w_hh": glorot(named_key(key, "w_hh"), (self.units, self.units)),
+            "tau_v": around("tau_v", 0.1),
+            "tau_a": around("tau_a", self.adaptation),
+            "threshold": around("threshold", 0.01),
+            "beta": 1.8 / math.sqrt(features) * normal if self.signed else around("beta", 1.8),
+        }
+
+    def roles(self) -> dict[str, Role]:
+        of_time: dict[str, Role] = {"w_hh": "recurrent", "tau_v": "recurrent", "tau_a": "recurrent"}
+        return {"w_ih": "input", "threshold": "input", "beta": "input", **of_time}
+
+    def drive(self, params: Params, x: jax.Array) -> jax.Array:
+        return x @ params["w_ih"].T
+
+    def advance(self, params: Params, state: jax.Array, drive: jax.Array) -> jax.Array:
+        v, a = jnp.split(state, 2, -1)
+        z = self.output(params, state)
+        kept = decay(params["tau_a"])
+        a = kept * a + (1 - kept) * z
+        reset = jax.lax.stop_gradient((params["threshold"] + params["beta"] * a) * z)
+        w_hh = params["w_hh"] * (1 - jnp.eye(self.units))
+        v = decay(params["tau_v"]) * v + drive + z @ w_hh.T - reset
+        return jnp.concatenate([v, a], -1)
+
+    def output(self, params: Params, state: jax.Array) -> jax.Array:
+        v, a = jnp.split(state, 2, -1)
+        return spike(v - (params["threshold"] + params["beta"] * a))
