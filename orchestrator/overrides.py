@@ -1,4 +1,7 @@
-"""`--set key=value`: overrides and re-grids typed on a command line."""
+"""`--set key=value`: overrides and re-grids typed on a command line.
+
+`null` or `none` for a key that takes no null leaves it open: the space's or the key's default.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,8 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
             problems.append(f"--set {name!r} is not key=value")
             continue
         canonical = registry.canonical_name(name)
-        if canonical not in keys and canonical not in SELECTORS:
-            known = [*keys, *SELECTORS, *(a for k in keys.values() for a in k.aliases)]
-            problems.append(f"unknown key {name!r}{nearest(name, known)}")
+        if canonical not in (*SELECTORS, *keys, *registry.macros):
+            problems.append(f"unknown key {name!r}{nearest(name, registry.known_names())}")
             continue
         if typed:
             values = _split(str(value))
@@ -53,10 +55,16 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
         if not values:
             problems.append(f"{name}={value} gives no value; a range needs its end above its start")
             continue
+        if canonical in keys and not any(k.nullable for k in registry.declarations(canonical)):
+            values = [... if v is None or _is_null(v) else v for v in values]
         # A part by its name, not by an alias: conditions of a space compare with the name.
         parts = [registry.find(canonical, v) if isinstance(v, str) else None for v in values]
         found[canonical] = [p.name if p else v for p, v in zip(parts, values, strict=True)]
     return found, problems
+
+
+def _is_null(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in ("null", "none")
 
 
 def _pair(text: str) -> tuple[str, str | None]:

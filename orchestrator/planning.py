@@ -186,6 +186,7 @@ def trials_of(
     overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
     changed, problems = read_overrides(set, registry)
     overrides |= changed
+    decided = [registry.macros[name].decides for name in overrides if name in registry.macros]
     try:
         configs = expand(
             space.param_space,
@@ -194,6 +195,8 @@ def trials_of(
             samples=space.samples,
             sample_seed=space.sample_seed,
             rename=registry.canonical_name,
+            replaced=frozenset().union(*decided),
+            unfold=registry.unfold,
         )
     except SpaceError as error:
         raise RequestError([*problems, str(error)]) from error

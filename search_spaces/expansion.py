@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 Config = dict[str, Any]
@@ -42,17 +42,23 @@ def expand(
     samples: int | None = None,
     sample_seed: int = 0,
     rename: Rename = str,
+    replaced: Collection[str] = (),
+    unfold: Callable[[Config], Config] = dict,
 ) -> list[Config]:
     """Every config of a space, in declared order, the last grid varying fastest.
 
     Args:
-      overrides: key -> values; replaces that key wherever the space sets it (`--set`).
+      overrides: key -> values; replaces that key wherever the space sets it (`--set`). A value of
+        `...` leaves the key out.
       defaults: `when`/`then` forms that fill only keys left open.
       samples, sample_seed: draws of a sampled space; config i does not depend on how many.
       rename: alias -> key, applied to every name.
+      replaced: keys that an override decides under another name: the space's own values go.
+      unfold: applied to every config before the defaults: words that stand for several keys.
     """
     fixed = {rename(name): list(values) for name, values in (overrides or {}).items()}
-    plain, forms = _split(param_space, fixed, rename)
+    gone = {*fixed, *replaced}
+    plain, forms = _split(param_space, gone, rename)
     if _is_sampled(plain) and samples is None:
         raise SpaceError("a sampled space must say how many: set `samples`")
     found: list[Config] = []
@@ -63,7 +69,8 @@ def expand(
             for name, value in plain.items()
         }
         for config in _grids({**drawn, **{n: {"grid_search": v} for n, v in fixed.items()}}):
-            found += _with_forms(config, forms, fixed, rename)
+            found += _with_forms(config, forms, gone, rename)
+    found = [unfold({n: v for n, v in config.items() if v is not ...}) for config in found]
     for config in found:
         for form in defaults:
             if _matches(config, form["when"], rename):
@@ -73,7 +80,7 @@ def expand(
 
 
 def _split(
-    space: Mapping[str, Any], fixed: Mapping[str, Any], rename: Rename
+    space: Mapping[str, Any], fixed: Collection[str], rename: Rename
 ) -> tuple[Config, list[Mapping[str, Any]]]:
     """Plain keys (those not overridden), and the zip and when forms."""
     plain: Config = {}
@@ -137,7 +144,7 @@ def _grids(plain: Mapping[str, Any]) -> Iterator[Config]:
 
 
 def _with_forms(
-    config: Config, forms: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any], rename: Rename
+    config: Config, forms: Sequence[Mapping[str, Any]], fixed: Collection[str], rename: Rename
 ) -> list[Config]:
     """`config` with every form applied in order, each possibly multiplying it."""
     configs = [config]
@@ -149,7 +156,7 @@ def _with_forms(
 
 
 def _form(
-    config: Config, form: Mapping[str, Any], fixed: Mapping[str, Any], rename: Rename
+    config: Config, form: Mapping[str, Any], fixed: Collection[str], rename: Rename
 ) -> list[Config]:
     if "zip" in form:
         columns = {rename(n): list(v) for n, v in form["zip"].items()}

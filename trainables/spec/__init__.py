@@ -1,7 +1,9 @@
 """What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself."""
 
 from trainables.spec.base import BASE
+from trainables.spec.comments import COMMENTS, canonical_comments, parse_comments
 from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
+from trainables.spec.macros import FULL_PASS, Macro, Meaning
 from trainables.spec.models import MODELS
 from trainables.spec.optimizers import OPTIMIZERS
 from trainables.spec.parts import (
@@ -24,14 +26,18 @@ from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
 
 
 def builtin_registry() -> Registry:
-    """A fresh registry of the built-in parts and probes."""
-    registry = Registry(probes={probe.name: probe for probe in PROBES})
+    """A fresh registry of the built-in parts, probes and macros."""
+    registry = Registry(
+        probes={probe.name: probe for probe in PROBES},
+        macros={macro.name: macro for macro in (COMMENTS, FULL_PASS)},
+    )
     registry.add(BASE, *STAGES, *MODELS, *TASKS, *OPTIMIZERS)
     return registry
 
 
 __all__ = [
-    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Model", "Optimizer",
-    "Part", "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor", "Trial",
-    "builtin_registry", "digest", "nearest", "versioned_by_content",
+    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Macro", "Meaning",
+    "Model", "Optimizer", "Part", "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor",
+    "Trial", "builtin_registry", "canonical_comments", "digest", "nearest", "parse_comments",
+    "versioned_by_content",
 ]  # fmt: skip

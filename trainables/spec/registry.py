@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.spec.keys import REQUIRED, Key, Scalar
+from trainables.spec.macros import SELECTOR_ALIASES, Macro, unfold
 from trainables.spec.parts import Part, Probe, Stage
 from trainables.spec.trial import SELECTOR_DEFAULTS, SELECTORS, ConfigError, Trial, nearest
 
@@ -18,6 +19,8 @@ class Registry:
 
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
+    macros: dict[str, Macro] = field(default_factory=dict)
+    _spelled: tuple[tuple[int, ...], dict[str, str]] = field(default=((), {}), repr=False)
 
     def add(self, *parts: Part) -> None:
         """Adds parts.
@@ -42,9 +45,14 @@ class Registry:
             self.parts[part.role, part.name] = part
 
     def _refuse_ambiguous(self, part: Part) -> None:
-        owners = {alias: k.name for k in self.all_keys().values() for alias in k.aliases}
-        owners |= {name: name for name in self.all_keys()}
+        owners = self._spellings()
         for key in part.keys:
+            macro = self.macros.get(key.name)
+            if macro is not None and not macro.shared:
+                raise ValueError(
+                    f"{part.role} {part.name} declares {key.name}, which is read as other keys "
+                    "already; use another name"
+                )
             for word in (key.name, *key.aliases):
                 owner = owners.get(word, key.name)
                 if owner != key.name:
@@ -57,7 +65,7 @@ class Registry:
         return sorted(name for r, name in self.parts if r == role)
 
     def copy(self) -> Registry:
-        return Registry(dict(self.parts), dict(self.probes))
+        return Registry(dict(self.parts), dict(self.probes), dict(self.macros))
 
     def find(self, role: str, name: str) -> Part | None:
         """The part of that name or alias."""
@@ -76,14 +84,39 @@ class Registry:
         return keys
 
     def canonical_name(self, name: str) -> str:
-        """The key that `name` is an alias of, or `name` itself."""
-        keys = self.all_keys()
-        if name in keys:
-            return name
-        return next((k.name for k in keys.values() if name in k.aliases), name)
+        """The key, selector or macro that `name` is an alias of, or `name` itself."""
+        return self._spellings().get(name, name)
+
+    def known_names(self) -> list[str]:
+        """Every word that may name something in a config, aliases included."""
+        return list(self._spellings())
+
+    def declarations(self, name: str) -> list[Key]:
+        """Every declaration of the key `name`: parts may give it other ranges and defaults."""
+        return [key for part in self.parts.values() for key in part.keys if key.name == name]
+
+    def _spellings(self) -> dict[str, str]:
+        """What every known word means. Kept until a part is added or replaced."""
+        state = tuple(map(id, (*self.parts.values(), *self.macros.values())))
+        if state != self._spelled[0]:
+            keys = [key for part in self.parts.values() for key in part.keys]
+            found = dict(SELECTOR_ALIASES)
+            found |= {alias: key.name for key in keys for alias in key.aliases}
+            found |= {name: name for name in (*SELECTORS, *self.macros, *(k.name for k in keys))}
+            self._spelled = state, found
+        return self._spelled[1]
+
+    def unfold(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """`given` with its macros read as the keys they stand for; as it is where `resolve` would
+        find fault with one."""
+        found, problems = unfold(given, self.macros, self.canonical_name)
+        return dict(given) if problems else found
 
     def resolve(self, raw: Mapping[str, Any]) -> Trial:
         """A full, checked trial from a partial config.
+
+        `stage` equal to `pretrain` asks for the pretraining of that training: what only the
+        training reads is checked and then left out.
 
         Raises:
           ConfigError: with every problem found, not only the first.
@@ -95,7 +128,16 @@ class Registry:
             if canonical in given and given[canonical] != value:
                 problems.append(f"{name} and another spelling of {canonical} are both set")
             given[canonical] = value
-        trial = self._resolve(given, problems)
+        given, found = unfold(given, self.macros, self.canonical_name)
+        problems += found
+        given = {n: v for n, v in given.items() if n not in self.macros or self.declarations(n)}
+        before = given.get("stage")
+        if before is not None and before == given.get("pretrain"):
+            given["stage"] = SELECTOR_DEFAULTS["stage"]
+            trial = self._resolve(given, problems)
+            trial = trial.parent if trial else None
+        else:
+            trial = self._resolve(given, problems)
         if problems or trial is None:
             raise ConfigError(problems)
         return trial

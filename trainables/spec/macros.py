@@ -1,0 +1,85 @@
+"""Words of a config that stand for several keys, such as a paper's comment flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.spec.parts import Config
+from trainables.spec.trial import ConfigError
+
+SELECTOR_ALIASES = {"net": "model", "dataset": "task"}
+"""The papers' words for what a selector chooses."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a macro's value says: `keys` it sets, and `defaults` that only fill keys left open."""
+
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A word that is written like a key and read as other keys; never part of a resolved config.
+
+    Attributes:
+      name: as written in a config.
+      read: (value, the config around it) -> what it says. Raises ConfigError, all problems at once.
+      decides: every key it may set. Given on a command line it replaces these wherever a space sets
+        them, so that one string describes a trial whatever the space's own choices.
+      shared: also the name of a key; `read` then gives that key back for values that are the key's.
+    """
+
+    name: str
+    read: Callable[[Any, Config], Meaning]
+    decides: frozenset[str] = frozenset()
+    shared: bool = False
+    doc: str = ""
+
+
+def unfold(
+    given: Mapping[str, Any], macros: Mapping[str, Macro], rename: Callable[[str], str] = str
+) -> tuple[dict[str, Any], list[str]]:
+    """`given` (canonical names) with each macro replaced by the keys it stands for; the problems.
+
+    A key set both ways must have the same value. A macro that cannot be read stays as it is.
+    """
+    found = {name: value for name, value in given.items() if name not in macros}
+    problems: list[str] = []
+    filled: dict[str, Any] = {}
+    for name in (name for name in given if name in macros):
+        try:
+            meaning = macros[name].read(given[name], found)
+        except ConfigError as error:
+            problems += error.problems
+            found[name] = given[name]
+            continue
+        for key, value in meaning.keys.items():
+            key = rename(key)
+            if key in found and not _same(found[key], value):
+                problems.append(
+                    f"{name}={given[name]} says {key}={_text(value)}, but {key}="
+                    f"{_text(found[key])} is set as well; give one of them"
+                )
+            found[key] = value  # what follows is judged as the macro has it, not told twice
+        filled |= {rename(key): value for key, value in meaning.defaults.items()}
+    return {**filled, **found}, problems
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+FULL_PASS = Macro(
+    name="steps_per_epoch",
+    read=lambda value, config: Meaning({} if value in (-1, "-1") else {"steps_per_epoch": value}),
+    shared=True,
+    doc="-1, as published commands write, is a pass over the whole training set: what an epoch is.",
+)
