@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from orchestrator.running import PackRun
 
 WIDTH = 40
+_SHOWN = ("loss", "val_loss", "val_accuracy", "grad_norm", "grad_norm_smallest")
 
 
 def gradient_bars(names: list[str], norms: list[float], width: int = WIDTH) -> list[str]:
@@ -47,13 +48,18 @@ class EpochPrinter:
     def __call__(self, run: PackRun, epoch: int) -> None:
         if self.quiet or run.last is None:
             return
-        values = {name: float(column[0]) for name, column in run.last.epochs.items()}
-        self.console.print(
-            f"epoch {epoch}: loss {values['loss']:.4g}, val {values['val_loss']:.4g} "
-            f"(accuracy {values['val_accuracy']:.3f}), gradient norm {values['grad_norm']:.3g}, "
-            f"smallest tensor {values['grad_norm_smallest']:.3g}",
-            soft_wrap=True,
-        )
+        stage = run.trials[0].stage
+        name = f"epoch {epoch}" if stage.name == "train" else f"{stage.name}, epoch {epoch}"
+        known = [
+            f"{word} {float(columns[word][0]):.4g}"
+            for columns, words in ((run.last.epochs, _SHOWN), (run.last.metrics, run.last.metrics))
+            for word in words
+            if word in columns and math.isfinite(columns[word][0])
+        ]
+        probes = [f"{count} rows of {name}" for name, count in run.recorder.counts[0].items()]
+        self.console.print(f"{name}: {', '.join(known or probes)}", soft_wrap=True)
+        if not run.last.layers:
+            return
         rows = [(i, row) for i, row in enumerate(run.pack.layer_rows) if row.tensor == "*"]
         norms = [float(run.last.layers["grad_norm"][0, i]) for i, _ in rows]
         for line in gradient_bars([row.layer_name for _, row in rows], norms):

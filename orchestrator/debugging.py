@@ -96,7 +96,7 @@ def debug(
     found = catalogue(study)
     opened = open_or_none(store)
     chosen, others = choose(found, opened, space, trial, set, smoke)
-    name = None if chosen.task.build else chosen.task.dataset(chosen.config)
+    name = chosen.dataset
     damaged = datasets.damage(name) if name else []
     if damaged:
         raise RequestError(damaged)
@@ -111,7 +111,7 @@ def debug(
         prepare(1, gpu=has_gpu())
     try:
         with _recording(store, record) as (target, launch_id):
-            weights = _parent_weights(found, opened, chosen, exact)
+            weights = _parent_weights(found, opened, chosen, exact, watch)
             result = _run(
                 found, chosen, plan, target, launch_id, weights, epochs, profile, watch, check_nans
             )
@@ -235,7 +235,7 @@ def _recording(store: str, record: bool) -> Iterator[tuple[Store | None, str]]:
 
 
 def _parent_weights(
-    found: Catalogue, store: Store | None, trial: Trial, exact: bool
+    found: Catalogue, store: Store | None, trial: Trial, exact: bool, watch: Watch
 ) -> dict[str, Mapping[str, np.ndarray]]:
     """The parent's weights: from the store, or by running it here."""
     parent = trial.parent
@@ -245,10 +245,18 @@ def _parent_weights(
         with contextlib.suppress(StoreError):
             return {parent.id: store.weights(parent.id)}
     plan = segments(store, parent) if exact else []
-    before = _parent_weights(found, store, parent, exact)
+    before = _parent_weights(found, store, parent, exact, watch)
     run = _started(found, parent, plan[0].signature if plan else None, None, "debug", before)
-    while not run.step().done:
-        pass
+    progress = run.step()
+    while not progress.done:
+        watch(run, progress.epoch)
+        progress = run.step()
+    if progress.ended[parent.id] in ("gate_failed", "diverged"):
+        raise RequestError(
+            f"its {parent.stage.name} {parent.id} {progress.ended[parent.id]}: "
+            f"{progress.reasons.get(parent.id, 'no reason given')}; `gradsweep debug --trial "
+            f"{parent.id}` looks at that"
+        )
     return {parent.id: run.pack.weights(0)}
 
 

@@ -27,7 +27,7 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         for name in varying_keys(plan.trials)
         if not any(name in t.keys and t.keys[name].kind == "observation" for t in plan.trials)
     )
-    chances = {t.task.chance_loss(t.config) for t in plan.trials if "task" in t.parts}
+    chances = {t.chance_loss for t in plan.targets}
     declared = {name: key for trial in plan.trials for name, key in trial.keys.items()}
     return {
         "space": plan.name,
@@ -54,6 +54,6 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
                 "doc": catalogue.registry.probes[name].doc,
                 "columns": [vars(column) for column in catalogue.registry.probes[name].columns],
             }
-            for name in dict.fromkeys(p for t in plan.trials for p in t.stage.probes)
+            for name in dict.fromkeys(p for t in plan.trials for p in t.probes)
         },
     }

@@ -99,7 +99,7 @@ def make_packs(
         start = resume[trial.id].first_epoch if trial.id in resume else 0
         # A lane that need not wait for a parent must not sit in a pack that does.
         waits = trial.parent is not None and trial.parent.id in running
-        groups[trial.program, start, waits, trial.config.get("timeline_points")].append(trial)
+        groups[trial.program, start, waits, _observed(trial)].append(trial)
     sizes: dict[str, int] = defaultdict(int)
     for (program, *_), members in groups.items():
         sizes[program] = max(sizes[program], len(members))
@@ -114,6 +114,15 @@ def make_packs(
             chunk = ordered[first : first + chosen]
             packs.append(_pack(chunk, resume, program, chosen, strategy, needed_as_parents))
     return packs
+
+
+def _observed(trial: Trial) -> tuple[Any, ...]:
+    """What must be equal for lanes to share their probes' programs: observation keys other than
+    what each lane follows by itself, its cadences and kept weights."""
+    own = trial.observations().items()
+    return tuple(
+        sorted(kv for kv in own if not kv[0].endswith("_every") and kv[0] != "keep_weights")
+    )
 
 
 def _strategy(members: Sequence[Trial], width: int) -> str:

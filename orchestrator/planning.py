@@ -61,8 +61,7 @@ class SpacePlan:
     @property
     def datasets(self) -> list[str]:
         """Names of the data sets that the trials to run read."""
-        tasks = [t for t in self.to_run if "task" in t.parts and t.task.build is None]
-        names = {t.task.dataset(t.config) for t in tasks}
+        names = {trial.dataset for trial in self.to_run}
         return sorted(name for name in names if name)
 
     @property

@@ -69,7 +69,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "program": trial.program,
         "first_epoch": slot.first_epoch,
         "epochs_planned": trial.epochs,
-        "chance_loss": trial.task.chance_loss(trial.config) if "task" in trial.parts else None,
+        "chance_loss": trial.chance_loss,
         "pack": spec.id,
         "lane": lane,
         "host": platform.node(),

@@ -48,24 +48,42 @@ class Recorder:
         self._rows = 0
         self._flushed_at: float | None = None
 
-    def add(self, table: str, lanes: np.ndarray, columns: Mapping[str, Any], per_lane: int) -> None:
-        """Rows of several lanes, `per_lane` each, lane by lane."""
+    def add(
+        self,
+        table: str,
+        lanes: np.ndarray,
+        columns: Mapping[str, Any],
+        per_lane: int,
+        shown: np.ndarray | None = None,
+    ) -> None:
+        """Rows of several lanes, `per_lane` each, lane by lane.
+
+        Args:
+          columns: by name; one that the table has and this lacks is NaN.
+          shown: bool (lanes * per_lane,), False for rows to leave out.
+        """
         schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
         data = {
             "trial_id": np.repeat(self.trial_ids[lanes], per_lane),
             "attempt": np.repeat(self.attempts[lanes], per_lane),
             **columns,
         }
+        unknown = np.full(len(lanes) * per_lane, np.nan)
         arrays = [
             data[field.name]
-            if isinstance(data[field.name], pa.Array)
-            else pa.array(data[field.name], type=field.type)
+            if isinstance(data.get(field.name), pa.Array)
+            else pa.array(data.get(field.name, unknown), type=field.type)
             for field in schema
         ]
-        self._tables[table].append(pa.Table.from_arrays(arrays, schema=schema))
-        self._rows += len(lanes) * per_lane
-        for lane in lanes:
-            self.counts[lane][table] += per_lane
+        rows = pa.Table.from_arrays(arrays, schema=schema)
+        counts = np.full(len(lanes), per_lane)
+        if shown is not None:
+            rows = rows.filter(pa.array(shown))
+            counts = shown.reshape(len(lanes), per_lane).sum(1)
+        self._tables[table].append(rows)
+        self._rows += len(rows)
+        for lane, count in zip(lanes, counts, strict=True):
+            self.counts[lane][table] += int(count)
 
     def add_epoch(
         self,
@@ -76,7 +94,9 @@ class Recorder:
         steps: int,
         seconds: float,
     ) -> None:
-        """One epoch of `lanes`: rows of `epochs`, `layers` and `steps`."""
+        """One epoch of `lanes`: rows of `epochs`, `layers` and `steps`, as far as there are any."""
+        if not result.epochs:
+            return
         bad = result.bad_step[lanes]
         extra = [
             [(name, float(values[lane])) for name, values in result.metrics.items()]
@@ -96,6 +116,24 @@ class Recorder:
             },
             1,
         )
+        if result.layers:
+            self._add_layers(epoch, result, rows, lanes)
+        kept = len(result.step_index)
+        if result.steps:
+            self.add(
+                "steps",
+                lanes,
+                {
+                    **{name: values[lanes].reshape(-1) for name, values in result.steps.items()},
+                    "epoch": np.full(len(lanes) * kept, epoch, np.int32),
+                    "step": np.tile(np.asarray(result.step_index, np.int32), len(lanes)),
+                },
+                kept,
+            )
+
+    def _add_layers(
+        self, epoch: int, result: EpochResult, rows: Sequence[LayerRow], lanes: np.ndarray
+    ) -> None:
         count = len(rows)
         labels = {
             "layer": np.asarray([row.layer for row in rows], np.int32),
@@ -113,29 +151,20 @@ class Recorder:
             },
             count,
         )
-        kept = len(result.step_index)
-        self.add(
-            "steps",
-            lanes,
-            {
-                **{name: values[lanes].reshape(-1) for name, values in result.steps.items()},
-                "epoch": np.full(len(lanes) * kept, epoch, np.int32),
-                "step": np.tile(np.asarray(result.step_index, np.int32), len(lanes)),
-            },
-            kept,
-        )
 
     def add_probe(
         self, name: str, epoch: int, lanes: np.ndarray, columns: Mapping[str, np.ndarray]
     ) -> None:
-        """Rows of one probe. A 1-d column is shared by the lanes; a 2-d one has a row per lane."""
+        """Rows of one probe. A 1-d column is shared by the lanes, a 2-d one has a row per lane;
+        rows whose column `shown` is False are left out."""
         count = max(values.shape[-1] for values in columns.values())
         flat = {
             key: values[lanes].reshape(-1) if values.ndim == 2 else np.tile(values, len(lanes))
             for key, values in columns.items()
         }
+        shown = flat.pop("shown", None)
         epochs = np.full(len(lanes) * count, epoch, np.int32)
-        self.add(name, lanes, {**flat, "epoch": epochs}, count)
+        self.add(name, lanes, {**flat, "epoch": epochs}, count, shown)
 
     def add_trials(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of `trials`, published after all data gathered so far."""

@@ -24,22 +24,32 @@ def newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
 
 
 def lacking_observations(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
-    """What the trial asks to be observed and its recorded run did not: timeline, weights."""
+    """What the trial asks to be observed and its recorded run did not: probes, weights."""
     if row is None:
         return []
     recorded = json.loads(row["config"])
     found = []
-    if "timeline" in trial.stage.probes:
-        every, had = trial.config["timeline_every"], recorded.get("timeline_every", 0)
-        covered = every == had or every == 0 or (had != 0 and int(every or 0) % had == 0)
-        if not covered or int(trial.config["timeline_points"] or 0) > recorded.get(
-            "timeline_points", 0
-        ):
-            found.append("timeline")
+    for probe in trial.probes:
+        cadence = f"{probe}_every"
+        if cadence in trial.config and not _covered(trial.config[cadence], recorded, cadence):
+            found.append(probe)
+    if int(trial.config["timeline_points"] or 0) > recorded.get("timeline_points", 0):
+        found += ["timeline"] if "timeline" in trial.probes and "timeline" not in found else []
     keep = trial.config["keep_weights"]
     if keep != "none" and keep != recorded.get("keep_weights"):
         found.append("weights")
     return found
+
+
+def _covered(every: Any, recorded: Mapping[str, Any], cadence: str) -> bool:
+    """Whether a recorded cadence (null never, 0 first and last, k also every k-th) holds `every`.
+    A key that the recorded run did not know yet stood for never."""
+    had = recorded.get(cadence)
+    if every is None or every == had:
+        return True
+    if had is None:
+        return False
+    return every == 0 or (had != 0 and every % had == 0)
 
 
 def resume_points(

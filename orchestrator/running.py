@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator import calibration, datasets
+from orchestrator.ending import Endings
 from orchestrator.keeping import Keeper
 from orchestrator.packing import PackSpec, signature_text
 from orchestrator.provenance import signature, trial_columns
@@ -82,7 +83,7 @@ class PackRun:
         self.last: EpochResult | None = None
         self.pack: Pack
         self._guard = guard
-        self._patience = np.zeros(len(spec.lanes), int)
+        self._endings = Endings(self.trials)
         self._keeper = Keeper(spec, self.trials, store, guard)
         self._seconds = np.zeros(len(spec.lanes))
         self._compile_seconds = 0.0
@@ -114,7 +115,7 @@ class PackRun:
             if slot.checkpoint and self.store is not None:
                 self.pack.load(lane, self.store.load_lane(slot.checkpoint, slot.checkpoint_lane))
                 self.recorder.counts[lane].update(slot.memo["rows"])
-                self._patience[lane] = slot.memo.get("patience", 0)
+                self._endings.recall(lane, slot.memo)
                 if slot.memo.get("best") is not None:
                     self._keeper.best[lane] = slot.memo["best"]
         self.pack.compile()
@@ -147,11 +148,11 @@ class PackRun:
         seconds = time.monotonic() - begun
         self.last = result
         self._seconds[active] += seconds / max(len(active), 1)
-        steps = self.trials[0].sizes.steps
-        self.recorder.add_epoch(epoch, result, self.pack.layer_rows, active, steps, seconds)
-        ended = {int(lane): self._ended(int(lane), epoch, result) for lane in active}
-        ended = {lane: why for lane, why in ended.items() if why is not None}
-        self._record_timeline(epoch, active, set(ended))
+        rows, steps = self.pack.layer_rows, self.pack.steps
+        self.recorder.add_epoch(epoch, result, rows, active, steps, seconds)
+        ends = {int(lane): self._endings.after_epoch(int(lane), epoch, result) for lane in active}
+        ended = {lane: end for lane, end in ends.items() if end is not None}
+        self._record_probes(epoch, active, set(ended), result)
         self._keeper.after_epoch(epoch, [int(lane) for lane in active], self.pack, result)
         for lane, (status, _) in ended.items():
             self.pack.freeze(lane)
@@ -177,46 +178,23 @@ class PackRun:
             done=not remaining,
         )
 
-    def _ended(self, lane: int, epoch: int, result: EpochResult) -> tuple[str, str | None] | None:
-        """(status, reason) if the lane's trial ends with this epoch."""
-        trial = self.trials[lane]
-        if result.bad_step[lane] >= 0:
-            reason = f"non-finite at epoch {epoch}, step {result.bad_step[lane]}"
-            return self._judged(trial, lane, result, "diverged", reason)
-        below = trial.config.get("stop_below")
-        if below is not None:
-            value = float(result.epochs[str(trial.config["stop_on"])][lane])
-            self._patience[lane] = self._patience[lane] + 1 if value < float(below) else 0
-            if self._patience[lane] >= int(trial.config["stop_patience"] or 1):
-                name, count = trial.config["stop_on"], self._patience[lane]
-                return "stopped", f"mean {name} below {below:g} for {count} epochs in a row"
-        if epoch + 1 >= trial.epochs:
-            return self._judged(trial, lane, result, "done", None)
-        return None
-
-    def _judged(
-        self, trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None
-    ) -> tuple[str, str | None]:
-        """A stage's gate on the final row turns any end into gate_failed."""
-        if trial.stage.gate is None:
-            return status, reason
-        row = {name: float(values[lane]) for name, values in result.epochs.items()}
-        why = trial.stage.gate(trial.config, row)
-        if why is None and status == "diverged":
-            why = reason
-        return ("gate_failed", why) if why else (status, reason)
-
-    def _record_timeline(self, epoch: int, active: np.ndarray, ended: set[int]) -> None:
-        """The timeline probe of the lanes whose cadence or end it is."""
-        probed = [
-            lane
-            for lane in active
-            if "timeline" in self.trials[lane].stage.probes
-            and (lane in ended or _on_cadence(epoch, self.trials[lane].config["timeline_every"]))
-        ]
-        columns = self.pack.timeline() if probed else None
-        if columns is not None:
-            self.recorder.add_probe("timeline", epoch, np.asarray(probed), columns)
+    def _record_probes(
+        self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult
+    ) -> None:
+        """Rows of probes: those the epoch brought, and those whose cadence or end it is."""
+        for name, columns in result.probes.items():
+            self.recorder.add_probe(name, epoch, active, columns)
+        for name in self.trials[0].probes:
+            cadence = f"{name}_every"
+            probed = [
+                lane
+                for lane in active
+                if cadence in self.trials[lane].config
+                and _on_cadence(epoch, self.trials[lane].config[cadence], lane in ended)
+            ]
+            columns = self.pack.probe(name) if probed else None
+            if columns is not None:
+                self.recorder.add_probe(name, epoch, np.asarray(probed), columns)
 
     def checkpoint(self) -> None:
         """Publishes what is gathered, then a resume point at the coming epoch."""
@@ -230,7 +208,7 @@ class PackRun:
                 "attempt": self.spec.lanes[lane].attempt,
                 "epoch": self.epoch,
                 "rows": dict(self.recorder.counts[lane]),
-                "patience": int(self._patience[lane]),
+                **self._endings.memo(int(lane)),
                 "best": self._keeper.best.get(int(lane)),
             }
             for lane in active
@@ -322,8 +300,11 @@ class PackRun:
         }
 
 
-def _on_cadence(epoch: int, every: Any) -> bool:
-    return epoch == 0 or (int(every or 0) > 0 and epoch % int(every) == 0)
+def _on_cadence(epoch: int, every: Any, last: bool) -> bool:
+    """Whether a probe is due: null never, 0 at the first and last epoch, k also every k-th."""
+    if every is None:
+        return False
+    return epoch == 0 or last or (int(every) > 0 and epoch % int(every) == 0)
 
 
 def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Trial:
@@ -339,7 +320,7 @@ def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Tr
 
 def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
     """(arrays, checksum) of the trial's data set; nothing for a task that makes its own."""
-    name = None if trial.task.build else trial.task.dataset(trial.config)
+    name = trial.dataset
     if name is None:
         return {}, ""
     loaded = datasets.load(name)

@@ -165,7 +165,7 @@ def test_debug_prints_bars_and_gives_the_same_rows_as_json(store: Path, tmp_path
     assert (text.status, data.status) == (0, 0)
     assert "(the first of 4 trials; --set narrows them, --trial picks one)" in text.out
     assert "every step was finite" in text.out
-    assert re.search(r"^epoch 1: loss [\d.]+, val [\d.]+ .*gradient norm", text.out, re.M)
+    assert re.search(r"^epoch 1: loss [\d.]+, val_loss [\d.]+, .*grad_norm [\d.]+", text.out, re.M)
     assert re.search(r"^  rnn\.0 +\d\.\d\de[+-]\d\d █+$", text.out, re.M)
     assert list(tmp_path.iterdir()) == []
     one = json.loads(data.out)

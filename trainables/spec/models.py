@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Model, Sizes, Tensor
+from trainables.spec.recurrent import RECURRENT
 
 _STACK_KEYS = (
     Key("depth", "int", 20, "static", "Recurrent layers L.", low=1, high=10_000,
@@ -47,6 +48,7 @@ VANILLA_RNN = Model(
     keys=_STACK_KEYS,
     tensors=rnn_tensors,
     aliases=("vanilla", "VanillaRNN"),
+    probes=("timeline",),
 )
 
 RESIDUAL_RNN = Model(
@@ -61,6 +63,7 @@ RESIDUAL_RNN = Model(
     ),
     tensors=rnn_tensors,
     aliases=("residual", "ResidualRNN"),
+    probes=("timeline",),
 )  # fmt: skip
 
-MODELS = (VANILLA_RNN, RESIDUAL_RNN)
+MODELS = (VANILLA_RNN, RESIDUAL_RNN, *RECURRENT)

@@ -28,9 +28,11 @@ TRAIN = Stage(
             aliases=("num_epochs",)),
         Key("pretrain", "str", "none", "init", "Stage whose weights training starts from."),
         *_STOP,
+        Key("early_stopping", "int", None, "host",
+            "Stop after this many epochs without a lower val_loss; null: never.", unit="epochs",
+            low=1, nullable=True, aliases=("patience",)),
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
-    probes=("timeline",),
 )  # fmt: skip
 
 
@@ -58,7 +60,6 @@ WARMUP = Stage(
     gate=_warmup_gate,
     # The shared training loop reads an optimizer's keys; a warm-up is plain SGD with these.
     rename={"lr": "warmup_lr", "min_norm": "warmup_min_norm"},
-    probes=("timeline",),
 )  # fmt: skip
 
 STAGES = (TRAIN, WARMUP)

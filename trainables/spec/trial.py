@@ -70,6 +70,20 @@ class Trial:
         return self.task.sizes(self.config)
 
     @property
+    def dataset(self) -> str | None:
+        """Name of the data set it reads; None where a task makes its own, or there is none."""
+        if "task" not in self.parts or self.task.build:
+            return None
+        return self.task.dataset(self.config)
+
+    @property
+    def chance_loss(self) -> float | None:
+        """Loss of a uniform guess; None where the stage's loss is not the task's."""
+        if "task" not in self.parts or not self.stage.task_loss:
+            return None
+        return self.task.chance_loss(self.config)
+
+    @property
     def epochs(self) -> int:
         """Epochs the stage runs; an analysis is one, without training."""
         key = self.stage.epochs_key

@@ -1,0 +1,92 @@
+"""When a lane's trial ends, and how: budget, stop rules, non-finite steps, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainables.packs import EpochResult
+from trainables.spec import Trial
+
+End = tuple[str, str | None]
+"""Status of an ended trial, and the reason where there is one to give."""
+
+
+class Endings:
+    """The stop rules of a pack's lanes, and what they remember from epoch to epoch."""
+
+    def __init__(self, trials: Sequence[Trial]):
+        self._trials = trials
+        self._below = [0] * len(trials)
+        self._stale = [0] * len(trials)
+        self._best = [np.inf] * len(trials)
+
+    def memo(self, lane: int) -> dict[str, Any]:
+        """What a resume point must hold of a lane; plain JSON."""
+        best = self._best[lane]
+        return {
+            "patience": self._below[lane],
+            "stale": self._stale[lane],
+            "best_val": best if np.isfinite(best) else None,
+        }
+
+    def recall(self, lane: int, memo: Mapping[str, Any]) -> None:
+        """Takes in what `memo` gave."""
+        self._below[lane] = memo.get("patience", 0)
+        self._stale[lane] = memo.get("stale", 0)
+        best = memo.get("best_val")
+        self._best[lane] = np.inf if best is None else best
+
+    def after_epoch(self, lane: int, epoch: int, result: EpochResult) -> End | None:
+        """Status and reason if the lane's trial ends with this epoch."""
+        trial = self._trials[lane]
+        if result.bad_step[lane] >= 0:
+            reason = f"non-finite at epoch {epoch}, step {result.bad_step[lane]}"
+            return _judged(trial, lane, result, "diverged", reason)
+        if result.finished[lane]:
+            return _judged(trial, lane, result, "done", None)
+        stopped = self._below_threshold(lane, result) or self._no_better(lane, result)
+        if stopped:
+            return _judged(trial, lane, result, "stopped", stopped)
+        if epoch + 1 >= trial.epochs:
+            return _judged(trial, lane, result, "done", None)
+        return None
+
+    def _below_threshold(self, lane: int, result: EpochResult) -> str | None:
+        config = self._trials[lane].config
+        below = config.get("stop_below")
+        if below is None:
+            return None
+        name = str(config["stop_on"])
+        value = float(result.epochs[name][lane])
+        self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
+        if self._below[lane] < int(config["stop_patience"] or 1):
+            return None
+        return f"mean {name} below {below:g} for {self._below[lane]} epochs in a row"
+
+    def _no_better(self, lane: int, result: EpochResult) -> str | None:
+        patience = self._trials[lane].config.get("early_stopping")
+        if patience is None:
+            return None
+        loss = float(result.epochs["val_loss"][lane])
+        if loss < self._best[lane]:
+            self._best[lane], self._stale[lane] = loss, 0
+            return None
+        self._stale[lane] += 1
+        if self._stale[lane] < int(patience):
+            return None
+        return f"val_loss no better than {self._best[lane]:.4g} for {self._stale[lane]} epochs"
+
+
+def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:
+    """A stage's gate on the final row turns any end into gate_failed."""
+    if trial.stage.gate is None:
+        return status, reason
+    row: dict[str, Any] = {name: float(values[lane]) for name, values in result.epochs.items()}
+    row["metrics"] = {name: float(values[lane]) for name, values in result.metrics.items()}
+    why = trial.stage.gate(trial.config, row)
+    if why is None and status == "diverged":
+        why = reason
+    return ("gate_failed", why) if why else (status, reason)
