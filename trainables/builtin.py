@@ -11,21 +11,29 @@ from functools import cache
 from typing import Any
 
 from trainables.spec import Part
+from trainables.spec.recurrent import RECURRENT
 
 _PLACES: dict[tuple[str, str], str] = {
     ("model", "vanilla_rnn"): "models.vanilla_rnn",
     ("model", "residual_rnn"): "models.residual_rnn",
+    **{("model", model.name): "nets.recurrent_net" for model in RECURRENT},
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",
     ("optimizer", "adamw"): "optimizers.adamw",
     ("optimizer", "adabelief"): "optimizers.adabelief",
     ("optimizer", "adabelief_optax"): "optimizers.adabelief_optax",
+    ("task", "gaussian"): "tasks.GaussianTask",
+    ("task", "sl_mnist"): "spikes.LatencyTask",
+    ("task", "heidelberg"): "spikes.BinnedTask",
+    ("task", "spikes"): "spikes.DrawnTask",
+    ("task", "wordptb"): "text.StreamTask",
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",
     ("probe", "timeline"): "timeline.timeline",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
-a stage's engine from a trial, its task's functions and one lane's values."""
+a stage's engine from a trial, its task's functions and one lane's values. A task is a class with
+`of(trial)`, its functions, and `data(trial, arrays)`; images and users' arrays need none here."""
 
 
 @cache

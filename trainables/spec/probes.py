@@ -17,4 +17,16 @@ TIMELINE = Probe(
     ),
 )
 
-PROBES = (TIMELINE,)
+RADIUS = Probe(
+    name="radius",
+    doc="Spectral radius of the one-step Jacobians on a fixed probe batch, at the current weights.",
+    columns=(
+        Column("kind", "string", "rec: d state / d last state of the same layer; enc: d state / d "
+               "input; depth: d state / d state of the layer below; dec: d logits / d state."),
+        Column("layer", "int32", "Layer of the upper state, 0 nearest the input."),
+        Column("radius", "float64", "Largest |eigenvalue|, mean over the batch."),
+        Column("radius_std", "float64", "Standard deviation of that over the batch."),
+    ),
+)  # fmt: skip
+
+PROBES = (TIMELINE, RADIUS)

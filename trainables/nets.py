@@ -1,0 +1,203 @@
+"""Stacks of recurrent cells as one Flax NNX module. Shapes: T time, B batch, F features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.nn import initializers
+
+from trainables.cells import GRU, LSTM, Cell, SimpleRNN
+from trainables.dropout import Dropout
+from trainables.layout import Slot
+from trainables.network import Carried
+from trainables.randomness import named_key
+from trainables.recurrent import tap
+from trainables.spec import Sizes
+from trainables.spec.recurrent import carries_state, embedding_width, is_tied, layer_widths
+from trainables.spiking import ALIF
+
+
+class Tensors(nnx.Module):
+    """Parameters by name."""
+
+    def __init__(self, tensors: Mapping[str, jax.Array]):
+        self.names = tuple(tensors)
+        for name, value in tensors.items():
+            setattr(self, name, nnx.Param(value))
+
+    def values(self) -> dict[str, jax.Array]:
+        """The arrays by name."""
+        return {name: getattr(self, name)[...] for name in self.names}
+
+
+class RecurrentNet(nnx.Module):
+    """Recurrent layers on top of each other, with logits at every time step.
+
+    Dropout acts on the input of each layer. All time steps of a layer's input are projected at
+    once, and the scan over time holds only what depends on the state. Hidden states start from 0
+    in every batch, or from where the last batch ended where the module carries them.
+
+    Attributes:
+      cells: one per layer, the lowest first.
+      depth: number of layers.
+      rnn: their tensors.
+      readout: w (C, H) and b (C,); tied to the embedding: w only, (C, H) = (tokens, width).
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        features: int,
+        classes: int,
+        rngs: nnx.Rngs,
+        *,
+        embedding: int | None = None,
+        tied: bool = False,
+        dropout: Any = 0.0,
+        carried_batch: int | None = None,
+    ):
+        """
+        Args:
+          cells: one per layer, the lowest first.
+          features: numbers of an input per step, or how many tokens there are.
+          classes: logits C.
+          embedding: numbers that stand for a token; None for inputs that are not tokens.
+          tied: read out by the transposed embedding.
+          dropout: rate, a number or a scalar array.
+          carried_batch: samples whose states are carried from batch to batch; None to carry none.
+
+        Raises:
+          ValueError: tied, but the embedding and the readout differ in shape.
+        """
+        self.cells, self.depth, self.tied = tuple(cells), len(cells), tied
+        shape = classes, cells[-1].output_size
+        if tied and (features, embedding) != shape:
+            raise ValueError(f"a tied readout {shape} needs an embedding of that shape")
+        key, glorot = rngs.params(), initializers.glorot_uniform()
+        if embedding is not None and not tied:
+            table = glorot(named_key(key, "embedding"), (features, embedding))
+            self.embedding = Tensors({"w": table})
+        below, layers = features if embedding is None else embedding, []
+        for layer, cell in enumerate(cells):
+            layers.append(Tensors(cell.init(named_key(key, "rnn", layer), below)))
+            below = cell.output_size
+        self.rnn = nnx.List(layers)
+        dense = {"w": glorot(named_key(key, "readout"), shape)}
+        self.readout = Tensors(dense if tied else {**dense, "b": jnp.zeros(classes)})
+        self.dropout = Dropout(dropout, rngs)
+        self.tokens = embedding is not None
+        carried = carried_batch or 0
+        self.carries = carried > 0
+        self.carried = nnx.List(
+            [Carried(jnp.zeros((carried, c.state_size))) for c in cells if self.carries]
+        )
+
+    def embed(self, x: jax.Array) -> jax.Array:
+        """Inputs (..., F) of the lowest layer: x itself, or the embedding of tokens x (...)."""
+        if not self.tokens:
+            return x
+        return (self.readout if self.tied else self.embedding).values()["w"][x]
+
+    def initial(self, batch: int) -> tuple[jax.Array, ...]:
+        """States of 0, (batch, S) for each layer."""
+        return tuple(jnp.zeros((batch, cell.state_size)) for cell in self.cells)
+
+    def params(self, layer: int) -> dict[str, jax.Array]:
+        """A layer's tensors by name."""
+        return self.rnn[layer].values()
+
+    def step(self, layer: int, state: jax.Array, x: jax.Array) -> jax.Array:
+        """A layer's next state (B, S) from its state and its input (B, F)."""
+        cell, w = self.cells[layer], self.params(layer)
+        return cell.advance(w, state, cell.drive(w, x))
+
+    def output(self, layer: int, state: jax.Array) -> jax.Array:
+        """What a layer in this state (..., S) hands on, (..., H)."""
+        return self.cells[layer].output(self.params(layer), state)
+
+    def logits(self, h: jax.Array) -> jax.Array:
+        """Readout (..., C) of the top layer's output (..., H)."""
+        w = self.readout.values()
+        return h @ w["w"].T + w.get("b", 0)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits (B, T, C) of x (B, T, F) or tokens (B, T)."""
+        start = self.initial(len(x))
+        if self.carries:
+            start = tuple(variable[...] for variable in self.carried)
+        logits, ends = self._run(x, start, None)
+        for variable, end in zip(self.carried, ends, strict=False):
+            variable[...] = end
+        return logits
+
+    def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
+        """As a call from states of 0, with a `recurrent.tap` on every state; gauges are (L, T)."""
+        return self._run(x, self.initial(len(x)), gauges)[0]
+
+    def _run(
+        self, x: jax.Array, states: Sequence[jax.Array], gauges_LT: jax.Array | None
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        h, ends = jnp.swapaxes(self.embed(x), 0, 1), []
+        for layer, cell in enumerate(self.cells):
+            w = self.params(layer)
+            drive = cell.drive(w, self.dropout(h))
+            gauges = None if gauges_LT is None else gauges_LT[layer]
+            end, h = lax.scan(partial(_advance, cell, w), states[layer], (drive, gauges))
+            ends.append(end)
+        return jnp.swapaxes(self.logits(h), 0, 1), ends
+
+    def slots(self) -> tuple[Slot, ...]:
+        """The embedding as layer -1, the recurrent layers from 0, the readout last."""
+        found = []
+        if self.tokens and not self.tied:
+            found.append(Slot("embedding/w", None, -1, "embedding", "w"))
+        for layer, tensors in enumerate(self.rnn):
+            path, name = f"rnn/{layer}", f"rnn.{layer}"
+            found += [Slot(f"{path}/{t}", None, layer, name, t) for t in tensors.names]
+        names = self.readout.names
+        return (*found, *(Slot(f"readout/{t}", None, self.depth, "readout", t) for t in names))
+
+
+def _advance(
+    cell: Cell, w: Mapping[str, jax.Array], state: jax.Array, here: Any
+) -> tuple[jax.Array, jax.Array]:
+    drive, gauge = here
+    state = cell.advance(w, state, drive)
+    if gauge is not None:
+        state = tap(state, gauge)
+    return state, cell.output(w, state)
+
+
+def cells_of(config: Mapping[str, Any], sizes: Sizes) -> tuple[Cell, ...]:
+    """The cells of a model of `trainables.spec.recurrent`."""
+    name, simple = config["model"], "swish" if sizes.tokens else "relu"
+    adaptation = sizes.seq_len // 2
+    make = {
+        "lstm": LSTM,
+        "gru": GRU,
+        "rsimplernn": partial(SimpleRNN, activation=simple),
+        "ssimplernn": partial(SimpleRNN, activation="sigmoid"),
+        "malsnn": partial(ALIF, adaptation=adaptation),
+        "malsnnb": partial(ALIF, adaptation=adaptation, signed=True),
+    }[name]
+    return tuple(make(units) for units in layer_widths(config))
+
+
+def recurrent_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> RecurrentNet:
+    """Builds the models of `trainables.spec.recurrent`; `dropout` is traced."""
+    return RecurrentNet(
+        cells_of(config, sizes),
+        sizes.features,
+        sizes.classes,
+        rngs,
+        embedding=embedding_width(config, sizes),
+        tied=is_tied(config, sizes),
+        dropout=config["dropout"],
+        carried_batch=sizes.batch_size if carries_state(config) else None,
+    )
