@@ -101,6 +101,8 @@ def show(
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
     out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
+    for name, text in json_module.loads(newest["labels"] or "{}").items():
+        out(f"  {name}: {text}")
     names = [
         "attempt",
         "status",

@@ -89,6 +89,7 @@ class SpacePlan:
             "seconds": self.seconds,
             "trial_ids": [trial.id for trial in self.trials],
             "to_run_ids": [trial.id for trial in self.to_run],
+            "labels": {trial.id: trial.labels for trial in self.trials if trial.labels},
             "warnings": self.warnings,
         }
 

@@ -23,7 +23,8 @@ def config_table(
     """One row per trial: trial_id, stale, and a typed column per config key.
 
     Args:
-      trials: rows with trial_id, config (JSON), config_id, versions (JSON), first_started.
+      trials: rows with trial_id, config (JSON), config_id, versions (JSON), first_started, and
+        perhaps labels (JSON), which become columns like keys.
       declared: type of each key as the spaces declare it ("int", "float", "bool", "str"). A key
         not declared gets its type from its values; integers beside floats become floats.
 
@@ -32,7 +33,7 @@ def config_table(
       name is taken by a column of `trials` or `epochs` (DuckDB's names ignore case).
     """
     rows = list(trials)
-    configs = [_loads(row["config"]) for row in rows]
+    configs = [{**_loads(row.get("labels")), **_loads(row["config"])} for row in rows]
     stale = stale_trials(rows)
     arrays: dict[str, pa.Array] = {
         "trial_id": pa.array([row["trial_id"] for row in rows], pa.string()),

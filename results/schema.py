@@ -68,6 +68,8 @@ TRIALS = _columns("""
     config | string | | Every config key and its value, as JSON.
     config_id | string | | Hash of the config without versions: shared by stale and newer trials.
     versions | string | | Versions of the trial's parts, as JSON.
+    labels | string | | Names a paper has for the trial, such as comment flags, as JSON; each is a
+        column of its own too.
     program | string | | Hash of the compiled program; equal for trials that can share a pack.
     first_epoch | int32 | epochs | First epoch this attempt writes.
     epochs_done | int32 | epochs | Epochs trained when the row was written.

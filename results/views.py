@@ -72,7 +72,7 @@ def connect(
 def _create_trials(
     con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    fields = "trial_id, config, config_id, versions, first_started"
+    fields = "trial_id, config, config_id, versions, labels, first_started"
     rows = con.sql(f"SELECT {fields} FROM attempts WHERE newest ORDER BY trial_id")
     declared = {
         name: str(key.get("type"))

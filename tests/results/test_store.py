@@ -187,6 +187,19 @@ def test_configs_become_typed_columns(store: Store) -> None:
     assert store.sql("SELECT sum(depth) FROM runs").fetchone() is not None
 
 
+def test_labels_are_columns_beside_the_keys_and_not_in_the_config(store: Store) -> None:
+    labels = json.dumps({"comments": "heinit_adabelief", "lr": "no key's column is taken"})
+    publish_trial(store, "a", [1.0], labels=labels, config={"lr": 0.5})
+    publish_trial(store, "b", [1.0])  # also what a store older than labels holds
+    rows = store.sql("SELECT comments, lr, config FROM trials ORDER BY trial_id").rows()
+    assert [(row["comments"], row["lr"]) for row in rows] == [
+        ("heinit_adabelief", 0.5),
+        (None, 0.01),
+    ]
+    assert "comments" not in json.loads(rows[0]["config"])
+    assert store.config_columns["comments"] == "comments"
+
+
 def test_stale_trials_are_hidden_by_default(store: Store) -> None:
     publish_trial(store, "old", [1.0], config_id="same", versions={"model:rnn": 1})
     publish_trial(store, "new", [1.0], config_id="same", versions={"model:rnn": 2})

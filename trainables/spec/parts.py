@@ -30,6 +30,7 @@ class Part:
         `trainables.builtin`. Its signature is given in the docstring of each subclass.
       probes: names of the probe tables it can fill. One measured between epochs has an observation
         key `<probe>_every`: 0 at the first and last epoch only, k also every k-th, null never.
+      labels: names a paper has for a trial of it, by column of `trials`; no part of its identity.
     """
 
     role: ClassVar[str] = "base"
@@ -41,6 +42,7 @@ class Part:
     aliases: tuple[str, ...] = ()
     build: Callable[..., Any] | None = None
     probes: tuple[str, ...] = ()
+    labels: Callable[[Config], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True)

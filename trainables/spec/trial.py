@@ -94,6 +94,14 @@ class Trial:
         """Probe tables its parts may write."""
         return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.probes))
 
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Names that papers have for it, by column of `trials`."""
+        found: dict[str, str] = {}
+        for part in self.parts.values():
+            found |= part.labels(self.config) if part.labels else {}
+        return found
+
     @property
     def ancestors(self) -> list[Trial]:
         """The trials it starts from, the first stage first."""

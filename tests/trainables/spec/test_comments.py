@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from trainables.spec import (
     parse_comments,
 )
 from trainables.spec.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
-from trainables.spec.comments import COMMENTS, RECURRENT, absent
+from trainables.spec.comments import COMMENTS, RECURRENT, absent, comment_labels
 
 X = "allns_embproj_nogradreset_dropout:.3_timerepeat:2_pretrained"
 FIGURE4, TABLE1 = (
@@ -417,3 +418,18 @@ def test_a_macro_s_defaults_only_fill() -> None:
     digits = {"model": "vanilla_rnn", "task": "digits", "fast": 0.5}
     assert found.resolve(digits).config["lr"] == 0.5
     assert found.resolve({**digits, "lr": 0.25}).config["lr"] == 0.25
+
+
+def test_a_trial_s_label_is_its_string_and_no_part_of_its_identity(registry: Registry) -> None:
+    text = "findLSC_radius_targetnorm:.5_adabelief"
+    config = {**BASIC, "comments": text}
+    plain = registry.resolve(config)
+    registry.parts["model", "ffn"] = replace(registry.parts["model", "ffn"], labels=comment_labels)
+    trial = registry.resolve(config)
+    assert (trial.id, plain.labels, trial.labels) == (plain.id, {}, {"comments": text})
+    assert trial.parent is not None
+    assert trial.parent.labels == {
+        "comments": "findLSC_radius_targetnorm:.5_onlypretrain_adabelief"
+    }
+    assert registry.resolve({**BASIC, "optimizer": "sgd"}).labels == {}
+    assert registry.resolve(trial.config).id == trial.id, "what is stored is resolved again"
