@@ -16,6 +16,7 @@ from trainables.spec.recurrent import RECURRENT
 _PLACES: dict[tuple[str, str], str] = {
     ("model", "vanilla_rnn"): "models.vanilla_rnn",
     ("model", "residual_rnn"): "models.residual_rnn",
+    ("model", "ffn"): "feedforward.ffn",
     **{("model", model.name): "nets.recurrent_net" for model in RECURRENT},
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from trainables.spec.feedforward import FFN
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.recurrent import RECURRENT
@@ -66,4 +67,4 @@ RESIDUAL_RNN = Model(
     probes=("timeline",),
 )  # fmt: skip
 
-MODELS = (VANILLA_RNN, RESIDUAL_RNN, *RECURRENT)
+MODELS = (VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT)

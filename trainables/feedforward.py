@@ -1,0 +1,108 @@
+"""The feed-forward network of study `herranz2023` as a Flax NNX module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.nn.initializers import variance_scaling
+
+from trainables.layout import Slot
+from trainables.randomness import named_key
+from trainables.spec import Sizes
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "sin": jnp.sin,
+    "relu": jax.nn.relu,
+    "cos": jnp.cos,
+    "swish": jax.nn.swish,
+    "tanh": jnp.tanh,
+}
+_SCHEMES: dict[str, tuple[float, Any]] = {
+    "glorot_normal": (1.0, "fan_avg"),
+    "he_normal": (2.0, "fan_in"),
+}
+
+
+def drawn(key: jax.Array, scheme: str, shape: tuple[int, ...]) -> jax.Array:
+    """Weights (out, in) or, each layer drawn on its own, (layers, out, in).
+
+    Normal, cut at two standard deviations and rescaled to the variance asked for, as in Keras:
+    2 / (fan in + fan out) for glorot_normal, 2 / fan in for he_normal.
+    """
+    if 0 in shape:
+        return jnp.zeros(shape)
+    scale, mode = _SCHEMES[scheme]
+    stacked = (0,) if len(shape) == 3 else ()
+    initializer = variance_scaling(
+        scale, mode, "truncated_normal", in_axis=-1, out_axis=-2, batch_axis=stacked
+    )
+    return initializer(key, shape, jnp.float32)
+
+
+def slope(activation: str, z: jax.Array) -> jax.Array:
+    """The activation's derivative at every entry of z."""
+    return jax.jvp(ACTIVATIONS[activation], (z,), (jnp.ones_like(z),))[1]
+
+
+class FeedForward(nnx.Module):
+    """z_0 = W_0 x + b_0, z_l = W_l act(z_{l-1}) + b_l, logits = W_out act(z_{L-1}) + b_out.
+
+    The input is flattened. Layer 0 differs in its fan-in, so its matrix `w_in` stands alone; `w`
+    (L - 1, H, H) and `b` (L, H) are stacked, and one compiled layer serves every depth.
+    """
+
+    def __init__(
+        self, sizes: Sizes, depth: int, width: int, activation: str, init: str, rngs: nnx.Rngs
+    ):
+        self.depth, self.activation = depth, activation
+        key = rngs.params()
+        inputs = sizes.seq_len * sizes.features
+        self.w_in = nnx.Param(drawn(named_key(key, "w_in"), init, (width, inputs)))
+        self.w = nnx.Param(drawn(named_key(key, "w"), init, (depth - 1, width, width)))
+        self.b = nnx.Param(jnp.zeros((depth, width)))
+        self.w_out = nnx.Param(drawn(named_key(key, "w_out"), init, (sizes.classes, width)))
+        self.b_out = nnx.Param(jnp.zeros(sizes.classes))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits (B, classes) of x (B, T, features)."""
+        top_BH, _ = self._run(x)
+        return ACTIVATIONS[self.activation](top_BH) @ self.w_out[...].T + self.b_out[...]
+
+    def preactivations(self, x: jax.Array) -> jax.Array:
+        """z of every hidden layer, (L, B, H)."""
+        return self._run(x)[1]
+
+    def _run(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        act, b_LH = ACTIVATIONS[self.activation], self.b[...]
+
+        def layer(z_BH: jax.Array, own: Any) -> tuple[jax.Array, jax.Array]:
+            w, b = own
+            z_BH = act(z_BH) @ w.T + b
+            return z_BH, z_BH
+
+        first_BH = x.reshape(len(x), -1) @ self.w_in[...].T + b_LH[0]
+        top_BH, above_LBH = lax.scan(layer, first_BH, (self.w[...], b_LH[1:]))
+        return top_BH, jnp.concatenate([first_BH[None], above_LBH])
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Weight and bias of each layer, then the readout's."""
+        found = []
+        for layer in range(self.depth):
+            name = f"dense.{layer}"
+            first = Slot("w_in", None, 0, name, "w")
+            found.append(Slot("w", layer - 1, layer, name, "w") if layer else first)
+            found.append(Slot("b", layer, layer, name, "b"))
+        found.append(Slot("w_out", None, self.depth, "readout", "w"))
+        found.append(Slot("b_out", None, self.depth, "readout", "b"))
+        return tuple(found)
+
+
+def ffn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> FeedForward:
+    """Builds model `ffn` of `trainables.spec.feedforward`."""
+    shape = config["depth"], config["width"], config["activation"], config["init"]
+    return FeedForward(sizes, *shape, rngs)
