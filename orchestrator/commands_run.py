@@ -243,6 +243,8 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
         "ran": result.ran,
         "seconds": result.seconds,
         "counts": dict(result.counts),
+        "programs_compiled": result.compiles["compiled"],
+        "programs_cached": result.compiles["cached"],
         "reasons": result.reasons,
         "interrupted": result.interrupted,
         "error": result.error,
@@ -256,6 +258,9 @@ def _print_launch(result: LaunchResult, again: str) -> None:
     out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
     for trial_id, reason in sorted(result.reasons.items()):
         out(f"  {trial_id}: {reason}")
+    if result.compiles:
+        new, old = result.compiles["compiled"], result.compiles["cached"]
+        out(f"programs compiled {new}, taken from the compile cache {old}")
     if result.error:
         out(f"stopped: {result.error}")
     if result.interrupted or result.exit_status:

@@ -31,13 +31,15 @@ from results.schema import arrow_schema
 
 @dataclass
 class LaunchResult:
-    """What a launch brought. `counts` is by final status over every trial of the plan."""
+    """What a launch brought. `counts` is by final status over every trial of the plan, `compiles`
+    how many epoch programs its workers compiled or took from the compile cache."""
 
     store: str
     plans: list[SpacePlan]
     ran: int = 0
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
+    compiles: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
     error: str | None = None
@@ -127,6 +129,7 @@ def launch(
                     queue, job, lease, resources, devices, address, progress, say
                 )
                 result.error = queue.fatal
+                result.compiles = queue.compiles
                 if lease.lost.is_set():
                     result.error = "another driver took over this store"
                 result.reasons |= queue.reasons

@@ -53,6 +53,7 @@ class PackQueue:
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     running: dict[str, PackSpec] = field(default_factory=dict)
+    compiles: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
     fatal: str | None = None
 
@@ -61,6 +62,7 @@ class PackQueue:
         self._begun = time.monotonic()
         self._progress: dict[str, int] = {}
         self._compiled: set[str] = set()
+        self._counted: set[str] = set()
 
     def next(self, runner: str) -> PackSpec | None:
         """A pack for `runner`, or None when none is ready."""
@@ -116,6 +118,9 @@ class PackQueue:
             if result.get("signature"):
                 self.signatures[pack.program] = result["signature"]
                 self._compiled.add(pack.program)
+            if runner not in self._counted:  # a last report may come twice
+                self._counted.add(runner)
+                self.compiles.update(result.get("compiles", {}))
             self.outcomes.update(result.get("ended", {}))
             self.reasons.update(result.get("reasons", {}))
             for lane in pack.lanes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import calibration, datasets
+from orchestrator import calibration, compiles, datasets
 from orchestrator.ending import Endings
 from orchestrator.keeping import Keeper
 from orchestrator.packing import PackSpec, signature_text
@@ -47,6 +47,7 @@ class Progress:
     ended: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     signature: dict[str, Any] = field(default_factory=dict)
+    compiles: dict[str, int] = field(default_factory=dict)
     done: bool = False
 
 
@@ -108,6 +109,7 @@ class PackRun:
         )
         self.signature = signature(strategy, self.spec.width, self.context.threads)
         self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+        compiles.watch()
         begun = time.monotonic()
         self.pack.init(self._parents())
         for lane in self.lanes:
@@ -175,6 +177,7 @@ class PackRun:
             {ids[lane]: status for lane, (status, _) in ended.items()},
             {ids[lane]: reason for lane, (_, reason) in ended.items() if reason},
             self.signature,
+            compiles.counted(),
             done=not remaining,
         )
 

@@ -67,11 +67,12 @@ class PackTrainable(tune.Trainable):
         begun = time.monotonic()
         progress = self._run.step()
         ended, reasons = dict(progress.ended), dict(progress.reasons)
+        compiles = progress.compiles
         while not progress.done and time.monotonic() - begun < REPORT_S:
             progress = self._run.step()
             ended |= progress.ended
             reasons |= progress.reasons
-        report = _report(progress, ended, reasons)
+        report = _report(progress, ended, reasons) | {"compiles": compiles}
         if not progress.done and (self._asked_to_end or self._stop_wanted()):
             self._run.interrupt()
             report |= {"interrupted": True, "done": True}

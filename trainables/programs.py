@@ -29,6 +29,8 @@ def engine_of(trial: Trial) -> Callable[..., Engine]:
     return trial.stage.build or built_in("stage", trial.stage.name) or Training
 
 
+EPOCH_NAME = "pack_epoch"
+"""What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
 _known: OrderedDict[Any, Programs] = OrderedDict()
 
@@ -67,6 +69,7 @@ class Programs:
 
                 return over_lanes(one, state, values, state["alive"], self.lanes)
 
+            run.__name__ = EPOCH_NAME
             on_device = jax.sharding.SingleDeviceSharding(self.device)
 
             def abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:

@@ -46,6 +46,18 @@ def test_every_epoch_of_every_trial_is_there_once(launched: Path) -> None:
     assert not any(path.exists() for path in leftovers)
 
 
+def test_as_many_programs_are_compiled_as_were_planned(
+    ray_session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
+    planned = plan(SPACE, set=[*TINY, "epochs=1"])[0]
+    cold = run(tmp_path / "cold", "epochs=1")
+    assert cold.compiles["compiled"] == len(planned.programs) == 2
+    warm = run(tmp_path / "warm", "epochs=1")
+    assert warm.compiles["compiled"] == 0
+    assert warm.ran == cold.ran == 8
+
+
 def test_a_second_launch_runs_nothing(launched: Path) -> None:
     result = run(launched, "epochs=3", width=3)
     assert result.ran == 0

@@ -1,0 +1,45 @@
+"""Counts the epoch programs that this process compiled, or found in the compile cache."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import jax
+
+from trainables.programs import EPOCH_NAME
+
+_HIT = "/jax/compilation_cache/cache_hits"
+_COMPILE = "/jax/core/compile/backend_compile_duration"
+# One listener for the life of the process: JAX has no public way to remove one.
+_counts: Counter[str] = Counter()
+_watching: list[bool] = []
+
+
+def watch() -> None:
+    """Counts from now on; asking again changes nothing."""
+    if _watching:
+        return
+    _watching.append(True)
+    hits: list[bool] = []
+
+    def on_event(event: str, **_: Any) -> None:
+        if event == _HIT:
+            hits.append(True)
+
+    def on_duration(event: str, duration_secs: float, **about: Any) -> None:
+        # JAX times a compile whether or not the cache answers; a hit is announced inside.
+        if event == _COMPILE:
+            if EPOCH_NAME in str(about.get("fun_name", "")):
+                _counts["cached" if hits else "compiled"] += 1
+            hits.clear()
+
+    jax.monitoring.register_event_listener(on_event)
+    jax.monitoring.register_event_duration_secs_listener(on_duration)
+
+
+def counted() -> dict[str, int]:
+    """Epoch programs since the last call: `compiled`, and `cached` ones."""
+    found = dict(_counts)
+    _counts.clear()
+    return found
