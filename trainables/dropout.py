@@ -12,8 +12,19 @@ from jax import lax
 from trainables.models import Setting
 
 
+def drop(key: jax.Array, x: jax.Array, rate: jax.Array) -> jax.Array:
+    """x with a share `rate` of its entries set to 0 and the others scaled to keep the mean."""
+
+    def dropped() -> jax.Array:
+        kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+        return jnp.where(kept, x / (1 - rate), 0)
+
+    # Drawing costs more than a small layer, so lanes without dropout are spared it.
+    return lax.cond(rate > 0, dropped, lambda: x)
+
+
 class Dropout(nnx.Module):
-    """Sets a share `rate` of all entries to 0 and scales the others to keep the mean.
+    """`drop` as a layer, with its rate and its random stream.
 
     Every call in training draws anew; `eval()` makes it the identity, as for `nnx.Dropout`, which
     does not take a traced rate.
@@ -25,14 +36,10 @@ class Dropout(nnx.Module):
         self.stream = rngs.dropout.fork()
         self.deterministic = False
 
+    def key(self) -> jax.Array | None:
+        """A fresh key for a caller that draws its own masks; None after `eval()`."""
+        return None if self.deterministic else self.stream()
+
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.deterministic:
-            return x
-        key, rate = self.stream(), self.rate[...]
-
-        def drop() -> jax.Array:
-            kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-            return jnp.where(kept, x / (1 - rate), 0)
-
-        # Drawing costs more than a small layer, so lanes without dropout are spared it.
-        return lax.cond(rate > 0, drop, lambda: x)
+        key = self.key()
+        return x if key is None else drop(key, x, self.rate[...])
