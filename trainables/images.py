@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
+CIFAR100_MEAN = (0.5071, 0.4867, 0.4408)
+CIFAR100_STD = (0.2675, 0.2565, 0.2761)
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green, blue (ITU-R BT.601)."""
 GREY_MEAN, GREY_STD = 0.4809, 0.2392
@@ -19,58 +23,111 @@ DIGITS_MEAN, DIGITS_STD = 0.3053, 0.3760
 it reports (loss 1.2 to 2.0 after three epochs instead of 0.8)."""
 
 
+Arrange = Callable[[np.ndarray, str], np.ndarray]
+
+
+def _grid(values: np.ndarray, layout: str) -> np.ndarray:
+    """(N, H, W) -> pixels (N, H W, 1), rows (N, H, W) or flat (N, 1, H W)."""
+    if layout == "rows":
+        return values
+    count = math.prod(values.shape[1:])
+    return values.reshape(len(values), *((count, 1) if layout == "pixels" else (1, count)))
+
+
+def _colour(values: np.ndarray, layout: str) -> np.ndarray:
+    """(N, 3, 32, 32), channel first.
+
+    Returns:
+      pixels: (N, 3072, 1), all red, then green, then blue; flat: (N, 1, 3072), the same. rows:
+      (N, 32, 96), image row t with its red, green and blue pixels. grey: (N, 1024, 1) luminance.
+    """
+    if layout == "grey":
+        grey = np.einsum("nchw,c->nhw", values, np.asarray(LUMINANCE, np.float32))
+        return _grid(grey, "pixels")
+    if layout == "rows":
+        return np.ascontiguousarray(values.transpose(0, 2, 1, 3)).reshape(len(values), 32, 96)
+    return _grid(values, layout)
+
+
 def digits(images: np.ndarray, layout: str) -> np.ndarray:
-    """(N, 8, 8) grey levels 0..16 -> pixels (N, 64, 1) or rows (N, 8, 8), standardised."""
+    """(N, 8, 8) grey levels 0..16 in a layout of `_grid`, standardised."""
     scaled = images.astype(np.float32)
     scaled /= np.float32(16)
     scaled -= np.float32(DIGITS_MEAN)
     scaled /= np.float32(DIGITS_STD)
-    return scaled.reshape(len(images), -1, 1) if layout == "pixels" else scaled
+    return _grid(scaled, layout)
 
 
 def mnist(images: np.ndarray, layout: str) -> np.ndarray:
-    """(N, 28, 28) bytes -> pixels (N, 784, 1) or rows (N, 28, 28), standardised."""
+    """(N, 28, 28) bytes in a layout of `_grid`, standardised."""
     scaled = images.astype(np.float32)
     scaled /= np.float32(255)
     scaled -= np.float32(MNIST_MEAN)
     scaled /= np.float32(MNIST_STD)
-    return scaled.reshape(len(images), -1, 1) if layout == "pixels" else scaled
+    return _grid(scaled, layout)
 
 
-def cifar(images: np.ndarray, layout: str) -> np.ndarray:
-    """(N, 3, 32, 32) bytes, channel first, standardised by channel.
-
-    Returns:
-      pixels: (N, 3072, 1), all red, then green, then blue. rows: (N, 32, 96), image row t with its
-      red, green and blue pixels. grey: (N, 1024, 1) luminance.
-    """
+def _cifar(
+    images: np.ndarray, layout: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> np.ndarray:
+    """(N, 3, 32, 32) bytes in a layout of `_colour`, standardised by channel (or as luminance)."""
     scaled = images.astype(np.float32)
     scaled /= np.float32(255)
     if layout == "grey":
-        grey = np.einsum("nchw,c->nhw", scaled, np.asarray(LUMINANCE, np.float32))
-        return ((grey - np.float32(GREY_MEAN)) / np.float32(GREY_STD)).reshape(len(images), -1, 1)
-    scaled -= np.asarray(CIFAR_MEAN, np.float32)[:, None, None]
-    scaled /= np.asarray(CIFAR_STD, np.float32)[:, None, None]
-    if layout == "pixels":
-        return scaled.reshape(len(images), -1, 1)
-    return np.ascontiguousarray(scaled.transpose(0, 2, 1, 3)).reshape(len(images), 32, 96)
+        return (_colour(scaled, layout) - np.float32(GREY_MEAN)) / np.float32(GREY_STD)
+    scaled -= np.asarray(mean, np.float32)[:, None, None]
+    scaled /= np.asarray(std, np.float32)[:, None, None]
+    return _colour(scaled, layout)
 
 
-_CONVERT: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {
-    "digits": digits,
-    "mnist": mnist,
-    "cifar10": cifar,
-    "cifar10_4k": cifar,
+cifar = partial(_cifar, mean=CIFAR_MEAN, std=CIFAR_STD)
+cifar100 = partial(_cifar, mean=CIFAR100_MEAN, std=CIFAR100_STD)
+
+
+def scalar(arrange: Arrange, images: np.ndarray, layout: str, pool: int) -> np.ndarray:
+    """Any images in a layout, standardised by one mean and standard deviation.
+
+    Args:
+      pool: the first so many images, of which mean and deviation are taken, over all numbers.
+    """
+    arranged = arrange(images.astype(np.float32), layout)
+    total = squares = 0.0
+    for part in np.array_split(arranged[:pool], -(-pool // 1024)):
+        values = part.astype(np.float64)
+        total += values.sum()
+        squares += np.square(values).sum()
+    count = arranged[:pool].size
+    mean = total / count
+    arranged -= np.float32(mean)
+    arranged /= np.float32(np.sqrt(squares / count - mean**2))
+    return arranged
+
+
+_CONVERT: dict[str, tuple[Arrange, Arrange]] = {  # standardised by channel; only arranged
+    "digits": (digits, _grid),
+    "mnist": (mnist, _grid),
+    "cifar10": (cifar, _colour),
+    "cifar10_4k": (cifar, _colour),
+    "cifar100": (cifar100, _colour),
+    "cifar100_2k": (cifar100, _colour),
 }
 IMAGE_TASKS = tuple(_CONVERT)
 
 
-def sequences(task: str, layout: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def sequences(
+    task: str,
+    layout: str,
+    arrays: Mapping[str, np.ndarray],
+    standardise: str = "channel",
+    pool: int = 0,
+) -> dict[str, Any]:
     """x, y and, where there is a test set of its own, x_test and y_test of an image task.
 
     Args:
       task: one of `IMAGE_TASKS`.
       arrays: train_images, train_labels, test_images, test_labels.
+      standardise: channel or scalar.
+      pool: how many of train_images are no test images, for `scalar`; 0: all.
 
     Raises:
       ValueError: an array is missing.
@@ -78,9 +135,16 @@ def sequences(task: str, layout: str, arrays: Mapping[str, np.ndarray]) -> dict[
     missing = [n for n in ("train_images", "train_labels") if n not in arrays]
     if missing:
         raise ValueError(f"task {task} needs the arrays {', '.join(missing)}; hand them to Pack")
-    convert = _CONVERT[task]
-    found = {"x": convert(arrays["train_images"], layout), "y": arrays["train_labels"]}
-    if arrays.get("test_images") is not None and len(arrays["test_images"]):
-        found["x_test"] = convert(arrays["test_images"], layout)
-        found["y_test"] = arrays["test_labels"]
+    convert, arrange = _CONVERT[task]
+    train, test = arrays["train_images"], arrays.get("test_images")
+    if test is None or not len(test):
+        test = train[:0]
+    if standardise == "channel":
+        x, x_test = convert(train, layout), convert(test, layout)
+    else:
+        both = scalar(arrange, np.concatenate([train, test]), layout, pool or len(train))
+        x, x_test = both[: len(train)], both[len(train) :]
+    found = {"x": x, "y": arrays["train_labels"]}
+    if len(test):
+        found |= {"x_test": x_test, "y_test": arrays["test_labels"]}
     return found

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from trainables.builtin import build_of
+from trainables.builtin import build_of, built_in
 from trainables.images import IMAGE_TASKS, sequences
 from trainables.randomness import named_key
 from trainables.spec import Sizes, Trial
@@ -66,7 +66,8 @@ class Classification:
     """Cross-entropy of logits, the part of `TaskRuntime` that classifying tasks share.
 
     Outputs (B, T, C) are judged at every time step and averaged; a label (B,) then holds for all of
-    them.
+    them, and two more accuracies are given: of the logits' mean over time ("mode"), and of the last
+    time step alone.
     """
 
     carries = False
@@ -80,7 +81,10 @@ class Classification:
         return jnp.mean(right, axis=tuple(range(1, right.ndim)))
 
     def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        return {}
+        if outputs.ndim != 3 or y.ndim != 1:
+            return {}
+        judged = {"mode_accuracy": jnp.mean(outputs, 1), "last_accuracy": outputs[:, -1]}
+        return {n: (jnp.argmax(v, -1) == y).astype(jnp.float32) for n, v in judged.items()}
 
 
 def _over_time(outputs: jax.Array, y: jax.Array) -> jax.Array:
@@ -100,6 +104,28 @@ class ArrayTask(Classification):
 
     def __init__(self, sizes: Sizes):
         self.sizes = sizes
+
+    @classmethod
+    def of(cls, trial: Trial) -> TaskRuntime:
+        """The functions of a trial's task."""
+        return cls(trial.sizes)
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The data of a trial's task; see `make_data`."""
+        sizes, name = trial.sizes, trial.task.name
+        if trial.task.build is None and name in IMAGE_TASKS:
+            pool = sizes.n_train + sizes.n_val
+            config = trial.config
+            found = sequences(name, str(config["layout"]), arrays, str(config["standardise"]), pool)
+        else:
+            found = _user_arrays(trial)
+        x, y = np.asarray(found["x"]), np.asarray(found["y"])
+        if found.get("x_test") is not None:
+            x = np.concatenate([x, np.asarray(found["x_test"])])
+            y = np.concatenate([y, np.asarray(found["y_test"])])
+        check_shapes(trial, x, y, (sizes.seq_len, sizes.features))
+        return {"x": x.astype(np.float32, copy=False), "y": y.astype(np.int32)}
 
     def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
         """(training, validation) indices."""
@@ -159,6 +185,16 @@ class GaussianTask(Classification):
     def __init__(self, sizes: Sizes):
         self.sizes = sizes
 
+    @classmethod
+    def of(cls, trial: Trial) -> TaskRuntime:
+        """The functions of a trial's task."""
+        return cls(trial.sizes)
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Nothing: every batch is drawn."""
+        return {}
+
     def _schedule(self, keys: jax.Array) -> Schedule:
         return {"key": keys, "weight": jnp.ones((len(keys), self.sizes.batch_size))}
 
@@ -191,15 +227,35 @@ def _user_arrays(trial: Trial) -> dict[str, Any]:
         ) from error
 
 
-def _is_gaussian(trial: Trial) -> bool:
-    return trial.task.build is None and trial.task.name == "gaussian"
+def check_shapes(trial: Trial, x: np.ndarray, y: np.ndarray, sample: tuple[int, ...]) -> None:
+    """Refuses samples and labels that are not what the task declares.
+
+    Args:
+      x: the training pool, then the test set, as it is stored.
+      sample: shape of one stored sample.
+
+    Raises:
+      ValueError: with the shapes declared and found, or the range of labels.
+    """
+    sizes, name = trial.sizes, trial.task.name
+    want = (sizes.n_train + sizes.n_val + sizes.n_test, *sample)
+    if x.shape != want or y.shape != want[:1]:
+        raise ValueError(
+            f"task {name} declares x of shape {want}, training, validation and test together, and "
+            f"as many labels; its arrays have {x.shape} and {y.shape}"
+        )
+    if len(y) and not (y.min() >= 0 and y.max() < sizes.classes):
+        raise ValueError(f"labels of task {name} must lie in 0..{sizes.classes - 1}")
+
+
+def _kind(trial: Trial) -> Any:
+    """The class of a trial's task: `of(trial)` its functions, `data(trial, arrays)` its data."""
+    return (None if trial.task.build else built_in("task", trial.task.name)) or ArrayTask
 
 
 def make_task(trial: Trial) -> TaskRuntime | None:
     """The functions of a trial's task; None for an analysis that reads none."""
-    if "task" not in trial.parts:
-        return None
-    return GaussianTask(trial.sizes) if _is_gaussian(trial) else ArrayTask(trial.sizes)
+    return _kind(trial).of(trial) if "task" in trial.parts else None
 
 
 def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -211,23 +267,4 @@ def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nd
     Raises:
       ValueError: arrays are missing, or do not have the declared sizes or labels.
     """
-    if "task" not in trial.parts or _is_gaussian(trial):
-        return {}
-    sizes, name = trial.sizes, trial.task.name
-    if trial.task.build is None and name in IMAGE_TASKS:
-        found = sequences(name, str(trial.config["layout"]), arrays)
-    else:
-        found = _user_arrays(trial)
-    x, y = np.asarray(found["x"]), np.asarray(found["y"])
-    if found.get("x_test") is not None:
-        x = np.concatenate([x, np.asarray(found["x_test"])])
-        y = np.concatenate([y, np.asarray(found["y_test"])])
-    want = (sizes.n_train + sizes.n_val + sizes.n_test, sizes.seq_len, sizes.features)
-    if x.shape != want or y.shape != want[:1]:
-        raise ValueError(
-            f"task {name} declares x of shape {want}, training, validation and test together, and "
-            f"as many labels; its arrays have {x.shape} and {y.shape}"
-        )
-    if len(y) and not (y.min() >= 0 and y.max() < sizes.classes):
-        raise ValueError(f"labels of task {name} must lie in 0..{sizes.classes - 1}")
-    return {"x": x.astype(np.float32, copy=False), "y": y.astype(np.int32)}
+    return _kind(trial).data(trial, arrays) if "task" in trial.parts else {}

@@ -102,6 +102,99 @@ def test_layouts_of_images(seed):
     np.testing.assert_allclose(grey[..., 0], want.reshape(4, -1), rtol=1e-4, atol=1e-5)
 
 
+def test_flat_layouts_are_the_pixels_in_one_step(seed):
+    rng = np.random.default_rng(seed)
+    eight = rng.integers(0, 17, (3, 8, 8)).astype(np.float32)
+    hand = rng.integers(0, 256, (3, 28, 28), np.uint8)
+    colour = rng.integers(0, 256, (3, 3, 32, 32), np.uint8)
+    for convert, drawn in (
+        *((images.digits, eight), (images.mnist, hand)),
+        *((images.cifar, colour), (images.cifar100, colour)),
+    ):
+        flat = convert(drawn, "flat")
+        assert flat.shape == (3, 1, drawn[0].size)
+        np.testing.assert_array_equal(flat[:, 0], convert(drawn, "pixels")[..., 0])
+    mean, std = (np.reshape(v, (3, 1, 1)) for v in (images.CIFAR100_MEAN, images.CIFAR100_STD))
+    want = ((colour / 255 - mean) / std).reshape(3, 1, -1)
+    np.testing.assert_allclose(images.cifar100(colour, "flat"), want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["pixels", "rows", "grey", "flat"])
+def test_scalar_standardisation_is_of_the_training_pool(seed, layout):
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "train_images": rng.integers(0, 200, (2100, 3, 32, 32), np.uint8),
+        "train_labels": rng.integers(0, 10, 2100),
+        "test_images": rng.integers(100, 256, (30, 3, 32, 32), np.uint8),
+        "test_labels": rng.integers(0, 10, 30),
+    }
+    found = images.sequences("cifar10", layout, arrays, "scalar")
+    light = np.asarray([0.299, 0.587, 0.114])[:, None, None]
+
+    def pixels(part: str) -> np.ndarray:
+        whole = arrays[part].astype(np.float64)
+        return (whole * light).sum(1) if layout == "grey" else whole
+
+    mean, std = pixels("train_images").mean(), pixels("train_images").std()
+    for name, part in (("x", "train_images"), ("x_test", "test_images")):
+        want = (pixels(part)[7] - mean) / std
+        want = want.transpose(1, 0, 2) if layout == "rows" else want
+        np.testing.assert_allclose(found[name][7].ravel(), want.ravel(), rtol=1e-3, atol=1e-5)
+    assert abs(found["x"].mean(dtype=np.float64)) < 1e-5
+    assert found["x"].std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+    assert found["x"].dtype == np.float32
+
+
+def test_scalar_standardisation_of_digits_leaves_the_test_set_out(digits):
+    config = {"model": "vanilla_rnn", "task": "digits", "layout": "flat", "standardise": "scalar"}
+    one = builtin_registry().resolve(config)
+    data = make_data(one, digits)
+    assert data["x"].shape == (1797, 1, 64)
+    pool = digits["train_images"][:1617].astype(np.float64)
+    want = (digits["train_images"].reshape(-1, 1, 64) - pool.mean()) / pool.std()
+    np.testing.assert_allclose(data["x"], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "train"), [("cifar100", 100, 45_000), ("cifar100_2k", 100, 1_800)]
+)
+def test_sizes_of_cifar100(task, classes, train):
+    one = builtin_registry().resolve({"model": "vanilla_rnn", "task": task, "val_fraction": 0.1})
+    assert (one.sizes.seq_len, one.sizes.features) == (1, 3072)
+    assert (one.sizes.classes, one.sizes.n_train) == (classes, train)
+    assert one.task.chance_loss(one.config) == pytest.approx(np.log(classes))
+
+
+def test_real_cifar100_2k_is_standardised(real_data):
+    from orchestrator import datasets
+
+    if not datasets.available("cifar100_2k", real_data):
+        pytest.skip(datasets.missing_message("cifar100_2k", real_data))
+    one = builtin_registry().resolve({"model": "vanilla_rnn", "task": "cifar100_2k"})
+    x = make_data(one, datasets.load("cifar100_2k", real_data).arrays)["x"]
+    assert x.shape == (3000, 1, 3072)
+    channels = x.reshape(3000, 3, 1024)
+    np.testing.assert_allclose(channels.mean((0, 2)), 0, atol=0.05)
+    np.testing.assert_allclose(channels.std((0, 2)), 1, atol=0.03)
+
+
+def test_accuracies_of_outputs_over_time(seed):
+    """Mode accuracy is of the mean logits over time, not the mode of the answers."""
+    task = ArrayTask(SIZES)
+    outputs = jnp.asarray([[[3.0, 0], [0, 1], [0, 1]], [[0, 1], [0, 1], [1, 0]]])
+    y = jnp.asarray([0, 1])
+    found = task.metrics(outputs, y)
+    assert found["mode_accuracy"].tolist() == [1, 1]
+    assert found["last_accuracy"].tolist() == [0, 0]
+    np.testing.assert_allclose(task.correct(outputs, y), [1 / 3, 2 / 3], rtol=1e-6)
+    assert task.metrics(outputs[:, 0], y) == {}
+    rng = np.random.default_rng(seed)
+    outputs, y = rng.normal(size=(50, 6, 4)), rng.integers(0, 4, 50)
+    found = task.metrics(jnp.asarray(outputs, jnp.float32), jnp.asarray(y))
+    np.testing.assert_array_equal(found["mode_accuracy"], outputs.mean(1).argmax(-1) == y)
+    np.testing.assert_array_equal(found["last_accuracy"], outputs[:, -1].argmax(-1) == y)
+
+
 def test_digits_split_as_declared(digits):
     one = builtin_registry().resolve({"model": "vanilla_rnn", "task": "digits"})
     data = make_data(one, digits)

@@ -47,7 +47,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Shapes of a task, known without its data. `steps` is optimizer steps per epoch."""
+    """Shapes of a task, known without its data. `steps` is optimizer steps per epoch.
+
+    Inputs are numbers (batch, seq_len, features); where `tokens`, integers (batch, seq_len) below
+    `features`, the size of the vocabulary.
+    """
 
     seq_len: int
     features: int
@@ -56,6 +60,7 @@ class Sizes:
     n_val: int
     n_test: int
     batch_size: int
+    tokens: bool = False
 
     @property
     def steps(self) -> int:

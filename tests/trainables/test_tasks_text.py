@@ -1,0 +1,220 @@
+"""Text tasks: order, contiguity, corruption, carried state, perplexities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trainables.network import Carried, fresh
+from trainables.spec import ConfigError, Sizes, Trial, builtin_registry
+from trainables.spec.tasks_text import segments
+from trainables.tasks import make_data, make_task
+from trainables.text import Cut, StreamTask, rows
+
+TEXT = (
+    "the early bird gets the worm but the second mouse gets the cheese and so the one who comes "
+    "last may well be the first to eat while the one who came first is eaten by the cat that was "
+    "there all along waiting for the early bird and for the second mouse and for the cheese"
+)
+WORDS = TEXT.split()
+VOCABULARY = sorted(set(WORDS))
+TOKENS = np.asarray([VOCABULARY.index(word) for word in WORDS], np.int32)
+NO_NOISE = {"mlm_epochs": jnp.int32(0), "mlm_rate": jnp.float32(0.05)}
+KEY = jax.random.key(0)
+
+
+def trial(**config: Any) -> Trial:
+    return builtin_registry().resolve({"model": "lstm", "task": "wordptb", **config})
+
+
+def tiny(repeat: int = 1, reset: Any = "epoch") -> tuple[StreamTask, dict[str, Any]]:
+    """Three rows of the bundled text in segments of 4; validation and test are parts of it."""
+    parts = [TOKENS, TOKENS[::-1], TOKENS[5:35]]
+    cut_rows = [rows(part, 3) for part in parts]
+    lengths = tuple(r.shape[1] for r in cut_rows)
+    cut = Cut(4, (lengths[0], lengths[1], lengths[2]), (3, 2, 2))
+    words = len(VOCABULARY)
+    sizes = Sizes(4 * repeat, words, words, 9, 6, 6, 3, tokens=True)
+    data = {"rows": jnp.asarray(np.concatenate(cut_rows, 1))}
+    return StreamTask(sizes, cut, repeat, reset), data
+
+
+def batches(task: Any, data: Any, schedule: Any, hparams: Any = NO_NOISE) -> list[Any]:
+    count = len(schedule["start"])
+    entries = [jax.tree.map(lambda leaf, i=i: leaf[i], schedule) for i in range(count)]
+    return [task.batch(data, entry, hparams) for entry in entries]
+
+
+def test_targets_are_the_next_tokens_and_segments_follow_each_other():
+    task, data = tiny()
+    read = batches(task, data, task.training(KEY, NO_NOISE, jnp.int32(7)))
+    assert len(read) == 3
+    x = np.concatenate([np.asarray(b[0]) for b in read], 1)
+    y = np.concatenate([np.asarray(b[1]) for b in read], 1)
+    assert x.dtype == np.int32
+    length = len(TOKENS) // 3
+    for row in range(3):
+        np.testing.assert_array_equal(x[row], TOKENS[row * length : row * length + 12])
+        np.testing.assert_array_equal(y[row], TOKENS[row * length + 1 : row * length + 13])
+    held = task.evaluation(KEY, NO_NOISE)
+    segments = np.asarray(held.pop("segments"))
+    assert segments.sum((1, 2)).tolist() == [6, 6]
+    assert segments[:, :, 0].tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+    read = batches(task, data, held)
+    np.testing.assert_array_equal(read[1][0][0], TOKENS[::-1][4:8])
+    np.testing.assert_array_equal(read[2][0][1], TOKENS[15:19])
+    np.testing.assert_array_equal(read[3][1][2], TOKENS[5 + 20 + 5 : 5 + 20 + 9])
+
+
+def test_time_repeat_repeats_inputs_and_targets():
+    task, data = tiny(repeat=3)
+    plain, plain_data = tiny()
+    (x, y, _), (x1, y1, _) = (
+        batches(t, d, t.training(KEY, NO_NOISE, jnp.int32(0)))[1]
+        for t, d in ((task, data), (plain, plain_data))
+    )
+    assert x.shape == (3, 12)
+    np.testing.assert_array_equal(x, np.repeat(x1, 3, 1))
+    np.testing.assert_array_equal(y, np.repeat(y1, 3, 1))
+
+
+def test_tokens_are_replaced_in_the_first_epochs_of_training_only():
+    task, data = tiny()
+    noise = {"mlm_epochs": jnp.int32(2), "mlm_rate": jnp.float32(0.5)}
+    clean = batches(task, data, task.training(KEY, NO_NOISE, jnp.int32(0)))
+    changed = []
+    for epoch in range(4):
+        read = batches(task, data, task.training(KEY, noise, jnp.int32(epoch)), noise)
+        changed.append(
+            np.mean([np.asarray(a[0] != b[0]) for a, b in zip(read, clean, strict=True)])
+        )
+        for (x, y, _), (_, kept, _) in zip(read, clean, strict=True):
+            np.testing.assert_array_equal(y, kept)
+            assert 0 <= int(x.min()) <= int(x.max()) < len(VOCABULARY)
+    assert min(changed[:2]) > 0.2
+    assert changed[2:] == [0, 0]
+    assert "corrupt" not in task.evaluation(KEY, noise)
+    assert "corrupt" not in task.probe(KEY, noise)
+
+
+def test_five_percent_of_the_tokens(seed):
+    task = StreamTask(Sizes(1000, 50, 50, 40, 0, 0, 40, True), Cut(1000, (1001, 0, 0), (1, 0, 0)),
+                      1, "epoch")  # fmt: skip
+    data = {"rows": jnp.full((40, 1001), 50)}  # a token of its own, so that every draw shows
+    hparams = {**NO_NOISE, "mlm_epochs": jnp.int32(1)}
+    schedule = task.training(jax.random.key(seed), hparams, jnp.int32(0))
+    (x, _, _) = batches(task, data, schedule, hparams)[0]
+    drawn = np.asarray(x)[np.asarray(x) != 50]
+    assert len(drawn) / x.size == pytest.approx(0.05, abs=0.006)  # five standard errors
+    assert np.bincount(drawn, minlength=50).min() > 10
+
+
+@pytest.mark.parametrize(
+    ("reset", "train", "held"),
+    [
+        ("epoch", [True, False, False], [True, False, True, False]),
+        ("never", [False] * 3, [False] * 4),
+        ("segment", [True] * 3, [True] * 4),
+    ],
+)
+def test_when_carried_state_starts_anew(reset, train, held):
+    task, _ = tiny(reset=reset)
+    assert task.carries == (reset != "segment")
+    assert task.training(KEY, NO_NOISE, jnp.int32(0))["reset"].tolist() == train
+    assert task.evaluation(KEY, NO_NOISE)["reset"].tolist() == held
+    assert task.probe(KEY, NO_NOISE)["reset"].tolist() == [True]
+    state = {"h": Carried(jnp.ones((3, 2)))}
+    schedule = task.training(KEY, NO_NOISE, jnp.int32(0))
+    for step, cleared in enumerate(train):
+        entry = jax.tree.map(lambda leaf, i=step: leaf[i], schedule)
+        assert float(fresh(state, entry)["h"].get_value().sum()) == (0 if cleared else 6)
+
+
+def test_both_perplexities(seed):
+    """The published mean over batches of exp of their loss is never below exp of the mean."""
+    task, _ = tiny()
+    rng = np.random.default_rng(seed)
+    losses, published = [], []
+    for scale in (0.3, 1, 3):
+        logits = scale * rng.normal(size=(3, 4, len(VOCABULARY)))
+        y = rng.integers(0, len(VOCABULARY), (3, 4))
+        shifted = logits - logits.max(-1, keepdims=True)
+        p = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
+        want = -np.log(np.take_along_axis(p, y[..., None], -1))[..., 0].mean(1)
+        outputs = jnp.asarray(logits, jnp.float32)
+        found = np.asarray(task.losses(outputs, jnp.asarray(y)))
+        np.testing.assert_allclose(found, want, rtol=1e-5)
+        numbers = task.metrics(outputs, jnp.asarray(y))
+        np.testing.assert_allclose(numbers["bits_per_token"], want / np.log(2), rtol=1e-5)
+        np.testing.assert_allclose(numbers["batch_perplexity"], np.exp(want.mean()), rtol=1e-4)
+        assert numbers["batch_perplexity"].shape == (3,)
+        right = (logits.argmax(-1) == y).mean(1)
+        np.testing.assert_allclose(task.correct(outputs, jnp.asarray(y)), right, rtol=1e-6)
+        losses.append(want.mean())
+        published.append(float(numbers["batch_perplexity"][0]))
+    assert np.mean(published) >= np.exp(np.mean(losses))
+
+
+@pytest.mark.parametrize(("rows_", "length", "steps"), [(32, 100, 288), (64, 300, 46)])
+def test_steps_an_epoch_as_published(rows_, length, steps):
+    one = trial(batch_size=rows_, maxlen=length)
+    assert one.sizes.steps == steps
+    assert one.sizes.n_train == steps * rows_
+    val, test = 73_760 // rows_, 82_430 // rows_
+    assert segments(one.config)[1:] == ((val - 1) // length, (test - 1) // length)
+    assert one.task.chance_loss(one.config) == pytest.approx(np.log(10_000))
+    repeated = trial(batch_size=rows_, seq_len=length, timerepeat=2).sizes
+    assert (repeated.seq_len, repeated.steps) == (2 * length, steps)
+    assert (repeated.features, repeated.tokens) == (10_000, True)
+
+
+def test_too_little_text_is_said_when_planned():
+    with pytest.raises(ConfigError, match=r"leave no training segment.*times 3,200 tokens"):
+        trial(max_tokens=9_000)
+    assert trial(max_tokens=9_600).sizes.steps == 1
+
+
+def test_arrays_that_do_not_fit_are_refused(seed):
+    rng = np.random.default_rng(seed)
+    one = trial(max_tokens=500, batch_size=4, seq_len=10)
+    arrays = {f"{p}_tokens": rng.integers(0, 10_000, 600) for p in ("train", "val", "test")}
+    assert make_data(one, arrays)["rows"].shape == (4, 3 * 125)
+    with pytest.raises(ValueError, match="needs the array val_tokens"):
+        make_data(one, {k: v for k, v in arrays.items() if k != "val_tokens"})
+    with pytest.raises(ValueError, match="reads 500 test tokens; there are 400"):
+        make_data(one, {**arrays, "test_tokens": arrays["test_tokens"][:400]})
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.9999"):
+        make_data(one, {**arrays, "train_tokens": arrays["train_tokens"] + 10_000})
+
+
+def test_real_text_is_read_in_its_order(real_data, seed):
+    from orchestrator import datasets
+
+    if not datasets.available("ptb", real_data):
+        pytest.skip(datasets.missing_message("ptb", real_data))
+    arrays = datasets.load("ptb", real_data).arrays
+    one = trial()
+    task = make_task(one)
+    assert task is not None
+    data = jax.tree.map(jnp.asarray, make_data(one, arrays))
+    schedule = task.training(jax.random.key(seed), NO_NOISE, jnp.int32(0))
+    held = task.evaluation(jax.random.key(seed), NO_NOISE)
+    assert len(schedule["start"]) == 288
+    rng = np.random.default_rng(seed)
+    row, step = int(rng.integers(32)), int(rng.integers(287))
+    for part, entries, first in (("train", schedule, 0), ("val", held, 0), ("test", held, 23)):
+        stream = arrays[f"{part}_tokens"]
+        at = step if part == "train" else first + step % 22
+        ends = None
+        for k in (at, at + 1):
+            entry = jax.tree.map(lambda leaf, k=k: leaf[k], {**entries, "segments": None})
+            x, y, _ = task.batch(data, entry, NO_NOISE)
+            begin = row * (len(stream) // 32) + (k - first) * 100
+            np.testing.assert_array_equal(x[row], stream[begin : begin + 100])
+            np.testing.assert_array_equal(y[row], stream[begin + 1 : begin + 101])
+            assert ends is None or ends == int(x[row, 0])
+            ends = int(y[row, -1])

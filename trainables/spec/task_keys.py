@@ -1,0 +1,50 @@
+"""Keys that several tasks share, and how sets are split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainables.spec.keys import Key
+
+BATCH = Key("batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1)
+NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.",
+            low=0, aliases=("add_noise",))  # fmt: skip
+SPLIT = Key("split_seed", "int", 0, "traced", "Draws the validation split.", low=0, high=2**31 - 1)
+VALIDATION = Key("val_fraction", "float", 0.2, "static", "Part of the training set held out.",
+                 low=0, high=1, open_high=True, aliases=("val_split",))  # fmt: skip
+STANDARDISE = Key("standardise", "str", "channel", "static",
+                  "channel: by the data set's known mean and standard deviation of each channel; "
+                  "scalar: by one mean and one standard deviation over all pixels of the training "
+                  "set, validation included.", choices=("channel", "scalar"))  # fmt: skip
+SEQ_LEN = Key("seq_len", "int", 64, "static", "Time steps T.", unit="time steps", low=1,
+              aliases=("T", "maxlen"))  # fmt: skip
+TIME_REPEAT = Key("time_repeat", "int", 1, "static",
+                  "Every input step and target comes so many times along time.", low=1,
+                  aliases=("timerepeat",))  # fmt: skip
+
+
+def with_default(key: Key, default: object) -> Key:
+    """`key` with another default."""
+    return replace(key, default=default)
+
+
+def split_counts(total: int, val_fraction: float) -> tuple[int, int]:
+    """(train, validation) of `total`: the first int(total * fraction) of a permutation validate."""
+    n_val = int(total * val_fraction)
+    return total - n_val, n_val
+
+
+def counts(
+    n_train: tuple[int, int], n_val: tuple[int, int], n_test: tuple[int, int]
+) -> tuple[Key, ...]:
+    """Keys n_train, n_val and n_test of a set split in order, each given as (default, most)."""
+    words = {
+        "n_train": ("The first so many training samples train.", n_train),
+        "n_val": ("The last so many training samples validate.", n_val),
+        "n_test": ("The first so many test samples test.", n_test),
+    }
+    return tuple(
+        Key(name, "int", default, "static", doc, unit="samples", low=int(name == "n_train"),
+            high=most)
+        for name, (doc, (default, most)) in words.items()
+    )  # fmt: skip

@@ -1,0 +1,83 @@
+"""Declarations of the language-modelling tasks: token streams cut into segments in their order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from trainables.spec.keys import Key
+from trainables.spec.parts import Config, Sizes, Task
+from trainables.spec.task_keys import BATCH, SEQ_LEN, TIME_REPEAT, with_default
+
+PTB_TOKENS = (929_589, 73_760, 82_430)
+"""Training, validation and test tokens, line ends included."""
+PTB_WORDS = 10_000
+
+
+def row_lengths(config: Config) -> tuple[int, int, int]:
+    """Tokens of each of the `batch_size` rows that the three streams are cut into."""
+    most = config["max_tokens"]
+    train, val, test = (
+        (total if most is None else min(total, most)) // config["batch_size"]
+        for total in PTB_TOKENS
+    )
+    return train, val, test
+
+
+def segments(config: Config) -> tuple[int, int, int]:
+    """Segments of `seq_len` tokens in each row: batches of training, validation and test.
+
+    Training has two fewer than fit, as published (288 at 32 rows of 100, 46 at 64 of 300).
+    Validation and test have every whole segment whose last target is still in its row.
+    """
+    length = config["seq_len"]
+    train, val, test = row_lengths(config)
+    return max(train // length - 2, 0), max(val - 1, 0) // length, max(test - 1, 0) // length
+
+
+def _sizes(config: Config) -> Sizes:
+    rows = config["batch_size"]
+    n_train, n_val, n_test = (n * rows for n in segments(config))
+    length = config["seq_len"] * config["time_repeat"]
+    return Sizes(length, PTB_WORDS, PTB_WORDS, n_train, n_val, n_test, rows, tokens=True)
+
+
+def _check(config: Config) -> list[str]:
+    if segments(config)[0] >= 1:
+        return []
+    rows, length = config["batch_size"], config["seq_len"]
+    problem = (
+        f"{rows} rows of {length} tokens leave no training segment; wordptb needs three times "
+        f"{rows * length:,} tokens: lower batch_size or seq_len, or raise max_tokens"
+    )
+    return [problem]
+
+
+WORDPTB = Task(
+    name="wordptb",
+    version=1,
+    doc="Next word of the Penn Treebank, read in order: segment k + 1 of a row follows segment k.",
+    keys=(
+        with_default(BATCH, 32),
+        replace(SEQ_LEN, default=100, doc="Tokens of a segment, before time_repeat."),
+        TIME_REPEAT,
+        Key("mlm_epochs", "int", 0, "traced",
+            "In the first so many epochs mlm_rate of the training input's tokens is random. 0: "
+            "never.", unit="epochs", low=0),
+        Key("mlm_rate", "float", 0.05, "traced", "Share of tokens replaced.", low=0, high=1),
+        Key("state_reset", "str", "epoch", "static",
+            "When a network's carried state starts from 0 again. epoch: with each training epoch, "
+            "and before validation and test; never: not at all, as published; segment: with every "
+            "batch, so that nothing is carried.", choices=("epoch", "never", "segment")),
+        Key("max_tokens", "int", None, "static",
+            "Only the first so many tokens of training, validation and test each; null: all.",
+            unit="tokens", low=1, nullable=True),
+    ),
+    sizes=_sizes,
+    dataset=lambda config: "ptb",
+    chance_loss=lambda config: math.log(PTB_WORDS),
+    check=_check,
+    aliases=("ptb",),
+)  # fmt: skip
+
+TEXT_TASKS = (WORDPTB,)
