@@ -135,6 +135,9 @@ def best(
             help="median: a diverged seed counts as worst; published: mean, diverged skipped."
         ),
     ] = "median",
+    at: Annotated[
+        str | None, typer.Option(help="Epoch that counts: last, or best in the metric.")
+    ] = None,
     format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
     json: JsonOption = False,
 ) -> None:
@@ -151,6 +154,7 @@ def best(
         by=by.split(",") if by else None,
         report=report,
         rule=rule,
+        at=at,
     )
     if json or format == "json":
         dump(json_module.loads(frame.to_json(orient="records")))

@@ -31,11 +31,12 @@ def best(
     by: Sequence[str] | None = None,
     report: str | None = None,
     rule: Literal["median", "published"] = "median",
+    at: Literal["last", "best"] | None = None,
 ) -> pd.DataFrame:
     """One row per cell: the chosen value, and the reported metric's centre and spread.
 
     A cell is one combination of the swept keys other than `choose` and `over`. Arguments left out
-    come from the space's own selection rule. Metrics are those of a trial's last epoch.
+    come from the space's own selection rule.
 
     Args:
       space: `study/space`, or the space's JSON.
@@ -46,6 +47,7 @@ def best(
       report: the metric reported at the chosen value.
       rule: "median" ranks by the median over seeds, a diverged seed counting as the worst possible;
         "published" ranks by the mean, diverged seeds skipped, as the papers do.
+      at: the epoch whose metrics count: "last" of a trial, or the one "best" in `metric`.
 
     Returns:
       Columns: the cell's keys; `choose`; `median` (a diverged seed as the worst); `mean`, `stderr`
@@ -68,7 +70,12 @@ def best(
     swept = list(by) if by is not None else list(data.get("swept") or ())
     cells = [key for key in swept if key != choose and key not in averaged]
     keys = [*cells, choose] if choose else cells
-    rows = _final_rows(store, data, keys, ranked, shown)
+    moment = at or str(recipe.get("at") or "last")
+    if moment not in ("last", "best"):
+        raise StoreError(f"at is last or best; got {moment}.")
+    newest = f"{metric_sql(ranked)} IS NULL, epoch DESC"
+    order = newest if moment == "last" else best_first(ranked, end)
+    rows = _rows_at(store, data, keys, ranked, shown, order)
     return _table(rows, cells, choose, _Rule(end, rule, _report_mode(shown, recipe, ranked, end)))
 
 
@@ -111,10 +118,23 @@ def metric_sql(name: str) -> str:
     return f"metrics['{bare}']"
 
 
-def _final_rows(
-    store: Store, data: Mapping[str, Any], keys: Sequence[str], metric: str, report: str
+def best_first(metric: str, mode: str) -> str:
+    """ORDER BY of a trial's epochs, the best in `metric` first, of equal ones the earliest."""
+    value = metric_sql(metric)
+    direction = "ASC" if mode == "min" else "DESC"
+    return f"isfinite({value}) DESC NULLS LAST, {value} {direction}, epoch"
+
+
+def _rows_at(
+    store: Store,
+    data: Mapping[str, Any],
+    keys: Sequence[str],
+    metric: str,
+    report: str,
+    order: str,
 ) -> list[Row]:
-    """The space's own trials, parents left out, each with its keys and its final metrics."""
+    """The space's own trials, parents left out, each with its keys and its metrics at the epoch
+    that comes first in `order`."""
     columns = store.config_columns
     unknown = [key for key in keys if key not in columns]
     if unknown:
@@ -128,10 +148,9 @@ def _final_rows(
     found = store.sql(
         f"""
         WITH last AS (
-            SELECT trial_id,
-                arg_max({metric_sql(metric)}, epoch) AS metric,
-                arg_max({metric_sql(report)}, epoch) AS report
-            FROM all_epochs WHERE trial_id IN (SELECT unnest($ids)) GROUP BY trial_id
+            SELECT trial_id, {metric_sql(metric)} AS metric, {metric_sql(report)} AS report
+            FROM all_epochs WHERE trial_id IN (SELECT unnest($ids))
+            QUALIFY row_number() OVER (PARTITION BY trial_id ORDER BY {order}) = 1
         )
         SELECT t.trial_id, t.status, t.bad_epoch, l.metric, l.report{", " + chosen if keys else ""}
         FROM all_trials t LEFT JOIN last l USING (trial_id)

@@ -20,7 +20,8 @@ class Space:
       defaults: `{"when": {...}, "then": {...}}` forms that fill only keys left open.
       select: which key is chosen on which metric, and which is averaged over:
         `{"choose": "lr", "metric": "val_loss", "mode": "min", "report": "test_loss",
-        "over": "seed"}`.
+        "over": "seed"}`. With `"at": "best"` metrics are those of the epoch best in `metric`, and
+        not of the last one.
       smoke: overrides that make it a run of under a minute on two cores.
       samples, sample_seed: how many configs a sampled space draws, and from which seed.
       figures: names of the figure recipes; the first is drawn by default.

@@ -97,6 +97,26 @@ def test_a_diverged_seed_is_worst_at_either_end(store: Store) -> None:
     assert (low["mean"], high["mean"], low.n, low.n_diverged) == (1.0, 0.5, 1, 2)
 
 
+def test_the_best_epoch_is_chosen_on_the_metric_and_never_on_what_is_reported(
+    store: Store,
+) -> None:
+    val = [[3.0, 1.0, 1.0, 2.0], [2.0, math.nan, 1.5, 4.0]]
+    for seed, losses in enumerate(val):
+        publish_trial(
+            store, f"t{seed}", losses, config={"seed": seed},
+            extra={e: {"val_loss": v, "test_accuracy": (10 * seed + e) / 20}
+                   for e, v in enumerate(losses)},
+        )  # fmt: skip
+    select = {"metric": "val_loss", "mode": "min", "report": "test_accuracy", "over": "seed"}
+    space = space_of(["t0", "t1"], swept=["seed"], select={**select, "at": "best"})
+    assert best(store, space)["mean"].item() == pytest.approx((1 + 12) / 40)
+    assert best(store, space, at="last")["mean"].item() == pytest.approx((3 + 13) / 40)
+    worst = best(store, space, mode="max")["mean"].item()
+    assert worst == pytest.approx((0 + 13) / 40), "of the other end, and NaN is no end"
+    with pytest.raises(StoreError, match="at is last or best; got first"):
+        best(store, {**space, "select": {**select, "at": "first"}})
+
+
 def test_parents_are_left_out(store: Store) -> None:
     for trial, lr in (("child", 0.1), ("parent", 0.2)):
         publish_trial(store, trial, [1.0], config={"lr": lr},
