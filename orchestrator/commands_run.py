@@ -26,19 +26,10 @@ from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
     from orchestrator.launching import LaunchResult
-    from orchestrator.planning import SpacePlan
 
-ShowTrials = Annotated[int, typer.Option("--show", min=0, help="List this many trials to run.")]
-
-
-def size_text(count: int) -> str:
-    """Bytes in the unit that suits."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
+ShowTrials = Annotated[
+    int, typer.Option("--show", min=0, help="List this many programs, and trials to run.")
+]
 
 
 @app.command()
@@ -99,6 +90,7 @@ def plan(
 ) -> None:
     """What would run: trials, already done, packs, programs, widths, rows, bytes, time."""
     from orchestrator.launching import workers_here
+    from orchestrator.plan_text import plan_lines
     from orchestrator.planning import plan as make_plan
 
     plans = make_plan(
@@ -118,7 +110,7 @@ def plan(
         dump(documents[0] if len(documents) == 1 else documents)
         return
     for one in plans:
-        print_plan(one, show)
+        out("\n".join(plan_lines(one, show)))
 
 
 def check_lanes(lanes: str) -> str:
@@ -126,48 +118,6 @@ def check_lanes(lanes: str) -> str:
     if lanes not in ("auto", "vmap", "sequential"):
         raise RequestError(f"--lanes must be auto, vmap or sequential; got {lanes!r}")
     return lanes
-
-
-def print_plan(one: SpacePlan, show: int) -> None:
-    """The plan in a few lines, then the trials it would run."""
-    from orchestrator.describing import varying_keys
-    from orchestrator.progress import duration
-
-    widths = ", ".join(str(w) for w in sorted({p.width for p in one.packs})) or "-"
-    padding = sum(p.width - len(p.lanes) for p in one.packs)
-    strategies = ", ".join(sorted({p.strategy for p in one.packs})) or "-"
-    out(f"{one.name}: {len(one.trials)} trials, {len(one.done)} done, {len(one.to_run)} to run")
-    out(
-        f"  packs {len(one.packs)}, programs {len(one.programs)}, widths {widths}, "
-        f"padding lanes {padding}, lane strategy {strategies}"
-    )
-    rows = ", ".join(f"{count} {table}" for table, count in one.rows.items() if count)
-    if rows:
-        out(f"  rows {rows}: about {size_text(one.bytes)}")
-    if one.seconds is not None:
-        out(
-            f"  about {duration(one.seconds)} of one worker's time, by past packs of these programs"
-        )
-    for label, ids in (
-        ("stale", one.stale),
-        ("incomplete", one.incomplete),
-        ("lacking", one.lacking),
-    ):
-        for trial_id in sorted(ids):
-            detail = ids[trial_id] if isinstance(ids, dict) else []
-            out(f"  {label} {trial_id}" + (f": {', '.join(detail)}" if detail else ""))
-    if one.stale:
-        out("  stale trials ran under an older version; launch --rerun stale runs them again")
-    for trial_id, reason in one.blocked.items():
-        out(f"  blocked {trial_id}: {reason}")
-    for warning in one.warnings:
-        out(f"  warning: {warning}")
-    varying = varying_keys(one.trials)
-    for trial in one.to_run[:show]:
-        words = " ".join(f"{n}={trial.config[n]}" for n in varying if n in trial.config)
-        out(f"    {trial.id}  {words}")
-    if len(one.to_run) > show:
-        out(f"    ... and {len(one.to_run) - show} more (--show N)")
 
 
 @app.command()

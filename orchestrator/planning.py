@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,8 +56,39 @@ class SpacePlan:
         return sorted(depth, key=lambda name: depth[name])
 
     @property
+    def stage_counts(self) -> dict[str, int]:
+        """Trials of each stage, parents first."""
+        counts = Counter(trial.stage.name for trial in self.trials)
+        return {stage: counts[stage] for stage in self.stages}
+
+    @property
     def programs(self) -> list[str]:
         return sorted({pack.program for pack in self.packs})
+
+    @property
+    def program_table(self) -> list[dict[str, Any]]:
+        """Each program to compile: its stage, the static keys that tell it from the others, and
+        how many trials and packs of which widths run it."""
+        by_program: dict[str, list[PackSpec]] = {}
+        for pack in self.packs:
+            by_program.setdefault(pack.program, []).append(pack)
+        example = {trial.program: trial for trial in self.to_run}
+        statics = {program: example[program].statics for program in by_program}
+        values: dict[str, set[str]] = {}
+        for found in statics.values():
+            for name, value in found.items():
+                values.setdefault(name, set()).add(repr(value))
+        return [
+            {
+                "program": program,
+                "stage": example[program].stage.name,
+                "differs": {n: v for n, v in statics[program].items() if len(values[n]) > 1},
+                "trials": sum(len(pack.lanes) for pack in packs),
+                "packs": len(packs),
+                "widths": sorted({pack.width for pack in packs}),
+            }
+            for program, packs in by_program.items()
+        ]
 
     @property
     def datasets(self) -> list[str]:
@@ -78,6 +110,8 @@ class SpacePlan:
             "to_run": len(self.to_run),
             "packs": len(self.packs),
             "programs": len(self.programs),
+            "program_table": self.program_table,
+            "stages": self.stage_counts,
             "widths": sorted({pack.width for pack in self.packs}),
             "stale": len(self.stale),
             "blocked": self.blocked,

@@ -1,0 +1,77 @@
+"""A plan as a few lines of text."""
+
+from __future__ import annotations
+
+from orchestrator.describing import varying_keys
+from orchestrator.planning import SpacePlan
+from orchestrator.progress import duration
+
+
+_PROGRAMS = 20
+"""Programs listed in any case: each is a compile to wait for."""
+
+
+def size_text(count: int) -> str:
+    """Bytes in the unit that suits."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def plan_lines(one: SpacePlan, show: int) -> list[str]:
+    """The plan in a few lines, then the first `show` programs and trials it would run."""
+    lines: list[str] = []
+    out = lines.append
+    widths = ", ".join(str(w) for w in sorted({p.width for p in one.packs})) or "-"
+    padding = sum(p.width - len(p.lanes) for p in one.packs)
+    strategies = ", ".join(sorted({p.strategy for p in one.packs})) or "-"
+    out(f"{one.name}: {len(one.trials)} trials, {len(one.done)} done, {len(one.to_run)} to run")
+    counts = one.stage_counts
+    if len(counts) > 1:
+        out("  stages " + ", ".join(f"{stage} {count}" for stage, count in counts.items()))
+    out(
+        f"  packs {len(one.packs)}, programs {len(one.programs)}, widths {widths}, "
+        f"padding lanes {padding}, lane strategy {strategies}"
+    )
+    table = one.program_table
+    listed = max(show, _PROGRAMS) if show else 0
+    for row in table[:listed]:
+        what = " ".join(f"{name}={value}" for name, value in row["differs"].items())
+        widths = " and ".join(str(width) for width in row["widths"])
+        out(
+            f"    program {row['program']}  {what or row['stage']}: {row['trials']} trials in "
+            f"{row['packs']} packs of {widths}"
+        )
+    if len(table) > listed:
+        out(f"    ... and {len(table) - listed} more programs (--show N)")
+    rows = ", ".join(f"{count} {table}" for table, count in one.rows.items() if count)
+    if rows:
+        out(f"  rows {rows}: about {size_text(one.bytes)}")
+    if one.seconds is not None:
+        out(
+            f"  about {duration(one.seconds)} of one worker's time, by past packs of these programs"
+        )
+    for label, ids in (
+        ("stale", one.stale),
+        ("incomplete", one.incomplete),
+        ("lacking", one.lacking),
+    ):
+        for trial_id in sorted(ids):
+            detail = ids[trial_id] if isinstance(ids, dict) else []
+            out(f"  {label} {trial_id}" + (f": {', '.join(detail)}" if detail else ""))
+    if one.stale:
+        out("  stale trials ran under an older version; launch --rerun stale runs them again")
+    for trial_id, reason in one.blocked.items():
+        out(f"  blocked {trial_id}: {reason}")
+    for warning in one.warnings:
+        out(f"  warning: {warning}")
+    varying = varying_keys(one.trials)
+    for trial in one.to_run[:show]:
+        words = " ".join(f"{n}={trial.config[n]}" for n in varying if n in trial.config)
+        out(f"    {trial.id}  {words}")
+    if len(one.to_run) > show:
+        out(f"    ... and {len(one.to_run) - show} more (--show N)")
+    return lines
