@@ -6,7 +6,6 @@ from orchestrator.describing import varying_keys
 from orchestrator.planning import SpacePlan
 from orchestrator.progress import duration
 
-
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""
 
