@@ -30,7 +30,9 @@ _PLACES: dict[tuple[str, str], str] = {
     ("task", "wordptb"): "text.StreamTask",
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",
+    ("stage", "lsc"): "lsc.engine",
     ("probe", "timeline"): "timeline.timeline",
+    ("probe", "radius"): "lsc.radius",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
 a stage's engine from a trial, its task's functions and one lane's values. A task is a class with

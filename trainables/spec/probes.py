@@ -29,4 +29,17 @@ RADIUS = Probe(
     ),
 )  # fmt: skip
 
-PROBES = (TIMELINE, RADIUS)
+LSC = Probe(
+    name="lsc",
+    doc="What each iteration of the stage lsc measured, before it changed the weights.",
+    columns=(
+        Column("iteration", "int32", "Iteration of the trial, 0 first."),
+        Column("kind", "string", "As in radius; block: a pair of consecutive operations of a "
+               "feed-forward network, of which each iteration takes one."),
+        Column("layer", "int32", "Layer whose weights the Jacobian hangs on, 0 nearest the input."),
+        Column("radius", "float64", "Mean over samples of lsc_norm, by default the radius."),
+        Column("target", "float64", "What it should be."),
+    ),
+)  # fmt: skip
+
+PROBES = (TIMELINE, RADIUS, LSC)

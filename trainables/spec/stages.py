@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.spec.keys import Key
+from trainables.spec.lsc import LSC
 from trainables.spec.parts import Config, Stage
 
 _STOP = (
@@ -62,4 +63,4 @@ WARMUP = Stage(
     rename={"lr": "warmup_lr", "min_norm": "warmup_min_norm"},
 )  # fmt: skip
 
-STAGES = (TRAIN, WARMUP)
+STAGES = (TRAIN, WARMUP, LSC)

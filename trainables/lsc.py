@@ -1,0 +1,77 @@
+"""Stage `lsc`: which engine pretrains which model, and what the engines share.
+
+Study `herranz2023`, section 1. An engine's numerics are in `stability`; its state holds the weights
+to hand on in `params` and those it works on in `work`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from trainables import optimizers
+from trainables.engine import Engine, Labels, Measure
+from trainables.network import Network
+from trainables.spec import Trial
+from trainables.spec.lsc import FAMILIES
+from trainables.tasks import TaskRuntime
+
+_ENGINES = {
+    "feed-forward": ("lsc_ffn", "LscFeedForward"),
+    "recurrent": ("lsc_recurrent", "LscRecurrent"),
+    "linear": ("lsc_lru", "LscLru"),
+}
+
+
+def _part(model: str, name: str | None) -> Any:
+    """The class of a model's engine, or what its module calls `name`; None if it has no such."""
+    module, engine = _ENGINES[FAMILIES[model]]
+    # Imported when needed: the engines read this module.
+    return getattr(importlib.import_module(f"trainables.{module}"), name or engine, None)
+
+
+def engine(trial: Trial, task: TaskRuntime, values: Mapping[str, Any]) -> Engine:
+    """Builds the engine of the trial's model."""
+    return _part(trial.model.name, None)(trial, task, values)
+
+
+def radius(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+    """Builds the probe `radius` of the trial's model; None for a model that has none."""
+    if trial.model.name not in FAMILIES:
+        return None
+    build = _part(trial.model.name, "radius")
+    return build(network, trial) if build else None
+
+
+def chosen(values: Mapping[str, jax.Array], name: str, published: Any) -> jax.Array:
+    """A lane's value of a key that may be null, which then is what was published for the model."""
+    return jnp.where(jnp.isnan(values[name]), published, values[name])
+
+
+def update_rule(
+    constants: Mapping[str, Any], lr: jax.Array, weight_decay: jax.Array
+) -> optax.GradientTransformationExtraArgs:
+    """The rule of the gradient steps, which may be restricted to some parameters by `mask`."""
+    build = {"adabelief": optimizers.adabelief, "adamw": optimizers.adamw}
+    rule = build[constants["lsc_optimizer"]](
+        {"lookahead": True}, {"lr": lr, "weight_decay": weight_decay}
+    )
+    return optimizers.restricted(rule)
+
+
+def agreement(radii: jax.Array, target: Any) -> dict[str, jax.Array]:
+    """What the gate judges: mean, standard deviation and distance from target of radii (n,).
+
+    Args:
+      target: one number, or one for each radius.
+    """
+    return {
+        "radius": jnp.mean(radii),
+        "radius_std": jnp.std(radii),
+        "radius_gap": jnp.abs(jnp.mean(radii - target)),
+    }

@@ -1,0 +1,113 @@
+"""Declaration of the stage `lsc`: pretraining to the Local Stability Condition.
+
+Study `herranz2023`, section 1. Keys that may be null take the value published for the model's
+family, which its engine knows (`trainables.lsc_ffn`, `lsc_recurrent`, `lsc_lru`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.spec.keys import Key
+from trainables.spec.parts import Config, Stage
+
+NORMS = (
+    "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",
+    "induced_1", "induced_2", "induced_inf", "probes",
+)  # fmt: skip
+FAMILIES = {
+    "ffn": "feed-forward",
+    **dict.fromkeys(("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb"), "recurrent"),
+    "lru_stack": "linear",
+}
+"""Models that can be pretrained, and the family each is of."""
+
+_KEYS = (
+    Key("lsc_epochs", "int", 10, "host", "Epochs, each of lsc_steps iterations.", unit="epochs",
+        low=1),
+    Key("lsc_steps", "int", 100, "static", "Iterations of an epoch.", unit="steps", low=1),
+    Key("lsc_batch", "int", 4, "static",
+        "Samples whose Jacobians an iteration takes; published: a training batch.", unit="samples",
+        low=1),
+    Key("lsc_norm", "str", "radius", "static",
+        "What is brought to the target: the spectral radius, 1 + its logarithm, sums over "
+        "eigenvalues (supnpsd, supsubnpsd), or a matrix norm.", choices=NORMS),
+    Key("lsc_estimate", "str", "exact", "static",
+        "How radii are found: all eigenvalues, or power iteration, for large states.",
+        choices=("exact", "power")),
+    Key("lsc_kinds", "str", "all", "static",
+        "Jacobians of a recurrent net that count: all, or those of one kind (see probe radius).",
+        choices=("all", "rec", "enc", "depth", "dec")),
+    Key("lsc_multiplier", "bool", True, "static",
+        "Rescale weights by target / radius, clipped, beside the gradient steps."),
+    Key("lsc_shuffle", "bool", True, "static", "Permute the entries of weights now and then."),
+    Key("lsc_optimizer", "str", "adabelief", "static",
+        "Rule of the gradient steps; adabelief within Lookahead.", choices=("adabelief", "adamw")),
+    Key("lsc_balance", "str", "equal", "static",
+        "Targets of steps through time and over depth: both lsc_target, or T/(L+T) and L/(L+T).",
+        choices=("equal", "unbalanced")),
+    Key("lsc_compat", "str", "none", "static",
+        "published: running averages choose the weights handed on and stop the run, unchecked, and "
+        "Lookahead's slow weights ignore rescaling and permutation.",
+        choices=("none", "published")),
+    Key("lsc_target", "float", 1.0, "traced", "Target of the radius.", low=0, open_low=True,
+        aliases=("targetnorm",)),
+    Key("lsc_lr", "float", None, "traced", "Learning rate of the gradient steps.", low=0,
+        nullable=True, aliases=("lsclr",)),
+    Key("lsc_weight_decay", "float", None, "traced", "Their weight decay.", low=0, nullable=True),
+    Key("lsc_tolerance", "float", None, "traced",
+        "A radius this close to its target is there.", low=0, nullable=True),
+    Key("lsc_spread", "float", None, "traced",
+        "Moving average of the squared distance from target below which weights may be saved, "
+        "before the second save; .1 from then on.", low=0, nullable=True),
+    Key("lsc_patience", "int", None, "traced",
+        "End after more than this many iterations in a row near the target.", low=0,
+        nullable=True),
+    Key("gate_radius", "float", 0.02, "host",
+        "Children start only when the mean radius is this close to its target.", low=0),
+    Key("gate_std", "float", 0.2, "host",
+        "Children start only when the standard deviation of the radii is at most this.", low=0),
+)  # fmt: skip
+
+
+def _check(config: Config) -> list[str]:
+    problems = []
+    model, batch = config.get("model"), config.get("batch_size")
+    if model not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        problems.append(f"stage lsc cannot pretrain model {model}; it can {known}")
+    if batch is not None and config["lsc_batch"] > batch:
+        problems.append(f"lsc_batch must be at most batch_size, which is {batch}")
+    if model == "ffn" and config["depth"] < 2:
+        problems.append("stage lsc needs depth of at least 2: model ffn has no other square layers")
+    return problems
+
+
+def _gate(config: Config, row: Mapping[str, Any]) -> str | None:
+    metrics = row.get("metrics") or {}
+    gap, std = metrics.get("radius_gap"), metrics.get("radius_std")
+    for name, found, most in (
+        ("the mean radius is {} from its target", gap, config["gate_radius"]),
+        ("the radii have a standard deviation of {}", std, config["gate_std"]),
+    ):
+        if found is None or not math.isfinite(found):
+            return "the pretraining ended without finite radii"
+        if found > most:
+            return f"{name.format(f'{found:.3g}')}, above the {most:g} allowed"
+    return None
+
+
+LSC = Stage(
+    name="lsc",
+    version=1,
+    doc="Bring the spectral radius of every one-step Jacobian to a target, without labels.",
+    reads=("model", "task"),
+    keys=_KEYS,
+    epochs_key="lsc_epochs",
+    gate=_gate,
+    check=_check,
+    task_loss=False,
+    probes=("lsc",),
+)
