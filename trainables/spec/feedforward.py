@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from trainables.spec.comments import comment_labels
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 
@@ -48,4 +49,5 @@ FFN = Model(
     ),
     tensors=dense_tensors,
     probes=("radius",),
+    labels=comment_labels,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from trainables.spec.comments import comment_labels
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.presets import PRESETS, preset_widths
@@ -126,6 +127,7 @@ def _model(name: str, cell: str, doc: str, *aliases: str) -> Model:
         tensors=lambda config, sizes: _tensors(config, sizes, cell),
         aliases=aliases,
         probes=("timeline", "radius"),
+        labels=comment_labels,
     )
 
 

@@ -96,7 +96,7 @@ def test_a_new_key_task_or_study_changes_no_old_id(
             keys=(Key("lag", "int", 10),),
             sizes=lambda config: Sizes(config["lag"], 1, 2, 10, 0, 0, 5),
         ),
-        Model(name="gru", version=1, keys=(Key("gates", "int", 2),), aliases=("GRU",)),
+        Model(name="copier", version=1, keys=(Key("gates", "int", 2),), aliases=("Copier",)),
         Optimizer(name="rmsprop", version=1),
         Stage(name="distil", version=1),
     )
@@ -265,9 +265,10 @@ def test_errors_of_both_stages_at_once(registry: Registry) -> None:
 
 def test_unknown_and_missing_parts_name_the_known(registry: Registry) -> None:
     (found,) = problems(registry, model="vanila_rnn", task="digits")
-    assert "unknown model 'vanila_rnn' (did you mean vanilla_rnn?); known: residual_rnn" in found
+    assert "unknown model 'vanila_rnn' (did you mean vanilla_rnn?); known: ffn, gru" in found
     found = problems(registry, model=3)
-    assert "unknown model 3; known: residual_rnn, vanilla_rnn" in found
+    names = ", ".join(registry.names("model"))
+    assert f"unknown model 3; known: {names}" in found
     assert any(p.startswith("task is missing; choose one of cifar10") for p in found)
     (found,) = problems(registry, **BASIC, stage="trian")
     assert "unknown stage 'trian' (did you mean train?)" in found
