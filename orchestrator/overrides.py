@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
@@ -61,6 +61,19 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
         parts = [registry.find(canonical, v) if isinstance(v, str) else None for v in values]
         found[canonical] = [p.name if p else v for p, v in zip(parts, values, strict=True)]
     return found, problems
+
+
+def where_read(
+    configs: Sequence[Mapping[str, Any]], names: Collection[str], registry: Registry
+) -> list[dict[str, Any]]:
+    """`configs` without the overrides (`names`) that concern others of them only: a key goes to the
+    trials that read it. One that none reads stays, to be refused by name."""
+    reads = [registry.reads(config) for config in configs]
+    somewhere: set[str] = set().union(*(found or () for found in reads)) & set(names)
+    return [
+        {n: v for n, v in config.items() if n not in somewhere or found is None or n in found}
+        for config, found in zip(configs, reads, strict=True)
+    ]
 
 
 def _is_null(value: Any) -> bool:

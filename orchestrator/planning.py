@@ -12,7 +12,7 @@ from pyarrow.fs import FileSelector, FileType
 from orchestrator import datasets
 from orchestrator.errors import RequestError
 from orchestrator.estimating import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.overrides import read_overrides
+from orchestrator.overrides import read_overrides, where_read
 from orchestrator.packing import PackSpec, make_packs
 from orchestrator.resuming import (
     lacking_observations,
@@ -235,7 +235,7 @@ def trials_of(
     except SpaceError as error:
         raise RequestError([*problems, str(error)]) from error
     trials: dict[str, Trial] = {}
-    for config in configs:
+    for config in where_read(configs, overrides, registry):
         try:
             trial = registry.resolve(config)
             trials.setdefault(trial.id, trial)

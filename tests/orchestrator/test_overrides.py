@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.overrides import parse_overrides, read_overrides
+from orchestrator.overrides import parse_overrides, read_overrides, where_read
+from orchestrator.planning import trials_of
+from orchestrator.studies import Catalogue
+from search_spaces import builtin_studies
 from trainables.spec import Registry, builtin_registry
 
 
@@ -27,6 +30,11 @@ def registry() -> Registry:
         ("depth=5,10", "depth", [5, 10]),
         ("clip_norm=null,0.5", "clip_norm", [None, 0.5]),
         ("clip_norm=", "clip_norm", [None]),
+        ("lr=none,0.5", "lr", [..., 0.5]),
+        ("net=VanillaRNN", "model", ["vanilla_rnn"]),
+        ("dataset=digits", "task", ["digits"]),
+        ("comments=_heinit_32", "comments", ["_heinit_32"]),
+        ("steps_per_epoch=-1", "steps_per_epoch", [-1]),
         ("alpha=1/sqrt(L),1", "residual_scale", ["1/sqrt(L)", 1]),
         ("num_layers=3", "depth", [3]),
         ("model=VanillaRNN,residual_rnn", "model", ["vanilla_rnn", "residual_rnn"]),
@@ -70,3 +78,33 @@ def test_every_wrong_entry_is_told(registry: Registry) -> None:
     assert caught.value.problems == problems
     with pytest.raises(RequestError, match="gives no value"):
         parse_overrides({"seed": []}, registry)
+
+
+def test_an_override_goes_to_the_trials_that_read_its_key(registry: Registry) -> None:
+    plain = {"model": "vanilla_rnn", "task": "digits"}
+    warm = {**plain, "pretrain": "warmup"}
+    given = {"warmup_lr": 0.1, "residual_scale": 2.0, "lr": 0.5}
+    configs = [{**plain, **given}, {**warm, **given}, {**warm, **given, "stage": "warmup"}]
+    names = ["warmup_lr", "lr", "residual_scale"]
+    kept = [set(config) & set(names) for config in where_read(configs, names, registry)]
+    assert kept[0] == {"lr", "residual_scale"}, "none reads a residual_scale, so it stays"
+    assert kept[1] == kept[2] == {"lr", "residual_scale", "warmup_lr"}
+    broken = [{**plain, **given, "model": "resnet"}, {**plain, **given}]
+    assert where_read(broken, names, registry)[0] == broken[0]
+    assert where_read([{**plain, "depht": 3}], ["lr"], registry) == [{**plain, "depht": 3}]
+
+
+def test_overrides_of_one_stage_of_a_study(registry: Registry) -> None:
+    targets = trials_of(
+        Catalogue({}, registry),
+        builtin_studies()["vanishing"].spaces["warmup"],
+        ["warmup_lr=0.5", "depth=10", "seed=0", "lr=none"],
+    )
+    assert [t.parent.config["warmup_lr"] if t.parent else None for t in targets] == [None, 0.5]
+    assert {t.config["lr"] for t in targets} == {0.01}, "the key's own default"
+    with pytest.raises(RequestError, match="unknown key 'warmup_lr'; not read by"):
+        trials_of(
+            Catalogue({}, registry),
+            builtin_studies()["vanishing"].spaces["warmup"],
+            ["warmup_lr=0.5", "pretrain=none"],
+        )

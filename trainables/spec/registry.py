@@ -112,6 +112,22 @@ class Registry:
         found, problems = unfold(given, self.macros, self.canonical_name)
         return dict(given) if problems else found
 
+    def reads(self, given: Mapping[str, Any]) -> set[str] | None:
+        """Keys that the parts of a config (canonical names) and of its parents declare; None where
+        one of the parts is unknown."""
+        found: set[str] = set()
+        stage: Any = given.get("stage", SELECTOR_DEFAULTS["stage"])
+        if stage == given.get("pretrain"):
+            stage = SELECTOR_DEFAULTS["stage"]
+        while stage is not None:
+            parts = self._parts(given, stage, [])
+            if parts is None or len(parts) < 2 + len(_stage_of(parts).reads):
+                return None
+            keys = _keys_of(parts)
+            found |= keys.keys()
+            stage = _stage_of(parts).parent({**_defaults(keys), **given})
+        return found
+
     def resolve(self, raw: Mapping[str, Any]) -> Trial:
         """A full, checked trial from a partial config.
 
@@ -176,10 +192,8 @@ class Registry:
         own = _keys_of(parts)
         problems += _clashes(parts)
         keys = dict(own)
-        stage = parts["stage"]
-        assert isinstance(stage, Stage)
-        filled = {**{n: k.default for n, k in keys.items() if k.default is not REQUIRED}, **given}
-        parent_name = stage.parent(filled)
+        stage = _stage_of(parts)
+        parent_name = stage.parent({**_defaults(keys), **given})
         parent_keys: set[str] = set()
         if parent_name is not None:
             parent_parts = self._parts(given, parent_name, problems)
@@ -209,6 +223,16 @@ class Registry:
 
 def _keys_of(parts: Mapping[str, Part]) -> dict[str, Key]:
     return {key.name: key for part in parts.values() for key in part.keys}
+
+
+def _stage_of(parts: Mapping[str, Part]) -> Stage:
+    stage = parts["stage"]
+    assert isinstance(stage, Stage)
+    return stage
+
+
+def _defaults(keys: Mapping[str, Key]) -> dict[str, Any]:
+    return {name: key.default for name, key in keys.items() if key.default is not REQUIRED}
 
 
 def _clashes(parts: Mapping[str, Part]) -> list[str]:
