@@ -18,6 +18,7 @@ _PLACES: dict[tuple[str, str], str] = {
     ("model", "residual_rnn"): "models.residual_rnn",
     ("model", "ffn"): "feedforward.ffn",
     **{("model", model.name): "nets.recurrent_net" for model in RECURRENT},
+    ("model", "lru_stack"): "lru_stack.lru_stack",
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",
     ("optimizer", "adamw"): "optimizers.adamw",

@@ -1,6 +1,6 @@
 """The Linear Recurrent Unit: a diagonal complex recurrence between two dense maps.
 
-    h_t = lambda h_{t-1} + gamma (u_t B),   y_t = Re(h_t C) + D u_t,   h_{-1} = 0
+    h_t = lambda h_{t-1} + gamma (B u_t),   y_t = Re(C h_t) + D u_t,   h_{-1} = 0
 
 (Orvieto et al., arXiv 2303.06349), with `lambda`, `gamma` and D acting elementwise. Every complex
 array is a pair of real ones, (real, imaginary): a gradient step on complex leaves would need
@@ -228,7 +228,7 @@ class LruCell:
     def init(self, key: Array, features: int, modulus: Array, phase: Array) -> Params:
         """Tensors by name, for eigenvalues drawn by the caller, (hidden,) each.
 
-        Re and Im of B (features, hidden) and C (hidden, width) are U(+-sqrt(3 / (fan in + fan
+        Re and Im of B (hidden, features) and C (width, hidden) are U(+-sqrt(3 / (fan in + fan
         out))), half of Glorot's variance each; D (width,) is N(0, 1) (herranz2023 2.3).
 
         Raises:
@@ -242,7 +242,7 @@ class LruCell:
         if start is not None:
             tensors["gamma"] = start(polar(modulus, phase))
         bound = math.sqrt(3 / (self.width + self.hidden))
-        for name, shape in (("b", (features, self.hidden)), ("c", (self.hidden, self.width))):
+        for name, shape in (("b", (self.hidden, features)), ("c", (self.width, self.hidden))):
             for part in ("re", "im"):
                 own = named_key(key, f"{name}_{part}")
                 tensors[f"{name}_{part}"] = jax.random.uniform(own, shape, minval=-bound,
@@ -255,9 +255,9 @@ class LruCell:
         return stored.read(*(params[name] for name in stored.names))
 
     def drive(self, params: Params, u: Array) -> Array:
-        """gamma (u B) of inputs (..., width), shape (..., 2 hidden)."""
+        """gamma (B u) of inputs (..., width), shape (..., 2 hidden)."""
         gamma = GAMMAS[self.gamma].read(self.eigenvalues(params), params.get("gamma"))
-        parts = [gamma * (u @ params[name]) for name in ("b_re", "b_im")]
+        parts = [gamma * (u @ params[name].T) for name in ("b_re", "b_im")]
         return jnp.concatenate(parts, -1)
 
     def advance(self, params: Params, state: Array, drive: Array) -> Array:
@@ -271,9 +271,9 @@ class LruCell:
         return jnp.concatenate(found, -1)
 
     def output(self, params: Params, state: Array, u: Array) -> Array:
-        """Re(h C) + D u, shape (..., width)."""
+        """Re(C h) + D u, shape (..., width)."""
         re, im = self._pair(state)
-        return re @ params["c_re"] - im @ params["c_im"] + params["d"] * u
+        return re @ params["c_re"].T - im @ params["c_im"].T + params["d"] * u
 
     def _pair(self, flat: Array) -> Pair:
         return flat[..., : self.hidden], flat[..., self.hidden :]

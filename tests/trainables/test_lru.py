@@ -116,7 +116,7 @@ def test_step_form_is_the_sequence_form(seed):
 
 
 def test_output_is_the_formula(seed):
-    """y_t = Re(h_t C) + D u_t with h_t = lambda h_{t-1} + gamma (u_t B), written out."""
+    """y_t = Re(C h_t) + D u_t with h_t = lambda h_{t-1} + gamma (B u_t), written out."""
     cell = LruCell(4, 6)
     key = jax.random.key(seed)
     modulus, phase = ring(key, 6, "area", 0.2, 0.9, 6.0)
@@ -126,8 +126,8 @@ def test_output_is_the_formula(seed):
     assert np.exp(params["gamma"]) == pytest.approx(np.sqrt(1 - np.abs(lam) ** 2), rel=1e-5)
     u = np.random.default_rng(seed).normal(size=(9, 2, 4))
     b, c = params["b_re"] + 1j * params["b_im"], params["c_re"] + 1j * params["c_im"]
-    h = _slow(lam, np.exp(params["gamma"]) * (u @ b))
-    want = (h @ c).real + params["d"] * u
+    h = _slow(lam, np.exp(params["gamma"]) * (u @ b.T))
+    want = (h @ c.T).real + params["d"] * u
     real = {k: jnp.asarray(v, jnp.float32) for k, v in params.items()}
     drive = cell.drive(real, jnp.asarray(u, jnp.float32))
     found = cell.output(real, cell.states(real, drive, "scan"), jnp.asarray(u, jnp.float32))
@@ -190,8 +190,8 @@ def test_initial_weights(seed):
     params = cell.init(key, 64, *ring(key, 128, "log_uniform", 0.4, 0.99, 0.314))
     bound = np.sqrt(3 / 192)
     assert {k: v.shape for k, v in params.items()} == {
-        "nu": (128,), "theta": (128,), "gamma": (128,), "b_re": (64, 128), "b_im": (64, 128),
-        "c_re": (128, 64), "c_im": (128, 64), "d": (64,),
+        "nu": (128,), "theta": (128,), "gamma": (128,), "b_re": (128, 64), "b_im": (128, 64),
+        "c_re": (64, 128), "c_im": (64, 128), "d": (64,),
     }  # fmt: skip
     for name in ("b_re", "b_im", "c_re", "c_im"):
         value = np.asarray(params[name])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from trainables.spec.feedforward import FFN
 from trainables.spec.keys import Key
+from trainables.spec.lru_stack import LRU_STACK
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.recurrent import RECURRENT
 
@@ -67,4 +68,4 @@ RESIDUAL_RNN = Model(
     probes=("timeline",),
 )  # fmt: skip
 
-MODELS = (VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT)
+MODELS = (VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK)

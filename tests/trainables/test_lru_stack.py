@@ -1,0 +1,216 @@
+"""The residual LRU stack: its formula, its step form, its parameters, its gradients."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import erf
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.trainables.helpers import SMALL
+from trainables.layout import Layout, by_path
+from trainables.lru_stack import LruStack, branch, normalised, step
+from trainables.packs import Pack
+from trainables.spec import Sizes, builtin_registry
+
+CONFIG = {k: v for k, v in SMALL.items() if k != "init"} | {"model": "lru_stack", "width": 6}
+
+
+def _trial(**config):
+    return builtin_registry().resolve({**CONFIG, **config})
+
+
+@pytest.mark.parametrize("config", [{}, {"features": 6, "depth": 5}])
+def test_declared_tensors_are_the_real_ones(config):
+    one = _trial(**config)
+    pack = Pack([one], {})
+    pack.init()
+    assert one.model.tensors is not None
+    declared = one.model.tensors(one.config, one.sizes)
+    weights = pack.weights(0)
+    assert [(f"{t.layer_name}.{t.name}", t.shape) for t in declared] == [
+        (name, value.shape) for name, value in weights.items()
+    ]
+    assert pack.parameter_count == sum(int(np.prod(t.shape)) for t in declared)
+    rows = [(r.layer, r.layer_name, r.tensor) for r in pack.layer_rows[: len(declared)]]
+    assert rows == [(t.layer, t.layer_name, t.name) for t in declared]
+
+
+@pytest.mark.parametrize(("depth", "width"), [(3, 128), (6, 256)])
+def test_parameter_count_of_the_study(depth, width):
+    """Sizes of figure 4 and table 1: L (10 H^2 + 11 H), and a tied embedding of V H."""
+    registry = builtin_registry()
+    keys = {"model": "reslruffn", "task": "wordptb", "depth": depth, "width": width}
+    tied, dense = (registry.resolve({**keys, "readout": r}) for r in ("tied", "dense"))
+    blocks, table = depth * (10 * width**2 + 11 * width), 10_000 * width
+    for one, want in ((tied, blocks + table), (dense, blocks + 2 * table + 10_000)):
+        assert one.model.tensors is not None
+        assert sum(int(np.prod(t.shape)) for t in one.model.tensors(one.config, one.sizes)) == want
+        build = lambda one=one: LruStack(  # noqa: E731
+            one.sizes, depth, width, nnx.Rngs(0), tied=one.config["readout"] == "tied"
+        )
+        real = nnx.split(nnx.eval_shape(build), nnx.Param, ...)[1]
+        assert sum(leaf.size for leaf in jax.tree.leaves(real)) == want
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return x * np.vectorize(lambda z: (1 + erf(z / np.sqrt(2))) / 2)(x)
+
+
+def _slow(w: dict[str, np.ndarray], x: np.ndarray, depth: int) -> np.ndarray:
+    """The stack written out in float64, one time step at a time; x (B, T, F)."""
+    w = {k: np.asarray(v, np.float64) for k, v in w.items()}
+    a = x @ w["adapter.w"].T + w["adapter.b"]
+    for layer in range(depth):
+        p = {k.split(".")[2]: v for k, v in w.items() if k.startswith(f"lru.{layer}.")}
+        lam = np.exp(-np.exp(p["nu"]) + 1j * p["theta"])
+        b, c = p["b_re"] + 1j * p["b_im"], p["c_re"] + 1j * p["c_im"]
+        h, out = np.zeros((len(x), len(lam)), complex), np.zeros_like(a)
+        for t in range(x.shape[1]):
+            now = a[:, t]
+            centred = now - now.mean(1, keepdims=True)
+            u = centred / np.sqrt(now.var(1, keepdims=True) + 1e-3) * p["norm_scale"]
+            u = u + p["norm_bias"]
+            h = lam * h + np.exp(p["gamma"]) * (u @ b.T)
+            y = _gelu((h @ c.T).real + p["d"] * u)
+            gate = 1 / (1 + np.exp(-(y @ p["w_gate"].T + p["b_gate"])))
+            out[:, t] = now + gate * (y @ p["w_value"].T + p["b_value"])
+        a = out
+    return a @ w["readout.w"].T + w["readout.b"]
+
+
+@cache
+def _drawn(seed: int) -> LruStack:
+    sizes = Sizes(20, 3, 4, 8, 0, 0, 8)
+    return nnx.jit(lambda: LruStack(sizes, 3, 6, nnx.Rngs(seed), mode="scan", dropout=0.5))()
+
+
+def _built(seed: int, mode: str = "scan") -> LruStack:
+    """A small stack at evaluation, with norms and biases away from 1 and 0: every tensor counts."""
+    module = nnx.clone(_drawn(seed))
+    module.eval()
+    module.mode = mode
+    rng = np.random.default_rng([seed, 5])
+    moved = jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), jnp.float32),
+        nnx.state(module, nnx.Param),
+    )
+    nnx.update(module, moved)
+    return module
+
+
+def test_the_stack_is_its_formula(seed):
+    module = _built(seed)
+    x = np.random.default_rng([seed, 6]).normal(size=(4, 20, 3))
+    params = nnx.state(module, nnx.Param)
+    leaves = {k: np.asarray(v) for k, v in by_path(params).items()}
+    want = _slow(Layout(module.slots(), params).named(leaves), x, 3)
+    assert np.asarray(jax.jit(module)(x.astype(np.float32))) == pytest.approx(want, abs=2e-4)
+
+
+def test_scan_and_step_form_agree(seed):
+    """P1 17: both forms of the whole stack against its step form, T = 200, max abs err < 1e-4."""
+    module = _built(seed)
+    x = jax.random.normal(jax.random.key(seed), (2, 200, 3))
+
+    @jax.jit
+    def stepped(x):
+        start = jnp.zeros((3, 2, module.cell.state_size))
+
+        def over_time(states, now):
+            def over_layers(a, own):
+                w, state = own
+                state, a = step(module.cell, w, state, a)
+                return a, state
+
+            top, states = jax.lax.scan(over_layers, now, (module.blocks.values(), states))
+            return states, module.logits(top)
+
+        inputs = jnp.swapaxes(module.embed(x), 0, 1)
+        return jnp.swapaxes(jax.lax.scan(over_time, start, inputs)[1], 0, 1)
+
+    want = np.asarray(stepped(x))
+    assert want.shape == (2, 200, 4)
+    for mode in ("scan", "associative"):
+        found = np.asarray(jax.jit(_built(seed, mode))(x))
+        assert np.abs(found - want).max() < 1e-4
+
+
+def test_modes_have_equal_gradients(seed):
+    found = []
+    x = jax.random.normal(jax.random.key(seed), (2, 20, 3))
+    for mode in ("scan", "associative"):
+        graph, params, rest = nnx.split(_built(seed, mode), nnx.Param, ...)
+
+        def loss(params, graph=graph, rest=rest):
+            return jnp.mean(nnx.merge(graph, params, rest)(x) ** 2)
+
+        found.append(by_path(jax.jit(jax.grad(loss))(params)))
+    for path, value in found[0].items():
+        assert np.asarray(found[1][path]) == pytest.approx(np.asarray(value), rel=1e-3, abs=1e-5)
+
+
+def test_taps_read_the_gradient_of_the_states(seed):
+    """The tapped norm is |dL/dh_t|: the derivative by a change added to h_t in the step form."""
+    module = _built(seed)
+    cell, blocks = module.cell, module.blocks.values()
+    x = jax.random.normal(jax.random.key(seed), (2, 6, 3))
+    norms = jax.jit(jax.grad(lambda g: jnp.mean(module.tapped(x, g) ** 2)))(jnp.zeros((3, 6)))
+
+    def over_layers(a, own):
+        w, extra = own
+
+        def over_time(state, here):
+            a, extra = here
+            u = normalised(w, a)
+            state = cell.advance(w, state, cell.drive(w, u)) + extra
+            return state, a + branch(w, cell.output(w, state, u), None)
+
+        return jax.lax.scan(over_time, jnp.zeros((2, cell.state_size)), (a, extra))[1], None
+
+    def loss(extra):
+        a = jnp.swapaxes(module.embed(x), 0, 1)
+        return jnp.mean(module.logits(jax.lax.scan(over_layers, a, (blocks, extra))[0]) ** 2)
+
+    slopes = jax.jit(jax.grad(loss))(jnp.zeros((3, 6, 2, cell.state_size)))
+    want = np.sqrt((np.asarray(slopes) ** 2).sum((2, 3)))
+    assert np.asarray(norms) == pytest.approx(want, rel=1e-4)
+
+
+def test_dropout_draws_anew_in_training_only(seed):
+    module = _built(seed)
+    x = jnp.ones((2, 5, 3))
+    run = nnx.jit(lambda module, x: module(x))
+    rested = run(module, x), run(module, x)
+    module.train()
+    trained = run(module, x), run(module, x)
+    assert np.array_equal(*rested)
+    assert not np.allclose(*trained)
+    module.dropout.rate[...] = jnp.float32(0)
+    assert np.asarray(run(module, x)) == pytest.approx(np.asarray(rested[0]), abs=1e-5)
+
+
+def test_tokens_pass_through_an_embedding(seed):
+    sizes = Sizes(5, 11, 11, 8, 0, 0, 8, tokens=True)
+    x = jax.random.randint(jax.random.key(seed), (2, 5), 0, 11)
+    for tied in (True, False):
+        module = LruStack(sizes, 2, 4, nnx.Rngs(seed), tied=tied)
+        table = (module.readout if tied else module.below).values()["w"]
+        assert np.array_equal(module.embed(x), np.asarray(table)[np.asarray(x)])
+        assert module(x).shape == (2, 5, 11)
+        names = [s.name for s in module.slots()]
+        assert ("embedding.w" in names, "readout.b" in names) == (not tied, not tied)
+
+
+def test_a_pack_trains_it(seed):
+    lanes = [_trial(seed=seed, lr=lr, dropout=rate) for lr, rate in ((0.1, 0.0), (0.05, 0.3))]
+    pack = Pack(lanes, {})
+    pack.init()
+    losses = [pack.epoch(epoch).epochs["loss"] for epoch in range(3)]
+    assert np.isfinite(losses).all()
+    with pytest.raises(ValueError, match="r_min must be smaller"):
+        _trial(r_min=0.9, r_max=0.5)
