@@ -12,6 +12,8 @@ import pytest
 from orchestrator import datasets
 from orchestrator.datasets import DataError
 from tests.orchestrator.data_files import assert_one_sentence, list_sums
+from trainables.spec import builtin_registry
+from trainables.tasks import make_data
 
 Sample = tuple[list[float], list[int], int]
 MADE: list[Sample] = [([0.1, 0.5, 0.9], [3, 699, 0], 19), ([], [], 0), ([0.25], [350], 7)]
@@ -59,6 +61,20 @@ def test_events_are_read_in_order(tmp_path: Path) -> None:
             made.write(path, path.name)
     list_sums(zipped, *zipped.iterdir())
     check(datasets.load("heidelberg", tmp_path / "zipped").arrays)
+
+
+def test_five_events_of_a_file_in_bins(tmp_path: Path) -> None:
+    """From HDF5 to what the task keeps: (k - 1) 4 ms < t <= k 4 ms is step k, unit u is 700 - u."""
+    events = [0.0, 0.003, 0.5, 0.1, 1.2], [1, 699, 350, 0, 20]
+    write_shd(tmp_path, [(*events, 4), ([], [], 5)])
+    arrays = datasets.load("heidelberg", tmp_path).arrays
+    config = {"model": "gru", "task": "heidelberg", "n_train": 1, "n_val": 1, "n_test": 2}
+    data = make_data(builtin_registry().resolve(config), arrays)
+    dense = np.unpackbits(data["x"], axis=-1)
+    assert np.argwhere(dense).tolist() == [
+        [sample, *place] for sample in (0, 2) for place in ([0, 699], [1, 1], [125, 350])
+    ]
+    assert data["y"].tolist() == [4, 5, 4, 5]
 
 
 def test_unlisted_or_damaged_files_are_refused_by_name(tmp_path: Path) -> None:

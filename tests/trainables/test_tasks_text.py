@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.network import Carried, fresh
+from trainables.network import Carried, Network, fresh
+from trainables.settings import lane_values
 from trainables.spec import ConfigError, Sizes, Trial, builtin_registry
 from trainables.spec.tasks_text import segments
 from trainables.tasks import make_data, make_task
@@ -218,3 +219,27 @@ def test_real_text_is_read_in_its_order(real_data, seed):
             np.testing.assert_array_equal(y[row], stream[begin + 1 : begin + 101])
             assert ends is None or ends == int(x[row, 0])
             ends = int(y[row, -1])
+
+
+@pytest.mark.parametrize("reset", ["epoch", "never", "segment"])
+def test_carried_state_makes_the_segments_one_text(seed, reset):
+    """The same 100 tokens a row lose the same in segments of 10 and of 20, if state is carried."""
+    rng = np.random.default_rng(seed)
+    arrays = {f"{p}_tokens": rng.integers(0, 10_000, 404) for p in ("train", "val", "test")}
+    config = {"widths": "6:5", "batch_size": 4, "max_tokens": 404, "state_reset": reset}
+    found = []
+    for length in (10, 20):
+        one = trial(seq_len=length, seed=seed, **config)
+        assert one.sizes.n_val == 4 * 100 // length
+        task, values = make_task(one), lane_values(one)
+        assert task is not None
+        net = Network(one, task, values)
+        state = net.init(one, jax.tree.map(jnp.asarray, values))
+        # Larger weights than drawn, so that a state's start is seen.
+        state["params"] = jax.tree.map(lambda leaf: 20 * leaf, state["params"])
+        data = jax.tree.map(jnp.asarray, make_data(one, arrays))
+        found.append(jax.jit(net.evaluate)(state, values, data))
+    for part in ("val", "test"):
+        short, long = (float(f[f"{part}_loss"]) for f in found)
+        assert (short == pytest.approx(long, rel=3e-6)) == (reset != "segment")
+        assert found[0][f"{part}_batch_perplexity"] >= np.exp(short) * (1 - 1e-5)
