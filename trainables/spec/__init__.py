@@ -3,7 +3,7 @@
 from trainables.spec.base import BASE
 from trainables.spec.comments import COMMENTS, canonical_comments, parse_comments
 from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
-from trainables.spec.macros import FULL_PASS, Macro, Meaning
+from trainables.spec.macros import FULL_PASS, PRETRAIN_EPOCHS, Macro, Meaning
 from trainables.spec.models import MODELS
 from trainables.spec.optimizers import OPTIMIZERS
 from trainables.spec.parts import (
@@ -29,7 +29,7 @@ def builtin_registry() -> Registry:
     """A fresh registry of the built-in parts, probes and macros."""
     registry = Registry(
         probes={probe.name: probe for probe in PROBES},
-        macros={macro.name: macro for macro in (COMMENTS, FULL_PASS)},
+        macros={macro.name: macro for macro in (COMMENTS, FULL_PASS, PRETRAIN_EPOCHS)},
     )
     registry.add(BASE, *STAGES, *MODELS, *TASKS, *OPTIMIZERS)
     return registry

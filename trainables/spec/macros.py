@@ -50,7 +50,8 @@ def unfold(
     found = {name: value for name, value in given.items() if name not in macros}
     problems: list[str] = []
     filled: dict[str, Any] = {}
-    for name in (name for name in given if name in macros):
+    # In the registry's order: a later macro reads what earlier ones have said.
+    for name in (name for name in macros if name in given):
         try:
             meaning = macros[name].read(given[name], found)
         except ConfigError as error:
@@ -82,4 +83,17 @@ FULL_PASS = Macro(
     read=lambda value, config: Meaning({} if value in (-1, "-1") else {"steps_per_epoch": value}),
     shared=True,
     doc="-1, as published commands write, is a pass over the whole training set: what an epoch is.",
+)
+
+
+def _pretrain_epochs(value: Any, config: Config) -> Meaning:
+    if "lsc" not in (config.get("stage"), config.get("pretrain")):
+        return Meaning()
+    return Meaning({"lsc_epochs": int(value) if str(value).isdigit() else value})
+
+
+PRETRAIN_EPOCHS = Macro(
+    name="pretrain_epochs",
+    read=_pretrain_epochs,
+    doc="lsc_epochs, of a trial that is pretrained; published commands give it to the others too.",
 )

@@ -30,6 +30,7 @@ from trainables.spec import (
 )
 from trainables.spec.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
 from trainables.spec.comments import COMMENTS, RECURRENT, absent, comment_labels
+from trainables.spec.macros import PRETRAIN_EPOCHS
 
 X = "allns_embproj_nogradreset_dropout:.3_timerepeat:2_pretrained"
 FIGURE4, TABLE1 = (
@@ -393,6 +394,15 @@ def test_a_string_replaces_what_the_space_itself_chooses(registry: Registry) -> 
     assert len(configs("heinit", "findLSC_radius")) == 4
     assert [c.get("epochs") for c in configs("heinit", "findLSC_radius")] == [None, 9, None, 9]
     assert {c["comments"] for c in configs("tenb")} == {"tenb"}, "left for resolve to refuse"
+
+
+def test_pretraining_epochs_are_for_trials_that_are_pretrained(registry: Registry) -> None:
+    registry.macros["pretrain_epochs"] = PRETRAIN_EPOCHS
+    for text, epochs in (("findLSC_radius", 7), ("heinit", None)):
+        trial = registry.resolve({**BASIC, "pretrain_epochs": "7", "comments": text})
+        assert trial.config.get("lsc_epochs") == epochs
+    with pytest.raises(ConfigError, match="lsc_epochs must be an integer"):
+        registry.resolve({**BASIC, "comments": "findLSC_radius", "pretrain_epochs": "few"})
 
 
 def test_a_part_may_not_declare_a_word_that_is_read_as_others(registry: Registry) -> None:
