@@ -1,4 +1,5 @@
-"""cluster.yaml, by Ray's own schema and by what it promises."""
+"""cluster.yaml and deploy/aws-account.yaml: by Ray's own schema, by Ray's own AWS provider talking to
+a simulated AWS, and by what they promise."""
 
 from __future__ import annotations
 
@@ -22,6 +23,16 @@ def cluster() -> dict[str, Any]:
     prepared = prepare_config(copy.deepcopy(yaml.safe_load(TEXT)))
     validate_config(prepared)
     return prepared
+
+
+def test_rays_schema_holds_before_ray_completes_the_file() -> None:
+    import json
+
+    import jsonschema
+    import ray.autoscaler
+
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(TEXT), schema)
 
 
 def test_rays_validation_would_notice(cluster: dict[str, Any]) -> None:
@@ -68,15 +79,139 @@ def test_nothing_faces_a_network_without_a_token(cluster: dict[str, Any]) -> Non
     assert "/home/ubuntu/.ray/auth_token" in cluster["file_mounts"]
 
 
-def test_every_node_has_the_ray_of_the_lock(cluster: dict[str, Any]) -> None:
-    (locked,) = re.findall(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), re.M)
-    assert set(re.findall(r"ray\[default\]==([\d.]+)", TEXT)) == {locked}
-    mounted = {Path(local).name for local in cluster["file_mounts"].values()}
-    assert {"requirements.lock", "requirements-cuda.lock"} <= mounted
+def test_every_node_installs_a_lock_with_its_hashes_and_nothing_else(
+    cluster: dict[str, Any],
+) -> None:
+    for role, lock in (("head", "requirements.lock"), ("worker", "requirements-cuda.lock")):
+        (install,) = [c for c in cluster[f"{role}_setup_commands"] if "pip install" in c]
+        assert install.endswith(f"--require-hashes --only-binary :all: -r ~/gradsweep/{lock}")
+        assert cluster["file_mounts"][f"/home/ubuntu/gradsweep/{lock}"] == lock
+        locked = set(re.findall(r"^([\w.-]+)==", (ROOT / lock).read_text(), re.M))
+        assert {"ray", "aiohttp", "boto3"} <= locked  # the job server, and what starts workers
+    assert "curl" not in TEXT
 
 
 def test_what_a_user_edits_is_marked_and_on_top() -> None:
     top, below = TEXT.split("# ---- nothing to edit below")
     assert "EDIT" not in below
-    for key in ("cluster_name", "region", "max_workers", "InstanceType", "ImageId"):
+    keys = ("cluster_name", "region", "max_workers", "InstanceType", "ImageId", "GRADSWEEP_STORE")
+    for key in keys:
         assert re.search(rf"EDIT.*\n?.*{key}|{key}.*EDIT", top), key
+
+
+# ---- against a simulated AWS -------------------------------------------------------------------
+
+
+class Tagged(yaml.SafeLoader):
+    """CloudFormation's short forms, `!Ref Name`, as ("Ref", "Name")."""
+
+
+def _tagged(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> tuple[str, Any]:
+    assert isinstance(node, yaml.ScalarNode)
+    return tag, loader.construct_scalar(node)
+
+
+Tagged.add_multi_constructor("!", _tagged)
+ACCOUNT = yaml.load((ROOT / "deploy/aws-account.yaml").read_text(), Tagged)
+SSH_FROM = "203.0.113.7/32"
+
+
+def open_rules() -> list[dict[str, Any]]:
+    """The stack's rules for traffic from outside the group."""
+    return ACCOUNT["Resources"]["SecurityGroup"]["Properties"]["SecurityGroupIngress"]
+
+
+def test_the_stack_opens_port_22_to_one_place_and_the_group_to_itself() -> None:
+    (ssh,) = open_rules()
+    assert ssh == {
+        **{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22},
+        "CidrIp": ("Ref", "SshFrom"),
+    }
+    inside = ACCOUNT["Resources"]["AmongThemselves"]["Properties"]
+    assert inside["SourceSecurityGroupId"] == inside["GroupId"]
+
+
+def test_the_stacks_names_are_the_clusters(cluster: dict[str, Any]) -> None:
+    name = ACCOUNT["Parameters"]["Name"]["Default"]
+    assert cluster["cluster_name"] == name == cluster["provider"]["security_group"]["GroupName"]
+    for role, kind in (("head", "HeadProfile"), ("gpu_worker", "WorkerProfile")):
+        properties = ACCOUNT["Resources"][kind]["Properties"]
+        wanted = properties["InstanceProfileName"][1].replace("${Name}", name)
+        node = cluster["available_node_types"][role]["node_config"]
+        assert node["IamInstanceProfile"] == {"Name": wanted}
+
+
+def test_the_stacks_roles_reach_one_bucket_and_one_cluster() -> None:
+    resources = ACCOUNT["Resources"]
+    bucket = resources["Bucket"]
+    assert bucket["DeletionPolicy"] == "Retain"
+    assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+    for statement in resources["StoreAccess"]["Properties"]["PolicyDocument"]["Statement"]:
+        assert statement["Resource"][1].startswith(("Bucket.Arn", "${Bucket.Arn}"))
+    (policy,) = resources["HeadRole"]["Properties"]["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        harmless = statement["Action"] == ["ec2:Describe*", "ec2:RunInstances"]
+        assert harmless or statement["Resource"] != "*" or statement["Condition"], statement
+    assert "Policies" not in resources["WorkerRole"]["Properties"]
+
+
+def test_rays_own_provider_starts_both_kinds_of_node(
+    cluster: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `ray up` does at AWS, answered by moto: botocore checks every field by AWS's own model,
+    and the nodes land in the stack's group, under the stack's profiles."""
+    from moto import mock_aws
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes its SSH key there
+    (tmp_path / ".ssh").mkdir()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", cluster["provider"]["region"])
+    with mock_aws():
+        import boto3
+        from ray.autoscaler._private.aws.config import bootstrap_aws
+        from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+        ec2, iam = boto3.client("ec2"), boto3.client("iam")
+        group = ec2.create_security_group(GroupName="gradsweep", Description="as the stack's")
+        (ssh,) = open_rules()
+        rule = {key: ssh[key] for key in ("IpProtocol", "FromPort", "ToPort")}
+        ec2.authorize_security_group_ingress(
+            GroupId=group["GroupId"], IpPermissions=[{**rule, "IpRanges": [{"CidrIp": SSH_FROM}]}]
+        )
+        for role in ("head", "worker"):
+            iam.create_instance_profile(InstanceProfileName=f"gradsweep-{role}")
+        edited = copy.deepcopy(cluster)
+        image = ec2.describe_images()["Images"][0]["ImageId"]
+        for node in edited["available_node_types"].values():
+            node["node_config"]["ImageId"] = image
+
+        ready = bootstrap_aws(edited)
+        provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])
+        for kind, node in ready["available_node_types"].items():
+            provider.create_node(node["node_config"], {"kind": kind}, 1)
+
+        started = {
+            tag["Value"]: instance
+            for reservation in ec2.describe_instances()["Reservations"]
+            for instance in reservation["Instances"]
+            for tag in instance["Tags"]
+            if tag["Key"] == "kind"
+        }
+        assert set(started) == {"head", "gpu_worker"}
+        assert started["gpu_worker"]["InstanceLifecycle"] == "spot"
+        assert started["head"].get("InstanceLifecycle") is None
+        for instance in started.values():
+            assert [g["GroupName"] for g in instance["SecurityGroups"]] == ["gradsweep"]
+        (ours,) = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"]
+        (rule,) = ours["IpPermissions"]  # Ray has added nothing
+        assert (rule["FromPort"], rule["ToPort"]) == (22, 22)
+        assert [r["CidrIp"] for r in rule["IpRanges"]] == [SSH_FROM]
+
+
+def test_without_the_stack_ray_opens_nothing_but_ssh(cluster: dict[str, Any]) -> None:
+    from ray.autoscaler._private.aws.config import _create_default_inbound_rules
+
+    more = cluster["provider"]["security_group"].get("IpPermissions", [])
+    for rule in _create_default_inbound_rules(["sg-1"], more):
+        assert rule.get("FromPort") == 22 or "IpRanges" not in rule
