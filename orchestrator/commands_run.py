@@ -1,4 +1,4 @@
-"""Commands that plan and run: spaces, plan, launch, debug, data."""
+"""Commands that run: launch, debug, data."""
 
 from __future__ import annotations
 
@@ -22,102 +22,11 @@ from orchestrator.cli import (
     out,
     print_table,
 )
+from orchestrator.commands_plan import check_lanes
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
     from orchestrator.launching import LaunchResult
-
-ShowTrials = Annotated[
-    int, typer.Option("--show", min=0, help="List this many programs, and trials to run.")
-]
-
-
-@app.command()
-def spaces(
-    store: StoreOption = "./store", study: StudyOption = None, json: JsonOption = False
-) -> None:
-    """Every study and space: trials, stages, done so far."""
-    from orchestrator.planning import plan
-    from orchestrator.studies import catalogue
-
-    found = catalogue(study)
-    rows = []
-    for name, owner, space in found.spaces():
-        one = plan(name, store=store, study=study)[0]
-        rows.append(
-            {
-                "space": name,
-                "study": owner.name,
-                "feeds": space.feeds,
-                "stages": one.stages,
-                "trials": len(one.trials),
-                "done": len(one.done),
-                "ours": space.ours,
-            }
-        )
-    if json:
-        dump(rows)
-        return
-    print_table(
-        ["space", "trials", "done", "stages", "feeds"],
-        [
-            [
-                r["space"],
-                r["trials"],
-                r["done"],
-                " > ".join(r["stages"]),
-                r["feeds"] + (" (ours)" if r["ours"] else ""),
-            ]
-            for r in rows
-        ],
-    )
-    out("next: gradsweep plan SPACE")
-
-
-@app.command()
-def plan(
-    space: SpaceArgument,
-    store: StoreOption = "./store",
-    set: SetOption = None,
-    smoke: SmokeOption = False,
-    limit: LimitOption = None,
-    rerun: RerunOption = None,
-    study: StudyOption = None,
-    lanes: LanesOption = "auto",
-    width: WidthOption = None,
-    show: ShowTrials = 10,
-    json: JsonOption = False,
-) -> None:
-    """What would run: trials, already done, packs, programs, widths, rows, bytes, time."""
-    from orchestrator.launching import workers_here
-    from orchestrator.plan_text import plan_lines
-    from orchestrator.planning import plan as make_plan
-
-    plans = make_plan(
-        space,
-        store=store,
-        set=set or [],
-        smoke=smoke,
-        limit=limit,
-        rerun=rerun or [],
-        study=study,
-        lanes=check_lanes(lanes),
-        width=width,
-        devices=workers_here(),
-    )
-    if json:
-        documents = [one.to_json() for one in plans]
-        dump(documents[0] if len(documents) == 1 else documents)
-        return
-    for one in plans:
-        out("\n".join(plan_lines(one, show)))
-
-
-def check_lanes(lanes: str) -> str:
-    """Raises RequestError for an unknown lane strategy."""
-    if lanes not in ("auto", "vmap", "sequential"):
-        raise RequestError(f"--lanes must be auto, vmap or sequential; got {lanes!r}")
-    return lanes
 
 
 @app.command()
