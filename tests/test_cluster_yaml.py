@@ -1,5 +1,5 @@
-"""cluster.yaml and deploy/aws-account.yaml: by Ray's own schema, by Ray's own AWS provider talking to
-a simulated AWS, and by what they promise."""
+"""cluster.yaml and deploy/aws-account.yaml: by Ray's own schema, by Ray's own AWS provider at a
+simulated AWS, and by what they promise."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def open_rules() -> list[dict[str, Any]]:
 def test_the_stack_opens_port_22_to_one_place_and_the_group_to_itself() -> None:
     (ssh,) = open_rules()
     assert ssh == {
-        **{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22},
+        "IpProtocol": "tcp",
+        "FromPort": 22,
+        "ToPort": 22,
         "CidrIp": ("Ref", "SshFrom"),
     }
     inside = ACCOUNT["Resources"]["AmongThemselves"]["Properties"]
