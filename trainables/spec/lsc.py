@@ -82,6 +82,16 @@ def _check(config: Config) -> list[str]:
         problems.append(f"lsc_batch must be at most batch_size, which is {batch}")
     if model == "ffn" and config["depth"] < 2:
         problems.append("stage lsc needs depth of at least 2: model ffn has no other square layers")
+    if FAMILIES.get(str(model)) == "linear":
+        problems += [
+            f"stage lsc knows only {key}={only} for model {model}"
+            for key, only in (("lsc_norm", "radius"), ("lsc_kinds", "all"))
+            if config[key] != only
+        ]
+        if config["depth"] < 2:
+            problems.append(
+                f"stage lsc needs depth of at least 2: it pairs layers of model {model}"
+            )
     return problems
 
 
