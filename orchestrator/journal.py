@@ -99,7 +99,7 @@ class Tally:
     compiled: int = 0
     cached: int = 0
     reports: int = 0
-    rows: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    rows: dict[str, float] = field(default_factory=dict)
     parts: Counter[str] = field(default_factory=Counter)
     saves: int = 0
     resume_points: int = 0
@@ -118,7 +118,7 @@ class Tally:
         self, rows: Mapping[str, float], parts: Mapping[str, int], saves: int, resume_points: int
     ) -> None:
         for table, count in rows.items():
-            self.rows[table] += count
+            self.rows[table] = self.rows.get(table, 0.0) + count
         self.parts.update(parts)
         self.saves += saves
         self.resume_points += resume_points
@@ -275,7 +275,7 @@ class _Segment:
 
     def saves(self, before: int, epoch: int, ended: Sequence[LaneWork], resume: bool) -> int:
         """Saves of weights in these epochs: one after each epoch with any to keep, and with a
-        resume point the best so far, which a later attempt could not know otherwise."""
+        resume point the best so far, which is taken to be another than at the last one."""
         epochs = {n for k in self._every for n in range((before // k + 1) * k, epoch + 1, k)}
         if any(lane.saves_at_end for lane in ended):
             epochs.add(epoch)

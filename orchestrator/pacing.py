@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,8 +72,12 @@ def find_paces(
       seconds_per_epoch, compile_s: of a pack whose program was never measured.
 
     Raises:
-      RequestError: a program was never measured and no figure is given.
+      RequestError: a program was never measured and no figure is given, or an impossible one.
     """
+    if seconds_per_epoch is not None and not 1e-6 <= seconds_per_epoch < math.inf:
+        raise RequestError(f"seconds per epoch: at least 1e-6, got {seconds_per_epoch:g}")
+    if compile_s is not None and not 0 <= compile_s < math.inf:
+        raise RequestError(f"seconds to compile: at least 0, got {compile_s:g}")
     widths = {pack.program: pack.width for one in plans for pack in one.packs}
     found = measured_paces(store.attempts().to_pylist() if store else [], gpu, widths)
     unknown = sorted(widths.keys() - found.keys())

@@ -127,7 +127,8 @@ class Replay:
             self.started.setdefault(trial_id, self._env.now)
 
     def _on_lost(self, lanes: list[Lane], why: str) -> None:
-        self.tally.rows["trials"] += len(lanes)
+        rows = self.tally.rows
+        rows["trials"] = rows.get("trials", 0.0) + len(lanes)
         self.tally.parts["trials"] += 1
 
     def _ask(self, call: Callable[..., T], *words: Any) -> T:

@@ -1,0 +1,98 @@
+"""The pace of packs, from attempts as a store holds them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import RequestError
+from orchestrator.pacing import CACHED_SHARE, Pace, find_paces, measured_paces
+from orchestrator.planning import plan
+from orchestrator.simulated_cluster import Cluster
+from orchestrator.simulation import simulate
+
+STUDY = str(Path(__file__).with_name("tiny_study.py"))
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def attempts(
+    pack: str,
+    lanes: int,
+    *,
+    program: str = "p",
+    epochs: int = 10,
+    seconds: float = 20.0,
+    other: float = 8.0,
+    strategy: str = "sequential",
+    device: str = "cpu",
+    width: int = 4,
+) -> list[dict[str, Any]]:
+    """Rows of one pack: `seconds` of each lane, and `other` seconds of the pack beside training."""
+    span = timedelta(seconds=lanes * seconds + other)
+    return [
+        {
+            "program": program,
+            "launch_id": "launch",
+            "pack": pack,
+            "device": f"{device}:{device}",
+            "signature": json.dumps({"width": width, "strategy": strategy}),
+            "first_epoch": 0,
+            "epochs_done": epochs,
+            "seconds": seconds,
+            "compile_seconds": other / 2,
+            "started": BEGUN,
+            "ended": BEGUN + span,
+        }
+        for _ in range(lanes)
+    ]
+
+
+def test_lanes_in_sequence_cost_each_their_time() -> None:
+    rows = [*attempts("a", 4, other=30), *attempts("b", 2, other=2), *attempts("c", 4, other=4)]
+    pace = measured_paces(rows, gpu=False, widths={"p": 8})["p"]
+    assert (pace.pack_s, pace.compile_s, pace.cached_s) == (0.0, 30.0, 3.0)
+    assert pace.measured
+    assert pace.epoch_s(3) == pytest.approx(6.0)
+
+
+def test_lanes_under_vmap_cost_their_width() -> None:
+    rows = attempts("a", 2, strategy="vmap", device="gpu", width=4, other=10)
+    pace = measured_paces(rows, gpu=True, widths={"p": 8})["p"]
+    # Two lanes of 2 s an epoch were a pack of width 4 that took 4 s; a pack of width 8 takes 8 s.
+    assert pace.epoch_s(1) == pace.epoch_s(8) == pytest.approx(8.0)
+    assert pace.cached_s == pytest.approx(10 * CACHED_SHARE)
+
+
+def test_a_program_seen_once_starts_from_the_cache_as_the_others_do() -> None:
+    rows = [
+        *attempts("a", 1, other=10),
+        *attempts("b", 1, other=5),
+        *attempts("c", 1, program="q", other=40),
+    ]
+    paces = measured_paces(rows, gpu=False, widths={"p": 1, "q": 1})
+    assert paces["q"].cached_s == pytest.approx(20.0)
+
+
+def test_another_device_unfinished_attempts_and_other_programs_tell_nothing() -> None:
+    running = [{**row, "ended": None} for row in attempts("a", 2)]
+    killed = [{**row, "epochs_done": 0} for row in attempts("b", 2)]
+    rows = [*running, *killed, *attempts("c", 2, program="q"), *attempts("d", 2, device="gpu")]
+    assert measured_paces(rows, gpu=False, widths={"p": 4}) == {}
+
+
+def test_what_was_never_measured_needs_a_figure() -> None:
+    plans = plan("tiny/grid", study=STUDY)
+    with pytest.raises(RequestError, match=r"1 of 1 programs .* on a GPU .* --seconds-per-epoch"):
+        find_paces(plans, None, gpu=True)
+    (pace,) = find_paces(plans, None, True, seconds_per_epoch=3.0, compile_s=20.0).values()
+    assert pace == Pace(3.0, 0.0, 20.0, 20.0 * CACHED_SHARE)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_pace_is_a_positive_number(seconds: float) -> None:
+    with pytest.raises(RequestError, match="seconds per epoch"):
+        simulate("tiny/grid", Cluster(), seconds_per_epoch=seconds, study=STUDY)
