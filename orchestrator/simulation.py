@@ -202,7 +202,8 @@ def simulation_lines(found: Simulation) -> list[str]:
     out = lines.append
     tally, cluster = found.tally, found.cluster
     out(
-        f"simulated on {cluster.nodes} nodes, {cluster.slots} packs at once on each, "
+        f"simulated on {cluster.nodes} node{'s' * (cluster.nodes != 1)}, packs at once on each "
+        f"{cluster.slots}, "
         f"{cluster.preempt_rate:g} preemptions per node and hour, seed {cluster.seed}"
     )
     out(f"  pace of {len(found.paces)} programs: {_sources(found)}")
