@@ -202,21 +202,21 @@ def simulation_lines(found: Simulation) -> list[str]:
     out = lines.append
     tally, cluster = found.tally, found.cluster
     out(
-        f"simulated on {cluster.nodes} node{'s' * (cluster.nodes != 1)}, packs at once on each "
-        f"{cluster.slots}, "
+        f"simulated on {cluster.nodes} node{'s' * (cluster.nodes != 1)} with room for "
+        f"{cluster.slots} pack{'s' * (cluster.slots != 1)} at once, "
         f"{cluster.preempt_rate:g} preemptions per node and hour, seed {cluster.seed}"
     )
     out(f"  pace of {len(found.paces)} programs: {_sources(found)}")
     ends = ", ".join(f"{count:,} {status}" for status, count in sorted(found.outcomes.items()))
     out(f"  makespan {duration(tally.makespan_s)}: {ends or 'nothing to run'}")
     out(
-        f"  device-hours {tally.paid_s / 3600:,.1f}: {found.busy:.1%} with a pack on the device, "
+        f"  device-hours {_hours(tally.paid_s)}: {found.busy:.1%} with a pack on the device, "
         f"{found.useful:.1%} in epochs that count"
     )
     out(
         f"  preemptions {tally.preemptions:,}, which lost {tally.lost_packs:,} of "
         f"{tally.attempts:,} packs started; redone {tally.redone_epochs:,} epochs of trials, "
-        f"{tally.redone_s / 3600:,.1f} device-hours"
+        f"{_hours(tally.redone_s)} device-hours"
     )
     out(f"  compiles {tally.compiled:,}, starts from the compile cache {tally.cached:,}")
     rows, parts = round(sum(tally.rows.values())), sum(tally.parts.values())
@@ -237,6 +237,11 @@ def simulation_lines(found: Simulation) -> list[str]:
         f"{found.queue_s:.1f} s in the queue that a launch has too"
     )
     return lines
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def _sources(found: Simulation) -> str:
