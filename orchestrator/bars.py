@@ -58,7 +58,7 @@ class EpochPrinter:
         ]
         probes = [f"{count} rows of {name}" for name, count in run.recorder.counts[0].items()]
         self.console.print(f"{name}: {', '.join(known or probes)}", soft_wrap=True)
-        if not run.last.layers:
+        if "grad_norm" not in run.last.layers:
             return
         rows = [(i, row) for i, row in enumerate(run.pack.layer_rows) if row.tensor == "*"]
         norms = [float(run.last.layers["grad_norm"][0, i]) for i, _ in rows]

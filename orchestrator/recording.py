@@ -59,7 +59,7 @@ class Recorder:
         """Rows of several lanes, `per_lane` each, lane by lane.
 
         Args:
-          columns: by name; one that the table has and this lacks is NaN.
+          columns: by name; one that the table has and this lacks is null.
           shown: bool (lanes * per_lane,), False for rows to leave out.
         """
         schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
@@ -68,11 +68,13 @@ class Recorder:
             "attempt": np.repeat(self.attempts[lanes], per_lane),
             **columns,
         }
-        unknown = np.full(len(lanes) * per_lane, np.nan)
+        count = len(lanes) * per_lane
         arrays = [
-            data[field.name]
-            if isinstance(data.get(field.name), pa.Array)
-            else pa.array(data.get(field.name, unknown), type=field.type)
+            pa.nulls(count, field.type)
+            if field.name not in data
+            else data[field.name]
+            if isinstance(data[field.name], pa.Array)
+            else pa.array(data[field.name], type=field.type)
             for field in schema
         ]
         rows = pa.Table.from_arrays(arrays, schema=schema)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -22,9 +22,15 @@ TINY = ["depth=3", "width=8", "batch_size=256", "seed=0,1"]
 TABLES = ("epochs", "layers", "steps", "timeline")
 
 
-def run(store: Path, *extra: str, space: str = SPACE, **options: object) -> LaunchResult:
+def run(
+    store: Path,
+    *extra: str,
+    space: str = SPACE,
+    tiny: Sequence[str] = tuple(TINY),
+    **options: object,
+) -> LaunchResult:
     """A launch in this process, on the Ray of the test session."""
-    arguments = {"store": str(store), "set": [*TINY, *extra], "progress": "none", **options}
+    arguments = {"store": str(store), "set": [*tiny, *extra], "progress": "none", **options}
     return launch(space, **arguments, say=lambda text: None)
 
 
@@ -33,10 +39,14 @@ def command(*words: str) -> list[str]:
 
 
 def start(
-    store: Path, *extra: str, address: str | None, space: str = SPACE
+    store: Path,
+    *extra: str,
+    address: str | None,
+    space: str = SPACE,
+    tiny: Sequence[str] = tuple(TINY),
 ) -> subprocess.Popen[str]:
     """`gradsweep launch` as a process of its own, in its own group."""
-    sets = [word for text in (*TINY, *extra) for word in ("--set", text)]
+    sets = [word for text in (*tiny, *extra) for word in ("--set", text)]
     where = ["--address", address] if address else []
     words = ["launch", space, "--store", str(store), "--checkpoint-seconds", "0.5", *where, *sets]
     return subprocess.Popen(
@@ -79,12 +89,12 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def except_counts(one: Path, other: Path) -> dict[str, int]:
+def except_counts(one: Path, other: Path, tables: Sequence[str] = TABLES) -> dict[str, int]:
     """Rows that only one of two stores shows, by table: EXCEPT both ways, over all columns but
     times and attempts."""
     con = duckdb.connect()
     found = {}
-    for table in TABLES:
+    for table in tables:
         extra = ", seconds" if table == "epochs" else ""
         for name, path in (("a", one), ("b", other)):
             frame = open_store(str(path)).sql(f"SELECT * EXCLUDE (attempt{extra}) FROM {table}")
