@@ -32,6 +32,8 @@ _PLACES: dict[tuple[str, str], str] = {
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",
     ("stage", "lsc"): "lsc.engine",
+    ("stage", "pascal"): "analyses.Pascal",
+    ("stage", "binomial"): "analyses.Binomial",
     ("probe", "timeline"): "timeline.timeline",
     ("probe", "radius"): "lsc.radius",
 }

@@ -1,5 +1,6 @@
 """What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself."""
 
+from trainables.spec.analyses import ANALYSES, ANALYSIS_PROBES
 from trainables.spec.base import BASE
 from trainables.spec.comments import COMMENTS, canonical_comments, parse_comments
 from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
@@ -28,10 +29,10 @@ from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
 def builtin_registry() -> Registry:
     """A fresh registry of the built-in parts, probes and macros."""
     registry = Registry(
-        probes={probe.name: probe for probe in PROBES},
+        probes={probe.name: probe for probe in (*PROBES, *ANALYSIS_PROBES)},
         macros={macro.name: macro for macro in (COMMENTS, FULL_PASS, PRETRAIN_EPOCHS)},
     )
-    registry.add(BASE, *STAGES, *MODELS, *TASKS, *OPTIMIZERS)
+    registry.add(BASE, *STAGES, *ANALYSES, *MODELS, *TASKS, *OPTIMIZERS)
     return registry
 
 
