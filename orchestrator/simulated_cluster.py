@@ -11,6 +11,10 @@ DETECT_S = 15.0
 """Until a vanished node is found dead: about five of Ray's health checks, three seconds apart."""
 
 
+MAX_NODES = 100_000
+"""Each is a process of the simulation, so a slip of the hand must not fill the memory."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """Machines to simulate.
@@ -46,5 +50,7 @@ class Cluster:
             if name != "seed" and not (math.isfinite(value) and value >= least):
                 what = name.removesuffix("_s").replace("_", " ")
                 problems.append(f"{what} of a cluster: must be at least {least}, got {value:g}")
+        if not problems and self.nodes > MAX_NODES:
+            problems = [f"nodes of a cluster: at most {MAX_NODES:,} can be simulated"]
         if problems:
             raise RequestError(problems)

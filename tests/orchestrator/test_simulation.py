@@ -319,6 +319,7 @@ def test_the_command_prints_lines_or_json(
         (["--simulate", *PACE, "--preempt-rate", "inf"], "preempt rate of a cluster"),
         (["--simulate", *PACE, "--startup-seconds", "inf"], "startup of a cluster"),
         (["--simulate", *PACE, "--nodes", "0"], "--nodes"),
+        (["--simulate", *PACE, "--nodes", "1000000000"], "nodes of a cluster: at most 100,000"),
         (["--simulate", *PACE, "--preempt-rate", "-1"], "--preempt-rate"),
         (["--simulate", "--seconds-per-epoch", "0"], "--seconds-per-epoch"),
         (["--simulate", *PACE, "--lanes", "some"], "--lanes must be"),
