@@ -173,11 +173,9 @@ def _heatmaps(
     named = max((len(name) for grid in grids for name in grid.y), default=0) > 3
     layout = Layout.of(panels, max(len(grid.y) for grid in grids), named)
     fig = layout.figure(panels)
-    low, high = scale.decades
-    ticks = log_ticks(low, high)
     for index, grid in enumerate(grids):
         place = layout.place(index)
-        _heatmap(fig, grid, (low, high), place)
+        heatmap(fig, grid, place)
         fig.update_yaxes(
             {"autorange": "reversed", "type": "category", "tickvals": layout.ticks(grid.y)}, **place
         )
@@ -187,23 +185,30 @@ def _heatmaps(
         if place["col"] == 1 and y_title:
             fig.update_yaxes({"title": y_title}, **place)
     explain_cells(fig, scale)
-    fig.update_layout(
-        coloraxis={
-            "colorscale": "Viridis", "cmin": low, "cmax": high,
-            "colorbar": {"title": {"text": colour_title, "side": "top"},
-                         "tickvals": [math.log10(value) for value in ticks],
-                         "ticktext": list(ticks.values()), "len": 1, "thickness": 16},
-        },
-    )  # fmt: skip
+    colour_axis(fig, scale, colour_title)
     finish(fig, title, notes(chosen, panels), layout.height, layout.heads)
     fig.update_xaxes(showgrid=False)
     fig.update_yaxes(showgrid=False, tickfont={"size": 11 if named else 13})
     return fig
 
 
-def _heatmap(
-    fig: go.Figure, grid: Grid, decades: tuple[float, float], place: dict[str, Any]
-) -> None:
+def colour_axis(fig: go.Figure, scale: LogScale, title: str) -> None:
+    """The logarithmic colour scale that all heat maps of a figure share, with its bar."""
+    low, high = scale.decades
+    ticks = log_ticks(low, high)
+    fig.update_layout(
+        coloraxis={
+            "colorscale": "Viridis", "cmin": low, "cmax": high,
+            "colorbar": {"title": {"text": title, "side": "top"},
+                         "tickvals": [math.log10(value) for value in ticks],
+                         "ticktext": list(ticks.values()), "len": 1, "thickness": 16},
+        },
+    )  # fmt: skip
+
+
+def heatmap(fig: go.Figure, grid: Grid, place: dict[str, Any]) -> None:
+    """Cells of one panel, coloured by the logarithm of their value."""
+
     def where(test: Any, value: Any) -> list[list[Any]]:
         return [
             [value(v) if v is not None and test(v) else None for v in line] for line in grid.values

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
 from results.figures_curves import grad_norms, grad_norms_last_10, training_loss
+from results.figures_herranz2023 import figure2, figure3, figure4
+from results.figures_lsc import before_after, lsc_radius
 from results.figures_maps import grad_heatmap, grad_per_layer, timeline
 from results.figures_sweep import depth, overview
+from results.figures_tables import table1
 from results.queries import space_name, space_of
 
 if TYPE_CHECKING:
@@ -20,14 +23,24 @@ if TYPE_CHECKING:
 
 FigureFunction = Callable[["Store", Mapping[str, Any], "str | None"], "go.Figure"]
 
-FIGURES: dict[str, FigureFunction] = {
+GENERAL: dict[str, FigureFunction] = {
     function.__name__: function
     for function in (
         training_loss, grad_norms, grad_per_layer, grad_norms_last_10, grad_heatmap, overview,
         depth, timeline,
     )
 }  # fmt: skip
-"""The built-in figures. A user's figure is a function of the same three arguments."""
+"""Figures of any trials that train."""
+
+FIGURES: dict[str, FigureFunction] = {
+    **GENERAL,
+    **{
+        function.__name__: function
+        for function in (figure2, figure3, figure4, table1, lsc_radius, before_after)
+    },
+}
+"""The built-in figures: of any training, then of single studies. A user's figure is a function of
+the same three arguments."""
 
 FORMATS = ("html", "png", "pdf", "svg")
 

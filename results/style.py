@@ -79,7 +79,7 @@ def finish(
 
 
 def _in_legend(trace: dict[str, Any]) -> bool:
-    return trace.get("type") == "scatter" and trace.get("showlegend") is not False
+    return trace.get("type") in ("scatter", "bar") and trace.get("showlegend") is not False
 
 
 def _legend_rows(names: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from results import Store, StoreError, open_store
-from results.plotting import FIGURES, figure, plot, register_figure
+from results.plotting import FIGURES, GENERAL, figure, plot, register_figure
 from results.reporting import report
 from results.style import BAD_NAME, ZERO_NAME, LogScale
 from tests.results import gallery
@@ -40,7 +40,7 @@ def trial_of(store: Store, kind: str) -> str:
     ).fetchall()[0][0]
 
 
-@pytest.mark.parametrize("name", list(FIGURES))
+@pytest.mark.parametrize("name", list(GENERAL))
 def test_whole_space(demo: Store, name: str) -> None:
     fig = figure(open_store(demo.uri), "demo/grid", name)
     text = text_of(fig)
@@ -51,7 +51,7 @@ def test_whole_space(demo: Store, name: str) -> None:
     assert fig.layout.title.text
 
 
-@pytest.mark.parametrize("name", list(FIGURES))
+@pytest.mark.parametrize("name", list(GENERAL))
 @pytest.mark.parametrize("kind", gallery.KINDS)
 def test_one_trial(demo: Store, name: str, kind: str) -> None:
     trial = trial_of(demo, kind)

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.errors import RequestError
 from orchestrator.planning import plan, trials_of
 from orchestrator.studies import Catalogue, catalogue
+from results import FIGURES
 from search_spaces import Space
 from search_spaces.herranz2023_recurrent import RECURRENT, SPIKING
 from trainables.spec import Trial, parse_comments
@@ -252,6 +253,7 @@ def test_a_smoke_variant_is_small_and_keeps_the_space_s_shape(found: Catalogue, 
 def test_selection_never_looks_at_the_test_set(found: Catalogue, name: str) -> None:
     space = space_of(found, name)
     assert space.feeds
+    assert set(space.figures) <= set(FIGURES)
     assert str(space.select["metric"]).startswith("val_")
     assert space.select["at"] == "best"
     values = {t.config[str(space.select["over"])] for t in trials(found, name)}
