@@ -16,7 +16,7 @@ from tests.orchestrator.launches import count, except_counts, run, start, wait_f
 pytestmark = pytest.mark.ray
 
 TOY = "herranz2023/toy"
-SMALL = ("depth=4", "width=16", "epochs=2", "lsc_epochs=20")
+SMALL = ("epochs=2", "lsc_epochs=20")
 
 
 def _toy(store: Path, *extra: str) -> LaunchResult:
@@ -80,7 +80,7 @@ def _ended(store: Path, stage: str) -> int:
 
 
 def test_a_pretraining_that_fails_blocks_only_its_own(ray_session: str, tmp_path: Path) -> None:
-    # Two epochs of two iterations cannot bring a radius of 1 to 40; to 1 they have a wide gate.
+    # Two iterations cannot bring a radius of 1 to 40; for 1 the gate is wide enough.
     sets = ("lsc_epochs=1", "lsc_steps=2", "gate_radius=5", "gate_std=9", "lsc_target=1,40")
     result = _toy(tmp_path / "store", *sets, "lr=1e-3", "seed=0", "activation=relu")
     assert result.counts == {"done": 2, "gate_failed": 1, "blocked": 1}
