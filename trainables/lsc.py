@@ -75,3 +75,29 @@ def agreement(radii: jax.Array, target: Any) -> dict[str, jax.Array]:
         "radius_std": jnp.std(radii),
         "radius_gap": jnp.abs(jnp.mean(radii - target)),
     }
+
+
+def summary(seen: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Columns of `epochs` from what each of an epoch's iterations has seen.
+
+    Args:
+      seen: loss, grad_norm, update_norm, finite (whether the step was taken) and shown (whether
+        there was an iteration at all), each (iterations,). Means are over finite ones.
+    """
+    finite = seen["finite"] & seen["shown"]
+    count = jnp.sum(finite)
+
+    def mean(name: str) -> jax.Array:
+        return jnp.sum(jnp.where(finite, seen[name], 0)) / count
+
+    def at(index: jax.Array) -> jax.Array:
+        return jnp.where(count > 0, seen["loss"][index], jnp.nan)
+
+    return {
+        "loss": mean("loss"),
+        "loss_first": at(jnp.argmax(finite)),
+        "loss_last": at(len(finite) - 1 - jnp.argmax(finite[::-1])),
+        "grad_norm": mean("grad_norm"),
+        "update_norm": mean("update_norm"),
+        "finite_steps": count.astype(jnp.int32),
+    }

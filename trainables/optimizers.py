@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -201,3 +201,10 @@ def restricted(rule: optax.GradientTransformation) -> optax.GradientTransformati
         return jax.tree.map(lambda own, u: jnp.where(own, u, 0), mask, moved), new
 
     return optax.GradientTransformationExtraArgs(rule.init, update)
+
+
+def on_slow_weights(state: Any, change: Callable[[Any], Any]) -> Any:
+    """A rule's state with its slow weights, where it has any, changed as the weights were."""
+    if isinstance(state, LookaheadState):
+        return state._replace(slow=change(state.slow))
+    return state

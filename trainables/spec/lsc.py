@@ -49,8 +49,8 @@ _KEYS = (
         "Targets of steps through time and over depth: both lsc_target, or T/(L+T) and L/(L+T).",
         choices=("equal", "unbalanced")),
     Key("lsc_compat", "str", "none", "static",
-        "published: running averages choose the weights handed on and stop the run, unchecked, and "
-        "Lookahead's slow weights ignore rescaling and permutation.",
+        "published: what the source does and this stage otherwise does not, defects included; each "
+        "engine says which.",
         choices=("none", "published")),
     Key("lsc_target", "float", 1.0, "traced", "Target of the radius.", low=0, open_low=True,
         aliases=("targetnorm",)),
@@ -81,7 +81,11 @@ def _check(config: Config) -> list[str]:
     if batch is not None and config["lsc_batch"] > batch:
         problems.append(f"lsc_batch must be at most batch_size, which is {batch}")
     if model == "ffn" and config["depth"] < 2:
-        problems.append("stage lsc needs depth of at least 2: model ffn has no other square layers")
+        problems.append(
+            "stage lsc needs a depth of at least 2 for model ffn, to have square layers"
+        )
+    if model == "ffn" and config["lsc_balance"] != "equal":
+        problems.append("lsc_balance must be equal for model ffn, which has no steps through time")
     if FAMILIES.get(str(model)) == "linear":
         problems += [
             f"stage lsc knows only {key}={only} for model {model}"

@@ -1,0 +1,436 @@
+"""Pretraining of the feed-forward network: blocks against autodiff, the engine against NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.trainables.helpers import assert_same_lane, assert_same_state, same, state_of
+from trainables import blocks, stability
+from trainables.blocks import Block, Norm
+from trainables.engine import Engine
+from trainables.feedforward import ACTIVATIONS
+from trainables.lanes import Strategy
+from trainables.packs import EpochResult, Pack
+from trainables.spec import ConfigError, Trial, builtin_registry
+from trainables.tasks import make_task
+
+SMALL = {
+    "stage": "lsc", "model": "ffn", "task": "digits", "layout": "flat", "depth": 4, "width": 12,
+    "lsc_steps": 25, "lsc_batch": 3, "batch_size": 32,
+}  # fmt: skip
+
+
+def _lsc(**config: Any) -> Trial:
+    return builtin_registry().resolve({**SMALL, **config})
+
+
+def _pack(trials: list[Trial], digits: Any, epochs: int = 1, **more: Any) -> tuple[Pack, Any]:
+    pack = Pack(trials, digits, **more)
+    pack.init()
+    return pack, [pack.epoch(e) for e in range(epochs)]
+
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("form", [(True, False), (False, True), (False, False)])
+def test_closed_form_of_a_block(seed, activation, form):
+    rng = np.random.default_rng(seed)
+    w, b, z = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((5, 7), (5,), (3, 7)))
+    act, (outer, inner) = ACTIVATIONS[activation], form
+
+    def block(given: jax.Array) -> jax.Array:
+        found = w @ (act(given) if inner else given) + b
+        return act(found) if outer else found
+
+    a = act(z)
+    want = jax.vmap(jax.jacrev(block))(z if inner else a)
+    found = blocks.jacobian(activation, w, b, a, z, outer, inner)
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_are_numbered_from_the_input():
+    found = [blocks.block_of(jnp.int32(i), 3) for i in range(7)]
+    assert [(int(b.layer), bool(b.outer), bool(b.inner)) for b in found] == [
+        (0, True, False), (1, False, True), (1, True, False), (2, False, True), (2, True, False),
+        (3, False, True), (3, False, False),
+    ]  # fmt: skip
+
+
+def _weights(rng: np.random.Generator, depth: int, width: int) -> dict[str, jax.Array]:
+    shapes = {
+        "b": (depth, width), "b_out": (4,), "w": (depth - 1, width, width), "w_in": (width, 9),
+        "w_out": (4, width),
+    }  # fmt: skip
+    return {n: jnp.asarray(rng.normal(size=s) / 3, jnp.float32) for n, s in shapes.items()}
+
+
+def _preactivations(weights: Any, x: jax.Array, act: Any) -> jax.Array:
+    z = [x @ weights["w_in"].T + weights["b"][0]]
+    for w, b in zip(weights["w"], weights["b"][1:], strict=True):
+        z.append(act(z[-1]) @ w.T + b)
+    return jnp.stack(z)
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_gradient_of_a_block(seed, number):
+    """Loss, norm and gradient against autodiff through the operations themselves; and nothing but
+    what the gradient reaches may move."""
+    rng = np.random.default_rng([seed, number])
+    weights, x = _weights(rng, 3, 6), jnp.asarray(rng.normal(size=(5, 9)), jnp.float32)
+    key, act = jax.random.key(seed), jnp.sin
+    block = blocks.block_of(jnp.int32(number), 3)
+    layer, outer, inner = int(block.layer), bool(block.outer), bool(block.inner)
+    z = _preactivations(weights, x, act)
+    given = x if layer == 0 else z[layer - 1] if inner else act(z[layer - 1])
+
+    def reference(weights: Any) -> Any:
+        w = [weights["w_in"], *weights["w"], weights["w_out"]][layer]
+        b = [*weights["b"], weights["b_out"]][layer]
+
+        def operation(a: jax.Array) -> jax.Array:
+            found = w @ (act(a) if inner else a) + b
+            return act(found) if outer else found
+
+        jacobians = jax.vmap(jax.jacrev(operation))(jax.lax.stop_gradient(given))
+        loss, norms = stability.departure(jacobians, 0.8, key)
+        return loss, jnp.mean(norms)
+
+    (loss, norm), gradients = jax.value_and_grad(reference, has_aux=True)(weights)
+    found = blocks.descent("sin", weights, x, z, block, 0.8, key, Norm())
+    assert float(found[0]) == pytest.approx(float(loss), rel=1e-3, abs=1e-6)
+    assert float(found[1]) == pytest.approx(float(norm), rel=1e-4)
+    moves = blocks.moved_by(block, 3)
+    for name, gradient in gradients.items():
+        scale = np.abs(gradient).max()
+        np.testing.assert_allclose(found[2][name], gradient, rtol=1e-2, atol=1e-3 * scale + 1e-7)
+        moved = np.broadcast_to(moves[name], gradient.shape)
+        assert not np.asarray(gradient)[~moved].any()
+        assert name == "b_out" or bool(np.any(gradient != 0)) == bool(moved.any())
+
+
+def test_rescaling(seed):
+    """Hidden matrices by the norm measured, the first and last by the spread of their entries."""
+    rng = np.random.default_rng(seed)
+    weights, key = _weights(rng, 3, 6), jax.random.key(seed)
+    w = {name: np.asarray(leaf, np.float64) for name, leaf in weights.items()}
+    spread_in = w["w_in"].std() * np.sqrt(6)
+    spread_out = w["w_out"].std() * np.sqrt(6)
+
+    def factor(q: float) -> float:
+        return float(np.clip(1 / q, 0.85, 3 if q < 0.5 else 1.15))
+
+    for layer, norm in ((0, 0.7), (1, 0.4), (2, 1.3), (3, 0.7)):
+        block = Block(jnp.int32(layer), jnp.bool_(True), jnp.bool_(False))
+        change = blocks.rescaling("relu", weights, block, jnp.float32(norm), 1.0, key)
+        found = change(weights)
+        want = {name: leaf.copy() for name, leaf in w.items()}
+        if layer == 0:
+            want["w_in"] *= factor(spread_in)
+        elif layer == 3:
+            want["w_out"] *= factor(spread_out)
+        else:
+            want["w"][layer - 1] *= factor(norm)
+        for name, leaf in want.items():
+            np.testing.assert_allclose(found[name], leaf, rtol=1e-5)
+
+
+def test_cos_gets_biases_once(seed):
+    rng = np.random.default_rng(seed)
+    weights = _weights(rng, 3, 6)
+    weights["b"] = weights["b"].at[jnp.array([0, 2])].set(0.0)
+    block = Block(jnp.int32(1), jnp.bool_(True), jnp.bool_(False))
+    for activation in ("cos", "relu"):
+        change = blocks.rescaling(
+            activation, weights, block, jnp.float32(1), 1.0, jax.random.key(seed)
+        )
+        b = np.asarray(change(weights)["b"])
+        assert np.array_equal(b[1], weights["b"][1])
+        if activation == "cos":
+            assert ((b[[0, 2]] >= 0) & (b[[0, 2]] < 1)).all()
+            assert (b[[0, 2]] > 0).sum() > 6
+        else:
+            assert not b[[0, 2]].any()
+
+
+# ---- the engine ----------------------------------------------------------------------------------
+
+
+def _numpy_radii(
+    weights: dict[str, np.ndarray], x: np.ndarray, activation: str, both: bool
+) -> np.ndarray:
+    """Radius of each hidden layer above the first, mean over samples (and both its blocks)."""
+    act, slope = {
+        "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
+        "sin": (np.sin, np.cos),
+        "cos": (np.cos, lambda z: -np.sin(z)),
+    }[activation]
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    z = x.reshape(len(x), -1) @ w["dense.0.w"].T + w["dense.0.b"]
+    found = []
+    for layer in range(1, sum(name.startswith("dense") for name in w) // 2):
+        matrix, before = w[f"dense.{layer}.w"], z
+        z = act(z) @ matrix.T + w[f"dense.{layer}.b"]
+        jacobians = [slope(s)[:, None] * matrix for s in z]
+        jacobians += [matrix * slope(s)[None, :] for s in before] if both else []
+        found.append(np.mean([np.abs(np.linalg.eigvals(j)).max() for j in jacobians]))
+    return np.array(found)
+
+
+def _first_inputs(trial: Trial, pack: Pack, samples: int) -> np.ndarray:
+    task = make_task(trial)
+    assert task is not None
+    seed = jnp.int32(trial.config["seed"])
+    values = {"seed": seed, "split_seed": jnp.int32(0), "noise_std": jnp.float32(0)}
+    entry = jax.tree.map(lambda leaf: leaf[0], task.probe(jax.random.key(seed), values))
+    return np.asarray(task.batch(pack._data, entry, values)[0][:samples], np.float64)
+
+
+@pytest.mark.parametrize("activation", ["relu", "cos"])
+def test_reported_radii_are_those_of_the_weights_handed_on(digits, seed, activation):
+    one = _lsc(activation=activation, seed=seed)
+    pack, (first, second) = _pack([one], digits, 2)
+    x = _first_inputs(one, pack, 3)
+    radii = _numpy_radii(pack.weights(0), x, activation, both=True)
+    metrics = {name: float(value[0]) for name, value in second.metrics.items()}
+    assert metrics["radius"] == pytest.approx(radii.mean(), rel=1e-3)
+    assert metrics["radius_std"] == pytest.approx(radii.std(), rel=1e-2, abs=1e-3)
+    assert metrics["radius_gap"] == pytest.approx(abs(radii.mean() - 1), abs=2e-3)
+    assert metrics["saves"] in (1.0, 2.0)
+    assert metrics["skipped"] == 0
+    rows = second.probes["lsc"]
+    assert rows["iteration"][0].tolist() == list(range(25, 50))
+    assert set(rows["layer"][0].tolist()) <= set(range(5))
+    assert rows["kind"].tolist() == ["block"] * 25
+    assert rows["shown"].all()
+    assert (rows["target"] == 1).all()
+    assert first.epochs["finite_steps"][0] == 25
+    assert first.epochs["loss"][0] > 0
+    assert first.layers["param_norm"].shape == (1, len(pack.layer_rows))
+
+
+def test_handed_on_weights_never_get_worse(digits, seed):
+    pack, results = _pack([_lsc(seed=seed)], digits, 6)
+    distances = [
+        np.sqrt((r.metrics["radius"][0] - 1) ** 2 + r.metrics["radius_std"][0] ** 2)
+        for r in results
+    ]
+    assert (np.diff(distances) <= 1e-5).all()
+    assert all(np.isfinite(value).all() for value in pack.weights(0).values())
+
+
+def test_other_targets(digits):
+    pack, results = _pack([_lsc(lsc_target=0.5)], digits, 12)
+    assert results[-1].metrics["radius"][0] == pytest.approx(0.5, abs=0.05)
+    assert results[-1].probes["lsc"]["target"][0, 0] == 0.5
+    radii = _numpy_radii(pack.weights(0), _first_inputs(_lsc(), pack, 3), "relu", both=True)
+    assert radii.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_factors_and_permutations_only_drawn_blocks_move(digits, seed):
+    """The gradient step and its decay reach one block an iteration, and no other."""
+    one = _lsc(lsc_shuffle=False, lsc_multiplier=False, lsc_steps=1, lsc_compat="none", seed=seed)
+    pack = Pack([one], digits)
+    pack.init()
+    before = state_of(pack, 0)
+    for epoch in range(6):
+        layer = int(pack.epoch(epoch).probes["lsc"]["layer"][0, 0])
+        after = state_of(pack, 0)
+        moved = {
+            name for name in ("w_in", "w_out", "b_out")
+            if not same(before[f"work/{name}"], after[f"work/{name}"])
+        }  # fmt: skip
+        rows = np.flatnonzero((before["work/w"] != after["work/w"]).any((1, 2)))
+        assert moved == {0: {"w_in"}, 4: {"w_out"}}.get(layer, set())
+        assert rows.tolist() == ([layer - 1] if 0 < layer < 4 else [])
+        before = after
+
+
+def test_slow_weights_follow_permutations_and_factors(digits):
+    """With a learning rate of 0 fast and slow weights stay equal; as published they do not."""
+    for compat, equal in (("none", True), ("published", False)):
+        one = _lsc(lsc_lr=0.0, lsc_compat=compat, lsc_patience=10**6)
+        pack, _ = _pack([one], digits)
+        state = state_of(pack, 0)
+        slow = next(v for path, v in state.items() if path.endswith("slow/w"))
+        assert np.allclose(slow, state["work/w"], rtol=1e-5) is equal
+
+
+def test_learning_rate_null_is_the_published_one(digits):
+    rates = {"lsc_lr": 1e-4, "lsc_weight_decay": 1e-4}
+    trials = [_lsc(**keys) for keys in ({}, rates, {**rates, "lsc_lr": 0.1})]
+    pack, (result,) = _pack(trials, digits)
+    left, right, other = (state_of(pack, lane) for lane in range(3))
+    assert_same_state(left, right)
+    assert not same(left["work/w"], other["work/w"])
+    assert_same_lane(result, 0, result, 1)
+
+
+def test_steps_that_are_not_finite_are_left_out_and_counted(digits):
+    """An absurd learning rate, of which a few small steps survive: what is handed on is finite."""
+    one = _lsc(lsc_lr=3e38, lsc_optimizer="adamw")
+    pack, (result,) = _pack([one], digits)
+    skipped = result.metrics["skipped"][0]
+    assert skipped > 10
+    assert result.epochs["finite_steps"][0] == 25 - skipped
+    assert all(np.isfinite(value).all() for value in pack.weights(0).values())
+    assert result.bad_step[0] == -1
+    assert one.stage.gate is not None
+    row = {"metrics": {name: value[0] for name, value in result.metrics.items()}}
+    assert one.stage.gate(one.config, row) is not None
+
+
+STRATEGIES: list[Strategy] = ["sequential", "vmap"]
+
+
+@pytest.mark.parametrize("lanes", STRATEGIES)
+def test_three_seeds_are_lanes_that_do_not_see_each_other(digits, lanes):
+    trials = [_lsc(seed=seed) for seed in (1, 2, 3)]
+    width: dict[str, Any] = {"lanes": lanes, "width": 4}
+    pack, results = _pack(trials, digits, 2, **width)
+    other, others = _pack([trials[2], trials[0]], digits, 2, **width)
+    for own, their in ((0, 1), (2, 0)):
+        assert_same_state(state_of(pack, own), state_of(other, their))
+        for a, b in zip(results, others, strict=True):
+            assert_same_lane(a, own, b, their)
+            _same_extras(a, own, b, their)
+    assert len({results[0].metrics["radius"][lane].item() for lane in range(3)}) == 3
+
+
+def _same_extras(a: EpochResult, i: int, b: EpochResult, j: int) -> None:
+    assert not [n for n in a.metrics if not same(a.metrics[n][i], b.metrics[n][j])]
+    rows = a.probes["lsc"], b.probes["lsc"]
+    assert not [n for n in rows[0] if n != "kind" and not same(rows[0][n][i], rows[1][n][j])]
+
+
+def test_a_checkpoint_goes_on_to_the_bit(digits):
+    pack, _ = _pack([_lsc()], digits, 1)
+    kept = state_of(pack, 0)
+    then = pack.epoch(1)
+    other = Pack([_lsc()], digits)
+    other.load(0, kept)
+    assert_same_lane(then, 0, other.epoch(1), 0)
+    assert_same_state(state_of(pack, 0), state_of(other, 0))
+
+
+def test_published_rule_ends_within_an_epoch(digits):
+    """Ten iterations in a row near the target end the run; the rest of the epoch has no rows."""
+    one = _lsc(lsc_compat="published", lsc_tolerance=0.5, lsc_spread=2.0)
+    pack = Pack([one], digits)
+    pack.init()
+    result = next(r for r in (pack.epoch(e) for e in range(8)) if r.finished[0])
+    shown = result.probes["lsc"]["shown"][0]
+    count = int(shown.sum())
+    assert 0 < count < 25
+    assert shown[:count].all()
+    assert result.epochs["finite_steps"][0] == count
+    radii = _numpy_radii(pack.weights(0), _first_inputs(one, pack, 3), "relu", both=True)
+    assert result.metrics["radius"][0] == pytest.approx(radii.mean(), rel=1e-3)
+
+
+def test_other_norms(digits):
+    """Judged by the norm itself, here the top singular value; and radii by power iteration."""
+    pack, (result,) = _pack([_lsc(lsc_norm="induced_2")], digits)
+    assert result.metrics["radius"][0] == pytest.approx(1, abs=0.6)
+    weights, x = pack.weights(0), _first_inputs(_lsc(), pack, 3)
+    exact = _numpy_radii(weights, x, "relu", both=True).mean()
+    assert exact < result.metrics["radius"][0]
+    pack, (result,) = _pack([_lsc(lsc_estimate="power")], digits)
+    exact = _numpy_radii(pack.weights(0), x, "relu", both=True)
+    assert result.metrics["radius"][0] == pytest.approx(exact.mean(), rel=0.03)
+
+
+# ---- seams ---------------------------------------------------------------------------------------
+
+
+def test_probe_of_radii_while_training(digits, seed):
+    one = builtin_registry().resolve(
+        {
+            "model": "ffn", "task": "digits", "layout": "flat", "depth": 4, "width": 12,
+            "activation": "cos", "radius_every": 0, "seed": seed,
+        }
+    )  # fmt: skip
+    pack = Pack([one], digits, width=2)
+    pack.init()
+    rows = pack.probe("radius")
+    assert rows is not None
+    assert rows["kind"].tolist() == ["enc", "depth", "depth", "depth", "dec"]
+    assert rows["layer"].tolist() == [0, 1, 2, 3, 4]
+    want = _numpy_radii(pack.weights(0), _first_inputs(one, pack, 4), "cos", both=False)
+    np.testing.assert_allclose(rows["radius"][0, 1:4], want, rtol=1e-3)
+    assert (rows["radius_std"][0] >= 0).all()
+    assert np.isnan(rows["radius"][1]).all()
+
+
+def test_training_goes_on_from_a_pretraining(digits):
+    pack, _ = _pack([_lsc()], digits)
+    weights = pack.weights(0)
+    child = builtin_registry().resolve(
+        {**{k: v for k, v in SMALL.items() if k != "stage"}, "pretrain": "lsc", "lr": 0.0}
+    )
+    assert child.parent is not None
+    assert child.parent.id == _lsc().id
+    training = Pack([child], digits)
+    training.init({0: weights})
+    training.epoch(0)
+    assert all(same(value, training.weights(0)[name]) for name, value in weights.items())
+
+
+def test_configs_that_cannot_be_pretrained_are_refused():
+    for keys, sentence in (
+        ({"depth": 1}, "needs a depth of at least 2"),
+        ({"lsc_batch": 33}, "lsc_batch must be at most batch_size, which is 32"),
+        ({"lsc_balance": "unbalanced"}, "lsc_balance must be equal for model ffn"),
+        ({"model": "vanilla_rnn", "task": "mnist"}, "cannot pretrain model vanilla_rnn"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            _lsc(**keys)
+        assert any(sentence in problem for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("gap", "std", "sentence"),
+    [
+        (0.01, 0.1, None),
+        (0.02, 0.2, None),
+        (0.03, 0.1, "the mean radius is 0.03 from its target, above the 0.02 allowed"),
+        (0.01, 0.3, "the radii have a standard deviation of 0.3, above the 0.2 allowed"),
+        (np.nan, 0.1, "the pretraining ended without finite radii"),
+        (None, 0.1, "the pretraining ended without finite radii"),
+    ],
+)
+def test_gate(gap, std, sentence):
+    one = _lsc()
+    assert one.stage.gate is not None
+    row = {"metrics": {"radius_gap": gap, "radius_std": std}}
+    assert one.stage.gate(one.config, row) == sentence
+
+
+def test_it_is_an_engine(digits):
+    pack = Pack([_lsc()], digits)
+    engine: Engine = pack._engine
+    assert engine.steps == 25
+    assert engine.layout is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["relu", "sin", "cos"])
+def test_thirty_layers_reach_radius_one(digits, seed, activation):
+    """Check P0 5: 30 x 128 on digits, radius 1 +- .02 over layers, standard deviation below .05,
+    within 900 iterations."""
+    one = _lsc(activation=activation, seed=seed, depth=30, width=128, lsc_steps=100, lsc_batch=4)
+    pack = Pack([one], digits)
+    pack.init()
+    for epoch in range(9):
+        result = pack.epoch(epoch)
+        if result.finished[0]:
+            break
+    radii = _numpy_radii(pack.weights(0), _first_inputs(one, pack, 4), activation, both=True)
+    assert radii.mean() == pytest.approx(1, abs=0.02)
+    assert radii.std() < 0.05

@@ -1,0 +1,296 @@
+"""Pretraining a feed-forward network to the Local Stability Condition.
+
+Study `herranz2023`, section 1.3. Each iteration draws one block of the network (see `blocks`) and
+brings the radius of its Jacobian closer to the target, without labels: a gradient step on the
+block's weights, now and then a permutation of the entries of every tensor, and now and then a
+factor on the block's matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+
+from trainables import blocks, stability
+from trainables.blocks import Block, Norm, Weights
+from trainables.engine import Labels, Measure, State
+from trainables.layout import by_path
+from trainables.lsc import agreement, chosen, summary, update_rule
+from trainables.network import Hparams, Network
+from trainables.norms import safe_norm
+from trainables.optimizers import on_slow_weights
+from trainables.randomness import named_key, trial_key
+from trainables.spec import Trial
+from trainables.tasks import TaskRuntime
+
+LR = WEIGHT_DECAY = 1e-4
+TOLERANCE, SPREAD, PATIENCE = 0.02, 0.4, 10
+"""Published values of the keys that may be null."""
+_SHUFFLED, _RESCALED = 0.2, 0.34
+"""Probabilities, per iteration, of a permutation and of a rescaling."""
+_EVEN = 0.05
+"""Standard deviation of the radii over layers below which a run may end early. The published stop
+rule asks for none, and can end with layers that were never drawn."""
+_PROBED = 4
+"""Samples of the probe `radius`."""
+
+
+def _total(tree: Any) -> jax.Array:
+    return safe_norm(jnp.stack([safe_norm(leaf) for leaf in jax.tree.leaves(tree)]))
+
+
+class LscFeedForward(Network):
+    """The stage's epoch for model `ffn`: `lsc_steps` iterations, then all blocks measured afresh.
+
+    State: `params` are the weights handed on, those whose fresh measurement was best so far, with
+    their `radii` by layer and `distance` from the target; `work` the weights in progress.
+
+    Radii of hidden layers 1..L-1 are judged. The first and last layer are not square; as published
+    they are rescaled by the spread of their entries, which leaves the radius of a random square
+    subset where it may be (.28 for ten logits of 128 units), so it is reported and not judged.
+
+    Permutations end once the running average of the radii has been near the target: each draws all
+    radii anew, with a spread that no factor could then mend.
+
+    Where `lsc_compat` is "published" they do not end, leave Lookahead's slow weights where they
+    were (as factors do), and running averages over all blocks, unchecked, choose what is handed on
+    and end the run. Elsewhere these are over hidden layers, and the run ends after an epoch in
+    which the fresh measurement agrees with them.
+    """
+
+    def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
+        super().__init__(trial, task, traced)
+        static: dict[str, Any] = dict(self.constants)
+        self._batches = self.steps
+        self.steps = int(static["lsc_steps"])
+        self.samples = int(static["lsc_batch"])
+        self.hidden = int(static["depth"])
+        self.activation = str(static["activation"])
+        self.norm = Norm(static["lsc_norm"], static["lsc_estimate"])
+        self.published = static["lsc_compat"] == "published"
+        self.labels: Mapping[str, Labels] = {"lsc": {"kind": np.full(self.steps, "block")}}
+
+    def optimizer(self, hparams: Hparams) -> optax.GradientTransformationExtraArgs:
+        """The rule of the gradient steps, on weights by name."""
+        lr, decay = chosen(hparams, "lsc_lr", LR), chosen(hparams, "lsc_weight_decay", WEIGHT_DECAY)
+        return update_rule(self.constants, lr, decay)
+
+    def init(self, trial: Trial, hparams: Hparams) -> State:
+        """A lane's first state."""
+        _, params, rest = nnx.split(self._module(trial, hparams), nnx.Param, ...)
+        return self.restart({"rest": rest, "alive": jnp.bool_(True)}, params, hparams)
+
+    def restart(self, state: State, params: Any, hparams: Hparams) -> State:
+        """The first state from these weights."""
+        weights = {path: jnp.array(leaf) for path, leaf in by_path(params).items()}
+        return {
+            **state,
+            "params": params,
+            "work": weights,
+            "optimizer": self.optimizer(hparams).init(weights),
+            "record": stability.new_record(),
+            "settled": jnp.bool_(False),
+            "radii": jnp.full(self.hidden + 1, jnp.nan),
+            "distance": jnp.float32(jnp.inf),
+            "step": jnp.int32(0),
+        }
+
+    def _params(self, weights: Weights, like: Any) -> Any:
+        """Weights by name as the model's parameters."""
+        return jax.tree.unflatten(jax.tree.structure(like), [weights[p] for p in by_path(like)])
+
+    def preactivations(self, params: Any, rest: Any, x: jax.Array) -> jax.Array:
+        """z of every hidden layer, (L, B, H)."""
+        module: Any = nnx.merge(self.graph, params, rest, copy=True)
+        return module.preactivations(x)
+
+    def _inputs(self, schedule: Any, values: Hparams, index: jax.Array, data: Any) -> jax.Array:
+        """Inputs of one iteration: part of a batch, another part in every round of batches."""
+        at, turn = index % self._batches, index // self._batches
+        entry = jax.tree.map(lambda leaf: leaf[at], schedule)
+        x, _, _ = self.task.batch(data, entry, values)
+        first = (turn * self.samples) % (len(x) - self.samples + 1)
+        return lax.dynamic_slice_in_dim(x, first, self.samples)
+
+    def _iterate(self, state: State, values: Hparams, x: jax.Array) -> tuple[State, Any]:
+        key = named_key(trial_key(values["seed"]), "lsc", state["step"])
+        weights, target = state["work"], values["lsc_target"]
+        number = jax.random.randint(named_key(key, "block"), (), 0, 2 * self.hidden + 1)
+        block = blocks.block_of(number, self.hidden)
+        z = self.preactivations(self._params(weights, state["params"]), state["rest"], x)
+        directions = named_key(key, "directions")
+        loss, norm, gradients = blocks.descent(
+            self.activation, weights, x, z, block, target, directions, self.norm
+        )
+        record, params = self._remembered(state, values, block, norm)
+
+        updates, rule = self.optimizer(values).update(
+            gradients, state["optimizer"], weights, mask=blocks.moved_by(block, self.hidden)
+        )
+        moved = jax.tree.map(jnp.add, weights, updates)
+        # Equal eigenvalues have no derivative; such a step is left out and counted.
+        fine = stability.all_finite((loss, norm, gradients, moved))
+        old = weights, state["optimizer"]
+        weights, rule = jax.tree.map(lambda a, b: jnp.where(fine, a, b), (moved, rule), old)
+        record = {**record, "skipped": record["skipped"] + ~fine}
+        settled = state["settled"] | ((record["inside"] > 0) & (not self.published))
+        if self.constants["lsc_shuffle"]:
+            order = named_key(key, "order")
+            when = jax.random.bernoulli(named_key(key, "shuffle"), _SHUFFLED) & ~settled
+            weights, rule = self._changed(weights, rule, when, lambda w: blocks.shuffled(w, order))
+        if self.constants["lsc_multiplier"]:
+            when = jax.random.bernoulli(named_key(key, "rescale"), _RESCALED)
+            drawn = named_key(key, "bias")
+            change = blocks.rescaling(self.activation, weights, block, norm, target, drawn)
+            weights, rule = self._changed(weights, rule, when, change)
+        new = {
+            "params": params,
+            "work": weights,
+            "optimizer": rule,
+            "record": record,
+            "settled": settled,
+            "step": state["step"] + 1,
+        }
+        seen = {
+            "layer": block.layer,
+            "radius": norm,
+            "loss": loss,
+            "grad_norm": _total(gradients),
+            "update_norm": _total(updates),
+            "finite": fine,
+            "shown": jnp.bool_(True),
+        }
+        return {**state, **new}, seen
+
+    def _changed(self, weights: Weights, rule: Any, when: jax.Array, change: Any) -> Any:
+        """Weights, and the slow weights that belong to them, changed where `when` says so."""
+
+        def yes() -> Any:
+            return change(weights), rule if self.published else on_slow_weights(rule, change)
+
+        return lax.cond(when, yes, lambda: (weights, rule))
+
+    def _remembered(
+        self, state: State, values: Hparams, block: Block, norm: jax.Array
+    ) -> tuple[stability.Record, Any]:
+        """Running averages after a measurement; and the weights handed on, if these choose them."""
+        target, spread = values["lsc_target"], chosen(values, "lsc_spread", SPREAD)
+        judged = jnp.bool_(self.published) | ((block.layer > 0) & (block.layer < self.hidden))
+        counted = jnp.where(judged, norm, jnp.nan)
+        # Half the number of tensors.
+        window = float(self.hidden + 1)
+        record = stability.averaged(state["record"], counted, jnp.square(counted - target), window)
+        gap = jnp.abs(record["mean"] - target)
+        near = gap < chosen(values, "lsc_tolerance", TOLERANCE)
+        record = stability.count_inside(record, near, spread)
+        if not self.published:
+            return record, state["params"]
+        record, better = stability.save_best(record, gap, spread)
+        better |= record["saves"] == 0
+        own = self._params(state["work"], state["params"])
+        return record, jax.tree.map(lambda a, b: jnp.where(better, a, b), own, state["params"])
+
+    def epoch(
+        self, state: State, values: Hparams, epoch: jax.Array, data: Any
+    ) -> tuple[State, dict[str, Any]]:
+        """`lsc_steps` iterations (as published, until the stop rule speaks) and a measurement."""
+        root = named_key(trial_key(values["seed"]), "lsc")
+        schedule = self.task.training(root, values, epoch)
+        patience = chosen(values, "lsc_patience", PATIENCE)
+
+        def run(state: State, index: jax.Array) -> Any:
+            return self._iterate(state, values, self._inputs(schedule, values, index, data))
+
+        _, like = jax.eval_shape(run, state, jnp.int32(0))
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+
+        def step(state: State, index: jax.Array) -> Any:
+            done = self.published & (state["record"]["inside"] > patience)
+            return lax.cond(done, lambda state, _: (state, nothing), run, state, index)
+
+        began = state["step"]
+        state, seen = lax.scan(step, state, jnp.arange(self.steps, dtype=jnp.int32))
+        state, finished = self._judged(state, values, data)
+        found = agreement(state["radii"][1:-1], values["lsc_target"])
+        metrics = {
+            **found,
+            "radius_enc": state["radii"][0],
+            "radius_dec": state["radii"][-1],
+            "radius_mean": state["record"]["mean"],
+            "skipped": state["record"]["skipped"].astype(jnp.float32),
+            "saves": state["record"]["saves"].astype(jnp.float32),
+        }
+        rows = {
+            "iteration": began + jnp.arange(self.steps, dtype=jnp.int32),
+            "layer": seen["layer"],
+            "radius": seen["radius"],
+            "target": jnp.full(self.steps, values["lsc_target"]),
+            "shown": seen["shown"],
+        }
+        sizes = self.layout.norms(state["params"])
+        whole = safe_norm(sizes[: self.layout.tensors])
+        return state, {
+            "epochs": {**summary(seen), "param_norm": whole},
+            "layers": {"param_norm": sizes},
+            "metrics": metrics,
+            "probes": {"lsc": rows},
+            "bad_step": jnp.int32(-1),
+            "finished": finished,
+        }
+
+    def _judged(self, state: State, values: Hparams, data: Any) -> tuple[State, jax.Array]:
+        """The state with the better weights to hand on, and whether the run is over."""
+        target, record = values["lsc_target"], state["record"]
+        x = probe_inputs(self, values, data, self.samples)
+        key = named_key(trial_key(values["seed"]), "lsc measure")
+        weights = by_path(state["params"]) if self.published else state["work"]
+        params = self._params(weights, state["params"])
+        z = self.preactivations(params, state["rest"], x)
+        norms = blocks.layer_norms(self.activation, weights, x, z, key, self.norm)
+        radii = jnp.mean(norms, axis=1)
+        distance = jnp.sqrt(jnp.mean(jnp.square(radii[1:-1] - target)))
+        measured = {"params": params, "radii": radii, "distance": distance}
+        ended = record["inside"] > chosen(values, "lsc_patience", PATIENCE)
+        if not self.published:
+            better = distance < state["distance"]
+            kept = {name: state[name] for name in measured}
+            measured = jax.tree.map(lambda new, old: jnp.where(better, new, old), measured, kept)
+            record = {**record, "saves": record["saves"] + better}
+            found = agreement(measured["radii"][1:-1], target)
+            near = found["radius_gap"] < chosen(values, "lsc_tolerance", TOLERANCE)
+            ended &= near & (found["radius_std"] < _EVEN)
+        return {**state, **measured, "record": record}, ended
+
+
+def probe_inputs(network: Network, values: Hparams, data: Any, samples: int) -> jax.Array:
+    """The first inputs of the task's fixed probe batch."""
+    schedule = network.task.probe(trial_key(values["seed"]), values)
+    entry = jax.tree.map(lambda leaf: leaf[0], schedule)
+    return network.task.batch(data, entry, values)[0][:samples]
+
+
+def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+    """Builds the probe `radius` of model `ffn`: d h_l / d h_{l-1}, d h_0 / d input (enc) and
+    d logits / d z_{L-1} (dec), for four samples."""
+    depth, activation = int(trial.config["depth"] or 1), str(trial.config["activation"])
+    labels = {
+        "kind": np.array(["enc", *["depth"] * (depth - 1), "dec"]),
+        "layer": np.arange(depth + 1, dtype=np.int32),
+    }
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        x = probe_inputs(network, values, data, _PROBED)
+        module: Any = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
+        key = named_key(trial_key(values["seed"]), "radius")
+        weights, z = by_path(state["params"]), module.preactivations(x)
+        norms = blocks.layer_norms(activation, weights, x, z, key, Norm(), both=False)
+        return {"radius": jnp.mean(norms, axis=1), "radius_std": jnp.std(norms, axis=1)}
+
+    return labels, measure
