@@ -34,6 +34,8 @@ _PLACES: dict[tuple[str, str], str] = {
     ("stage", "lsc"): "lsc.engine",
     ("stage", "pascal"): "analyses.Pascal",
     ("stage", "binomial"): "analyses.Binomial",
+    ("stage", "covariance"): "covariances.Covariance",
+    ("stage", "decay"): "covariances.Decay",
     ("probe", "timeline"): "timeline.timeline",
     ("probe", "radius"): "lsc.radius",
 }

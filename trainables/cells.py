@@ -118,7 +118,7 @@ def _fixed(scheme: Scheme) -> dict[str, Role]:
 
 @dataclass(frozen=True)
 class LSTM:
-    """i, f, o = sigmoid(.), g = tanh(.), c' = f c + i g, h' = o tanh(c'); state (h, c).
+    """i, f, o = sigmoid(.), g = act(.), c' = f c + i g, h' = o act(c'); state (h, c).
 
     Gates are stacked i, f, g, o, the order of Keras and torch alike. The keras scheme sets the
     forget gate's bias to 1 and the other biases to 0.
@@ -126,6 +126,7 @@ class LSTM:
 
     units: int
     scheme: Scheme = "keras"
+    activation: str = "tanh"
 
     @property
     def state_size(self) -> int:
@@ -151,8 +152,9 @@ class LSTM:
     def advance(self, params: Params, state: jax.Array, drive: jax.Array) -> jax.Array:
         h, c = jnp.split(state, 2, -1)
         i, f, g, o = jnp.split(drive + h @ params["w_hh"].T, 4, -1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jnp.concatenate([jax.nn.sigmoid(o) * jnp.tanh(c), c], -1)
+        act = ACTIVATIONS[self.activation]
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * act(g)
+        return jnp.concatenate([jax.nn.sigmoid(o) * act(c), c], -1)
 
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         return state[..., : self.units]
@@ -160,13 +162,14 @@ class LSTM:
 
 @dataclass(frozen=True)
 class GRU:
-    """h' = z h + (1 - z) tanh(x_n + r (U_n h + b_n)): the reset gate acts after the product.
+    """h' = z h + (1 - z) act(x_n + r (U_n h + b_n)): the reset gate acts after the product.
 
     Gates are stacked z, r, n. Two bias vectors in either scheme, zero under keras.
     """
 
     units: int
     scheme: Scheme = "keras"
+    activation: str = "tanh"
 
     @property
     def state_size(self) -> int:
@@ -193,7 +196,8 @@ class GRU:
         of_x = jnp.split(drive, 3, -1)
         of_h = jnp.split(state @ params["w_hh"].T + params["b_hh"], 3, -1)
         z, r = jax.nn.sigmoid(of_x[0] + of_h[0]), jax.nn.sigmoid(of_x[1] + of_h[1])
-        return z * state + (1 - z) * jnp.tanh(of_x[2] + r * of_h[2])
+        candidate = ACTIVATIONS[self.activation](of_x[2] + r * of_h[2])
+        return z * state + (1 - z) * candidate
 
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         return state

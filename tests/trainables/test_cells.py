@@ -37,15 +37,17 @@ def slow(cell: Any, w: dict[str, np.ndarray], x: np.ndarray) -> tuple[np.ndarray
     for x_t in x:
         if isinstance(cell, LSTM):
             z = w["w_ih"] @ x_t + w["w_hh"] @ h + bias + of_h
+            act = SLOW_ACTIVATION[cell.activation]
             for k in range(n):
-                c[k] = sigmoid(z[n + k]) * c[k] + sigmoid(z[k]) * np.tanh(z[2 * n + k])
-            h = sigmoid(z[3 * n :]) * np.tanh(c)
+                c[k] = sigmoid(z[n + k]) * c[k] + sigmoid(z[k]) * act(z[2 * n + k])
+            h = sigmoid(z[3 * n :]) * act(c)
         elif isinstance(cell, GRU):
             own, back = w["w_ih"] @ x_t + bias, w["w_hh"] @ h + of_h
             new = np.zeros(n)
             for k in range(n):
                 z, r = sigmoid(own[k] + back[k]), sigmoid(own[n + k] + back[n + k])
-                new[k] = z * h[k] + (1 - z) * np.tanh(own[2 * n + k] + r * back[2 * n + k])
+                candidate = SLOW_ACTIVATION[cell.activation](own[2 * n + k] + r * back[2 * n + k])
+                new[k] = z * h[k] + (1 - z) * candidate
             h = new
         elif isinstance(cell, SimpleRNN):
             h = SLOW_ACTIVATION[cell.activation](w["w_ih"] @ x_t + w["w_hh"] @ h + bias + of_h)
@@ -66,7 +68,8 @@ def slow(cell: Any, w: dict[str, np.ndarray], x: np.ndarray) -> tuple[np.ndarray
 
 SMOOTH = [LSTM(H), GRU(H), SimpleRNN(H, "swish"), SimpleRNN(H, "sigmoid")]
 TORCH = [LSTM(H, "torch"), GRU(H, "torch"), SimpleRNN(H, "tanh", "torch")]
-CELLS = [*SMOOTH, *TORCH, SimpleRNN(H, "relu"), ALIF(H, 3.0), ALIF(H, 3.0, signed=True)]
+RELU = [LSTM(H, activation="relu"), GRU(H, activation="relu"), SimpleRNN(H, "relu")]
+CELLS = [*SMOOTH, *TORCH, *RELU, ALIF(H, 3.0), ALIF(H, 3.0, signed=True)]
 
 
 def drawn(cell: Cell, seed: int, features: int = F) -> tuple[dict[str, jax.Array], jax.Array]:
