@@ -73,11 +73,14 @@ class Selection:
         return [" ".join(notes)]
 
 
-def select_trials(store: Store, space: Mapping[str, Any], trial: str | None) -> Selection:
-    """The trials a figure of this space shows.
+def select_trials(
+    store: Store, space: Mapping[str, Any], trial: str | None, table: str = "epochs"
+) -> Selection:
+    """The trials a figure of this space shows: those with a row in `table`.
 
     Args:
       trial: unique prefix of one trial's id; None for all trials that are not only parents.
+      table: `epochs`, or the probe an analysis fills.
 
     Raises:
       StoreError: the prefix fits none or several; nothing has a row yet.
@@ -89,14 +92,25 @@ def select_trials(store: Store, space: Mapping[str, Any], trial: str | None) -> 
     else:
         asked = [_one(store, space, trial)]
     asked = list(dict.fromkeys(asked))
+    if not store.has(table):
+        raise StoreError(f"no trial of {name or 'this space'} has rows of {table} yet; launch it.")
     rows = store.sql(
         "SELECT t.*, d.verdict AS _verdict "
         "FROM all_trials t LEFT JOIN diagnosis d USING (trial_id) "
         "WHERE trial_id IN (SELECT unnest($ids)) "
-        "AND trial_id IN (SELECT trial_id FROM all_epochs)",
+        f"AND trial_id IN (SELECT trial_id FROM all_{table})",
         {"ids": asked},
     ).rows()
     found = {row["trial_id"]: row for row in rows}
+    if table != "epochs":  # of several analyses in one space each fills tables of its own
+        absent = [trial_id for trial_id in asked if trial_id not in found]
+        others = store.sql(
+            "SELECT trial_id FROM all_trials WHERE trial_id IN (SELECT unnest($ids)) "
+            "AND status IN (SELECT unnest($finished))",
+            {"ids": absent, "finished": list(FINISHED)},
+        ).rows()
+        elsewhere = {row["trial_id"] for row in others}
+        asked = [trial_id for trial_id in asked if trial_id not in elsewhere]
     if not found:
         raise StoreError(f"no trial of {name or 'this space'} has a row yet; launch it first.")
     columns = store.config_columns

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
+from results.figures_analyses import figure1a, figure1b, figure1c
+from results.figures_covariance import covariance, decay
 from results.figures_curves import grad_norms, grad_norms_last_10, training_loss
 from results.figures_herranz2023 import figure2, figure3, figure4
 from results.figures_lsc import before_after, lsc_radius
@@ -36,7 +38,19 @@ FIGURES: dict[str, FigureFunction] = {
     **GENERAL,
     **{
         function.__name__: function
-        for function in (figure2, figure3, figure4, table1, lsc_radius, before_after)
+        for function in (
+            figure1a,
+            figure1b,
+            figure1c,
+            figure2,
+            figure3,
+            figure4,
+            table1,
+            lsc_radius,
+            before_after,
+            covariance,
+            decay,
+        )
     },
 }
 """The built-in figures: of any training, then of single studies. A user's figure is a function of

@@ -5,6 +5,7 @@ small spaces on which two cores can see the same. What differs from the publishe
 was measured: docs/studies/herranz2023.md.
 """
 
+from search_spaces.herranz2023_analyses import COVARIANCE, DECAY, FIGURE1
 from search_spaces.herranz2023_recurrent import (
     FIGURE3,
     FIGURE3_AUTHORS,
@@ -145,6 +146,7 @@ STUDY = Study(
     arxiv="2308.12075",
     doc="Weights are first moved until every one-step Jacobian has a given spectral radius.",
     spaces={
+        "figure1": FIGURE1,
         "figure2": FIGURE2,
         "figure3": FIGURE3,
         "figure3_authors": FIGURE3_AUTHORS,
@@ -154,5 +156,7 @@ STUDY = Study(
         "mnist": MNIST,
         "toy": TOY,
         "spikes": SPIKES,
+        "covariance": COVARIANCE,
+        "decay": DECAY,
     },
 )

@@ -29,6 +29,8 @@ COUNTS = {  # space -> (its own trials, pretrainings, programs)
     "spikes": (24, 16, 8),
 }
 
+ANALYSES = {"figure1": (28, 3), "covariance": (36, 6), "decay": (4, 4)}  # trials, programs
+
 
 @pytest.fixture(scope="module")
 def found() -> Catalogue:
@@ -55,6 +57,30 @@ def test_counts(found: Catalogue, name: str) -> None:
     assert (len({t.id for t in targets}), len(before), len(programs)) == COUNTS[name]
     assert len(targets) == COUNTS[name][0]
     assert {t.stage.name for t in before.values()} == {"lsc"}
+
+
+def test_the_study_has_these_spaces(found: Catalogue) -> None:
+    assert set(found.studies["herranz2023"].spaces) == {*COUNTS, *ANALYSES}
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_analyses(found: Catalogue, name: str) -> None:
+    targets = trials(found, name)
+    assert (len(targets), len({t.program for t in targets})) == ANALYSES[name]
+    assert all(t.stage.epochs_key is None and t.probes for t in targets)
+    smoke = trials(found, name, smoke=True)
+    assert len(smoke) <= len(targets)
+    assert {t.stage.name for t in smoke} == {t.stage.name for t in targets}
+    assert set(space_of(found, name).figures) <= set(FIGURES)
+
+
+def test_figure1_has_the_published_weights(found: Catalogue) -> None:
+    kinds = Counter((t.stage.name, t.config.get("grid_rule")) for t in trials(found, "figure1"))
+    assert kinds == {("pascal", "linear"): 5, ("pascal", "he"): 20, ("binomial", None): 3}
+    weights = [
+        (t.config["rho_t"], t.config["rho_l"]) for t in trials(found, "figure1", "stage=binomial")
+    ]
+    assert weights == [(1, 1), (0.5, 0.5), (100 / 110, 10 / 110)]
 
 
 def test_figure2_is_792_trials_and_smaller_at_five_seeds_and_two_rates() -> None:
