@@ -65,14 +65,15 @@ def update_rule(
 
 
 def agreement(radii: jax.Array, target: Any) -> dict[str, jax.Array]:
-    """What the gate judges: mean, standard deviation and distance from target of radii (n,).
+    """What the gate judges: mean and distance from target of radii (n,), and their standard
+    deviation, around their own targets where these differ.
 
     Args:
       target: one number, or one for each radius.
     """
     return {
         "radius": jnp.mean(radii),
-        "radius_std": jnp.std(radii),
+        "radius_std": jnp.std(radii - target),
         "radius_gap": jnp.abs(jnp.mean(radii - target)),
     }
 

@@ -191,12 +191,13 @@ class LscLru(Network):
         """The state with the better weights to hand on, and what the gate reads of them."""
         kinds = self.measured(state["work"], named_key(trial_key(hparams["seed"]), "lsc measure"))
         targets = self.targets(hparams)
-        apart = [radii - target for radii, target in zip(kinds, targets, strict=True)]
+        each = jnp.concatenate(
+            [jnp.full_like(radii, t) for radii, t in zip(kinds, targets, strict=True)]
+        )
         # Kinds one by one: radii too large through time must not make up for others too small.
         gaps = [agreement(radii, t)["radius_gap"] for radii, t in zip(kinds, targets, strict=True)]
         found = {
-            "radius": jnp.mean(jnp.concatenate(kinds)),
-            "radius_std": jnp.std(jnp.concatenate(apart)),
+            **agreement(jnp.concatenate(kinds), each),
             "radius_gap": (gaps[0] + gaps[1]) / 2,
             "radius_rec": jnp.mean(kinds[0]),
             "radius_depth": jnp.mean(kinds[1]),
