@@ -198,8 +198,9 @@ def journal(
 ) -> Journal:
     """The journal of a pack that nothing disturbs.
 
-    A flush comes every FLUSH_S or FLUSH_ROWS, when a lane ends and before a resume point, always
-    after an epoch. From one lane's end to the next nothing changes: that is a segment.
+    A flush comes after the first epoch, every FLUSH_S or FLUSH_ROWS, when a lane ends and before a
+    resume point, always after an epoch. From one lane's end to the next nothing changes: that is a
+    segment.
     """
     # A resumed lane trains one epoch at least, as does one that asks for none.
     ends = [max(lane.epochs, first_epoch + 1) for lane in lanes]
@@ -215,7 +216,8 @@ def journal(
         to_flush = min(_epochs_in(FLUSH_S, epoch_s), _epochs_in(FLUSH_ROWS, segment.rows))
         to_save = _epochs_in(checkpoint_s - (begun.at - saved_at), epoch_s)
         while epoch < end:
-            before, epoch = epoch, min(end, epoch + to_flush, epoch + to_save)
+            flush = 1 if epoch == first_epoch else to_flush
+            before, epoch = epoch, min(end, epoch + flush, epoch + to_save)
             at = begun.at + (epoch - begun.epoch) * epoch_s
             ended = tuple(i for i in active if ends[i] == end) if epoch == end else ()
             left = len(active) - len(ended)

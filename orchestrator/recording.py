@@ -46,7 +46,7 @@ class Recorder:
         self._tables: dict[str, list[pa.Table]] = defaultdict(list)
         self._ends: list[dict[str, Any]] = []
         self._rows = 0
-        self._flushed_at: float | None = None
+        self._flushed_at = 0.0
 
     def add(
         self,
@@ -175,7 +175,7 @@ class Recorder:
     def due(self) -> bool:
         """Whether to flush now: after the first epoch, every 10 s or 50,000 rows, and when a trial
         has ended."""
-        if self._flushed_at is None or self._ends:
+        if not self.published or self._ends:
             return self._rows > 0 or bool(self._ends)
         return self._rows >= FLUSH_ROWS or time.monotonic() - self._flushed_at >= FLUSH_S
 
