@@ -247,10 +247,11 @@ def _parent_weights(
     plan = segments(store, parent) if exact else []
     before = _parent_weights(found, store, parent, exact, watch)
     run = _started(found, parent, plan[0].signature if plan else None, None, "debug", before)
-    progress = run.step()
-    while not progress.done:
-        watch(run, progress.epoch)
+    while True:
         progress = run.step()
+        watch(run, progress.epoch)
+        if progress.done:
+            break
     if progress.ended[parent.id] in ("gate_failed", "diverged"):
         raise RequestError(
             f"its {parent.stage.name} {parent.id} {progress.ended[parent.id]}: "

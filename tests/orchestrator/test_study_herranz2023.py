@@ -159,7 +159,8 @@ def test_figure_2_on_digits(digits: Store) -> None:
     low = {cell: values[0] for cell, values in found.items()}
     high = {cell: values[1] for cell, values in found.items()}
     assert high["cos", "glorot"] < 0.2
-    assert low["cos", "he"] > 0.8
+    # The prototype's .8 was had with optax's AdaBelief; the published, rectified one moves less.
+    assert low["cos", "he"] > 0.7
     assert low["cos", "lsc"] > 0.85
     assert high["sin", "he"] < 0.6
     assert low["sin", "lsc"] > 0.9
