@@ -35,9 +35,10 @@ TOLERANCE, SPREAD, PATIENCE = 0.02, 0.4, 10
 """Published values of the keys that may be null."""
 _SHUFFLED, _RESCALED = 0.2, 0.34
 """Probabilities, per iteration, of a permutation and of a rescaling."""
-_EVEN = 0.05
-"""Standard deviation of the radii over layers below which a run may end early. The published stop
-rule asks for none, and can end with layers that were never drawn."""
+_EVEN = 0.045
+"""Standard deviation of the radii over layers of 128 units below which a run may end early; that of
+random matrices grows as 1 / sqrt(units). The published stop rule asks for none, and can end with
+layers that were never drawn."""
 _PROBED = 4
 """Samples of the probe `radius`."""
 
@@ -73,6 +74,7 @@ class LscFeedForward(Network):
         self.samples = int(static["lsc_batch"])
         self.hidden = int(static["depth"])
         self.activation = str(static["activation"])
+        self.even = _EVEN * max(1.0, (128 / int(static["width"])) ** 0.5)
         self.norm = Norm(static["lsc_norm"], static["lsc_estimate"])
         self.published = static["lsc_compat"] == "published"
         self.labels: Mapping[str, Labels] = {"lsc": {"kind": np.full(self.steps, "block")}}
@@ -265,7 +267,7 @@ class LscFeedForward(Network):
             record = {**record, "saves": record["saves"] + better}
             found = agreement(measured["radii"][1:-1], target)
             near = found["radius_gap"] < chosen(values, "lsc_tolerance", TOLERANCE)
-            ended &= near & (found["radius_std"] < _EVEN)
+            ended &= near & (found["radius_std"] < self.even)
         return {**state, **measured, "record": record}, ended
 
 
