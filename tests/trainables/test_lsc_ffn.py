@@ -334,6 +334,7 @@ def test_published_rule_ends_within_an_epoch(digits):
     assert result.metrics["radius"][0] == pytest.approx(radii.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_other_norms(digits):
     """Judged by the norm itself, here the top singular value; and radii by power iteration."""
     pack, (result,) = _pack([_lsc(lsc_norm="induced_2")], digits)
