@@ -60,6 +60,7 @@ def lsc_radius(store: Store, space: Mapping[str, Any], trial: str | None = None)
     fig.update_yaxes(rangemode="tozero")
     fig.update_yaxes(title="Spectral radius", col=1)
     note = "Lines: mean over layers and neighbouring iterations; bands: 10 % to 90 % of them."
+    note += " The decoder's target is always 1." if "dec" in named else ""
     return finish(fig, f"Radius while pretraining — {chosen.title}",
                   [*notes(chosen, panels), note], layout.height, layout.heads)  # fmt: skip
 
@@ -188,18 +189,27 @@ def before_after(store: Store, space: Mapping[str, Any], trial: str | None = Non
         for index, start in enumerate(starts):
             own = [losses[o.id] for o in group if start_of(o.config) == start and o.id in losses]
             _loss(fig, own, heights, start, look(index), legend=row == 1, row=row, col=1)
-            heatmap(fig, grids[name, start], {"row": row, "col": 2 + index})
-            fig.update_yaxes(autorange="reversed", row=row, col=2 + index)
+            place: dict[str, Any] = {"row": row, "col": 2 + index}
+            heatmap(fig, grids[name, start], place)
+            layers_here = [int(layer) for layer in grids[name, start].y]
+            fig.update_yaxes({"autorange": "reversed", "tickvals": _some(layers_here)}, **place)
         fig.update_yaxes({"title": "Loss (nats)", **heights.axis()}, row=row, col=1)
         fig.update_yaxes(title="Layer", row=row, col=2)
     explain_cells(fig, colours)
     colour_axis(fig, colours, "Gradient<br>norm")
-    fig.update_xaxes(tickformat="d", showgrid=False)
+    epochs = sorted({row["epoch"] for own in losses.values() for row in own})
+    ends = [epochs[0] - 0.5, epochs[-1] + 0.5]
+    fig.update_xaxes({"tickvals": _some(epochs), "range": ends, "showgrid": False})
     for col in range(1, 2 + len(starts)):
         fig.update_xaxes({"title": "Epoch"}, row=len(shown), col=col)
     said = [*chosen.notes(), "Medians over seeds.", left_out]
     title = f"Gradients by layer and start — {chosen.title}"
     return finish(fig, title, said, each * len(shown), heads=lines)
+
+
+def _some(numbers: Sequence[int], most: int = 6) -> list[int]:
+    """At most so many of the numbers, evenly spaced, for ticks."""
+    return list(numbers[:: max(1, -(-len(numbers) // most))])
 
 
 def _rows_of(

@@ -55,6 +55,7 @@ _FIGURES = ("figure2", "before_after", "lsc_radius", "grad_norms", "overview")
 _SMALL_FEED_FORWARD = {
     "task": "digits", "depth": 6, "width": 24, "batch_size": 64, "epochs": 2, "lsc_epochs": 3,
     "lsc_steps": 100, "lr": [1e-3], "seed": [0, 1], "activation": ["relu", "sin"],
+    "gate_radius": 0.5, "gate_std": 1.0,
 }  # fmt: skip
 
 FIGURE2 = Space(
@@ -88,7 +89,7 @@ DIGITS = Space(
         "seed": grid(0, 1),
     },
     defaults=(
-        {"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 10, "lsc_steps": 100}},
+        {"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 20, "lsc_steps": 100}},
         *_FEED_FORWARD_DEFAULTS,
     ),
     select=_SELECT,
@@ -109,7 +110,7 @@ MNIST = Space(
         "lr": grid(1e-3, 1e-4, 1e-5),
         "seed": grid(0, 1),
     },
-    defaults=({"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 10}}, *_FEED_FORWARD_DEFAULTS),
+    defaults=({"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 20}}, *_FEED_FORWARD_DEFAULTS),
     select=_SELECT,
     smoke={**_SMALL_FEED_FORWARD, "activation": "relu"},
     figures=_FIGURES,
@@ -131,11 +132,18 @@ TOY = Space(
         "seed": grid(0, 1),
     },
     defaults=(
-        {"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 5, "lsc_steps": 100}},
+        {"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 20, "lsc_steps": 100}},
         *_FEED_FORWARD_DEFAULTS,
     ),
     select=_SELECT,
-    smoke={"depth": 4, "width": 16, "epochs": 1},
+    smoke={
+        "depth": 4,
+        "width": 16,
+        "epochs": 1,
+        "lsc_epochs": 3,
+        "gate_radius": 0.5,
+        "gate_std": 1.0,
+    },
     figures=_FIGURES,
     ours=True,
 )

@@ -49,7 +49,7 @@ _SMALL_SPIKES = {
 }  # fmt: skip
 _SMALL_RECURRENT = {
     **_SMALL_SPIKES, "model": ["gru", "rsimplernn"], "depth": 2, "widths": "12", "lsc_batch": 4,
-    "lsc_steps": 100, "lsc_epochs": 3, "seed": [0],
+    "lsc_steps": 100, "lsc_epochs": 3, "seed": [0], "gate_radius": 0.5, "gate_std": 1.0,
 }  # fmt: skip
 _PAIR_FIGURES = ("figure3", "before_after", "lsc_radius", "overview")
 
@@ -105,13 +105,13 @@ SPIKES = Space(
     defaults=(
         {
             "when": {"pretrain": "lsc"},
-            "then": {"lsc_batch": 4, "lsc_steps": 100, "lsc_epochs": 5},
+            "then": {"lsc_batch": 4, "lsc_steps": 100, "lsc_epochs": 10},
         },
     ),
     select=_RECURRENT_SELECT,
     smoke={
         **_SMALL_RECURRENT,
-        "model": ["lstm", "gru", "rsimplernn", "malsnn"],
+        "model": ["gru", "malsnn"],
         "lsc_epochs": 1,
         "epochs": 1,
     },
@@ -141,7 +141,7 @@ _LRU = {
 _LRU_DEFAULTS = ({"when": {"pretrain": "lsc"}, "then": {"lsc_steps": 100, "lsc_epochs": 5}},)
 _SMALL_LRU = {
     **_SMALL_SPIKES, "depth": 2, "width": 8, "dropout": 0.0, "lsc_steps": 20, "lsc_epochs": 2,
-    "seed": [0],
+    "seed": [0], "gate_radius": 0.5, "gate_std": 1.0,
 }  # fmt: skip
 _TEXT_SELECT = {
     "metric": "val_loss", "mode": "min", "at": "best", "report": "test_batch_perplexity",
