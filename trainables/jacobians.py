@@ -86,8 +86,8 @@ def jacobians(
     new: Sequence[jax.Array],
     x: jax.Array,
     wanted: Sequence[Transition],
-) -> dict[Transition, jax.Array]:
-    """The Jacobians of one step.
+) -> list[jax.Array]:
+    """The Jacobians of one step, in the order `wanted`.
 
     Layers of equal cells and shapes are computed together, so that compile time hardly grows with
     depth.
@@ -119,11 +119,11 @@ def jacobians(
         found["dec", top] = jax.vmap(jax.jacrev(lambda s: net.logits(net.output(top, s[None]))[0]))(
             new[top]
         )
-    return {transition: found[transition] for transition in wanted}
+    return [found[transition] for transition in wanted]
 
 
 def radii(
-    found: Mapping[Transition, jax.Array],
+    matrices: Sequence[jax.Array],
     targets: jax.Array,
     key: jax.Array,
     norm: str = "radius",
@@ -132,14 +132,13 @@ def radii(
     """Loss and norm of each Jacobian (`stability.departure`), equal shapes in one call.
 
     Args:
-      found: by transition, each (B, rows, columns).
+      matrices: Jacobians, each (B, rows, columns).
       targets: (transitions,).
       key: draws the subsets that make matrices square, and random directions.
 
     Returns:
       Losses (transitions,) and norms (transitions, B).
     """
-    matrices = list(found.values())
     keys = jax.random.split(key, len(matrices))
     measure = jax.vmap(partial(stability.departure, norm=norm, estimate=estimate))
     shapes: dict[Any, list[int]] = {}

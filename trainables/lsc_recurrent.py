@@ -45,8 +45,8 @@ _WINDOW = 10.0
 _SHUFFLED = 0.34
 """Probability that an iteration permutes weights."""
 _SETTLING = 0.5
-"""Share of an epoch, its end, without permutations: they undo what gradient steps found. With it GRU
-of 32 units passed the gate after 400 to 500 iterations, else 400 to 700 (and one seed never)."""
+"""Share of an epoch, its end, without permutations: they undo what gradient steps found. With it a
+GRU of 32 units passed the gate in 400 to 500 iterations, else in 400 to 700 (one seed never)."""
 _POINTS = 8
 """Time steps at which weights are measured afresh."""
 _AGREED = 0.02
@@ -131,7 +131,7 @@ class LscRecurrent(Network):
         module.eval()
         return module
 
-    def _inputs(self, values: Hparams, epoch: jax.Array, data: Any) -> jax.Array:
+    def inputs(self, values: Hparams, epoch: jax.Array, data: Any) -> jax.Array:
         """What the lowest layer reads in each iteration, (steps, B, ...).
 
         Batches follow each other as in the first epoch of training, whatever an epoch is here.
@@ -142,12 +142,12 @@ class LscRecurrent(Network):
         aligned = length % self.steps == 0 or self.steps % length == 0
         count = -(-self.steps // length) + (not aligned)
 
-        def inputs(at: jax.Array) -> jax.Array:
+        def one(at: jax.Array) -> jax.Array:
             entry = jax.tree.map(lambda leaf: leaf[(done // length + at) % batches], schedule)
             x = self.task.batch(data, entry, values)[0][: self.samples]
             return jnp.swapaxes(x, 0, 1)
 
-        x = lax.map(inputs, jnp.arange(count))
+        x = lax.map(one, jnp.arange(count))
         x = x.reshape(-1, *x.shape[2:])
         return lax.dynamic_slice_in_dim(x, done % length, self.steps)
 
@@ -237,7 +237,7 @@ class LscRecurrent(Network):
         began, targets = state["step"], self.targets(values)
         if not self.published:  # each epoch has its own
             state = {**state, "record": {**state["record"], "best": jnp.float32(jnp.inf)}}
-        entries = (jnp.arange(self.steps), self._inputs(values, epoch, data))
+        entries = (jnp.arange(self.steps), self.inputs(values, epoch, data))
         state, seen = lax.scan(step, state, entries)
         state, finished = self._judged(state, values, data)
         shape = (self.steps, len(self.transitions))
