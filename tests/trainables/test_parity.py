@@ -12,6 +12,7 @@ from flax import nnx
 from tests.trainables.helpers import SlowStack, trial
 from trainables.layout import Layout, by_path
 from trainables.models import RecurrentStack
+from trainables.network import Network
 from trainables.packs import Pack
 from trainables.spec import Sizes
 
