@@ -94,6 +94,7 @@ def test_timeline_of_a_pack_equals_slow_loops():
     assert line["t"].tolist() == [0, 3, 5, 8] * 3
     assert line["layer"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert np.isnan(line["grad_norm"][1]).all()
+    assert isinstance(pack._engine, Network)
     task = pack._engine.task
     hparams = jax.tree.map(lambda leaf: leaf[0], pack._values)
     entry = jax.tree.map(lambda leaf: leaf[0], task.probe(jax.random.key(4), hparams))
