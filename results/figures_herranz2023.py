@@ -14,7 +14,7 @@ from results.errors import StoreError
 from results.figure_data import series
 from results.pairs import Comparison, comparisons, matched
 from results.starts import Outcome, in_order, mean_and_spread, of_trial, outcomes, values_of
-from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
+from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, look, power
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -55,7 +55,9 @@ def figure2(store: Store, space: Mapping[str, Any], trial: str | None = None) ->
                     named = True
     axis = scale.axis()
     low, high = axis["range"]
-    ticks = {10.0**e: f"10<sup>−{-e}</sup>" for e in range(math.ceil(low), math.floor(high) + 1)}
+    ticks = {10.0**e: power(e) for e in range(math.ceil(low), math.floor(high) + 1)}
+    if len(columns) == 1:  # room to name every rate
+        ticks = {float(lr): f"{lr:g}" for lr in values_of(found, "lr")}
     fig.update_xaxes(type="log", range=[low, high], tickvals=list(ticks),
                      ticktext=list(ticks.values()))  # fmt: skip
     fig.update_xaxes(title="Learning rate", row=len(rows))

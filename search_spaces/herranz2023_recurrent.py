@@ -19,7 +19,7 @@ SEEDS = grid(0, 1, 2, 3)
 _TARGETS = {"zip": {"pretrain": ["lsc", "lsc", "none"], "lsc_target": [1.0, 0.5, ...]}}
 _RECURRENT = {"optimizer": "adabelief", "early_stopping": 10, "dropout": 0.3, "time_repeat": 2}
 _EPOCHS = {"wordptb": 250, "heidelberg": 450, "sl_mnist": 300}
-_STEPS = {"wordptb": 200, "heidelberg": 500, "sl_mnist": 200}  # two batches walked to their end
+_STEPS = {"wordptb": 200, "heidelberg": 500, "sl_mnist": 200}  # a batch walked to its end
 
 
 def _recurrent_defaults():
@@ -28,7 +28,7 @@ def _recurrent_defaults():
     forms.append({"when": {"task": "wordptb"}, "then": {"readout": "tied"}})
     for task, steps in _STEPS.items():
         cell = {"pretrain": "lsc", "task": task}
-        forms.append({"when": cell, "then": {"lsc_steps": steps, "lsc_epochs": 2}})
+        forms.append({"when": cell, "then": {"lsc_steps": steps, "lsc_epochs": 10}})
         for model, depths in itertools.product(RECURRENT, ([3, 5, 7], [1, 2, 4, 6])):
             found = published(task, model, depths[0])
             if found is not None:

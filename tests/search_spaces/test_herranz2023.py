@@ -131,7 +131,7 @@ def test_recurrent_networks_have_their_published_settings(found: Catalogue, name
         if trial.parent:
             assert trial.parent.config["lsc_batch"] == known.lsc_batch
             length = {"heidelberg": 500}.get(task, 200)
-            assert (trial.parent.config["lsc_steps"], trial.parent.epochs) == (length, 2)
+            assert (trial.parent.config["lsc_steps"], trial.parent.epochs) == (length, 10)
             assert trial.sizes.seq_len == length
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -443,3 +445,10 @@ def test_a_trial_s_label_is_its_string_and_no_part_of_its_identity(registry: Reg
     }
     assert registry.resolve({**BASIC, "optimizer": "sgd"}).labels == {}
     assert registry.resolve(trial.config).id == trial.id, "what is stored is resolved again"
+
+
+def test_the_study_s_page_lists_every_flag() -> None:
+    page = Path(__file__).parents[3] / "docs" / "studies" / "herranz2023.md"
+    rows = [line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    listed = {word for row in rows for word in re.findall(r"`([^`]+)`", row)}
+    assert {flag.spelled for flag in FLAGS} <= listed
