@@ -2,9 +2,8 @@
 
 Study `herranz2023`, section 1.4. The network walks real sequences step by step. At each step the
 norms of its one-step Jacobians (`jacobians`) give a loss, whose gradient moves the weights; then
-weights are permuted at random, and multiplied towards the target by the norm that each is
-responsible for. Which that is hangs on the weight's path, as the authors meant it; their code goes
-by parts of names that Keras makes up, and misses some.
+weights are permuted at random, and multiplied by what brings the norm that each is responsible for
+to its target. Which that is goes by a weight's path, not by what Keras happens to call it.
 """
 
 from __future__ import annotations
