@@ -14,11 +14,9 @@ from typing import Any
 
 from orchestrator.estimating import rows_per_trial
 from orchestrator.pacing import Pace
+from orchestrator.queueing import REPORT_S
 from orchestrator.recording import FLUSH_ROWS, FLUSH_S
 from trainables.spec import Trial
-
-REPORT_S = 1.0
-"""As in `tuning`, which cannot be imported without Ray."""
 
 
 @dataclass(frozen=True)

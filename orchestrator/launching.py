@@ -25,6 +25,7 @@ from orchestrator.planning import SpacePlan, open_or_none, plan
 from orchestrator.queueing import PackQueue
 from orchestrator.resuming import drop_finished_checkpoints, resume_points
 from orchestrator.studies import catalogue
+from orchestrator.workload import workload
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
 
@@ -181,24 +182,8 @@ def _job(
 
 
 def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
-    packs: dict[str, PackSpec] = {}
-    claimed: set[str] = set()
-    epochs: dict[str, int] = {}
-    passed: set[str] = set()
+    work = workload(plans)
     trials = {trial.id: trial for one in plans for trial in one.trials}
-    outcomes: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-    for one in plans:
-        epochs |= {trial.id: trial.epochs for trial in one.to_run}
-        passed |= one.done
-        outcomes |= dict.fromkeys(one.blocked, "blocked")
-        reasons |= one.blocked
-        for pack in one.packs:
-            # Two spaces of a study may share trials: the first to name one runs it.
-            pack.lanes = [lane for lane in pack.lanes if lane.trial_id not in claimed]
-            claimed |= {lane.trial_id for lane in pack.lanes}
-            if pack.lanes:
-                packs[pack.id] = pack
 
     def refresh(pack: PackSpec) -> tuple[list[Lane], dict[str, str]]:
         store.refresh()
@@ -215,15 +200,15 @@ def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
         return lanes, {i: str(known["status"]) for i, known in state.items() if known["done"]}
 
     return PackQueue(
-        list(packs.values()),
-        epochs,
-        passed,
+        work.packs,
+        work.epochs,
+        work.passed,
         lease.id,
         refresh,
         on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
         on_lost=lambda lanes, why: _publish_failed(store, lanes, why),
-        outcomes=outcomes,
-        reasons=reasons,
+        outcomes=work.outcomes,
+        reasons=work.reasons,
     )
 
 

@@ -14,6 +14,8 @@ from trainables.spec import digest
 
 MAX_ERRORS = 2
 MAX_DEATHS = 5
+REPORT_S = 1.0
+"""A worker reports to the driver after the epoch that ends this long after its last report."""
 PASSED = frozenset({"done", "stopped"})
 
 Refresh = Callable[[PackSpec], tuple[list[Lane], dict[str, str]]]

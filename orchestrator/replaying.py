@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import simpy
 
 from orchestrator.errors import RequestError
-from orchestrator.journal import REPORT_S, Journal, LaneWork, Tally, journal
+from orchestrator.journal import Journal, LaneWork, Tally, journal
 from orchestrator.pacing import Pace
 from orchestrator.packing import Lane, PackSpec
-from orchestrator.queueing import PackQueue
+from orchestrator.queueing import REPORT_S, PackQueue
 from orchestrator.simulated_cluster import Cluster
 
 HANDOVER_S = 0.1

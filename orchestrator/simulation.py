@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -13,30 +13,17 @@ import psutil
 from orchestrator.estimating import estimated_bytes
 from orchestrator.journal import LaneWork, Tally, lane_work
 from orchestrator.pacing import Pace, find_paces
-from orchestrator.packing import PackSpec
 from orchestrator.plan_text import size_text
 from orchestrator.planning import SpacePlan, open_or_none, plan
 from orchestrator.progress import duration
 from orchestrator.replaying import Replay
 from orchestrator.simulated_cluster import Cluster
-from trainables.spec import Trial
+from orchestrator.workload import workload
 
 BYTES_PER_PART = {"trials": 16_000, "epochs": 14_500, "layers": 7_000, "steps": 4_200}
 """Bytes of a Parquet part beside its rows: mostly its schema, so by table; 3,000 for a probe."""
 
 _MB = 2**20
-
-
-@dataclass
-class Work:
-    """What a launch of several plans would hand to its queue."""
-
-    packs: list[PackSpec] = field(default_factory=list)
-    lanes: dict[str, LaneWork] = field(default_factory=dict)
-    epochs: dict[str, int] = field(default_factory=dict)
-    passed: set[str] = field(default_factory=set)
-    outcomes: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -144,9 +131,9 @@ def simulate(
     plans = plan(space, store=opened, devices=cluster.nodes * cluster.slots, **options)
     planned = time.perf_counter()
     paces = find_paces(plans, opened, gpu, seconds_per_epoch, compile_s)
-    work = work_of(plans)
+    work = workload(plans)
     replay = Replay(
-        cluster, work.packs, work.lanes, paces,
+        cluster, work.packs, lane_works(plans), paces,
         work.epochs, work.passed, work.outcomes, work.reasons,
     )  # fmt: skip
     resident = process.memory_info().rss
@@ -167,33 +154,20 @@ def simulate(
     )
 
 
-def work_of(plans: Sequence[SpacePlan]) -> Work:
-    """The packs of several plans as a launch queues them: of two spaces of a study that share a
-    trial, the first runs it."""
-    work = Work()
+def lane_works(plans: Sequence[SpacePlan]) -> dict[str, LaneWork]:
+    """`lane_work` by trial, made once for all that must agree in it: most differ in a seed only."""
+    works: dict[str, LaneWork] = {}
     known: dict[Any, LaneWork] = {}
     for one in plans:
         trials = {trial.id: trial for trial in one.to_run}
-        work.epochs |= {trial.id: trial.epochs for trial in one.to_run}
-        work.passed |= one.done
-        work.outcomes |= dict.fromkeys(one.blocked, "blocked")
-        work.reasons |= one.blocked
-        for pack in one.packs:
-            pack.lanes = [lane for lane in pack.lanes if lane.trial_id not in work.lanes]
-            for lane in pack.lanes:
-                work.lanes[lane.trial_id] = _work(trials[lane.trial_id], lane.artifact, known)
-            if pack.lanes:
-                work.packs.append(pack)
-    return work
-
-
-def _work(trial: Trial, artifact: bool, known: dict[Any, LaneWork]) -> LaneWork:
-    """`lane_work`, once for all trials that must agree in it: most differ in a seed only."""
-    observed = tuple(sorted(trial.observations().items()))
-    key = (trial.program, trial.epochs, artifact, observed)
-    if key not in known:
-        known[key] = lane_work(trial, artifact)
-    return known[key]
+        for lane in (lane for pack in one.packs for lane in pack.lanes):
+            trial = trials[lane.trial_id]
+            observed = tuple(sorted(trial.observations().items()))
+            key = (trial.program, trial.epochs, lane.artifact, observed)
+            if key not in known:
+                known[key] = lane_work(trial, lane.artifact)
+            works[trial.id] = known[key]
+    return works
 
 
 def simulation_lines(found: Simulation) -> list[str]:

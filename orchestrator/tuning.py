@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.queueing import PackQueue
+from orchestrator.queueing import REPORT_S, PackQueue
 
 if TYPE_CHECKING:
     from orchestrator.running import PackRun, Progress
-
-REPORT_S = 1.0
-"""A worker reports to the driver after the epoch that ends this long after its last report."""
 
 
 class PackTrainable(tune.Trainable):

@@ -26,6 +26,9 @@ def _recurrent_defaults():
     """What each task, cell and depth was trained with (study file, section 2.4)."""
     forms = [{"when": {"task": t}, "then": {"epochs": e}} for t, e in _EPOCHS.items()]
     forms.append({"when": {"task": "wordptb"}, "then": {"readout": "tied"}})
+    # States of up to 2,600 numbers: too many for exact eigenvalues at every step.
+    large = {"pretrain": "lsc", "task": "wordptb"}
+    forms.append({"when": large, "then": {"lsc_estimate": "power"}})
     for task, steps in _STEPS.items():
         cell = {"pretrain": "lsc", "task": task}
         forms.append({"when": cell, "then": {"lsc_steps": steps, "lsc_epochs": 10}})

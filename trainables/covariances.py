@@ -28,7 +28,7 @@ from trainables.settings import constants
 from trainables.spec import Trial
 from trainables.spiking import ALIF
 from trainables.stability import spectral_radius
-from trainables.tasks import TaskRuntime
+from trainables.tasks import TaskRuntime, probe_batch
 
 
 def interactions(y_BT: jax.Array, most: int) -> jax.Array:
@@ -112,8 +112,7 @@ class Covariance(Analysis):
     def radii(self, values: Mapping[str, jax.Array], data: Any) -> jax.Array:
         """Radii (T - 1, B) of the task's probe batch."""
         key = trial_key(values["seed"])
-        entry = jax.tree.map(lambda leaf: leaf[0], self.task.probe(key, values))
-        x = pixels(self.task.batch(data, entry, values)[0][: self.samples], self.side)
+        x = pixels(probe_batch(self.task, values, data)[0][: self.samples], self.side)
         own, units = named_key(key, "init"), self.cell.output_size
         w = initializers.glorot_uniform()(named_key(own, "embedding"), (1, units))
         inputs = jax.nn.softmax(x[:, :, None] * w[0])
@@ -169,9 +168,8 @@ class Decay(Network):
     ) -> tuple[State, dict[str, Any]]:
         """Measures once; the state stays as it is."""
         key = trial_key(values["seed"])
-        entry = jax.tree.map(lambda leaf: leaf[0], self.task.probe(key, values))
         last = self.burn_in + self.points
-        x = self.task.batch(data, entry, values)[0][: self.samples, :last]
+        x = probe_batch(self.task, values, data)[0][: self.samples, :last]
         net: RecurrentNet = nnx.merge(self.graph, state["params"], state["rest"], copy=True)
         net.eval()
         radii = walked(net, x, self.wanted, named_key(key, "decay"), last)

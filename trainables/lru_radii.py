@@ -22,6 +22,7 @@ from trainables.lru_stack import LruStack, branch, normalised
 from trainables.network import Network
 from trainables.randomness import named_key, trial_key
 from trainables.spec import Trial
+from trainables.tasks import probe_batch
 
 _POINTS, _SAMPLES = 8, 8
 """Time steps, and samples of the probe batch, at which the probe `radius` measures."""
@@ -85,10 +86,7 @@ def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
         key = named_key(trial_key(values["seed"]), "radius")
-        entry = jax.tree.map(
-            lambda leaf: leaf[0], network.task.probe(trial_key(values["seed"]), values)
-        )
-        x = network.task.batch(data, entry, values)[0][:_SAMPLES]
+        x = probe_batch(network.task, values, data)[0][:_SAMPLES]
         module: LruStack = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
         module.eval()
         blocks = module.blocks.values()

@@ -24,11 +24,11 @@ from trainables.engine import Labels, Measure, State
 from trainables.layout import by_path
 from trainables.lsc import agreement, chosen, summary, update_rule
 from trainables.network import Hparams, Network
-from trainables.norms import safe_norm
+from trainables.norms import safe_norm, tree_norm
 from trainables.optimizers import on_slow_weights
 from trainables.randomness import named_key, trial_key
 from trainables.spec import Trial
-from trainables.tasks import TaskRuntime
+from trainables.tasks import TaskRuntime, probe_batch
 
 LR = WEIGHT_DECAY = 1e-4
 TOLERANCE, SPREAD, PATIENCE = 0.02, 0.4, 10
@@ -41,10 +41,6 @@ random matrices grows as 1 / sqrt(units). The published stop rule asks for none,
 layers that were never drawn."""
 _PROBED = 4
 """Samples of the probe `radius`."""
-
-
-def _total(tree: Any) -> jax.Array:
-    return safe_norm(jnp.stack([safe_norm(leaf) for leaf in jax.tree.leaves(tree)]))
 
 
 class LscFeedForward(Network):
@@ -164,8 +160,8 @@ class LscFeedForward(Network):
             "layer": block.layer,
             "radius": norm,
             "loss": loss,
-            "grad_norm": _total(gradients),
-            "update_norm": _total(updates),
+            "grad_norm": tree_norm(gradients),
+            "update_norm": tree_norm(updates),
             "finite": fine,
             "shown": jnp.bool_(True),
         }
@@ -250,7 +246,7 @@ class LscFeedForward(Network):
     def _judged(self, state: State, values: Hparams, data: Any) -> tuple[State, jax.Array]:
         """The state with the better weights to hand on, and whether the run is over."""
         target, record = values["lsc_target"], state["record"]
-        x = probe_inputs(self, values, data, self.samples)
+        x = probe_batch(self.task, values, data)[0][: self.samples]
         key = named_key(trial_key(values["seed"]), "lsc measure")
         weights = by_path(state["params"]) if self.published else state["work"]
         params = self._params(weights, state["params"])
@@ -271,13 +267,6 @@ class LscFeedForward(Network):
         return {**state, **measured, "record": record}, ended
 
 
-def probe_inputs(network: Network, values: Hparams, data: Any, samples: int) -> jax.Array:
-    """The first inputs of the task's fixed probe batch."""
-    schedule = network.task.probe(trial_key(values["seed"]), values)
-    entry = jax.tree.map(lambda leaf: leaf[0], schedule)
-    return network.task.batch(data, entry, values)[0][:samples]
-
-
 def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     """Builds the probe `radius` of model `ffn`: d h_l / d h_{l-1}, d h_0 / d input (enc) and
     d logits / d z_{L-1} (dec), for four samples."""
@@ -288,7 +277,7 @@ def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     }
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        x = probe_inputs(network, values, data, _PROBED)
+        x = probe_batch(network.task, values, data)[0][:_PROBED]
         module: Any = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
         key = named_key(trial_key(values["seed"]), "radius")
         weights, z = by_path(state["params"]), module.preactivations(x)

@@ -23,15 +23,14 @@ from trainables.engine import Labels, State
 from trainables.jacobians import advance, columns, jacobians, radii, transitions, walked
 from trainables.lanes import nothing
 from trainables.lsc import agreement, chosen, summary, update_rule
-from trainables.lsc_ffn import probe_inputs
 from trainables.lsc_moves import counters, factors, multiplied, permuted
 from trainables.nets import RecurrentNet, cells_of
 from trainables.network import Hparams, Network
-from trainables.norms import safe_norm
+from trainables.norms import safe_norm, tree_norm
 from trainables.radius import radius
 from trainables.randomness import named_key, trial_key
 from trainables.spec import Trial
-from trainables.tasks import TaskRuntime
+from trainables.tasks import TaskRuntime, probe_batch
 
 __all__ = ["LscRecurrent", "radius"]
 
@@ -199,8 +198,8 @@ class LscRecurrent(Network):
         seen = {
             "radii": found,
             "loss": total,
-            "grad_norm": _total(gradients),
-            "update_norm": _total(updates),
+            "grad_norm": tree_norm(gradients),
+            "update_norm": tree_norm(updates),
             "finite": fine,
             "shown": jnp.bool_(True),
         }
@@ -264,7 +263,7 @@ class LscRecurrent(Network):
 
     def _judged(self, state: State, values: Hparams, data: Any) -> tuple[State, jax.Array]:
         """The state with the best weights to hand on, and whether the run is over."""
-        x = probe_inputs(self, values, data, self.samples)
+        x = probe_batch(self.task, values, data)[0][: self.samples]
         key = named_key(trial_key(values["seed"]), "lsc measure")
         targets = self.targets(values)[self.judged]
 
@@ -293,7 +292,3 @@ class LscRecurrent(Network):
 
 def _where(condition: Any, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
-
-
-def _total(tree: Any) -> jax.Array:
-    return safe_norm(jnp.stack([safe_norm(leaf) for leaf in jax.tree.leaves(tree)]))

@@ -8,6 +8,8 @@ are 0 or subnormal".
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +23,11 @@ def safe_norm(x: jax.Array, axis: tuple[int, ...] | None = None) -> jax.Array:
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
     total = jnp.sum(jnp.square(x / scale), axis=axis, keepdims=True)
     return jnp.squeeze(scale * jnp.sqrt(total), axis=axis)
+
+
+def tree_norm(tree: Any) -> jax.Array:
+    """2-norm of all leaves of a tree together."""
+    return safe_norm(jnp.stack([safe_norm(leaf) for leaf in jax.tree.leaves(tree)]))
 
 
 def segment_norms(norms: jax.Array, segments: jax.Array, count: int) -> jax.Array:

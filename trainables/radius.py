@@ -11,11 +11,11 @@ from flax import nnx
 
 from trainables.engine import Labels, Measure, State
 from trainables.jacobians import columns, transitions, walked
-from trainables.lsc_ffn import probe_inputs
 from trainables.nets import cells_of
 from trainables.network import Network
 from trainables.randomness import named_key, trial_key
 from trainables.spec import Trial
+from trainables.tasks import probe_batch
 
 _SAMPLES = 4
 """Of the probe batch, the first so many; the paper's mean over many moves by some .03."""
@@ -35,7 +35,7 @@ def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     estimate = "power" if max(cell.state_size for cell in cells) > _LARGE else "exact"
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        x = probe_inputs(network, values, data, samples)
+        x = probe_batch(network.task, values, data)[0][:samples]
         key = named_key(trial_key(values["seed"]), "radius")
         net: Any = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
         net.eval()

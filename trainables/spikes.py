@@ -8,6 +8,7 @@ samples with replacement; ours reads every sample once.)
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ NO_SPIKE = 255
 SHD_BIN_SECONDS = 0.004
 
 
-class SpikeTask(ArrayTask):
+class SpikeTask(ArrayTask, ABC):
     """Stored samples unfolded by `spikes`; every input step comes `repeat` times."""
 
     def __init__(self, sizes: Sizes, repeat: int):
@@ -41,9 +42,9 @@ class SpikeTask(ArrayTask):
         pool = self.sizes.n_train + self.sizes.n_val
         return jnp.arange(self.sizes.n_train), jnp.arange(self.sizes.n_train, pool)
 
+    @abstractmethod
     def spikes(self, data: Any, index: jax.Array) -> jax.Array:
         """Spikes (B, T, F), boolean, of samples (B,), before time is repeated."""
-        raise NotImplementedError
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         x = self.spikes(data, entry["index"]).astype(jnp.float32)

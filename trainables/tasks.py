@@ -16,7 +16,7 @@ import optax
 
 from trainables.builtin import build_of, built_in
 from trainables.images import IMAGE_TASKS, sequences
-from trainables.randomness import named_key
+from trainables.randomness import named_key, trial_key
 from trainables.spec import Sizes, Trial
 
 Hparams = Mapping[str, jax.Array]
@@ -60,6 +60,12 @@ class TaskRuntime(Protocol):
         """Whether what a module carries (hidden state) runs on from one evaluation batch to the
         next."""
         ...
+
+
+def probe_batch(task: TaskRuntime, values: Hparams, data: Any) -> Batch:
+    """The one fixed batch of a lane that probes use."""
+    schedule = task.probe(trial_key(values["seed"]), values)
+    return task.batch(data, jax.tree.map(lambda leaf: leaf[0], schedule), values)
 
 
 class Classification:

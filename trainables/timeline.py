@@ -12,8 +12,8 @@ from flax import nnx
 
 from trainables.engine import Labels, Measure, State
 from trainables.network import Network
-from trainables.randomness import trial_key
 from trainables.spec import Trial
+from trainables.tasks import probe_batch
 
 
 def timeline(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
@@ -35,9 +35,7 @@ def timeline(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
     }
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        schedule = network.task.probe(trial_key(values["seed"]), values)
-        entry = jax.tree.map(lambda leaf: leaf[0], schedule)
-        x, y, _ = network.task.batch(data, entry, values)
+        x, y, _ = probe_batch(network.task, values, data)
 
         def loss(gauges: jax.Array) -> jax.Array:
             module: Any = nnx.merge(network.graph, state["params"], state["rest"])

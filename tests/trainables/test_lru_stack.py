@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from math import erf
 
 import jax
@@ -18,6 +18,10 @@ from trainables.packs import Pack
 from trainables.spec import Sizes, builtin_registry
 
 CONFIG = {k: v for k, v in SMALL.items() if k != "init"} | {"model": "lru_stack", "width": 6}
+
+
+def _stack(sizes, depth, width, tied):
+    return LruStack(sizes, depth, width, nnx.Rngs(0), tied=tied)
 
 
 def _trial(**config):
@@ -45,14 +49,12 @@ def test_parameter_count_of_the_study(depth, width):
     """Sizes of figure 4 and table 1: L (10 H^2 + 11 H), and a tied embedding of V H."""
     registry = builtin_registry()
     keys = {"model": "reslruffn", "task": "wordptb", "depth": depth, "width": width}
-    tied, dense = (registry.resolve({**keys, "readout": r}) for r in ("tied", "dense"))
     blocks, table = depth * (10 * width**2 + 11 * width), 10_000 * width
-    for one, want in ((tied, blocks + table), (dense, blocks + 2 * table + 10_000)):
+    for readout, want in (("tied", blocks + table), ("dense", blocks + 2 * table + 10_000)):
+        one = registry.resolve({**keys, "readout": readout})
         assert one.model.tensors is not None
         assert sum(int(np.prod(t.shape)) for t in one.model.tensors(one.config, one.sizes)) == want
-        build = lambda one=one: LruStack(  # noqa: E731
-            one.sizes, depth, width, nnx.Rngs(0), tied=one.config["readout"] == "tied"
-        )
+        build = partial(_stack, one.sizes, depth, width, readout == "tied")
         real = nnx.split(nnx.eval_shape(build), nnx.Param, ...)[1]
         assert sum(leaf.size for leaf in jax.tree.leaves(real)) == want
 

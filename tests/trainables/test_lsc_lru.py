@@ -62,7 +62,10 @@ def test_radii_are_those_of_the_whole_jacobians(seed):
         return one[0], step(cell, upper, two[None], out)[0][0]
 
     through_time, over_depth = jax.jit(jax.vmap(jax.jacfwd(both)))(*states, a)
-    radius = lambda m: np.abs(np.linalg.eigvals(np.asarray(m, np.float64))).max(-1)  # noqa: E731
+
+    def radius(m):
+        return np.abs(np.linalg.eigvals(np.asarray(m, np.float64))).max(-1)
+
     assert radius(through_time) == pytest.approx(float(time_radius(cell, lower)), rel=1e-4)
     u = normalised(lower, a)
     y = cell.output(lower, cell.advance(lower, states[0], cell.drive(lower, u)), u)
