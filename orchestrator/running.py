@@ -221,7 +221,8 @@ class PackRun:
         name = f"{self.spec.id}-{self.spec.tries}-{self.epoch:06d}"
         self._guard()
         path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
-        self._checkpoints.append(path)
+        if path not in self._checkpoints:  # an interrupt may follow a resume point at once
+            self._checkpoints.append(path)
         self._drop_checkpoints(keep=1)
         self._checkpointed_at = time.monotonic()
 
