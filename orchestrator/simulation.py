@@ -160,13 +160,14 @@ def lane_works(plans: Sequence[SpacePlan]) -> dict[str, LaneWork]:
     known: dict[Any, LaneWork] = {}
     for one in plans:
         trials = {trial.id: trial for trial in one.to_run}
-        for lane in (lane for pack in one.packs for lane in pack.lanes):
-            trial = trials[lane.trial_id]
-            observed = tuple(sorted(trial.observations().items()))
-            key = (trial.program, trial.epochs, lane.artifact, observed)
-            if key not in known:
-                known[key] = lane_work(trial, lane.artifact)
-            works[trial.id] = known[key]
+        for pack in one.packs:
+            for lane in pack.lanes:
+                trial = trials[lane.trial_id]
+                observed = tuple(sorted(trial.observations().items()))
+                key = (trial.program, trial.epochs, lane.artifact, observed)
+                if key not in known:
+                    known[key] = lane_work(trial, lane.artifact)
+                works[trial.id] = known[key]
     return works
 
 
