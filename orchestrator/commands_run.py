@@ -45,6 +45,9 @@ def launch(
     lanes: LanesOption = "auto",
     width: WidthOption = None,
     cpus_per_pack: Annotated[int, typer.Option(min=1, help="CPU threads of each worker.")] = 1,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs to use; all there are if left out.")
+    ] = None,
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs to use; all there are if left out.")
     ] = None,
@@ -83,6 +86,7 @@ def launch(
         lanes=check_lanes(lanes),
         width=width,
         cpus_per_pack=cpus_per_pack,
+        cpus=cpus,
         gpus=gpus,
         gpus_per_pack=gpus_per_pack,
         checkpoint_s=checkpoint_seconds,

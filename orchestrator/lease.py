@@ -171,6 +171,10 @@ class Lease:
         """Lets only the worker of `generation` publish for that pack from now on."""
         _write(self.store, f"fences/{pack_id}.json", {"generation": generation})
 
+    def drop_fence(self, pack_id: str) -> None:
+        """Lets no worker publish for that pack any more."""
+        files.delete(self.store.fs, self.store.paths.under(f"fences/{pack_id}.json"))
+
 
 def passes(store: Store, pack_id: str, generation: str) -> None:
     """Read before each publish.
