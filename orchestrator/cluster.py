@@ -109,9 +109,24 @@ def _started(environment: dict[str, Any], **options: Any) -> Iterator[None]:
             "the address, and that this shell has the cluster's token (RAY_AUTH_MODE=token)"
         ) from error
     try:
-        yield
+        with _ray_speaks_of_nothing():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _ray_speaks_of_nothing() -> Iterator[None]:
+    """Ray prints a paragraph on each worker that dies, whatever `log_to_driver` says; the launch
+    has a line of its own for that."""
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def cluster_resources() -> Mapping[str, float]:

@@ -41,7 +41,7 @@ def drive(
         from orchestrator.tuning import PackSearcher, PackTrainable
 
         machines = RayMachines(resources)
-        queue.machines = machines
+        queue.machines, queue.tell = machines, say
 
         def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
             if not config["avoid"]:

@@ -69,6 +69,7 @@ class PackQueue:
     on_end: Callable[[PackSpec], None] = lambda pack: None
     on_lost: Callable[[PackSpec, str], None] = lambda pack, why: None
     machines: Machines = field(default_factory=Machines)
+    tell: Callable[[str], None] = lambda line: None
     signatures: dict[str, dict[str, Any]] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -181,6 +182,7 @@ class PackQueue:
                 if not lanes:
                     return
                 if told or gone:
+                    self._tell(pack, "its node is gone" if gone else "its worker was told to leave")
                     self._again(pack, lanes)
                 elif result is None:
                     self._after_death(pack, lanes)
@@ -198,6 +200,7 @@ class PackQueue:
 
     def _after_death(self, pack: PackSpec, lanes: list[Lane]) -> None:
         deaths = pack.deaths + 1
+        self._tell(pack, f"its worker died ({deaths} of {MAX_DEATHS} times)")
         if deaths < MAX_DEATHS:
             self._again(pack, lanes, deaths=deaths)
         elif len(lanes) > 1:  # one of them may be what kills: each half is tried once more
@@ -208,6 +211,7 @@ class PackQueue:
 
     def _after_failure(self, pack: PackSpec, lanes: list[Lane], result: dict[str, Any]) -> None:
         reason, errors = str(result["reason"]), pack.errors + 1
+        self._tell(pack, reason)
         if result["failure"] == "node":
             if self._avoid(result, reason) and pack.moves < MAX_MOVES:
                 self._again(pack, lanes, moves=pack.moves + 1)
@@ -222,13 +226,18 @@ class PackQueue:
         else:
             self._give_up(pack, lanes, reason, said=bool(result.get("said")))
 
+    def _tell(self, pack: PackSpec, what: str) -> None:
+        trials = f"{len(pack.lanes)} trial{'s' * (len(pack.lanes) != 1)}"
+        self.tell(f"pack {pack.id} of {trials}: {what.splitlines()[0]}")
+
     def _avoid(self, result: dict[str, Any], why: str) -> bool:
         """Whether another node can take what the one of this report gave back; it is avoided then,
         and only then, since a launch on one machine has no other."""
         node = str(result.get("node", ""))
         others = bool(node) and self.machines.others({*self.avoid, node})
-        if others:
+        if others and node not in self.avoid:
             self.avoid[node] = why
+            self.tell(f"node {node[:12]} gets no more packs: {why.splitlines()[0]}")
         return others
 
     def _again(self, pack: PackSpec, lanes: list[Lane], size: int = 0, **changes: int) -> None:

@@ -19,6 +19,9 @@ from orchestrator.packing import Context, PackSpec
 from orchestrator.provenance import versions
 from orchestrator.queueing import REPORT_S, PackQueue
 
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "Cannot allocate memory")
+"""What XLA says, on one device or another, when a pack does not fit."""
+
 if TYPE_CHECKING:
     from orchestrator.cluster import RayMachines
     from orchestrator.running import PackRun, Progress
@@ -65,7 +68,7 @@ class PackTrainable(tune.Trainable):
         except Exception as error:
             text = "".join(traceback.format_exception(error))
             reason = f"{type(error).__name__}: {error}"
-            memory = "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError)
+            memory = isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
             said = False
             # Of several lanes it is not known yet which one raised.
             if self._run is not None and not memory and len(self._run.lanes) == 1:

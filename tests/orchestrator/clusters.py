@@ -157,6 +157,14 @@ class RayCluster:
             *("--checkpoint-seconds", "0.5", *sets, *words),
         )
 
+    def ensure(self, *names: str) -> None:
+        """Exactly these nodes beside the head, as they come; others are killed."""
+        for name in {*self.nodes} - {*names, "head"}:
+            self.nodes.pop(name).kill()
+        for name in names:
+            if name not in self.nodes or self.nodes[name].process.poll() is not None:
+                self.add(name)
+
     def __exit__(self, *_: object) -> None:
         for node in self.nodes.values():
             node.kill()
