@@ -217,7 +217,12 @@ class Reader:
                 continue
             name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
             try:
-                found[name] = json.loads(files.read(self.fs, info.path))
+                space = json.loads(files.read(self.fs, info.path))
+                if not isinstance(space, dict) or not isinstance(space.get("trials"), list):
+                    raise ValueError("it is not what a launch writes of a space")
+                found[name] = space
+            except FileNotFoundError:
+                continue
             except (OSError, ValueError) as error:
                 self._space_warnings.append(
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."

@@ -40,6 +40,15 @@ class Store(Reader):
         super().__init__(uri, filesystem, root, rules)
         self._weights = Weights(filesystem, self.paths)
 
+    @property
+    def warnings(self) -> list[str]:
+        """As `Reader.warnings`, and weights that were listed and passed over."""
+        return super().warnings + [
+            f"{path} is left out ({reason}); delete it, launching again makes it anew."
+            for bad in self._weights.bad.values()
+            for path, reason in bad.items()
+        ]
+
     def write_space(self, name: str, space: Mapping[str, Any]) -> None:
         """Writes what results must know of the space `study/space`, replacing an older version."""
         text = json.dumps(space, indent=1, sort_keys=True, allow_nan=False)
@@ -84,6 +93,10 @@ class Store(Reader):
     def list_artifacts(self) -> list[dict[str, Any]]:
         """Index of every kept set of weights, oldest first, with its `path`."""
         return self._weights.list("artifacts")
+
+    def weights_intact(self, path: str) -> bool:
+        """Whether a listed save can be read; one that cannot is named in `warnings`."""
+        return self._weights.intact(path)
 
     def drop(self, path: str) -> None:
         """Deletes a save."""
