@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from results import files
 from results.errors import StoreError, nearest
 from results.paths import MERGED, Paths, is_segment
 from results.remote import reaching
-from results.schema import KEYS, TABLES, arrow_schema
+from results.schema import KEYS, TABLES, arrow_schema, is_view
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
@@ -160,26 +161,41 @@ class PartIndex:
         Raises:
           StoreError: the store cannot be reached. What was listed before stays.
         """
-        probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
-        with reaching(self.paths.probes):
-            infos = self.fs.get_file_info(probes)
-        folders = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
-        names = {f"probes/{name}" for name in folders if is_segment(name)}
-        self.bad = {
-            self.paths.under(f"probes/{name}"): "no probe has such a name"
-            for name in folders
-            if not is_segment(name)
+        listed: dict[str, list[pafs.FileInfo]] | None = None
+        if files.is_local(self.fs):
+            probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
+            with reaching(self.paths.probes):
+                infos = self.fs.get_file_info(probes)
+            folders = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+        else:
+            # One request for all tables. What is replaced sorts before what replaces it, so a page
+            # that comes later can only show more of the replacements, never less.
+            listed = defaultdict(list)
+            for info in files.listing(self.fs, self.paths.root, recursive=True):
+                listed[self.paths.relative(info.path).rpartition("/")[0]].append(info)
+            folders = {name.split("/")[1] for name in listed if name.startswith("probes/")}
+        names: dict[str, str] = {}  # by view, whose names have no case
+        self.bad = {}
+        for name in sorted(folders):
+            if not is_segment(name) or is_view(name) or name.lower() in names:
+                self.bad[self.paths.under(f"probes/{name}")] = "no probe can have that name"
+            else:
+                names[name.lower()] = f"probes/{name}"
+        self.tables = {
+            name: self._list(name, None if listed is None else listed[name])
+            for name in sorted({*TABLES, *names.values()})
         }
-        self.tables = {name: self._list(name) for name in sorted({*TABLES, *names})}
 
     def paths_of(self, table: str) -> list[str]:
         """Paths of the parts that count; none of an unknown table."""
         return [part.path for part in self.tables[table].live] if table in self.tables else []
 
-    def _list(self, table: str, tries: int = 5) -> Listing:
-        folder = self.paths.table(table)
+    def _list(
+        self, table: str, listed: list[pafs.FileInfo] | None = None, tries: int = 5
+    ) -> Listing:
+        """The parts of a table among its files, which are listed here unless given."""
         infos = []
-        for info in files.listing(self.fs, folder):
+        for info in files.listing(self.fs, self.paths.table(table)) if listed is None else listed:
             if info.path.endswith(".parquet"):
                 infos.append(info)
             else:
@@ -192,7 +208,7 @@ class PartIndex:
                     self._footers[info.path, info.size] = part
         if tries and any((info.path, info.size) not in self._footers for info in new):
             # Deleted between listing and reading: what replaces it may have come after the listing.
-            return self._list(table, tries - 1)
+            return self._list(table, tries=tries - 1)
         parts: list[Part] = []
         for info in infos:
             part = self._footers.get((info.path, info.size))

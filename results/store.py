@@ -14,15 +14,9 @@ from results import files
 from results.errors import StoreError
 from results.parts import conform, encode
 from results.reading import Reader
-from results.schema import table_name
+from results.schema import is_view, table_name
 from results.views import view_name
 from results.weights import Kind, Weights
-
-_RESERVED = {
-    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials",
-}  # fmt: skip
-
 
 class Store(Reader):
     """Results of any number of launches. `results.open_store` gives one.
@@ -69,7 +63,7 @@ class Store(Reader):
           StoreError: unknown column, values that do not fit, disk full.
         """
         table = table_name(table)
-        if view_name(table) in _RESERVED and table.startswith("probes/"):
+        if table.startswith("probes/") and is_view(view_name(table)):
             raise StoreError(f"a probe cannot be called {view_name(table)}: a view has that name.")
         path = self.paths.new_part(table)
         files.publish(self.fs, path, encode(conform(table, data)))
