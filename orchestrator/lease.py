@@ -194,6 +194,7 @@ class Lease:
         """Ids of other drivers' claims. Those of dead drivers go; `since` is when each was seen first,
         as a driver elsewhere is dead when its claim has been there for longer than a lease lasts."""
         found = []
+        known = bool(since)
         for info in files.listing(self.store.fs, self.store.paths.under(CLAIMS)):
             name = info.base_name.removesuffix(".json")
             if name == self.id:
@@ -205,6 +206,12 @@ class Lease:
                 files.delete(self.store.fs, info.path)
             else:
                 found.append(name)
+                if not known and claim is not None and not _here(claim):
+                    known = True
+                    self.say(
+                        f"{claim['host']} is about to take {self.store.uri}; waiting up to "
+                        f"{EXPIRY_S:.0f} s to see whether that driver lives"
+                    )
         for name in since.keys() - set(found):
             del since[name]
         return found

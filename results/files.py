@@ -13,7 +13,9 @@ from pyarrow import fs as pafs
 
 from results.errors import StoreError
 from results.paths import TEMPORARY
-from results.remote import reaching, why
+from results.remote import reaching, vanished, why
+
+_READS = 4
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
@@ -27,9 +29,25 @@ def read(filesystem: pafs.FileSystem, path: str) -> bytes:
       FileNotFoundError: there is none. StoreError: an object store that gives no answer, which says
       nothing about the file. OSError: a local file that cannot be read.
     """
-    with contextlib.nullcontext() if is_local(filesystem) else reaching(path):
-        with filesystem.open_input_file(path) as stream:
-            return stream.read()
+    if is_local(filesystem):
+        return _read(filesystem, path)
+    with reaching(path):
+        for _ in range(_READS):
+            try:
+                return _read(filesystem, path)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                # pyarrow asks for the size and then for the content. A file that went or was
+                # replaced in between gives an odd error, and is asked for again.
+                if not vanished(error):
+                    raise
+        return _read(filesystem, path)
+
+
+def _read(filesystem: pafs.FileSystem, path: str) -> bytes:
+    with filesystem.open_input_file(path) as stream:
+        return stream.read()
 
 
 def publish(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:

@@ -118,6 +118,12 @@ _REASONS = {
 }
 
 
+def vanished(error: OSError) -> bool:
+    """Whether a read may have failed because the object went, or became another, under it."""
+    text = str(error)
+    return "AWS Error NO_SUCH_KEY" in text or "Failed to flush response stream" in text
+
+
 @contextlib.contextmanager
 def reaching(place: str) -> Iterator[None]:
     """Turns a failed request into one sentence about that place.
