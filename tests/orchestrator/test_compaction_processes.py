@@ -67,7 +67,8 @@ def write(uri: str, name: str, seed: int) -> None:
                 recorder.add("layers", lanes, layers, LAYERS)
                 recorder.flush()
                 time.sleep(0.2)
-            ended = {"epochs_done": end, "rows": dict(recorder.counts[0])}
+            # What an attempt counts includes what those before left it, as after a resume point.
+            ended = {"epochs_done": end, "rows": {"epochs": end, "layers": end * LAYERS}}
             recorder.add_trials([attempt_row(trial, attempt, 1, **row | ended | {"status": "done"})])
             recorder.flush()
 
