@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from orchestrator.credentials import keep_from_ray
 from orchestrator.environment import ray_environment, worker_environment
 from orchestrator.lease import Lease
 from orchestrator.progress import Display
@@ -43,6 +44,7 @@ def drive(
 
         from orchestrator.tuning import PackSearcher, PackTrainable
 
+        keep_from_ray()
         with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(PackTrainable, tune.PlacementGroupFactory([resources])),

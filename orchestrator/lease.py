@@ -157,10 +157,10 @@ class Lease:
         """Writes the lease so that of any number of drivers exactly one has it, however slow the
         store: an object store has no "write unless it is there" that pyarrow would know of.
 
-        Each driver writes a claim under a name of its own before it looks at all of them, so of two
-        the later one sees the earlier's. Alone, it takes the lease, and only then its claim goes: who
-        finds no other claim finds the lease instead. Of several the smallest waits for the others to
-        withdraw.
+        Each driver writes a claim under a name of its own before it looks at all of them, so of
+        two the later one sees the earlier's. Alone, it takes the lease, and only then its claim
+        goes: who finds no other claim finds the lease instead. Of several the smallest waits for
+        the others to withdraw.
 
         Args:
           gone: the lease of a driver that is no more.
@@ -191,8 +191,9 @@ class Lease:
                 files.delete(self.store.fs, own)
 
     def _rivals(self, since: dict[str, float]) -> list[str]:
-        """Ids of other drivers' claims. Those of dead drivers go; `since` is when each was seen first,
-        as a driver elsewhere is dead when its claim has been there for longer than a lease lasts."""
+        """Ids of other drivers' claims. Those of dead drivers go; `since` is when each was seen
+        first, as a driver elsewhere is dead when its claim has been there longer than a lease
+        lasts."""
         found = []
         known = bool(since)
         for info in files.listing(self.store.fs, self.store.paths.under(CLAIMS)):

@@ -106,9 +106,7 @@ def _groups(parts: list[Part]) -> list[list[Part]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _merge(
-    store: Store, table: str, parts: list[Part], attempts: pa.Table
-) -> pa.Table | None:
+def _merge(store: Store, table: str, parts: list[Part], attempts: pa.Table) -> pa.Table | None:
     """The rows of `parts` that `attempts` do not hide, sorted by trial; None if one cannot be read
     just now.
 

@@ -99,7 +99,9 @@ def _s3(region: str, given: dict[str, str], patient: bool) -> pafs.S3FileSystem:
         background_writes=True,
         connect_timeout=_CONNECT_S,
         request_timeout=_ANSWER_S,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_PATIENT if patient else _QUICK),
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(
+            max_attempts=_PATIENT if patient else _QUICK
+        ),
         **options,
     )
 

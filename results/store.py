@@ -18,6 +18,7 @@ from results.schema import is_view, table_name
 from results.views import view_name
 from results.weights import Kind, Weights
 
+
 class Store(Reader):
     """Results of any number of launches. `results.open_store` gives one.
 

@@ -214,9 +214,7 @@ def _header(stream: Any, size: int) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _layout(
-    entry: Mapping[str, Any], start: int, end: int
-) -> tuple[np.dtype, int, int, list[int]]:
+def _layout(entry: Mapping[str, Any], start: int, end: int) -> tuple[np.dtype, int, int, list[int]]:
     """(dtype, first byte, lanes, shape of one) of a tensor. Raises ValueError where the header does
     not fit the file."""
     if not isinstance(entry, dict):

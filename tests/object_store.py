@@ -74,8 +74,9 @@ def object_store_server() -> Iterator[ObjectStore]:
     # As real ones it has characters that a URL must escape.
     secret = f"{secrets.token_hex(9)}/{secrets.token_hex(9)}+x"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.object_store_server", key, secret],
+        [sys.executable, "-m", "tests.object_store_server"],
         cwd=ROOT,
+        env={**os.environ, "TEST_KEY": key, "TEST_SECRET": secret},
         stdout=subprocess.PIPE,
         text=True,
     )

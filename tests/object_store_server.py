@@ -1,14 +1,14 @@
-"""An S3 API server for tests, a process of its own on loopback: moto's, which checks signatures here,
-behind a front that counts requests and can be slow, out of order or away.
+"""An S3 API server for tests, a process of its own on loopback: moto's, which checks signatures
+here, behind a front that counts requests and can be slow, out of order or away.
 
-    python -m tests.object_store_server KEY SECRET    prints its port, runs until it is ended
+    TEST_KEY=... TEST_SECRET=... python -m tests.object_store_server    prints its port
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -90,7 +90,7 @@ def main() -> None:
         def log(self, type: str, message: str, *args: Any) -> None:
             pass
 
-    front = Front(_application(*sys.argv[1:3]))
+    front = Front(_application(os.environ["TEST_KEY"], os.environ["TEST_SECRET"]))
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=Quiet)
     print(server.port, flush=True)
     server.serve_forever()

@@ -93,7 +93,7 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "
 
 
 def test_nothing_of_ours_reads_a_pickle() -> None:
-    """Weights, checkpoints and data are files that others may have written; a pickle is a program."""
+    """Weights and data may be files that others have written, and a pickle is a program."""
     found = []
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):

@@ -1,4 +1,4 @@
-"""`compact` while others write and read, each in a process of its own: nothing lost, nothing twice."""
+"""`compact` while others write and read, each in its own process: nothing lost, nothing twice."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def write(uri: str, name: str, seed: int) -> None:
                 time.sleep(0.2)
             # What an attempt counts includes what those before left it, as after a resume point.
             ended = {"epochs_done": end, "rows": {"epochs": end, "layers": end * LAYERS}}
-            recorder.add_trials([attempt_row(trial, attempt, 1, **row | ended | {"status": "done"})])
+            recorder.add_trials(
+                [attempt_row(trial, attempt, 1, **row | ended | {"status": "done"})]
+            )
             recorder.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ def test_a_foreign_resume_point_is_named_and_its_trials_start_over(
     run.step()
     run.checkpoint()
     (point,) = Path(store.root, "checkpoints").glob("*.safetensors")
-    assert {lane.first_epoch for pack in planned(store, "tiny/grid").packs for lane in pack.lanes} == {1}
+    assert {
+        lane.first_epoch for pack in planned(store, "tiny/grid").packs for lane in pack.lanes
+    } == {1}
     for what, content in bad_tensors(tmp_path).items():
         point.write_bytes(content)
         found = planned(open_store(store.uri), "tiny/grid")
@@ -53,8 +56,9 @@ def test_a_foreign_resume_point_is_named_and_its_trials_start_over(
         assert {(lane.first_epoch, lane.checkpoint) for lane in again.lanes} == {(0, None)}, what
         assert sum(str(point) in line for line in found.warnings) == 1, what
     index = point.with_suffix(".json")
-    for text in ("[]", '{"lanes": [{"trial_id": "%s", "epoch": "x"}]}' % spec.lanes[0].trial_id):
-        index.write_text(text)
+    odd = {"trial_id": spec.lanes[0].trial_id, "epoch": "x"}
+    for value in ([], {"lanes": [odd]}):
+        index.write_text(json.dumps(value))
         (again,) = planned(open_store(store.uri), "tiny/grid").packs
         assert {lane.first_epoch for lane in again.lanes} == {0}
     finish(begun(store, again))
@@ -74,7 +78,9 @@ def test_a_parent_whose_weights_are_foreign_runs_again(store: Store, tmp_path: P
     for what, content in bad_tensors(tmp_path).items():
         kept.write_bytes(content)
         found = planned(open_store(store.uri), "tiny/staged")
-        assert {trial.id for trial in found.to_run} == {*parents.trial_ids, *children.trial_ids}, what
+        assert {trial.id for trial in found.to_run} == {*parents.trial_ids, *children.trial_ids}, (
+            what
+        )
         assert any(str(kept) in line for line in found.warnings), what
     for spec in found.packs:
         finish(begun(store, spec))

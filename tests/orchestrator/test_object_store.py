@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tempfile
@@ -22,10 +21,9 @@ STUDY = str(Path(__file__).parent / "tiny_study.py")
 SAME = dict.fromkeys(("epochs", "layers", "steps", "timeline"), 0)
 
 
-
 @pytest.fixture(scope="module")
 def logs() -> Iterator[Path]:
-    """Where the launches' Rays keep their sessions; its path is short, as sockets' names must be."""
+    """Where the launches' Rays keep their sessions; short, as names of sockets must be."""
     with tempfile.TemporaryDirectory(prefix="gs-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -84,7 +82,7 @@ def test_a_sweep_from_launch_to_figure_leaves_no_credentials(
     assert not any(".parquet" in line for line in object_store.requests() if line[:3] == "PUT")
     trial = open_store(store).attempts()["trial_id"][0].as_py()
     figure = tmp_path / "figure.html"
-    for words in (
+    commands = (
         ("status",),
         ("query", "SELECT * FROM trials", "--json"),
         ("best", "tiny/staged"),
@@ -93,8 +91,8 @@ def test_a_sweep_from_launch_to_figure_leaves_no_credentials(
         ("debug", "--trial", trial, "--study", STUDY),
         ("compact", "--grace", "0"),
         ("query", "SELECT count(*) FROM epochs"),
-    ):
-        said.append(_ended(gradsweep(object_store, logs, *words, "--store", store)))
+    )
+    said += [_ended(gradsweep(object_store, logs, *c, "--store", store)) for c in commands]
     assert figure.stat().st_size > 1000
     assert except_counts(local, store) == SAME
     _nothing_of(object_store, [again, *said], [logs, tmp_path])

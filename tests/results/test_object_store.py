@@ -98,7 +98,7 @@ def test_a_file_of_many_pieces_shows_whole_or_not_at_all(
 
 
 def test_no_answer_is_no_damage(store: Store, object_store: ObjectStore) -> None:
-    """A store that is away for a while makes no part a bad one, for which trials would run again."""
+    """A store that is away makes no part a bad one, for which trials would run again."""
     publish_trial(store, "a", [1.0, 0.5])
     fresh = open_store(store.uri)
     object_store.trouble(status=403, only=".parquet")
