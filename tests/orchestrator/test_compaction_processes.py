@@ -126,9 +126,8 @@ def _shown(store: Store) -> dict[str, dict[int, int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [False, True])
-def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int, killed: bool) -> None:
-    """`killed`: every other `compact` dies by SIGKILL, at any moment."""
+def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int) -> None:
+    """About every other `compact` dies by SIGKILL, at any moment."""
     store = create_store(tmp_path / "store")
     draw = random.Random(seed)
     reader = _start("read", store, "", seed)
@@ -140,7 +139,7 @@ def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int, killed: boo
     while any(writer.poll() is None for writer in writers):
         words = command("compact", "--grace", "0.6", "--store", store.uri, "--json")
         compact = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        if killed and draw.random() < 0.5:
+        if draw.random() < 0.4:
             time.sleep(draw.uniform(0.7, 1.6))
             compact.kill()
         output, _ = compact.communicate()
@@ -157,7 +156,7 @@ def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int, killed: boo
     assert int(output) > 5
     assert summed["merged"] > 50
     assert summed["deleted"] > 20
-    assert deaths or not killed
+    assert deaths > 0
     wanted = {f"{name}{n}": expected(f"{name}{n}", seed) for name in "ab" for n in range(TRIALS)}
     assert _shown(store) == wanted
     assert store.compact(grace_s=0)["deleted"] > 0
