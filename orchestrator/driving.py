@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.cluster import RayMachines
+from orchestrator.credentials import keep_from_ray
 from orchestrator.lease import Lease
 from orchestrator.progress import Display
 from orchestrator.queueing import PackQueue
@@ -40,6 +41,7 @@ def drive(
 
         from orchestrator.tuning import PackSearcher, PackTrainable
 
+        keep_from_ray()
         machines = RayMachines(resources)
         queue.machines, queue.tell = machines, say
 

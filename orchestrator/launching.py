@@ -121,6 +121,8 @@ def launch(
                 plans = plan(space, store=opened, **options)
                 for one in plans:
                     opened.write_space(one.name, space_json(one, found))
+                for line in opened.warnings:
+                    say(f"warning: {line}")
                 result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))
                 if result.ran:
                     if address is None:

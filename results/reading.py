@@ -217,12 +217,27 @@ class Reader:
                 continue
             name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
             try:
-                found[name] = json.loads(files.read(self.fs, info.path))
+                space = json.loads(files.read(self.fs, info.path))
+                if not _is_space(space):
+                    raise ValueError("it is not what a launch writes of a space")
+                found[name] = space
+            except FileNotFoundError:
+                continue
             except (OSError, ValueError) as error:
                 self._space_warnings.append(
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."
                 )
         return found
+
+
+def _is_space(space: Any) -> bool:
+    """Whether JSON has the shape of what a launch writes, as far as every command relies on it."""
+    if not isinstance(space, dict) or not isinstance(space.get("trials"), list):
+        return False
+    maps = [space.get(name) or {} for name in ("keys", "parents", "probes")]
+    return all(isinstance(one, dict) for one in maps) and all(
+        isinstance(key, dict) for key in maps[0].values()
+    )
 
 
 def _execute(con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool) -> Result:

@@ -213,6 +213,17 @@ FINISHED = ("done", "diverged", "stopped", "gate_failed")
 """Statuses that need no further attempt: each is a result."""
 
 
+_VIEWS = {
+    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
+    "spaces", "space_trials",
+}  # fmt: skip
+
+
+def is_view(name: str) -> bool:
+    """Whether a view or table of SQL that is no probe's has that name, in any case of letters."""
+    return name.lower() in _VIEWS or name.lower().startswith(("all_", "files_"))
+
+
 def table_name(name: str) -> str:
     """`name` as a folder of the store: a bare probe name gets its 'probes/' in front."""
     return name if name in TABLES or name.startswith("probes/") else f"probes/{name}"

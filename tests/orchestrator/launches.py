@@ -125,7 +125,7 @@ def redone(store: Path) -> Redone:
     return Redone(*found[0])
 
 
-def except_counts(one: Path, other: Path, tables: Sequence[str] = TABLES) -> dict[str, int]:
+def except_counts(one: Path, other: Path | str, tables: Sequence[str] = TABLES) -> dict[str, int]:
     """Rows that only one of two stores shows, by table: EXCEPT both ways, over all columns but
     times and attempts."""
     con = duckdb.connect()
