@@ -152,7 +152,7 @@ def _check_nodes() -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ask = ray.remote(num_cpus=0, max_retries=0)(versions)
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in ray.nodes() if _lives(node)]
     answers = [
         ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -169,6 +169,8 @@ def _check_nodes() -> None:
         try:
             found = ray.get(answer)
         except Exception as error:
+            if not _lives(node):  # it went in the meantime
+                continue
             last = str(error).strip().splitlines()[-1]
             problems.append(f"{node_name(node)} cannot run gradsweep: {last}")
             continue
