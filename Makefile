@@ -57,6 +57,10 @@ test-all: install ## every test, as CI runs them
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
 	$(PYTEST) -m ray $(ALLOW_NONE)
 
+.PHONY: chaos
+chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n
+	$(BIN)/python -m tests.orchestrator.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
+
 .PHONY: lint
 lint: install ## ruff: lint rules, and formatting as a check
 	$(BIN)/ruff check .

@@ -132,7 +132,7 @@ def _fail(problems: list[str]) -> int:
     return 2
 
 
-_COMMANDS = (
+COMMANDS = (
     "commands_plan",
     "commands_run",
     "commands_jobs",
@@ -144,7 +144,7 @@ _COMMANDS = (
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    for name in _COMMANDS:
+    for name in COMMANDS:
         importlib.import_module(f"orchestrator.{name}")
     sys.exit(_run())
 

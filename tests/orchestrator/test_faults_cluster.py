@@ -140,7 +140,7 @@ def test_a_node_that_was_cut_off_comes_back(
     node = cluster.nodes["n1"]
     wait_for(lambda: bool(node.workers()) and rows(store) > 40, 120, launch)
     (worker,) = node.workers()
-    with stopped(node.raylet()):
+    with stopped(*node.raylets()):
         with stopped(worker):
             wait_for(lambda: count(store, "SELECT max(attempt) FROM attempts") > 0, 120, launch)
             before = {path.name for path in store.glob("*/*.parquet")}
