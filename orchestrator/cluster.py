@@ -28,7 +28,8 @@ ANSWER_S = 120.0
 def local_ray(threads: int, gpu: float) -> Iterator[None]:
     """A Ray of this process's own, which listens on loopback only; one that runs in this process
     already (a notebook's, or the one a test session shares) is used as it is."""
-    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be.
+    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
+    # as it is imported.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.update(ray_environment())
     import ray
