@@ -14,6 +14,9 @@ import typer
 
 from orchestrator.errors import RequestError
 
+_MOST_ERRORS = 50
+_LONGEST_ERROR = 1600
+
 app = typer.Typer(
     name="gradsweep",
     help="Sweep, debug and query gradient-dynamics experiments.\n\n"
@@ -127,9 +130,18 @@ def cell_text(value: Any) -> str:
 
 
 def _fail(problems: list[str]) -> int:
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+    for problem in problems[:_MOST_ERRORS]:
+        print(f"error: {_clipped(problem)}", file=sys.stderr)
+    if len(problems) > _MOST_ERRORS:
+        print(f"error: and {len(problems) - _MOST_ERRORS} more like these", file=sys.stderr)
     return 2
+
+
+def _clipped(text: str) -> str:
+    """An error as it is unless it repeats something endless that was typed; its remedy stands at
+    the end, so that stays."""
+    half = _LONGEST_ERROR // 2
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:half]} [...] {text[-half:]}"
 
 
 def main() -> None:
