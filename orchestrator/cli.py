@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -114,24 +115,36 @@ def print_table(columns: list[str], rows: list[list[Any]], title: str | None = N
         table.columns[-1].no_wrap = name == "trial_id"
     for row in rows:
         table.add_row(*(cell_text(value) for value in row))
-    console = Console()
+    # Text is data here: no brackets or colons in it are markup.
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(width=Console(width=10_000).measure(table).maximum)
+        width = Console(width=10_000, **plain).measure(table).maximum
+        console = Console(width=width, **plain)
     console.print(table)
 
 
 def cell_text(value: Any) -> str:
-    """A table cell: four significant digits, nothing for null."""
+    """A table cell: four significant digits, nothing for null, nothing that steers a terminal."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """`text` with what cannot be printed spelled out (`\\x1b`), line breaks left as they are."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _fail(problems: list[str]) -> int:
     for problem in problems[:_MOST_ERRORS]:
-        print(f"error: {_clipped(problem)}", file=sys.stderr)
+        print(f"error: {printable(_clipped(problem))}", file=sys.stderr)
     if len(problems) > _MOST_ERRORS:
         print(f"error: and {len(problems) - _MOST_ERRORS} more like these", file=sys.stderr)
     return 2
@@ -153,6 +166,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    with contextlib.suppress(AttributeError):
+        # What the terminal's encoding lacks is spelled out, as Python does on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     try:
         returned = app(standalone_mode=False)
         return returned if isinstance(returned, int) else 0

@@ -25,9 +25,19 @@ STOP = "fences/stop.json"
 
 def _read(store: Store, name: str) -> dict[str, Any] | None:
     try:
-        return json.loads(files.read(store.fs, store.paths.under(name)))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = files.read_json(store.fs, store.paths.under(name))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
+
+
+def _lease(store: Store) -> dict[str, Any] | None:
+    """The lease, if there is one and it says what a lease says."""
+    found = _read(store, LEASE) or {}
+    words = all(isinstance(found.get(name), str) for name in ("id", "host"))
+    times = (found.get(name) for name in ("pid_started", "since", "heartbeat"))
+    right = words and all(isinstance(t, (int, float)) and 0 <= t < 2**33 for t in times)
+    return found if right and type(found.get("pid")) is int and 0 < found["pid"] < 2**31 else None
 
 
 def _write(store: Store, name: str, value: dict[str, Any]) -> None:
@@ -54,7 +64,7 @@ def _holder() -> dict[str, Any]:
 def _alive_here(lease: dict[str, Any]) -> bool:
     try:
         return abs(psutil.Process(lease["pid"]).create_time() - lease["pid_started"]) < 1
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return False
 
 
@@ -64,14 +74,14 @@ def check_free(store: Store) -> None:
     Raises:
       RequestError: names the holder and since when.
     """
-    lease = _read(store, LEASE)
+    lease = _lease(store)
     if lease and lease["host"] == socket.gethostname() and _alive_here(lease):
         raise RequestError(_held(store, lease))
 
 
 def holder(store: Store) -> dict[str, Any] | None:
     """The driver that holds the store, as far as can be told from here; None if there is none."""
-    lease = _read(store, LEASE)
+    lease = _lease(store)
     if not lease:
         return None
     if lease["host"] == socket.gethostname():
@@ -107,7 +117,7 @@ class Lease:
         self._mine = _holder()
         _write(self.store, LEASE, self._mine)
         time.sleep(0.1)  # of two that write at once, the later one wins and the other sees it
-        current = _read(self.store, LEASE)
+        current = _lease(self.store)
         if not current or current["id"] != self.id:
             raise RequestError(_held(self.store, current or self._mine))
         # Whatever an earlier driver left running stops at its next publish.
@@ -121,14 +131,15 @@ class Lease:
             files.delete(self.store.fs, info.path)
 
     def _wait_for_another_host(self) -> None:
-        lease = _read(self.store, LEASE)
-        said = False
+        lease = _lease(self.store)
+        said, begun = False, time.time()
         while lease:
             if lease["host"] == socket.gethostname():
                 if _alive_here(lease) and lease["pid"] != os.getpid():
                     raise RequestError(_held(self.store, lease))
                 return
-            age = time.time() - lease["heartbeat"]
+            # At most that long, also if the other's clock is ahead of ours.
+            age = max(time.time() - lease["heartbeat"], time.time() - begun)
             if age >= EXPIRY_S:
                 return
             if not said:
@@ -138,7 +149,7 @@ class Lease:
                 )
                 said = True
             time.sleep(min(HEARTBEAT_S, EXPIRY_S - age) + 0.1)
-            newer = _read(self.store, LEASE)
+            newer = _lease(self.store)
             if newer and newer["heartbeat"] > lease["heartbeat"]:
                 raise RequestError(_held(self.store, newer))
             lease = newer
@@ -146,7 +157,7 @@ class Lease:
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             try:
-                current = _read(self.store, LEASE)
+                current = _lease(self.store)
                 if current and current["id"] != self.id:
                     self.lost.set()
                     return
@@ -158,7 +169,7 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        current = _read(self.store, LEASE)
+        current = _lease(self.store)
         if current and current["id"] == self.id:  # else they belong to the driver that took over
             self._clear_fences()
             files.delete(self.store.fs, self.store.paths.under(LEASE))
@@ -179,7 +190,7 @@ def passes(store: Store, pack_id: str, generation: str) -> None:
       SupersededError: the fence is gone or names another generation.
     """
     fence = _read(store, f"fences/{pack_id}.json")
-    if not fence or fence["generation"] != generation:
+    if not fence or fence.get("generation") != generation:
         raise SupersededError(f"pack {pack_id} was taken over by another attempt")
 
 

@@ -14,8 +14,8 @@ from pyarrow import fs as pafs
 
 from results import files
 from results.errors import StoreError, nearest
-from results.paths import MERGED, Paths
-from results.schema import KEYS, TABLES, arrow_schema
+from results.paths import MERGED, Paths, is_name
+from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, probe_fault
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
@@ -120,6 +120,29 @@ def settle(parts: list[Part]) -> Listing:
     return listing
 
 
+def _replaces(schema: pa.Schema) -> tuple[str, ...]:
+    """Names a merged part's footer says it replaces. Raises ValueError."""
+    names = json.loads((schema.metadata or {}).get(REPLACES, b"[]"))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its footer names no list of files it replaces")
+    return tuple(names)
+
+
+def _fault(table: str, schema: pa.Schema) -> str | None:
+    """Why a file with these columns is no part of the table; None if it may be one."""
+    names = [name.lower() for name in schema.names]  # DuckDB's names ignore case
+    if len({*names}) < len(names):
+        return "two of its columns have one name"
+    absent = [n for n in REQUIRED.get(table, [k.name for k in KEYS]) if n not in schema.names]
+    if absent:
+        return f"it has no column {absent[0]}, so it is no part of {table}"
+    for column in arrow_schema(table) or [key.field() for key in KEYS]:
+        if column.name in schema.names and schema.field(column.name).type != column.type:
+            kind = schema.field(column.name).type
+            return f"column {column.name} is {kind}, not {column.type}"
+    return None
+
+
 class PartIndex:
     """Every table's parts, footers read once. Bad files are in `bad`, by path, with the reason."""
 
@@ -132,11 +155,37 @@ class PartIndex:
 
     def refresh(self) -> None:
         """Lists the store again; reads the footers not seen before."""
-        probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
-        found = [i for i in self.fs.get_file_info(probes) if i.type == pafs.FileType.Directory]
-        names = [f"probes/{info.base_name}" for info in found]
         self.bad = {}
-        self.tables = {name: self._list(name) for name in sorted({*TABLES, *names})}
+        self.tables = {name: self._list(name) for name in sorted({*TABLES, *self._probes()})}
+
+    def _probes(self) -> list[str]:
+        """Tables of the folders of probes."""
+        known = {name.lower() for name in TABLES}
+        found: list[str] = []
+        for info in sorted(self._inside(self.paths.probes), key=lambda info: info.path):
+            name = f"probes/{info.base_name}"
+            if info.type != pafs.FileType.Directory or name in TABLES:
+                continue
+            problem = probe_fault(info.base_name)
+            if not is_name(info.base_name):
+                problem = "no probe can be called so"
+            elif name.lower() in known:
+                problem = "a probe has the same name but for capitals"
+            if problem:
+                self.bad[info.path] = problem
+            else:
+                known.add(name.lower())
+                found.append(name)
+        return found
+
+    def _inside(self, folder: str) -> list[pafs.FileInfo]:
+        """What is in a folder; nothing if it does not exist, or is a file, which is then bad."""
+        try:
+            found = self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+            return list(files.with_names(found))
+        except NotADirectoryError:
+            self.bad[folder] = "a file where a folder belongs"
+            return []
 
     def paths_of(self, table: str) -> list[str]:
         """Paths of the parts that count; none of an unknown table."""
@@ -144,7 +193,9 @@ class PartIndex:
 
     def _list(self, table: str, tries: int = 5) -> Listing:
         folder = self.paths.table(table)
-        infos = [i for i in files.listing(self.fs, folder) if i.path.endswith(".parquet")]
+        infos = [i for i in self._inside(folder) if i.type == pafs.FileType.File]
+        infos = [i for i in infos if i.path.endswith(".parquet") and i.base_name[0] != "."]
+        infos.sort(key=lambda info: info.path)
         new = [i for i in infos if (i.path, i.size) not in self._footers]
         with ThreadPoolExecutor(1 if files.is_local(self.fs) else 16) as pool:
             read = pool.map(lambda info: self._footer(table, info), new)
@@ -161,7 +212,21 @@ class PartIndex:
                 parts.append(part)
             elif part is not None:
                 self.bad[info.path] = part
-        return settle(parts)
+        return settle(parts if table in TABLES else self._fitting(parts))
+
+    def _fitting(self, parts: list[Part]) -> list[Part]:
+        """Parts of a user's probe whose columns fit together; the others are bad."""
+        union = pa.schema([column.field() for column in KEYS]).remove_metadata()
+        kept: list[Part] = []
+        for part in parts:
+            try:
+                union = pa.unify_schemas(
+                    [union, part.schema.remove_metadata()], promote_options="permissive"
+                )
+                kept.append(part)
+            except pa.ArrowException as error:
+                self.bad[part.path] = f"its columns do not fit those of earlier files: {error}"
+        return kept
 
     def _footer(self, table: str, info: pafs.FileInfo) -> Part | str | None:
         """The part, why it cannot be read, or None if it has just been deleted."""
@@ -169,17 +234,13 @@ class PartIndex:
             with self.fs.open_input_file(info.path) as stream:
                 file = pq.ParquetFile(stream)
                 schema, rows = file.schema_arrow, file.metadata.num_rows
-                replaces = tuple(json.loads((schema.metadata or {}).get(REPLACES, b"[]")))
+                replaces = _replaces(schema)
         except FileNotFoundError:
             return None
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             return f"not a readable Parquet file: {error}"
-        wanted = arrow_schema(table)
-        for column in wanted or ():
-            if column.name in schema.names and schema.field(column.name).type != column.type:
-                kind = schema.field(column.name).type
-                return f"column {column.name} is {kind}, not {column.type}"
-        return Part(info.path, info.size, rows, schema, replaces)
+        problem = _fault(table, schema)
+        return problem or Part(info.path, info.size, rows, schema, replaces)
 
     def verify(self, table: str) -> None:
         """Reads every live part of a table in full; the unreadable ones become bad."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import uuid
@@ -47,8 +48,13 @@ def exists(uri: str | os.PathLike[str]) -> bool:
     return filesystem.get_file_info(root).type != pafs.FileType.NotFound
 
 
+def is_name(name: str) -> bool:
+    """Whether a file or folder of a store may be called so; slashes part folders."""
+    return all(_SEGMENT.fullmatch(part) for part in name.split("/"))
+
+
 def _checked(name: str, what: str) -> str:
-    if not all(_SEGMENT.fullmatch(part) for part in name.split("/")):
+    if not is_name(name):
         raise StoreError(
             f"{what} {name!r} cannot be a file name; use letters, digits and . _ + = @ - only."
         )
@@ -111,6 +117,10 @@ def _stamp() -> str:
 
 
 def merged_age(name: str, now: datetime) -> float:
-    """Seconds since a merged part was published, from its name."""
+    """Seconds since a merged part was published, from its name; minus infinity, so never long ago,
+    if that was given by somebody else."""
     stamp = name.removeprefix(MERGED).split("-")[0]
-    return (now - datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%S%f%z")).total_seconds()
+    try:
+        return (now - datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%S%f%z")).total_seconds()
+    except ValueError:
+        return -math.inf

@@ -209,6 +209,30 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "probes/timeline": TIMELINE,
 }
 
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "trials": ("trial_id", "attempt", "event", "status", "config", "rows"),
+    "epochs": ("trial_id", "attempt", "epoch", "loss"),
+    "layers": ("trial_id", "attempt", "epoch", "layer", "tensor"),
+    "steps": ("trial_id", "attempt", "epoch", "step"),
+    "probes/timeline": ("trial_id", "attempt", "epoch", "layer", "t"),
+}
+"""Columns that tell a part of a table from any other file. Every part has had them."""
+
+RESERVED = frozenset(
+    {"trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
+     "spaces", "space_trials"}
+)  # fmt: skip
+"""Views and tables of our own, whose names no probe can have."""
+
+
+def probe_fault(name: str) -> str | None:
+    """Why no probe can have this name; None if one can."""
+    lowered = name.lower()  # DuckDB's names ignore case
+    if lowered in RESERVED or lowered.startswith(("all_", "files_", "counts_")):
+        return "a view has that name"
+    return None
+
+
 FINISHED = ("done", "diverged", "stopped", "gate_failed")
 """Statuses that need no further attempt: each is a result."""
 

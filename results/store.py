@@ -14,14 +14,9 @@ from results import files
 from results.errors import StoreError
 from results.parts import conform, encode
 from results.reading import Reader
-from results.schema import table_name
+from results.schema import probe_fault, table_name
 from results.views import view_name
 from results.weights import Kind, Weights
-
-_RESERVED = {
-    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials",
-}  # fmt: skip
 
 
 class Store(Reader):
@@ -60,8 +55,9 @@ class Store(Reader):
           StoreError: unknown column, values that do not fit, disk full.
         """
         table = table_name(table)
-        if view_name(table) in _RESERVED and table.startswith("probes/"):
-            raise StoreError(f"a probe cannot be called {view_name(table)}: a view has that name.")
+        problem = probe_fault(view_name(table)) if table.startswith("probes/") else None
+        if problem:
+            raise StoreError(f"a probe cannot be called {view_name(table)}: {problem}.")
         path = self.paths.new_part(table)
         files.publish(self.fs, path, encode(conform(table, data)))
         self.refresh()

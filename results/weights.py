@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from results import files
 from results.errors import StoreError
-from results.paths import Paths
+from results.paths import Paths, is_name
 
 Kind = Literal["artifacts", "checkpoints"]
 
@@ -98,10 +98,10 @@ class Weights:
             path = self.paths.relative(info.path).removesuffix(".json")
             if path not in self._indexes:
                 try:
-                    entry = json.loads(files.read(self.fs, info.path))
+                    entry = files.read_json(self.fs, info.path)
                 except (OSError, ValueError):
                     continue
-                if not isinstance(entry, dict) or not isinstance(entry.get("lanes"), list):
+                if not is_name(path) or not _is_index(entry):
                     continue
                 self._indexes[path] = {**entry, "path": path}
             found.append(dict(self._indexes[path]))
@@ -110,10 +110,14 @@ class Weights:
     def find(self, trial_id: str, epoch: int | None = None) -> tuple[str, int] | None:
         """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt."""
         held = [
-            ((own.get("attempt", -1), own.get("epoch", -1), entry["saved"]), entry["path"], lane)
+            (
+                (own.get("attempt", -1), own.get("epoch", -1), str(entry.get("saved"))),
+                entry["path"],
+                lane,
+            )
             for entry in self.list("artifacts")
             for lane, own in enumerate(entry["lanes"])
-            if own.get("trial_id") == trial_id and epoch in (None, own.get("epoch"))
+            if own["trial_id"] == trial_id and epoch in (None, own.get("epoch"))
         ]
         return max(held)[1:] if held else None
 
@@ -123,6 +127,18 @@ class Weights:
         files.delete(self.fs, self.paths.index(kind, name))
         files.delete(self.fs, self.paths.tensors(kind, name))
         self._indexes.pop(path, None)
+
+
+def _is_index(entry: Any) -> bool:
+    """Whether JSON is the index of a save: each lane's trial; epoch and attempt where given."""
+    lanes = entry.get("lanes") if isinstance(entry, dict) else None
+    return isinstance(lanes, list) and all(
+        isinstance(lane, dict)
+        and isinstance(lane.get("trial_id"), str)
+        and type(lane.get("epoch", 0)) is int
+        and type(lane.get("attempt", 0)) is int
+        for lane in lanes
+    )
 
 
 def _read_lane(stream: Any, entry: Mapping[str, Any], start: int, lane: int) -> np.ndarray:

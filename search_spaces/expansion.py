@@ -208,11 +208,18 @@ def _matches(config: Mapping[str, Any], when: Mapping[str, Any], rename: Rename)
     return all(one(name, wanted) for name, wanted in when.items())
 
 
+def _mark(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # an integer of over 4300 digits; the key it is given to refuses it
+        return f"{type(value)} {id(value)}"
+
+
 def _distinct(configs: list[Config]) -> list[Config]:
     seen: set[tuple[tuple[str, str], ...]] = set()
     kept = []
     for config in configs:
-        mark = tuple(sorted((name, repr(value)) for name, value in config.items()))
+        mark = tuple(sorted((name, _mark(value)) for name, value in config.items()))
         if mark not in seen:
             seen.add(mark)
             kept.append(config)

@@ -1,4 +1,4 @@
-"""The command line in this process, as fast as a function call, and what must hold of any answer."""
+"""The command line in this process, as fast as a function call; what must hold of any answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class Said(NamedTuple):
     err: str
 
     def __repr__(self) -> str:
-        words = [word if len(word) < 200 else f"{word[:80]}... ({len(word)})" for word in self.words]
+        words = [
+            word if len(word) < 200 else f"{word[:80]}... ({len(word)})" for word in self.words
+        ]
         return f"{words} -> {self.status}\n{self.out[-1000:]}\n{self.err[-3000:]}"
 
 
@@ -45,7 +47,7 @@ def say(*words: str) -> Said:
     texts = []
     for stream in (out, err):
         stream.flush()
-        texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        texts.append(stream.buffer.getvalue().decode())
     assert isinstance(status, int), status
     return Said(list(words), status, *texts)
 

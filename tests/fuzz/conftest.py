@@ -30,7 +30,7 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
             max_examples=max(5, round(share * request.config.option.fuzz_cases)),
             deadline=None,
             print_blob=True,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
         @given(strategy)
         def every(drawn: Any) -> None:

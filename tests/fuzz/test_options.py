@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import strategies as st
 
 from orchestrator.studies import catalogue
-from tests.fuzz.command_line import told
+from tests.fuzz.command_line import snapshot, told
 from tests.fuzz.conftest import Fuzz, Guard
+from tests.fuzz.stores import fill
 
 REGISTRY = catalogue().registry
 NAMES = sorted(REGISTRY.known_names())
@@ -15,14 +17,17 @@ VALUES = sorted(
     | {name for _, name in REGISTRY.parts}
 )
 ODD = [
-    "", " ", "=", "a=b=c", "0", "-0", "1", "-1", "2.5", "1e3", "1e400", "nan", "inf", "-inf", "null",
+    "", " ", "=", "a=b=c", "0", "-0", "1", "-1", "2.5", "1e3", "1e400", "nan", "inf", "-inf",
+    "null",
     "none", "None", "true", "yes", "NaN", ",", ",,", "1,,2", "²", "٣", "1_000", "0x10", "9" * 30,
     "9" * 5000, "'0'", '"', "\n", "a\nb", "\t", "\x1b[31m", "\ud800", "\u202e", "é", "x" * 3000,
     "range(1e9)", "range(-1)", "range(0)", "range(3)", "range(1,9,0)", "range(9,1,-2)",
     "range(1000000000)", "range(0,99999999999999999999)", "range(" + "9" * 5000 + ")", "range()",
-    "range(1,2,3,4)", "range(٣)", "[1,2]", "{}", "*", "..", "...", "1/sqrt(L)", "$HOME", "%s", "{0}",
+    "range(1,2,3,4)", "range(٣)", "[1,2]", "{}", "*", "..", "...", "1/sqrt(L)", "$HOME", "%s",
+    "{0}",
     "findLSC", "findLSC_radius", "findLSC_radius_adabelief_pretrained_onlypretrain", "findLSC_²",
-    "targetnorm:.5", "targetnorm:nan", "targetnorm:1e999", "targetnorm:²", "dropout:", "_:_", "every:0",
+    "targetnorm:.5", "targetnorm:nan", "targetnorm:1e999", "targetnorm:²", "dropout:", "_:_",
+    "every:0",
     "every:²", "every:3", "every:" + "9" * 5000, "best", "last",
 ]  # fmt: skip
 
@@ -113,3 +118,44 @@ def test_keep_weights(fuzz: Fuzz, guard: Guard) -> None:
             assert said.status == 2, said
 
     fuzz(0.02, values.filter(lambda text: text.strip().lower() not in ("none", "null")), case)
+
+
+PLACES = ["", ".", "..", "/", "file", "folder", "/dev/null", "/proc", "/proc/self/mem", "~",
+          "~nobody/x", "a b", "é",
+          "s3://", "s3://nowhere", "gs://", "gs://x", "http://x.invalid", "https://x.invalid/a",
+          "ftp://x", "hdfs://x.invalid/y",
+          "file://", "file:///", "file:///..", "file://x/y", "file:relative",
+          "file:///nowhere/at/all", "mock://x", "://", "C:\\x",
+          "x" * 5000, "x/" * 3000, "\udcff", "a\nb", "a?b=c", "s3://a b/c",
+          "s3://x?region=nowhere&anonymous=true&x=y", "store.json/x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [p for p in PLACES if not p.startswith(("s3://", "gs://"))])
+def test_places_that_are_no_store(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Every command on a `--store` of an odd kind: none finds a store there, nor makes one."""
+    here = guard.out
+    monkeypatch.chdir(here)
+    (here / "file").write_text("mine")
+    (here / "folder").mkdir()
+    (here / "folder" / "notes.txt").write_text("mine")
+    state = snapshot(here)
+    space = "vanishing/quickstart"
+    for words in (["status"], ["query", "final"], ["show", "x"], ["best", space], ["plot", space],
+                   ["report", space],
+                  ["compact"], ["query", "--schema"], ["debug", "--trial", "x"]):  # fmt: skip
+        said = told(*words, "--store", place)
+        assert said.status == 2 or "--schema" in words, said
+    told("plan", space, "--store", place)
+    assert snapshot(here) == state
+
+
+@pytest.mark.parametrize(
+    "prefix", ["\x1b[31m", "%", "_", "'", '"', "a\nb", "\udcff", "x" * 3000, "[/b]", " ", "-"]
+)
+def test_prefixes_of_no_trial(guard: Guard, prefix: str) -> None:
+    fill(guard.store)
+    said = told("show", "--store", str(guard.store), "--", prefix)
+    assert said.status == 2 or prefix == "", said
+    assert "\x1b" not in said.err
