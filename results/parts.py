@@ -133,13 +133,13 @@ def _fault(table: str, schema: pa.Schema) -> str | None:
     names = [name.lower() for name in schema.names]  # DuckDB's names ignore case
     if len({*names}) < len(names):
         return "two of its columns have one name"
-    absent = [n for n in REQUIRED.get(table, [k.name for k in KEYS]) if n not in schema.names]
-    if absent:
-        return f"it has no column {absent[0]}, so it is no part of {table}"
     for column in arrow_schema(table) or [key.field() for key in KEYS]:
         if column.name in schema.names and schema.field(column.name).type != column.type:
             kind = schema.field(column.name).type
             return f"column {column.name} is {kind}, not {column.type}"
+    absent = [n for n in REQUIRED.get(table, [k.name for k in KEYS]) if n not in schema.names]
+    if absent:
+        return f"it has no column {absent[0]}, so it is no part of {table}"
     return None
 
 

@@ -44,8 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz-cases",
         type=int,
-        default=400,
-        help="About how many wrong requests and damaged stores tests/fuzz draws. Default: 400.",
+        default=250,
+        help="About how many wrong requests and damaged stores tests/fuzz draws. Default: 250.",
     )
 
 

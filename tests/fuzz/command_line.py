@@ -8,8 +8,15 @@ import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
-from orchestrator import cli
+import typer
+
+from orchestrator import cli, commands_plan, commands_results, commands_run, commands_store
+
+COMMANDS = (commands_plan, commands_run, commands_store, commands_results)
+PARSER = typer.main.get_command(cli.app)
+"""Made once: it takes longer than most answers."""
 
 UNEXPECTED = re.compile(r"Traceback \(most recent|\(gradsweep --traceback")
 """What `gradsweep` prints of an error it did not expect: always a bug of ours."""
@@ -37,7 +44,11 @@ def say(*words: str) -> Said:
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
     before, sys.argv = sys.argv, ["gradsweep", *words]
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(cli, "app", PARSER),
+        ):
             cli.main()
         raise AssertionError("main returned instead of exiting")
     except SystemExit as end:

@@ -142,20 +142,17 @@ def test_places_that_are_no_store(
     (here / "folder" / "notes.txt").write_text("mine")
     state = snapshot(here)
     space = "vanishing/quickstart"
-    for words in (["status"], ["query", "final"], ["show", "x"], ["best", space], ["plot", space],
-                   ["report", space],
-                  ["compact"], ["query", "--schema"], ["debug", "--trial", "x"]):  # fmt: skip
+    for words in (["status"], ["query", "--schema"], ["compact"], ["debug", "--trial", "x"]):
         said = told(*words, "--store", place)
         assert said.status == 2 or "--schema" in words, said
     told("plan", space, "--store", place)
     assert snapshot(here) == state
 
 
-@pytest.mark.parametrize(
-    "prefix", ["\x1b[31m", "%", "_", "'", '"', "a\nb", "\udcff", "x" * 3000, "[/b]", " ", "-"]
-)
-def test_prefixes_of_no_trial(guard: Guard, prefix: str) -> None:
+def test_prefixes_of_no_trial(guard: Guard) -> None:
     fill(guard.store)
-    said = told("show", "--store", str(guard.store), "--", prefix)
-    assert said.status == 2 or prefix == "", said
-    assert "\x1b" not in said.err
+    odd = ["\x1b[31m", "%", "_", "'", '"', "a\nb", "\udcff", "x" * 3000, "[/b]", " ", "-"]
+    for prefix in odd:
+        said = told("show", "--store", str(guard.store), "--", prefix)
+        assert said.status == 2, said
+        assert "\x1b" not in said.err

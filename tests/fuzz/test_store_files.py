@@ -381,7 +381,7 @@ def test_every_command_on_a_damaged_store(
         assert SECRET not in said.out + said.err
 
     fuzz(
-        0.2,
+        0.06,
         st.tuples(
             damages,
             st.lists(st.sampled_from(READS), max_size=3, unique_by=tuple),
@@ -439,4 +439,4 @@ def test_what_is_whole_is_shown_and_what_is_not_is_named(
         st.integers(0, len(parts)), st.floats(0, 1, exclude_max=True), st.integers(1, 255),
         st.booleans(),
     )  # fmt: skip
-    fuzz(0.1, drawn, case)
+    fuzz(0.08, drawn, case)
