@@ -157,10 +157,19 @@ def _clipped(text: str) -> str:
     return text if len(text) <= _LONGEST_ERROR else f"{text[:half]} [...] {text[-half:]}"
 
 
+_COMMANDS = (
+    "commands_plan",
+    "commands_run",
+    "commands_jobs",
+    "commands_store",
+    "commands_results",
+)
+
+
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    for name in ("commands_plan", "commands_run", "commands_store", "commands_results"):
+    for name in _COMMANDS:
         importlib.import_module(f"orchestrator.{name}")
     sys.exit(_run())
 

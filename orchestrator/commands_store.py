@@ -11,10 +11,20 @@ from orchestrator.reading import open_for_reading
 
 
 @app.command()
-def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
+def status(
+    store: StoreOption = "./store",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="List the launches of this cluster's job server instead."),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
     """What is running, done, diverged, failed, blocked, and why."""
     from orchestrator.lease import holder
 
+    if address is not None:
+        _print_jobs(address, json)
+        return 0
     opened = open_for_reading(store)
     states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
     driver = holder(opened)
@@ -41,6 +51,18 @@ def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
     if stale:
         out(f"  {stale} stale trials (older versions) are hidden: query all_trials, --rerun stale")
     return 0
+
+
+def _print_jobs(address: str, as_json: bool) -> None:
+    from orchestrator import jobs
+
+    found = jobs.listing(address)
+    if as_json:
+        dump({"address": address, "jobs": found})
+    elif not found:
+        out(f"no launch at {address} yet; gradsweep launch SPACE --address {address} --detach")
+    else:
+        print_table(list(found[0]), [[_short(value) for value in row.values()] for row in found])
 
 
 def _space_status(

@@ -64,9 +64,9 @@ def resume_points(
     saved: dict[str, Lane] = {}
     for index in store.list_checkpoints():
         for position, entry in enumerate(index["lanes"]):
-            trial_id, epoch, rows = entry["trial_id"], entry.get("epoch"), entry.get("rows")
-            if epoch is None or not isinstance(rows, dict):
-                continue
+            trial_id, epoch = entry["trial_id"], entry.get("epoch")
+            if type(epoch) is not int or not isinstance(entry.get("rows"), dict):
+                continue  # an index of somebody else
             known = saved.get(trial_id)
             if known is None or epoch >= known.first_epoch:
                 saved[trial_id] = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
@@ -75,10 +75,11 @@ def resume_points(
     for trial_id in wanted:
         row = attempts.get(trial_id)
         lane = saved.get(trial_id)
-        # A checkpoint counts only while every row before it is there.
+        # A checkpoint counts only while it is whole and every row before it is there.
         if (
             lane is None
             or trial_id in fresh
+            or not store.weights_intact(str(lane.checkpoint))
             or not store.rows_intact(trial_id, lane.first_epoch, lane.memo["rows"])
         ):
             lane = Lane(trial_id, {})

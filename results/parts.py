@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,8 +16,9 @@ from pyarrow import fs as pafs
 
 from results import files
 from results.errors import StoreError, nearest
-from results.paths import MERGED, Paths, is_name
-from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, probe_fault
+from results.paths import MERGED, Paths, is_segment
+from results.remote import reaching
+from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, is_view
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
@@ -120,26 +123,27 @@ def settle(parts: list[Part]) -> Listing:
     return listing
 
 
-def _replaces(schema: pa.Schema) -> tuple[str, ...]:
-    """Names a merged part's footer says it replaces. Raises ValueError."""
-    names = json.loads((schema.metadata or {}).get(REPLACES, b"[]"))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("its footer names no list of files it replaces")
-    return tuple(names)
+def _described(metadata: pq.FileMetaData) -> tuple[pa.Schema, int, tuple[str, ...]]:
+    """Schema, rows, and what the part replaces. Raises ValueError if that is no list of names."""
+    replaces = json.loads((metadata.metadata or {}).get(REPLACES, b"[]"))
+    if not isinstance(replaces, list) or not all(isinstance(name, str) for name in replaces):
+        raise ValueError("what it replaces is no list of names")
+    return metadata.schema.to_arrow_schema(), metadata.num_rows, tuple(replaces)
 
 
-def _fault(table: str, schema: pa.Schema) -> str | None:
-    """Why a file with these columns is no part of the table; None if it may be one."""
-    names = [name.lower() for name in schema.names]  # DuckDB's names ignore case
-    if len({*names}) < len(names):
+def _misfit(table: str, schema: pa.Schema) -> str | None:
+    """Why rows of this schema are none of the table's."""
+    if len({name.lower() for name in schema.names}) < len(schema.names):  # as in DuckDB
         return "two of its columns have one name"
-    for column in arrow_schema(table) or [key.field() for key in KEYS]:
+    keys = [column.field() for column in KEYS]
+    wanted = arrow_schema(table) or keys
+    for column in wanted:
         if column.name in schema.names and schema.field(column.name).type != column.type:
             kind = schema.field(column.name).type
             return f"column {column.name} is {kind}, not {column.type}"
-    absent = [n for n in REQUIRED.get(table, [k.name for k in KEYS]) if n not in schema.names]
-    if absent:
-        return f"it has no column {absent[0]}, so it is no part of {table}"
+    for name in REQUIRED.get(table, [key.name for key in keys]):
+        if name not in schema.names:
+            return f"it has no column {name}, so it is no part of {table}"
     return None
 
 
@@ -154,48 +158,50 @@ class PartIndex:
         self._footers: dict[tuple[str, int], Part | str] = {}
 
     def refresh(self) -> None:
-        """Lists the store again; reads the footers not seen before."""
+        """Lists the store again; reads the footers not seen before.
+
+        Raises:
+          StoreError: the store cannot be reached. What was listed before stays.
+        """
+        listed: dict[str, list[pafs.FileInfo]] | None = None
+        if files.is_local(self.fs):
+            probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
+            with reaching(self.paths.probes):
+                infos = list(files.with_names(self.fs.get_file_info(probes)))
+            folders = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+        else:
+            # One request for all tables. What is replaced sorts before what replaces it, so a page
+            # that comes later can only show more of the replacements, never less.
+            listed = defaultdict(list)
+            for info in files.listing(self.fs, self.paths.root, recursive=True):
+                listed[self.paths.relative(info.path).rpartition("/")[0]].append(info)
+            folders = {name.split("/")[1] for name in listed if name.startswith("probes/")}
+        names: dict[str, str] = {}  # by view, whose names have no case
         self.bad = {}
-        self.tables = {name: self._list(name) for name in sorted({*TABLES, *self._probes()})}
-
-    def _probes(self) -> list[str]:
-        """Tables of the folders of probes."""
-        known = {name.lower() for name in TABLES}
-        found: list[str] = []
-        for info in sorted(self._inside(self.paths.probes), key=lambda info: info.path):
-            name = f"probes/{info.base_name}"
-            if info.type != pafs.FileType.Directory or name in TABLES:
-                continue
-            problem = probe_fault(info.base_name)
-            if not is_name(info.base_name):
-                problem = "no probe can be called so"
-            elif name.lower() in known:
-                problem = "a probe has the same name but for capitals"
-            if problem:
-                self.bad[info.path] = problem
+        for name in sorted(folders):
+            if not is_segment(name) or is_view(name) or name.lower() in names:
+                self.bad[self.paths.under(f"probes/{name}")] = "no probe can have that name"
             else:
-                known.add(name.lower())
-                found.append(name)
-        return found
-
-    def _inside(self, folder: str) -> list[pafs.FileInfo]:
-        """What is in a folder; nothing if it does not exist, or is a file, which is then bad."""
-        try:
-            found = self.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-            return list(files.with_names(found))
-        except NotADirectoryError:
-            self.bad[folder] = "a file where a folder belongs"
-            return []
+                names[name.lower()] = f"probes/{name}"
+        self.tables = {
+            name: self._list(name, None if listed is None else listed[name])
+            for name in sorted({*TABLES, *names.values()})
+        }
 
     def paths_of(self, table: str) -> list[str]:
         """Paths of the parts that count; none of an unknown table."""
         return [part.path for part in self.tables[table].live] if table in self.tables else []
 
-    def _list(self, table: str, tries: int = 5) -> Listing:
-        folder = self.paths.table(table)
-        infos = [i for i in self._inside(folder) if i.type == pafs.FileType.File]
-        infos = [i for i in infos if i.path.endswith(".parquet") and i.base_name[0] != "."]
-        infos.sort(key=lambda info: info.path)
+    def _list(
+        self, table: str, listed: list[pafs.FileInfo] | None = None, tries: int = 5
+    ) -> Listing:
+        """The parts of a table among its files, which are listed here unless given."""
+        infos = []
+        for info in files.listing(self.fs, self.paths.table(table)) if listed is None else listed:
+            if info.path.endswith(".parquet"):
+                infos.append(info)
+            else:
+                self.bad[info.path] = "not a part of a table"
         new = [i for i in infos if (i.path, i.size) not in self._footers]
         with ThreadPoolExecutor(1 if files.is_local(self.fs) else 16) as pool:
             read = pool.map(lambda info: self._footer(table, info), new)
@@ -204,7 +210,7 @@ class PartIndex:
                     self._footers[info.path, info.size] = part
         if tries and any((info.path, info.size) not in self._footers for info in new):
             # Deleted between listing and reading: what replaces it may have come after the listing.
-            return self._list(table, tries - 1)
+            return self._list(table, tries=tries - 1)
         parts: list[Part] = []
         for info in infos:
             part = self._footers.get((info.path, info.size))
@@ -231,23 +237,32 @@ class PartIndex:
     def _footer(self, table: str, info: pafs.FileInfo) -> Part | str | None:
         """The part, why it cannot be read, or None if it has just been deleted."""
         try:
-            with self.fs.open_input_file(info.path) as stream:
-                file = pq.ParquetFile(stream)
-                schema, rows = file.schema_arrow, file.metadata.num_rows
-                replaces = _replaces(schema)
+            try:
+                found = _described(self._fragment(info.path, info.size).metadata)
+            except (OSError, pa.ArrowException, ValueError):
+                if files.is_local(self.fs):
+                    raise
+                # No answer is no damage: what counts is what its bytes say, once they are here.
+                whole = io.BytesIO(files.read(self.fs, info.path))
+                found = _described(pq.ParquetFile(whole).metadata)
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             return f"not a readable Parquet file: {error}"
-        problem = _fault(table, schema)
-        return problem or Part(info.path, info.size, rows, schema, replaces)
+        schema, rows, replaces = found
+        reason = _misfit(table, schema)
+        return reason or Part(info.path, info.size, rows, schema, replaces)
+
+    def _fragment(self, path: str, size: int) -> pads.ParquetFileFragment:
+        """A part to read; that its size is known saves an object store a request."""
+        return parquet_format().make_fragment(path, self.fs, file_size=size)
 
     def verify(self, table: str) -> None:
         """Reads every live part of a table in full; the unreadable ones become bad."""
         for part in self.tables[table].live:
             try:
-                with self.fs.open_input_file(part.path) as stream:
-                    pq.ParquetFile(stream, page_checksum_verification=True).read()
+                content = io.BytesIO(files.read(self.fs, part.path))
+                pq.ParquetFile(content, page_checksum_verification=True).read()
             except FileNotFoundError:
                 continue
             except (OSError, pa.ArrowException) as error:
@@ -264,9 +279,13 @@ class PartIndex:
 
     def dataset(self, table: str, parts: list[Part] | None = None) -> pads.Dataset:
         """The live parts (or those given) as one data set, in the table's schema."""
-        paths = self.paths_of(table) if parts is None else [part.path for part in parts]
-        return pads.FileSystemDataset.from_paths(
-            paths, schema=self.schema(table), format=parquet_format(), filesystem=self.fs
+        if parts is None:
+            parts = self.tables[table].live if table in self.tables else []
+        return pads.FileSystemDataset(
+            [self._fragment(part.path, part.size) for part in parts],
+            self.schema(table),
+            parquet_format(),
+            self.fs,
         )
 
     def live(self) -> Iterator[tuple[str, Part]]:

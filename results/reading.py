@@ -222,6 +222,8 @@ class Reader:
                 if problem:
                     raise ValueError(problem)
                 found[name] = space
+            except FileNotFoundError:
+                continue
             except (OSError, ValueError) as error:
                 self._space_warnings.append(
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."

@@ -218,23 +218,19 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 """Columns that tell a part of a table from any other file. Every part has had them."""
 
-RESERVED = frozenset(
-    {"trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-     "spaces", "space_trials"}
-)  # fmt: skip
-"""Views and tables of our own, whose names no probe can have."""
-
-
-def probe_fault(name: str) -> str | None:
-    """Why no probe can have this name; None if one can."""
-    lowered = name.lower()  # DuckDB's names ignore case
-    if lowered in RESERVED or lowered.startswith(("all_", "files_", "counts_")):
-        return "a view has that name"
-    return None
-
-
 FINISHED = ("done", "diverged", "stopped", "gate_failed")
 """Statuses that need no further attempt: each is a result."""
+
+
+_VIEWS = {
+    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
+    "spaces", "space_trials",
+}  # fmt: skip
+
+
+def is_view(name: str) -> bool:
+    """Whether a view or table of SQL that is no probe's has that name, in any case of letters."""
+    return name.lower() in _VIEWS or name.lower().startswith(("all_", "files_", "counts_"))
 
 
 def table_name(name: str) -> str:

@@ -17,6 +17,8 @@ import pytest
 
 from orchestrator import environment
 
+pytest_plugins = ["tests.object_store"]
+
 ROOT = Path(__file__).parents[1]
 
 # What packs run in, here and in every process that a test starts; the compile cache is one for all.

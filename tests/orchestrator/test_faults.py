@@ -14,6 +14,7 @@ import pytest
 from orchestrator.debugging import debug
 from results import open_store
 from tests.orchestrator.launches import (
+    EPOCHS,
     TABLES,
     count,
     except_counts,
@@ -21,30 +22,13 @@ from tests.orchestrator.launches import (
     run,
     start,
     wait_for,
+    whole,
     workers,
 )
 
 pytestmark = pytest.mark.ray
 
-EPOCHS = 100
 SAME = dict.fromkeys(TABLES, 0)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = tmp_path_factory.mktemp("uninterrupted") / "store"
-    assert run(store, f"epochs={EPOCHS}", checkpoint_s=0.5).exit_status == 0
-    return store
-
-
-def _whole(store: Path) -> None:
-    """Every trial has epochs 0..E-1 once."""
-    found = open_store(str(store)).sql(
-        "SELECT t.epochs_done, list(e.epoch ORDER BY e.epoch) FROM trials t "
-        "JOIN epochs e USING (trial_id) GROUP BY t.trial_id, t.epochs_done"
-    )
-    for done, epochs in found.fetchall():
-        assert epochs == list(range(done))
 
 
 def _replays(store: Path, trial_id: str) -> None:
@@ -84,7 +68,7 @@ def test_a_killed_worker(uninterrupted: Path, tmp_path: Path) -> None:
     attempts = open_store(str(store)).attempts().to_pylist()
     resumed = [row for row in attempts if row["attempt"] > 0]
     assert resumed
-    _whole(store)
+    whole(store)
     assert except_counts(uninterrupted, store) == SAME
     _replays(store, resumed[0]["trial_id"])
 
@@ -102,7 +86,7 @@ def test_a_killed_driver(ray_session: str, uninterrupted: Path, tmp_path: Path) 
     result = run(store, f"epochs={EPOCHS}", checkpoint_s=0.5)
     assert result.exit_status == 0
     assert any(row["first_epoch"] > 0 for row in open_store(str(store)).attempts().to_pylist())
-    _whole(store)
+    whole(store)
     assert except_counts(uninterrupted, store) == SAME
 
 
@@ -154,6 +138,6 @@ def test_a_full_disk(ray_session: str, tmp_path: Path) -> None:
         assert kept > 0
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         assert run(store, f"epochs={EPOCHS}").exit_status == 0
-        _whole(store)
+        whole(store)
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.packing import Context
 from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
+from orchestrator.running import PackRun
 from orchestrator.studies import catalogue
 from results import create_store
 
