@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -214,10 +215,10 @@ class RayMachines(Machines):
     def took(self, runner: str) -> bool:
         """Whether the runner's worker died with its node. Before its first report nobody knows
         where it was; then any node that has died since counts."""
-        dead = _dead()
         before = self._dead_before.pop(runner, set())
         node = self._node.pop(runner, None)
-        return node in dead if node else bool(dead - before)
+        nodes = [one for one in _nodes() if one["NodeID"] == (node or one["NodeID"])]
+        return any(not _lives(one) for one in nodes if one["NodeID"] not in before)
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -228,3 +229,15 @@ def _nodes() -> list[dict[str, Any]]:
 
 def _dead() -> set[str]:
     return {node["NodeID"] for node in _nodes() if not node["Alive"]}
+
+
+def _lives(node: Mapping[str, Any]) -> bool:
+    """Whether a node's raylet answers. Ray takes a while to find a node dead, and hears of its
+    workers' deaths before."""
+    if not node["Alive"]:
+        return False
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), 2):
+            return True
+    except OSError:
+        return False
