@@ -157,7 +157,7 @@ def _clipped(text: str) -> str:
     return text if len(text) <= _LONGEST_ERROR else f"{text[:half]} [...] {text[-half:]}"
 
 
-_COMMANDS = (
+COMMANDS = (
     "commands_plan",
     "commands_run",
     "commands_jobs",
@@ -169,7 +169,7 @@ _COMMANDS = (
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    for name in _COMMANDS:
+    for name in COMMANDS:
         importlib.import_module(f"orchestrator.{name}")
     sys.exit(_run())
 

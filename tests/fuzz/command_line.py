@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
 import sys
@@ -12,9 +13,11 @@ from unittest import mock
 
 import typer
 
-from orchestrator import cli, commands_plan, commands_results, commands_run, commands_store
+from orchestrator import cli
 
-COMMANDS = (commands_plan, commands_run, commands_store, commands_results)
+for name in cli.COMMANDS:
+    importlib.import_module(f"orchestrator.{name}")
+
 PARSER = typer.main.get_command(cli.app)
 """Made once: it takes longer than most answers."""
 

@@ -72,7 +72,9 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(launching, "drive", drive)
     monkeypatch.setattr(lease, "EXPIRY_S", 0.05)
-    clock = SimpleNamespace(time=lease.time.time, sleep=lambda seconds: None)
+    clock = SimpleNamespace(
+        time=lease.time.time, monotonic=lease.time.monotonic, sleep=lambda seconds: None
+    )
     monkeypatch.setattr(lease, "time", clock)
 
 
