@@ -176,10 +176,13 @@ class PartIndex:
             for info in files.listing(self.fs, self.paths.root, recursive=True):
                 listed[self.paths.relative(info.path).rpartition("/")[0]].append(info)
             folders = {name.split("/")[1] for name in listed if name.startswith("probes/")}
-        names: dict[str, str] = {}  # by view, whose names have no case
+        # By view, whose names have no case; those of our own come first.
+        own = [table for table in TABLES if table.startswith("probes/")]
+        names = {table.removeprefix("probes/").lower(): table for table in own}
         self.bad = {}
         for name in sorted(folders):
-            if not is_segment(name) or is_view(name) or name.lower() in names:
+            taken = names.get(name.lower(), f"probes/{name}") != f"probes/{name}"
+            if not is_segment(name) or is_view(name) or taken:
                 self.bad[self.paths.under(f"probes/{name}")] = "no probe can have that name"
             else:
                 names[name.lower()] = f"probes/{name}"
