@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from typing import Annotated, Any
 
 import typer
@@ -103,11 +102,13 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    from results.configs import json_object
+
     opened = open_for_reading(store)
     trial_id = opened.resolve(trial)
     attempts = [r for r in opened.attempts().to_pylist() if r["trial_id"] == trial_id]
     newest = attempts[-1]
-    config = json_module.loads(newest["config"])
+    config = json_object(newest["config"])
     epochs = opened.sql(
         "SELECT epoch, attempt, loss, val_loss, test_loss, grad_norm, grad_norm_smallest, bad_step "
         "FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
@@ -123,7 +124,7 @@ def show(
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
     out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
-    for name, text in json_module.loads(newest["labels"] or "{}").items():
+    for name, text in json_object(newest["labels"]).items():
         out(f"  {name}: {text}")
     names = [
         "attempt",

@@ -36,7 +36,7 @@ def _read(store: Store, name: str) -> dict[str, Any] | None:
     """
     path = store.paths.under(name)
     try:
-        value = json.loads(files.read(store.fs, path))
+        value = files.read_json(store.fs, path)
     except (FileNotFoundError, ValueError):
         return None
     except OSError as error:
@@ -86,7 +86,7 @@ def _alive_here(lease: dict[str, Any]) -> bool:
         return lease["id"] in _ours
     try:
         return abs(psutil.Process(lease["pid"]).create_time() - lease["pid_started"]) < 1
-    except (psutil.NoSuchProcess, ValueError):
+    except (psutil.Error, ValueError, OverflowError):
         return False
 
 
@@ -230,13 +230,14 @@ class Lease:
           RequestError: it lives.
         """
         lease = _read_lease(self.store)
-        said = False
+        said, begun = False, time.time()
         while lease:
             if _here(lease):
                 if _alive_here(lease):
                     raise RequestError(_held(self.store, lease))
                 return lease
-            age = time.time() - lease["heartbeat"]
+            # At most that long, also if the other's clock is ahead of ours.
+            age = max(time.time() - lease["heartbeat"], time.time() - begun)
             if age >= EXPIRY_S:
                 return lease
             if not said:

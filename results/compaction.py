@@ -170,7 +170,7 @@ def _abandoned(store: Store, now: datetime) -> list[str]:
     everything = store.fs.get_file_info(pafs.FileSelector(store.root, recursive=True))
     return [
         info.path
-        for info in everything
+        for info in files.with_names(everything)
         if info.base_name.startswith(TEMPORARY)
         and info.mtime is not None
         and (now - info.mtime).total_seconds() > _ABANDONED_S

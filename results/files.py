@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -48,6 +51,14 @@ def read(filesystem: pafs.FileSystem, path: str) -> bytes:
 def _read(filesystem: pafs.FileSystem, path: str) -> bytes:
     with filesystem.open_input_file(path) as stream:
         return stream.read()
+
+
+def read_json(filesystem: pafs.FileSystem, path: str) -> Any:
+    """Content of a JSON file. Raises as `read`, and ValueError if it is no JSON."""
+    try:
+        return json.loads(read(filesystem, path))
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def publish(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
@@ -103,16 +114,29 @@ def _publish_local(path: str, content: bytes | pa.Buffer) -> None:
 def listing(
     filesystem: pafs.FileSystem, folder: str, recursive: bool = False
 ) -> list[pafs.FileInfo]:
-    """The folder's files by path, temporary ones left out; none if it does not exist.
+    """The folder's files by path, temporary ones left out; none if it is no folder.
 
     Raises:
       StoreError: it cannot be listed.
     """
     selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
-    with reaching(folder):
-        infos = filesystem.get_file_info(selector)
-    found = [i for i in infos if i.type == pafs.FileType.File]
+    try:
+        with reaching(folder):
+            infos = filesystem.get_file_info(selector)
+    except StoreError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            return []
+        raise
+    found = [i for i in with_names(infos) if i.type == pafs.FileType.File]
     return sorted((i for i in found if not i.base_name.startswith(".")), key=lambda i: i.path)
+
+
+def with_names(infos: Iterable[pafs.FileInfo]) -> Iterator[pafs.FileInfo]:
+    """Those whose names are text: one of other bytes is none of ours, and cannot be spelled."""
+    for info in infos:
+        with contextlib.suppress(UnicodeDecodeError):
+            info.path  # noqa: B018
+            yield info
 
 
 def delete(filesystem: pafs.FileSystem, path: str) -> None:

@@ -29,7 +29,7 @@ def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None
     filesystem, root = resolve(uri)
     store = Store(os.fspath(uri), *resolve(uri, patient=True), rules)
     try:
-        manifest = json.loads(files.read(filesystem, store.paths.manifest))
+        manifest = files.read_json(filesystem, store.paths.manifest)
         version = int(manifest["format"])
     except FileNotFoundError as error:
         with reaching(store.uri):
@@ -37,7 +37,7 @@ def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None
         gone = kind == pafs.FileType.NotFound
         what = "does not exist" if gone else f"is not a store (no {MANIFEST})"
         raise StoreError(f"{store.uri} {what}; give the --store of a launch.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(
             f"{store.uri} cannot be opened ({error}); check its permissions and its store.json."
         ) from error

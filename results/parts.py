@@ -18,7 +18,7 @@ from results import files
 from results.errors import StoreError, nearest
 from results.paths import MERGED, Paths, is_segment
 from results.remote import reaching
-from results.schema import KEYS, TABLES, arrow_schema, is_view
+from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, is_view
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
@@ -133,15 +133,17 @@ def _described(metadata: pq.FileMetaData) -> tuple[pa.Schema, int, tuple[str, ..
 
 def _misfit(table: str, schema: pa.Schema) -> str | None:
     """Why rows of this schema are none of the table's."""
+    if len({name.lower() for name in schema.names}) < len(schema.names):  # as in DuckDB
+        return "two of its columns have one name"
     keys = [column.field() for column in KEYS]
     wanted = arrow_schema(table) or keys
     for column in wanted:
         if column.name in schema.names and schema.field(column.name).type != column.type:
             kind = schema.field(column.name).type
             return f"column {column.name} is {kind}, not {column.type}"
-    for column in keys:
-        if column.name in [field.name for field in wanted] and column.name not in schema.names:
-            return f"it has no column {column.name}"
+    for name in REQUIRED.get(table, [key.name for key in keys]):
+        if name not in schema.names:
+            return f"it has no column {name}, so it is no part of {table}"
     return None
 
 
@@ -165,7 +167,7 @@ class PartIndex:
         if files.is_local(self.fs):
             probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
             with reaching(self.paths.probes):
-                infos = self.fs.get_file_info(probes)
+                infos = list(files.with_names(self.fs.get_file_info(probes)))
             folders = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
         else:
             # One request for all tables. What is replaced sorts before what replaces it, so a page
@@ -174,10 +176,13 @@ class PartIndex:
             for info in files.listing(self.fs, self.paths.root, recursive=True):
                 listed[self.paths.relative(info.path).rpartition("/")[0]].append(info)
             folders = {name.split("/")[1] for name in listed if name.startswith("probes/")}
-        names: dict[str, str] = {}  # by view, whose names have no case
+        # By view, whose names have no case; those of our own come first.
+        own = [table for table in TABLES if table.startswith("probes/")]
+        names = {table.removeprefix("probes/").lower(): table for table in own}
         self.bad = {}
         for name in sorted(folders):
-            if not is_segment(name) or is_view(name) or name.lower() in names:
+            taken = names.get(name.lower(), f"probes/{name}") != f"probes/{name}"
+            if not is_segment(name) or is_view(name) or taken:
                 self.bad[self.paths.under(f"probes/{name}")] = "no probe can have that name"
             else:
                 names[name.lower()] = f"probes/{name}"
@@ -216,7 +221,21 @@ class PartIndex:
                 parts.append(part)
             elif part is not None:
                 self.bad[info.path] = part
-        return settle(parts)
+        return settle(parts if table in TABLES else self._fitting(parts))
+
+    def _fitting(self, parts: list[Part]) -> list[Part]:
+        """Parts of a user's probe whose columns fit together; the others are bad."""
+        union = pa.schema([column.field() for column in KEYS]).remove_metadata()
+        kept: list[Part] = []
+        for part in parts:
+            try:
+                union = pa.unify_schemas(
+                    [union, part.schema.remove_metadata()], promote_options="permissive"
+                )
+                kept.append(part)
+            except pa.ArrowException as error:
+                self.bad[part.path] = f"its columns do not fit those of earlier files: {error}"
+        return kept
 
     def _footer(self, table: str, info: pafs.FileInfo) -> Part | str | None:
         """The part, why it cannot be read, or None if it has just been deleted."""
@@ -231,7 +250,7 @@ class PartIndex:
                 found = _described(pq.ParquetFile(whole).metadata)
         except FileNotFoundError:
             return None
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             return f"not a readable Parquet file: {error}"
         schema, rows, replaces = found
         reason = _misfit(table, schema)

@@ -34,6 +34,10 @@ def resolve(uri: str | os.PathLike[str], patient: bool = False) -> tuple[pafs.Fi
       StoreError: credentials in the URI, a scheme pyarrow does not know, or a malformed URI.
     """
     text = os.fspath(uri)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # Arrow's paths are text
+        raise StoreError(f"cannot open {text!r}: its name is no UTF-8; rename it.") from error
     if "://" not in text:
         return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
     return open_remote(text, patient)

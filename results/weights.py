@@ -115,7 +115,7 @@ class Weights:
             path = self.paths.relative(stem)
             try:
                 if path not in self._indexes:
-                    entry = _index(kind, json.loads(files.read(self.fs, info.path)))
+                    entry = _index(kind, files.read_json(self.fs, info.path))
                     self._indexes[path] = {**entry, "path": f"{kind}/{_split(path)[1]}"}
                 if f"{stem}.safetensors" in tensors:
                     found.append(dict(self._indexes[path]))

@@ -135,6 +135,23 @@ def test_another_host_that_is_silent_is_waited_out_with_a_line(store: Store) -> 
 
 
 @pytest.mark.usefixtures("quick")
+def test_another_host_whose_clock_is_ahead_is_waited_out_too(store: Store) -> None:
+    write(store, heartbeat=time.time() + 1e6)
+    begun = time.monotonic()
+    with Lease(store):
+        assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"id": 1, "host": []}', "[" * 10_000])
+def test_a_lease_that_is_none_counts_for_nothing(store: Store, text: str) -> None:
+    lease_file(store).write_text(text)
+    assert holder(store) is None
+    check_free(store)
+    with Lease(store) as mine:
+        assert read(store)["id"] == mine.id
+
+
+@pytest.mark.usefixtures("quick")
 def test_another_host_that_was_silent_for_long_is_taken_over_at_once(store: Store) -> None:
     write(store, heartbeat=time.time() - 5)
     assert holder(store) is None
