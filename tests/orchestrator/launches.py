@@ -64,7 +64,7 @@ def start(
 
 
 def wait_for(
-    what: Callable[[], bool], seconds: float = 90.0, of: subprocess.Popen[str] | None = None
+    what: Callable[[], bool], seconds: float = 240.0, of: subprocess.Popen[str] | None = None
 ) -> None:
     """Raises AssertionError if `what` does not come true in time, or process `of` ends before."""
     end = time.monotonic() + seconds

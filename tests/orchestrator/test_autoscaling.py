@@ -47,11 +47,11 @@ def test_packs_bring_nodes_up_and_idleness_takes_them_down(tmp_path: Path) -> No
         assert "how many CPUs or GPUs it may grow to" in output
         launch = cluster.launch(store, "epochs=20", words=("--cpus", "2", "--width", "2"))
         begun = time.monotonic()
-        wait_for(lambda: len(head.raylets()) > 1, 120, launch)
+        wait_for(lambda: len(head.raylets()) > 1, of=launch)
         print(f"a node came up {time.monotonic() - begun:.0f} s after the launch")
         output, _ = launch.communicate(timeout=240)
         assert launch.returncode == 0, output
         assert len(open_store(str(store)).attempts()) >= 8
         begun = time.monotonic()
-        wait_for(lambda: len(head.raylets()) == 1, 120)
+        wait_for(lambda: len(head.raylets()) == 1)
         print(f"the last one went {time.monotonic() - begun:.0f} s after it")

@@ -165,7 +165,7 @@ def test_a_store_that_becomes_read_only(
     with small_disk(tmp_path / "disk", "size=200m") as remount:
         store = tmp_path / "disk" / "store"
         driver = start(store, f"epochs={EPOCHS}", address=ray_session)
-        wait_for(lambda: rows(store) > 40, 120, driver)
+        wait_for(lambda: rows(store) > 40, of=driver)
         remount("ro")
         output, _ = driver.communicate(timeout=120)
         assert driver.returncode == 2, output

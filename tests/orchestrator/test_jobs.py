@@ -43,7 +43,7 @@ def test_a_detached_launch_is_stopped_and_finished_by_another(
     ]
     job = gradsweep(ray_cluster, *launch, "--detach").strip()
     assert job.startswith("raysubmit_")
-    wait_for(lambda: rows(store) > 0, 120)
+    wait_for(lambda: rows(store) > 0)
     (listed,) = json.loads(gradsweep(ray_cluster, "status", *jobs, "--json"))["jobs"]
     assert (listed["job"], listed["status"], listed["space"]) == (job, "running", "tiny/grid")
     assert "starting" in gradsweep(ray_cluster, "logs", job, *jobs)
