@@ -50,6 +50,7 @@ def cluster_ray(address: str, threads: int, gpu: float, study: str | None) -> It
     Raises:
       RequestError: nothing answers at the address, or its nodes have other versions.
     """
+    _require_answer(address)
     os.environ.update(ray_environment())
     import ray
 
@@ -65,6 +66,25 @@ def cluster_ray(address: str, threads: int, gpu: float, study: str | None) -> It
         with _started({**ships, "env_vars": variables}, address=address):
             _check_nodes()
             yield
+
+
+def _require_answer(address: str) -> None:
+    """Raises RequestError where nothing listens: Ray would try for ever."""
+    host, colon, port = address.rpartition(":")
+    if address in ("auto", "local") or "://" in address or not colon:
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_S / 12):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise RequestError(_no_answer(address, error)) from error
+
+
+def _no_answer(address: str, error: Exception) -> str:
+    return (
+        f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); check the address, "
+        "and that this shell has the cluster's token (RAY_AUTH_MODE=token)"
+    )
 
 
 def in_job() -> bool:
@@ -106,10 +126,7 @@ def _started(environment: dict[str, Any], **options: Any) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         if options["address"] == "local":
             raise
-        raise RequestError(
-            f"no Ray cluster answers at {options['address']} ({str(error).splitlines()[0]}); check "
-            "the address, and that this shell has the cluster's token (RAY_AUTH_MODE=token)"
-        ) from error
+        raise RequestError(_no_answer(options["address"], error)) from error
     try:
         with _ray_speaks_of_nothing():
             yield

@@ -95,6 +95,16 @@ def test_an_address_where_nothing_answers_is_one_sentence(words: tuple[str, ...]
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:port", "nowhere.invalid:6379"])
+def test_a_cluster_that_is_not_there_is_one_sentence(address: str, tmp_path: Path) -> None:
+    words = ("launch", "vanishing/quickstart", "--store", str(tmp_path / "s"), "--address", address)
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: no Ray cluster answers at {address} (")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "s").exists()
+
+
 def test_to_detach_needs_a_job_server() -> None:
     for where in ((), ("--address", "127.0.0.1:6379")):
         words = ["launch", "vanishing/quickstart", "--detach", *where]
