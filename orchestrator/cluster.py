@@ -102,8 +102,10 @@ def baggage(folder: Path, study: str | None) -> dict[str, Any]:
     carried.mkdir()
     if study is not None:
         shutil.copy(study, carried)
+    wheel = build_wheel(folder)
+    (carried / "wheel.txt").write_text(wheel.name)  # makes the folder one of a kind, as the wheel
     return {
-        "py_modules": [str(build_wheel(folder))],
+        "py_modules": [str(wheel)],
         "working_dir": str(carried),
         "env_vars": {COMMIT: git_commit() or ""},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ from pathlib import Path
 PACKAGES = ("orchestrator", "trainables", "search_spaces", "results")
 
 _WHEN = (1980, 1, 1, 0, 0, 0)
-"""Of every file in the wheel: equal code makes an equal wheel, which Ray uploads once."""
+"""Of every file in the wheel: the earliest that a zip archive can say."""
 
 
 def build_wheel(folder: Path) -> Path:
     """Writes the wheel into `folder`. It names no dependencies: nodes have the lock installed, and
-    must not fetch anything because code has travelled. Its file name has a digest of what is in it
-    (as build tag), since a cluster keeps the wheels it knows by their names."""
+    must not fetch anything because code has travelled. No two have one name (the build tag differs):
+    a cluster knows wheels by their names, and drops one with the driver that brought it, though
+    another driver may just have found it there."""
     version = importlib.metadata.version("gradsweep")
     info = f"gradsweep-{version}.dist-info"
     contents = dict(_code())
@@ -30,8 +32,7 @@ def build_wheel(folder: Path) -> Path:
     )
     record = [f"{name},sha256={_hash(data)},{len(data)}" for name, data in contents.items()]
     contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    digest = hashlib.sha256(contents[f"{info}/RECORD"]).hexdigest()[:12]
-    path = folder / f"gradsweep-{version}-0{digest}-py3-none-any.whl"
+    path = folder / f"gradsweep-{version}-0{uuid.uuid4().hex[:12]}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in contents.items():
             wheel.writestr(zipfile.ZipInfo(name, _WHEN), data)
