@@ -28,7 +28,8 @@ ANSWER_S = 120.0
 def local_ray(threads: int, gpu: float) -> Iterator[None]:
     """A Ray of this process's own, which listens on loopback only; one that runs in this process
     already (a notebook's, or the one a test session shares) is used as it is."""
-    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be.
+    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
+    # as it is imported.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.update(ray_environment())
     import ray
@@ -152,7 +153,7 @@ def _check_nodes() -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ask = ray.remote(num_cpus=0, max_retries=0)(versions)
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in ray.nodes() if _lives(node)]
     answers = [
         ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -169,6 +170,8 @@ def _check_nodes() -> None:
         try:
             found = ray.get(answer)
         except Exception as error:
+            if not _lives(node):  # it went in the meantime
+                continue
             last = str(error).strip().splitlines()[-1]
             problems.append(f"{node_name(node)} cannot run gradsweep: {last}")
             continue

@@ -229,7 +229,7 @@ class PackRun:
             while len(self._checkpoints) > keep:
                 self.store.drop(self._checkpoints.pop(0))
 
-    def interrupt(self) -> None:
+    def interrupt(self, why: str = "the launch was stopped") -> None:
         """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
         # Asked twice (by the driver, then by Tune's clean-up), the second time changes nothing.
@@ -237,10 +237,7 @@ class PackRun:
             self._interrupted = True
             self.checkpoint()
             self.recorder.add_trials(
-                [
-                    self._row(int(lane), 1, "interrupted", "the launch was stopped")
-                    for lane in active
-                ]
+                [self._row(int(lane), 1, "interrupted", why) for lane in active]
             )
             self.recorder.flush()
 

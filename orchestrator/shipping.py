@@ -17,7 +17,8 @@ _WHEN = (1980, 1, 1, 0, 0, 0)
 
 def build_wheel(folder: Path) -> Path:
     """Writes the wheel into `folder`. It names no dependencies: nodes have the lock installed, and
-    must not fetch anything because code has travelled."""
+    must not fetch anything because code has travelled. Its file name has a digest of what is in it
+    (as build tag), since a cluster keeps the wheels it knows by their names."""
     version = importlib.metadata.version("gradsweep")
     info = f"gradsweep-{version}.dist-info"
     contents = dict(_code())
@@ -29,7 +30,8 @@ def build_wheel(folder: Path) -> Path:
     )
     record = [f"{name},sha256={_hash(data)},{len(data)}" for name, data in contents.items()]
     contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    path = folder / f"gradsweep-{version}-py3-none-any.whl"
+    digest = hashlib.sha256(contents[f"{info}/RECORD"]).hexdigest()[:12]
+    path = folder / f"gradsweep-{version}-0{digest}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in contents.items():
             wheel.writestr(zipfile.ZipInfo(name, _WHEN), data)

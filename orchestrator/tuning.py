@@ -92,7 +92,8 @@ class PackTrainable(tune.Trainable):
             reasons |= progress.reasons
         report = _report(progress, ended, reasons) | {"compiles": compiles, "node": self._node}
         if not progress.done and (self._asked_to_end or self._stop_wanted()):
-            self._run.interrupt()
+            leaving = "its worker was told to leave"
+            self._run.interrupt(leaving if self._asked_to_end else "the launch was stopped")
             report |= {"interrupted": True, "done": True}
         return report
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -33,13 +35,28 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def here() -> str:
+    """This machine's address as Ray sees it."""
+    from ray.util import get_node_ip_address
+
+    return get_node_ip_address()
+
+
 class Node:
     """One `ray start --block` and everything it has started."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path):
+    def __init__(
+        self, words: Sequence[str], environment: Mapping[str, str], log: Path, own: Path | None
+    ):
+        """`own`: a folder that every machine has for itself, and nodes of one machine would share;
+        root can give each node its own."""
         self._log = log.open("w")
+        start = [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", *words]
+        if own is not None and os.geteuid() == 0:
+            mount = f"mount -t tmpfs tmpfs {own} && exec {shlex.join(start)}"
+            start = ["unshare", "--mount", "sh", "-c", mount]
         self.process = subprocess.Popen(
-            [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", *words],
+            start,
             env=dict(environment),
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -53,9 +70,9 @@ class Node:
             return [top, *top.children(recursive=True)]
         return []
 
-    def raylet(self) -> psutil.Process:
-        (found,) = [p for p in self.processes() if p.name() == "raylet"]
-        return found
+    def raylets(self) -> list[psutil.Process]:
+        """One, but on a head whose autoscaler has started others."""
+        return [process for process in self.processes() if process.name() == "raylet"]
 
     def workers(self) -> list[psutil.Process]:
         """Processes of this node that run a pack at this moment."""
@@ -78,7 +95,10 @@ class Node:
 class RayCluster:
     """A head that trains nothing, and nodes that do. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, autoscaling: Mapping[str, Any] | None = None) -> None:
+        """`autoscaling`: a cluster file's content, for Ray's autoscaler on the head. Its nodes are
+        processes of the head's, since the `fake_multinode` provider starts them."""
+        self._autoscaling = autoscaling
         # Ray's sockets lie below it, and their paths must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="gs-"))
         self.port, self.dashboard = free_port(), free_port()
@@ -104,7 +124,14 @@ class RayCluster:
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}"),
             *(f"--temp-dir={self.folder}", f"--system-config={json.dumps(QUICK_TO_NOTICE)}"),
         ]
-        return self._start("head", words, {})
+        special: dict[str, str] = {}
+        if self._autoscaling is not None:
+            file = self.folder / "cluster.yaml"
+            provider = {**self._autoscaling["provider"], "gcs_address": f"{here()}:{self.port}"}
+            file.write_text(json.dumps({**self._autoscaling, "provider": provider}))
+            words.append(f"--autoscaling-config={file}")
+            special = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        return self._start("head", words, special)
 
     def add(self, name: str, cpus: int = 1, **environment: str) -> Node:
         """Starts a node; `environment` is what is special about it."""
@@ -116,7 +143,9 @@ class RayCluster:
 
     def _start(self, name: str, words: list[str], special: dict[str, str]) -> Node:
         log = self.folder / f"{name}-{len(self.nodes)}.log"
-        node = Node(words, {**self.environment, **special}, log)
+        # Where Ray unpacks what travels.
+        own = None if name == "head" else self.folder / "session_latest" / "runtime_resources"
+        node = Node(words, {**self.environment, **special}, log, own and own.resolve())
         self.nodes[name] = node
         end = time.monotonic() + 120
         while "--block" not in (text := log.read_text()):

@@ -63,10 +63,13 @@ def start(
     )
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 90.0) -> None:
-    """Raises AssertionError if `what` does not come true in time."""
+def wait_for(
+    what: Callable[[], bool], seconds: float = 240.0, of: subprocess.Popen[str] | None = None
+) -> None:
+    """Raises AssertionError if `what` does not come true in time, or process `of` ends before."""
     end = time.monotonic() + seconds
     while not what():
+        assert of is None or of.poll() is None, of and of.communicate()
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.1)
 

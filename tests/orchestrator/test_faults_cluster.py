@@ -76,10 +76,10 @@ def test_a_killed_node_and_a_new_one(
 ) -> None:
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--width", "1"))  # so that enough packs wait
-    wait_for(lambda: bool(cluster.nodes["n1"].workers()) and rows(store) > 40, 120)
+    wait_for(lambda: bool(cluster.nodes["n1"].workers()) and rows(store) > 40, of=launch)
     cluster.nodes.pop("n1").kill()
     new = cluster.add("n3")
-    wait_for(lambda: bool(new.workers()), 120)
+    wait_for(lambda: bool(new.workers()), of=launch)
     output = ended(launch)
     assert "its node is gone" in output
     whole(store)
@@ -94,7 +94,7 @@ def test_a_notice_before_a_node_goes(
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--checkpoint-seconds", "600"))
     node = cluster.nodes["n2"]
-    wait_for(lambda: bool(node.workers()) and rows(store) > 40, 120)
+    wait_for(lambda: bool(node.workers()) and rows(store) > 40, of=launch)
     (worker,) = node.workers()
     told = time.monotonic()
     worker.send_signal(signal.SIGTERM)
@@ -116,7 +116,7 @@ def test_a_killed_driver_and_a_smaller_cluster(
 ) -> None:
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--width", "3"))
-    wait_for(lambda: rows(store) > rows(uninterrupted) // 3, 120)
+    wait_for(lambda: rows(store) > rows(uninterrupted) // 3, of=launch)
     launch.kill()
     launch.communicate()
     published = rows(store)
@@ -138,15 +138,15 @@ def test_a_node_that_was_cut_off_comes_back(
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG)
     node = cluster.nodes["n1"]
-    wait_for(lambda: bool(node.workers()) and rows(store) > 40, 120)
+    wait_for(lambda: bool(node.workers()) and rows(store) > 40, of=launch)
     (worker,) = node.workers()
-    with stopped(node.raylet()):
+    with stopped(*node.raylets()):
         with stopped(worker):
-            wait_for(lambda: count(store, "SELECT max(attempt) FROM attempts") > 0, 120)
+            wait_for(lambda: count(store, "SELECT max(attempt) FROM attempts") > 0, of=launch)
             before = {path.name for path in store.glob("*/*.parquet")}
         # The worker goes on while its raylet, and so its node, is still out of reach.
         gone = time.monotonic()
-        wait_for(lambda: not psutil.pid_exists(worker.pid) or not _trains(worker), 60)
+        wait_for(lambda: not psutil.pid_exists(worker.pid) or not _trains(worker))
         print(f"the worker that came back stopped after {time.monotonic() - gone:.1f} s")
         output = ended(launch)
     assert "its node is gone" in output
@@ -240,7 +240,7 @@ def test_a_killed_head(ray_cluster: RayCluster, uninterrupted: Path, tmp_path: P
         doomed.add("d1")
         doomed.add("d2")
         launch = doomed.launch(store, LONG)
-        wait_for(lambda: rows(store) > 40, 120)
+        wait_for(lambda: rows(store) > 40, of=launch)
         doomed.nodes.pop("head").kill()
         launch.kill()
         launch.communicate()

@@ -114,7 +114,7 @@ def launching(store: Path) -> Iterator[psutil.Process]:
 def test_a_local_ray_listens_on_loopback_only(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with launching(store) as driver:
-        wait_for(lambda: any(store.glob("epochs/*.parquet")), 120)
+        wait_for(lambda: any(store.glob("epochs/*.parquet")))
         ports = set()
         for process in (driver, *driver.children(recursive=True)):
             for one in process.net_connections(kind="inet"):

@@ -43,7 +43,7 @@ def test_a_detached_launch_is_stopped_and_finished_by_another(
     ]
     job = gradsweep(ray_cluster, *launch, "--detach").strip()
     assert job.startswith("raysubmit_")
-    wait_for(lambda: rows(store) > 0, 120)
+    wait_for(lambda: rows(store) > 0)
     (listed,) = json.loads(gradsweep(ray_cluster, "status", *jobs, "--json"))["jobs"]
     assert (listed["job"], listed["status"], listed["space"]) == (job, "running", "tiny/grid")
     assert "starting" in gradsweep(ray_cluster, "logs", job, *jobs)
@@ -106,7 +106,9 @@ def test_to_detach_needs_a_job_server() -> None:
 def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
     """Installed by pip, without the network and without dependencies, as Ray does on each node."""
     wheel = build_wheel(tmp_path)
-    assert build_wheel(tmp_path).read_bytes() == wheel.read_bytes()
+    content = wheel.read_bytes()
+    assert build_wheel(tmp_path) == wheel  # named by what is in it
+    assert wheel.read_bytes() == content
     target = tmp_path / "target"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--target"]
     subprocess.run(
