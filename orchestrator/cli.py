@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,9 @@ from orchestrator.errors import RequestError
 
 _MOST_ERRORS = 50
 _LONGEST_ERROR = 1600
+
+at_end: list[Callable[[], None]] = []
+"""What the command under way has to say when it has ended."""
 
 app = typer.Typer(
     name="gradsweep",
@@ -178,8 +182,11 @@ def _run() -> int:
     with contextlib.suppress(AttributeError):
         # What the terminal's encoding lacks is spelled out, as Python does on standard error.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+    at_end.clear()
     try:
         returned = app(standalone_mode=False)
+        for say in at_end:
+            say()
         return returned if isinstance(returned, int) else 0
     except BrokenPipeError:
         # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.cli import at_end, printable
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_for_reading(uri: str, rules: list[str] | None = None) -> Store:
+    """The store; what is wrong with its files is said now, and at the end of the command."""
     from results import open_store
 
     changed: dict[str, float] = {}
@@ -22,6 +24,14 @@ def open_for_reading(uri: str, rules: list[str] | None = None) -> Store:
         except ValueError as error:
             raise RequestError(f"--rule {text!r} is not NAME=NUMBER") from error
     store = open_store(uri, rules=changed or None)
-    for warning in store.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    said: set[str] = set()
+
+    def warn() -> None:
+        for warning in store.warnings:
+            if warning not in said:
+                said.add(warning)
+                print(f"warning: {printable(warning)}", file=sys.stderr)
+
+    warn()
+    at_end.append(warn)  # some damage shows only where rows are read
     return store

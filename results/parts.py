@@ -248,12 +248,12 @@ class PartIndex:
                 # No answer is no damage: what counts is what its bytes say, once they are here.
                 whole = io.BytesIO(files.read(self.fs, info.path))
                 found = _described(pq.ParquetFile(whole).metadata)
+            schema, rows, replaces = found
+            reason = _misfit(table, schema)  # damaged names of columns are no text
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             return f"not a readable Parquet file: {error}"
-        schema, rows, replaces = found
-        reason = _misfit(table, schema)
         return reason or Part(info.path, info.size, rows, schema, replaces)
 
     def _fragment(self, path: str, size: int) -> pads.ParquetFileFragment:

@@ -91,12 +91,19 @@ def refuse_all_but_select(con: duckdb.DuckDBPyConnection, query: str) -> None:
     inserts, which is why the query runs in a read-only transaction too.
     """
     try:
-        kinds = [statement.type for statement in con.extract_statements(query)]
+        kinds = [_kind(statement) for statement in con.extract_statements(query)]
     except duckdb.Error as error:
         raise StoreError(sentence(error)) from error
-    if kinds != [duckdb.StatementType.SELECT]:
-        named = ", ".join(kind.name for kind in kinds) or "nothing"
+    if kinds != ["SELECT"]:
+        named = ", ".join(kinds) or "nothing"
         raise StoreError(f"a query must be one SELECT (got {named}); results are read-only.")
+
+
+def _kind(statement: duckdb.Statement) -> str:
+    try:
+        return statement.type.name
+    except ValueError:  # UPDATE EXTENSIONS is of a type that duckdb's Python has no name for
+        return "UNNAMED"
 
 
 def sentence(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
                 yield found
 
     monkeypatch.setattr(launching, "drive", drive)
+    monkeypatch.setattr(launching, "local_ray", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(lease, "EXPIRY_S", 0.05)
     clock = SimpleNamespace(
         time=lease.time.time, monotonic=lease.time.monotonic, sleep=lambda seconds: None

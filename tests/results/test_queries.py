@@ -29,6 +29,7 @@ def filled(store: Store) -> Store:
         "ATTACH '{out}' AS other",
         "INSTALL httpfs",
         "LOAD httpfs",
+        "UPDATE EXTENSIONS",
         "PRAGMA database_list",
         "SET threads = 1",
         "SET enable_external_access = true",

@@ -272,6 +272,16 @@ def test_a_part_of_another_schema_is_named(store: Store) -> None:
     assert "column epoch is string" in store.warnings[0]
 
 
+def test_a_part_whose_columns_have_no_names_is_named(store: Store) -> None:
+    publish_trial(store, "a", [1.0])
+    (path,) = parts(store, "epochs")
+    other = path.with_name("other.parquet")
+    other.write_bytes(path.read_bytes().replace(b"test_accuracy", b"\xcc(st_accuracy"))
+    store.refresh()
+    assert len(store.sql("from epochs")) == 1
+    assert [str(other) in warning for warning in store.warnings] == [True]
+
+
 def test_a_part_of_another_table_is_named(store: Store) -> None:
     publish_trial(store, "a", [1.0], layers=[[1.0]], timeline=True)
     wave = next(Path(store.root, "probes/timeline").glob("*.parquet"))
