@@ -18,7 +18,7 @@ _WHEN = (1980, 1, 1, 0, 0, 0)
 
 def build_wheel(folder: Path) -> Path:
     """Writes the wheel into `folder`. It names no dependencies: nodes have the lock installed, and
-    must not fetch anything because code has travelled. No two have one name (the build tag differs):
+    must not fetch anything because code has travelled. No two have one name (by the build tag):
     a cluster knows wheels by their names, and drops one with the driver that brought it, though
     another driver may just have found it there."""
     version = importlib.metadata.version("gradsweep")
