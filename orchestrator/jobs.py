@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shlex
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 STOP_S = 3600
 """How long a stopped launch may take to end its epoch and keep everything; then Ray kills it."""
+
+PATIENCE_S = 60.0
+"""How long a head may take to be ready for jobs."""
 
 _OURS = "gradsweep"
 """Key of a job's metadata that says which space it launches."""
@@ -55,12 +60,20 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
             "PYTHONUNBUFFERED": "1",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S),
         }
-        return client.submit_job(
-            # Without exec the signal that stops a job would reach a shell first.
-            entrypoint="exec " + shlex.join(command),
-            runtime_env=environment,
-            metadata={_OURS: space, "store": store},
-        )
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return client.submit_job(
+                    # Without exec the signal that stops a job would reach a shell first.
+                    entrypoint="exec " + shlex.join(command),
+                    runtime_env=environment,
+                    metadata={_OURS: space, "store": store},
+                )
+            except RuntimeError as error:
+                # So says a head that has just started.
+                if "No available agent" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(2)
 
 
 def listing(address: str) -> list[dict[str, Any]]:
@@ -136,6 +149,7 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
     try:
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of each package it uploads
         yield JobSubmissionClient(address)
     except ImportError as error:
         raise RequestError(

@@ -123,6 +123,7 @@ class RayCluster:
             *("--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=true"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}"),
             *(f"--temp-dir={self.folder}", f"--system-config={json.dumps(QUICK_TO_NOTICE)}"),
+            f"--dashboard-agent-listen-port={free_port()}",  # another cluster's may be here too
         ]
         special: dict[str, str] = {}
         if self._autoscaling is not None:
