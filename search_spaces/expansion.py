@@ -32,7 +32,7 @@ _SAMPLERS: dict[str, Callable[[random.Random, list[Any]], Any]] = {
 _FORMS = ("grid_search", "zip", "when", *_SAMPLERS)
 
 
-MAX_CONFIGS = 100_000
+MAX_CONFIGS = 2_000_000
 """Configs a space may have: more would fill the memory, and are a slip of the hand."""
 
 
