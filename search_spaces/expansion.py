@@ -166,10 +166,10 @@ def _with_forms(
     """`config` with every form applied in order, each possibly multiplying it."""
     configs = [config]
     for form in forms:
-        configs = [
-            {**base, **extra} for base in configs for extra in _form(base, form, fixed, rename)
-        ]
-        _refuse_many(len(configs))
+        bases, configs = configs, []
+        for base in bases:
+            configs += [{**base, **extra} for extra in _form(base, form, fixed, rename)]
+            _refuse_many(len(configs))
     return configs
 
 
