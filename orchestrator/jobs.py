@@ -149,8 +149,10 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
     try:
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of each package it uploads
-        yield JobSubmissionClient(address)
+        client = JobSubmissionClient(address)
+        for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # they tell of each package
+        yield client
     except ImportError as error:
         raise RequestError(
             f"jobs need Ray's job client ({error}); install the extra `cluster`"
