@@ -149,10 +149,8 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
     try:
         from ray.job_submission import JobSubmissionClient
 
-        client = JobSubmissionClient(address)
-        for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-            logging.getLogger(name).setLevel(logging.ERROR)  # they tell of each package
-        yield client
+        logging.disable(logging.INFO)  # Ray tells of each package that it makes and sends
+        yield JobSubmissionClient(address)
     except ImportError as error:
         raise RequestError(
             f"jobs need Ray's job client ({error}); install the extra `cluster`"
@@ -163,3 +161,5 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
             f"the job server at {address} says: {lines[0]}; check the address, the tunnel to it "
             "(ray dashboard) and that this shell has the cluster's token (RAY_AUTH_MODE=token)"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
