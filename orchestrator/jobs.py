@@ -132,7 +132,9 @@ def follow(address: str, job: str, say: Callable[[str], None]) -> int:
                 say(text.rstrip("\n"))
 
         asyncio.run(tail())
-        info = client.get_job_info(job)
+        # The log may end before the job does: a launch that is stopped keeps everything first.
+        while not (info := client.get_job_info(job)).status.is_terminal():
+            time.sleep(1)
     if info.driver_exit_code is not None:
         return info.driver_exit_code
     return 0 if info.status.value == "SUCCEEDED" else 1
