@@ -22,7 +22,15 @@ def fake(cluster: dict[str, Any]) -> dict[str, Any]:
     types = cluster["available_node_types"]
     head = {**types[cluster["head_node_type"]], "node_config": {}, "max_workers": 0}
     worker = {**types["gpu_worker"], "node_config": {}, "resources": {"CPU": 1}}
+    # Nothing is done on these machines, and Ray wants to be told so.
+    commands = [
+        *("initialization_commands", "setup_commands", "head_setup_commands"),
+        *("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"),
+    ]
     return {
+        **dict.fromkeys([*commands, "cluster_synced_files", "rsync_exclude"], []),
+        **dict.fromkeys(["file_mounts", "docker"], {}),
+        "file_mounts_sync_continuously": False,
         **{key: cluster[key] for key in ("cluster_name", "max_workers", "upscaling_speed")},
         "provider": {"type": "fake_multinode"},
         "available_node_types": {"ray.head.default": head, "gpu_worker": worker},
