@@ -16,6 +16,14 @@ from tests.orchestrator.launches import wait_for
 ROOT = Path(__file__).parents[2]
 
 
+AS_RAYS_OWN_TESTS: dict[str, Any] = {
+    **dict.fromkeys(("disable_node_updaters", "disable_launch_config_check"), True),
+    **dict.fromkeys(("foreground_node_launch", "use_internal_ips"), True),
+    "worker_liveness_check": False,
+}
+"""Nobody logs in to these nodes, and nothing is installed on them."""
+
+
 def fake(cluster: dict[str, Any]) -> dict[str, Any]:
     """`cluster.yaml` with machines that Ray pretends to rent. Its worker has what matters of its
     instance type: CPUs; there is no GPU here. The provider wants the head to be called so."""
@@ -28,11 +36,11 @@ def fake(cluster: dict[str, Any]) -> dict[str, Any]:
         *("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"),
     ]
     return {
-        **dict.fromkeys([*commands, "cluster_synced_files", "rsync_exclude"], []),
-        **dict.fromkeys(["file_mounts", "docker"], {}),
+        **{key: [] for key in (*commands, "cluster_synced_files", "rsync_exclude")},
+        **{key: {} for key in ("file_mounts", "docker")},
         "file_mounts_sync_continuously": False,
         **{key: cluster[key] for key in ("cluster_name", "max_workers", "upscaling_speed")},
-        "provider": {"type": "fake_multinode"},
+        "provider": {"type": "fake_multinode", **AS_RAYS_OWN_TESTS},
         "available_node_types": {"ray.head.default": head, "gpu_worker": worker},
         "head_node_type": "ray.head.default",
         "idle_timeout_minutes": 0.1,
