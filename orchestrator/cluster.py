@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ from orchestrator.provenance import COMMIT, git_commit, versions
 from orchestrator.queueing import Machines
 from orchestrator.shipping import build_wheel
 
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
 ANSWER_S = 120.0
 """How long a node may take to say which versions it has; it installs the wheel first."""
 
@@ -28,18 +31,29 @@ ANSWER_S = 120.0
 def local_ray(threads: int, gpu: float) -> Iterator[None]:
     """A Ray of this process's own, which listens on loopback only; one that runs in this process
     already (a notebook's, or the one a test session shares) is used as it is."""
-    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
-    # as it is imported.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.update(ray_environment())
-    import ray
-
-    if ray.is_initialized():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield
         return
     variables = worker_environment(threads, gpu)
-    with _started({"env_vars": variables}, address="local", include_dashboard=False):
+    with (
+        _loopback_only(),
+        _started({"env_vars": variables}, address="local", include_dashboard=False),
+    ):
         yield
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
+    as it is imported, in this process and in those it starts."""
+    before = os.environ.get(_CLUSTERS)
+    os.environ.setdefault(_CLUSTERS, "0")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_CLUSTERS]
 
 
 @contextlib.contextmanager
