@@ -53,13 +53,14 @@ test: install ## tests of at most about 20 s each; under 8 minutes on two idle c
 	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
 
 .PHONY: test-all
-test-all: install ## every test, as CI runs them
+test-all: install ## every test, as CI runs them; Ray's that fail are tried once more
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
-	$(PYTEST) -m ray $(ALLOW_NONE)
+	$(PYTEST) -m ray || $(PYTEST) -m ray --last-failed $(ALLOW_NONE)
 
 .PHONY: chaos
 chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n
 	$(BIN)/python -m tests.orchestrator.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
+
 .PHONY: fuzz
 fuzz: install ## wrong requests and damaged stores, CASES=5000 of them: a quarter of an hour
 	$(PYTEST) -n $(JOBS) tests/fuzz --fuzz-cases $(or $(CASES),5000)

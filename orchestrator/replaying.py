@@ -23,7 +23,7 @@ HANDOVER_S = 0.1
 """From a pack's end to the next one's start on the same worker: the median of 28 hand-overs of a
 launch on a local Ray (0.03 to 0.3 s)."""
 
-_FUTILE = 10_000
+_FUTILE = 1_000
 """Preemptions in a row that left no pack further than it was, after which none will get there."""
 
 

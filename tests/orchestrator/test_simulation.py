@@ -151,11 +151,11 @@ clusters = st.builds(
     Cluster,
     nodes=st.integers(1, 3),
     slots=st.integers(1, 3),
-    preempt_rate=st.sampled_from([0.0, 5.0, 60.0, 600.0]),
+    preempt_rate=st.sampled_from([0.0, 5.0, 60.0]),
     restart_s=st.sampled_from([0.0, 100.0]),
     detect_s=st.sampled_from([0.0, 15.0, 200.0]),
     startup_s=st.sampled_from([0.0, 5.0]),
-    checkpoint_s=st.sampled_from([0.0, 5.0, NEVER]),
+    checkpoint_s=st.sampled_from([0.0, 5.0]),  # else a launch may never end: no death counts
     seed=st.integers(0, 1000),
 )
 
