@@ -18,7 +18,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -33,13 +32,6 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
-
-
-def here() -> str:
-    """This machine's address as Ray sees it."""
-    from ray.util import get_node_ip_address
-
-    return get_node_ip_address()
 
 
 class Node:
@@ -95,10 +87,7 @@ class Node:
 class RayCluster:
     """A head that trains nothing, and nodes that do. Use as a context manager."""
 
-    def __init__(self, autoscaling: Mapping[str, Any] | None = None) -> None:
-        """`autoscaling`: a cluster file's content, for Ray's autoscaler on the head. Its nodes are
-        processes of the head's, since the `fake_multinode` provider starts them."""
-        self._autoscaling = autoscaling
+    def __init__(self) -> None:
         # Ray's sockets lie below it, and their paths must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="gs-"))
         self.port, self.dashboard = free_port(), free_port()
@@ -125,14 +114,7 @@ class RayCluster:
             *(f"--temp-dir={self.folder}", f"--system-config={json.dumps(QUICK_TO_NOTICE)}"),
             f"--dashboard-agent-listen-port={free_port()}",  # another cluster's may be here too
         ]
-        special: dict[str, str] = {}
-        if self._autoscaling is not None:
-            file = self.folder / "cluster.yaml"
-            provider = {**self._autoscaling["provider"], "gcs_address": f"{here()}:{self.port}"}
-            file.write_text(json.dumps({**self._autoscaling, "provider": provider}))
-            words.append(f"--autoscaling-config={file}")
-            special = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        return self._start("head", words, special)
+        return self._start("head", words, {})
 
     def add(self, name: str, cpus: int = 1, **environment: str) -> Node:
         """Starts a node; `environment` is what is special about it."""
