@@ -19,6 +19,10 @@ _PLACES: dict[tuple[str, str], str] = {
     ("model", "ffn"): "feedforward.ffn",
     **{("model", model.name): "nets.recurrent_net" for model in RECURRENT},
     ("model", "lru_stack"): "lru_stack.lru_stack",
+    ("model", "lru"): "linear_nets.lru",
+    ("model", "linear_rnn"): "linear_nets.linear_rnn",
+    ("model", "s4"): "linear_nets.s4",
+    ("model", "deep_recurrent"): "deep_nets.deep_recurrent",
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",
     ("optimizer", "adamw"): "optimizers.adamw",
@@ -29,6 +33,7 @@ _PLACES: dict[tuple[str, str], str] = {
     ("task", "heidelberg"): "spikes.BinnedTask",
     ("task", "spikes"): "spikes.DrawnTask",
     ("task", "wordptb"): "text.StreamTask",
+    ("task", "teacher_student"): "teacher.TeacherStudent",
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",
     ("stage", "lsc"): "lsc.engine",
@@ -38,6 +43,9 @@ _PLACES: dict[tuple[str, str], str] = {
     ("stage", "decay"): "covariances.Decay",
     ("probe", "timeline"): "timeline.timeline",
     ("probe", "radius"): "lsc.radius",
+    ("probe", "effective_lr"): "effective_lr.effective_lr",
+    ("probe", "sharpness"): "sharpness.sharpness",
+    ("probe", "moduli"): "linear_nets.moduli",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
 a stage's engine from a trial, its task's functions and one lane's values. A task is a class with
