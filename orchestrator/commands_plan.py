@@ -122,7 +122,7 @@ def plan(
     """What would run: trials, already done, packs, programs, widths, rows, bytes, time; with
     --simulate, what it would take on a cluster."""
     from orchestrator.launching import workers_here
-    from orchestrator.plan_text import plan_lines
+    from orchestrator.plan_text import plan_lines, shared_line
     from orchestrator.planning import plan as make_plan
 
     options: dict[str, Any] = {
@@ -146,6 +146,8 @@ def plan(
             return
         for one in plans:
             out("\n".join(plan_lines(one, show)))
+        if len(plans) > 1:
+            out(shared_line(plans))
         return
 
     from orchestrator import simulation
