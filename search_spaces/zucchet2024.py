@@ -6,6 +6,7 @@ docs/studies/zucchet2024.md.
 """
 
 from search_spaces.study import Space, Study
+from search_spaces.zucchet2024_analyses import ANALYSES
 
 
 def grid(*values):
@@ -42,17 +43,17 @@ _SMALL = {
     "epochs": 2, "steps_per_epoch": 5, "seq_len": 50, "batch_size": 16, "eval_batches": 1,
     "seed": [2023, 2024],
 }  # fmt: skip
-_FIGURES = ("training_loss", "grad_norms", "grad_per_layer", "timeline")
+_FIGURES = ("effective_lr", "training_loss", "grad_norms", "grad_per_layer", "timeline")
 
 
-def _scan(feeds, param_space, doc="", smoke=None, select=None):
+def _scan(feeds, param_space, figures, doc="", smoke=None, select=None):
     return Space(
         feeds=feeds,
         doc=doc,
         param_space={**param_space, "seed": SEEDS},
         select=_SELECT if select is None else select,
         smoke={**_SMALL, **(smoke or {})},
-        figures=_FIGURES,
+        figures=(*figures, *_FIGURES),
     )
 
 
@@ -60,11 +61,13 @@ COMPARISON_LRU = _scan(
     "figure 3A: LRU",
     {**_LRU, "lr": grid(0.32, 0.1, 0.032, 0.01, 0.0032), "min_nu": MEMORIES},
     smoke={"lr": [0.01, 0.0032], "min_nu": [0.36, 0.99]},
+    figures=("curse_of_memory",),
 )
 COMPARISON_RNN = _scan(
     "figure 3A and the first bar of 3B: dense RNN",
     {**_RNN, "lr": grid(3.2e-3, 1e-3, 3.2e-4, 1e-4, 3.2e-5), "min_nu": MEMORIES},
     smoke={"lr": [1e-3, 3.2e-4], "min_nu": [0.36, 0.99]},
+    figures=("curse_of_memory",),
 )
 COMPARISON_BASELINE = _scan(
     "a first epoch of LRU, which the source loads and does not draw",
@@ -78,6 +81,7 @@ COMPARISON_BASELINE = _scan(
     doc="Its easiest memory is .32, where that of the other scans is .36: as published.",
     select={"metric": "loss", "mode": "min", "report": "loss_ratio", "over": "seed"},
     smoke={"min_nu": [0.32, 0.99]},
+    figures=(),
 )
 ABLATION_P1 = _scan(
     "figure 3B: complex diagonal, with gamma, LRU",
@@ -91,17 +95,20 @@ ABLATION_P1 = _scan(
     doc="The published gamma of lru_param default starts at sqrt(1 - Re(lambda)^2): --set "
     "compat=true.",
     smoke={"lr": [0.01, 0.0032]},
+    figures=("ablation",),
 )
 _BLOCK_RATES = grid(0.01, 0.0032, 0.001, 3.2e-4)
 ABLATION_P2 = _scan(
     "figure 3B: block-diagonal, 32 blocks of 2 units",
     {**_RNN, **_HARD, "heads": 32, "lr": _BLOCK_RATES},
     smoke={"lr": [0.01, 0.0032]},
+    figures=("ablation",),
 )
 ABLATION_P3 = _scan(
     "figure 3B: more neurons, 64 blocks of 2 units",
     {**_RNN, **_HARD, "width": 128, "heads": 64, "lr": _BLOCK_RATES},
     smoke={"lr": [0.01, 0.0032]},
+    figures=("ablation",),
 )
 SHRINK_P1 = _scan(
     "figure 10: LRU",
@@ -112,16 +119,19 @@ SHRINK_P1 = _scan(
         "max_phase": PHASES,
     },
     smoke={"lr": [0.01, 0.0032], "max_phase": [3.14, 0.0314]},
+    figures=("concentration",),
 )
 SHRINK_P2 = _scan(
     "figure 10: complex diagonal",
     {**_COMPLEX, **_HARD, "lr": _BLOCK_RATES, "max_phase": PHASES},
     smoke={"lr": [0.01, 0.0032], "max_phase": [3.14, 0.0314]},
+    figures=("concentration",),
 )
 SHRINK_P3 = _scan(
     "figure 10: dense RNN",
     {**_RNN, **_HARD, "lr": grid(0.001, 3.2e-4, 1e-4, 3.2e-5), "max_phase": PHASES},
     smoke={"lr": [0.001, 3.2e-4], "max_phase": [3.14, 0.0314]},
+    figures=("concentration",),
 )
 HEADS = _scan(
     "figure 11: the dense RNN's matrix in 1 to 32 blocks",
@@ -132,6 +142,7 @@ HEADS = _scan(
         "heads": grid(1, 2, 4, 8, 16, 32),
     },
     smoke={"lr": [0.0032, 0.001], "heads": [1, 32]},
+    figures=("heads",),
 )
 
 STUDY = Study(
@@ -151,5 +162,6 @@ STUDY = Study(
         "shrink_p2": SHRINK_P2,
         "shrink_p3": SHRINK_P3,
         "heads": HEADS,
+        **ANALYSES,
     },
 )

@@ -28,6 +28,17 @@ SCANS = {  # space -> (trials, programs)
 }
 
 
+ANALYSES = {  # space -> (trials, programs)
+    "signals": (1, 1),
+    "unit": (1, 1),
+    "landscape": (6, 6),
+    "hessian_diagonal": (4, 4),
+    "hessian_optimal": (4, 4),
+    "deep": (75, 5),
+    "gru": (18, 1),
+}
+
+
 @pytest.fixture(scope="module")
 def found() -> Catalogue:
     return catalogue()
@@ -47,6 +58,20 @@ def test_counts(found: Catalogue, name: str) -> None:
     assert (len(targets), len({t.program for t in targets})) == SCANS[name]
     assert {t.config["seed"] for t in targets} == set(range(2023, 2033))
     assert set(space_of(found, name).figures) <= set(FIGURES)
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_analyses(found: Catalogue, name: str) -> None:
+    targets = trials(found, name)
+    assert (len(targets), len({t.program for t in targets})) == ANALYSES[name]
+    assert all(t.stage.epochs_key is None and t.probes for t in targets)
+    smoke = trials(found, name, smoke=True)
+    assert {t.stage.name for t in smoke} == {t.stage.name for t in targets}
+    assert set(space_of(found, name).figures) <= set(FIGURES)
+
+
+def test_the_study_has_these_spaces(found: Catalogue) -> None:
+    assert set(found.studies["zucchet2024"].spaces) == {*SCANS, *ANALYSES}
 
 
 @pytest.mark.parametrize("name", SCANS)

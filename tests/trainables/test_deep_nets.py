@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from trainables.chrono import ChronoGRU
 from trainables.deep_nets import normalised
 from trainables.packs import Pack
 from trainables.spec import builtin_registry
-
-CELLS = ("lru", "complex", "gru")
 
 
 def _config(cell: str, norm: str = "none", **more: Any) -> dict[str, Any]:
@@ -117,8 +116,6 @@ def test_a_block_is_its_formula(seed):
     """x + (W y) sig(V y) with y = gelu of the layer, written out for a complex layer."""
     pack = _pack("complex", "none")
     weights = {k: np.asarray(v, np.float64) for k, v in pack.weights(0).items()}
-    from flax import nnx
-
     engine: Any = pack._engine
     state = jax.tree.map(lambda leaf: leaf[0], pack._state)
     module: Any = nnx.merge(engine.graph, state["params"], state["rest"])
