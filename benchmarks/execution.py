@@ -31,8 +31,11 @@ def run() -> dict[str, float]:
             steps = 50 if execution == "kernel" else 2
             config = {**CONFIG, **model, "execution": execution, "steps_per_epoch": steps}
             trials = [registry.resolve({**config, "seed": seed}) for seed in range(LANES)]
-            ways: list[tuple[str, int, Strategy]] = [("alone", 1, "sequential")]
-            ways += [(f"{LANES} lanes, {lanes}", LANES, lanes) for lanes in ("sequential", "vmap")]
+            ways: list[tuple[str, int, Strategy]] = [
+                ("alone", 1, "sequential"),
+                (f"{LANES} lanes, sequential", LANES, "sequential"),
+                (f"{LANES} lanes, vmap", LANES, "vmap"),
+            ]
             for way, width, lanes in ways:
                 pack = Pack(trials[:width], {}, lanes=lanes)
                 pack.init()

@@ -50,8 +50,8 @@ def deep_signals(store: Store, space: Mapping[str, Any], trial: str | None = Non
             ]
             name = cell if norm == "none" else f"{cell}, {norm} norm"
             groups[name] = _median(own, "memory", column)
-        place = {"row": at // 2 + 1, "col": at % 2 + 1}
-        scales.append(log_lines(fig, groups, legend=at == 0, **place))
+        row, col = at // 2 + 1, at % 2 + 1
+        scales.append(log_lines(fig, groups, legend=at == 0, row=row, col=col))
     fig.update_xaxes(title="Memory t", row=2)
     explain_marks(fig, scales)
     note = "Medians over seeds. Gradients of the first block; a GRU has no eigenvalues."

@@ -59,7 +59,7 @@ def signal_energy(store: Store, space: Mapping[str, Any], trial: str | None = No
     scales = []
     for at, name in enumerate(panels):
         groups = {}
-        place = {"row": at // 2 + 1, "col": at % 2 + 1}
+        row, col = at // 2 + 1, at % 2 + 1
         for rho in sorted({r["rho"] for r in rows}):
             own = sorted((r for r in rows if r["rho"] == rho and r["lambda"] > 0),
                          key=lambda r: r["lambda"])  # fmt: skip
@@ -74,11 +74,10 @@ def signal_energy(store: Store, space: Mapping[str, Any], trial: str | None = No
                         y=[r[f"measured_{name}"] for r in seen],
                         marker={"symbol": "circle-open", "size": 9, "color": "#444444"},
                     ),
-                    **place,
+                    row=row, col=col,
                 )  # fmt: skip
-        scales.append(log_lines(fig, groups, legend=at == 0, **place))
-    for trace in fig.select_traces({"mode": "lines+markers"}):
-        trace.update(mode="lines")
+        scales.append(log_lines(fig, groups, legend=at == 0, row=row, col=col))
+    fig.update_traces({"mode": "lines"}, {"mode": "lines+markers"})
     fig.update_xaxes(title="Memory 1/(1−λ)", row=2)
     explain_marks(fig, scales)
     note = "Lines: closed forms. Circles: simulated, where it has settled. ω: λ = exp(−exp ω)."
@@ -111,10 +110,8 @@ def unit_loss(store: Store, space: Mapping[str, Any], trial: str | None = None) 
         own = [r for r in bends if r["form"] == form]
         groups[form] = [1 / (1 - r["target"]) for r in own], [r["curvature"] for r in own]
     log_lines(fig, groups, col=3)
-    for trace in fig.select_traces(col=1):
-        trace.update(mode="lines")
-    for trace in fig.select_traces(col=2):
-        trace.update(mode="lines")
+    for col in (1, 2):
+        fig.update_traces(mode="lines", row=1, col=col)
     fig.update_xaxes(title="1/(1−λ*)", row=1, col=3)
     title = f"A unit that learns another — {chosen.title}"
     return finish(fig, title, chosen.notes(), 400, heads=1)

@@ -121,7 +121,8 @@ def test_jacobians_are_finite_differences(form, seed):
     inverse, length = np.linalg.inv(v), 12
     t = np.arange(length)[:, None]
     first = np.eye(1, length)[0]
-    beta, gamma_c = inverse @ b, c @ v
+    beta: Any = inverse @ b
+    gamma_c: Any = c @ v
     if form == "rnn":
         start = np.concatenate([((v * lam) @ inverse).real.ravel(), b, c, d])
 
@@ -135,7 +136,7 @@ def test_jacobians_are_finite_differences(form, seed):
         theta = np.angle(lam) % (2 * np.pi)
         gamma, step = np.sqrt(1 - np.abs(lam) ** 2), -np.log(np.abs(lam))
         scale = {"lru": gamma, "s4": step}.get(form, np.ones(4))
-        own = beta / scale
+        own: Any = beta / scale
         tail = {
             "complex": [lam.real, lam.imag],
             "lru": [np.log(-np.log(np.abs(lam))), np.log(theta), np.log(gamma)],
