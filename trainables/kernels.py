@@ -2,7 +2,7 @@
 
 A linear layer of one input and one output is the causal convolution of its input with its response
 k_t to a unit impulse. Study `zucchet2024`, section 0.4: for sequences of some hundred steps the
-convolution as one matrix product costs a hundredth of the recurrence on a CPU.
+convolution as one matrix product took a 14th (dense) to a 42nd (LRU) of the recurrence's CPU time.
 
 Shapes are suffixed: T time steps, B samples.
 """
