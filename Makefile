@@ -57,6 +57,13 @@ test-all: install ## every test, as CI runs them
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
 	$(PYTEST) -m ray $(ALLOW_NONE)
 
+.PHONY: chaos
+chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n
+	$(BIN)/python -m tests.orchestrator.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
+.PHONY: fuzz
+fuzz: install ## wrong requests and damaged stores, CASES=5000 of them: a quarter of an hour
+	$(PYTEST) -n $(JOBS) tests/fuzz --fuzz-cases $(or $(CASES),5000)
+
 .PHONY: lint
 lint: install ## ruff: lint rules, and formatting as a check
 	$(BIN)/ruff check .

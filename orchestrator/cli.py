@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -13,6 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.errors import RequestError
+
+_MOST_ERRORS = 50
+_LONGEST_ERROR = 1600
 
 app = typer.Typer(
     name="gradsweep",
@@ -111,36 +115,69 @@ def print_table(columns: list[str], rows: list[list[Any]], title: str | None = N
         table.columns[-1].no_wrap = name == "trial_id"
     for row in rows:
         table.add_row(*(cell_text(value) for value in row))
-    console = Console()
+    # Text is data here: no brackets or colons in it are markup.
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(width=Console(width=10_000).measure(table).maximum)
+        width = Console(width=10_000, **plain).measure(table).maximum
+        console = Console(width=width, **plain)
     console.print(table)
 
 
 def cell_text(value: Any) -> str:
-    """A table cell: four significant digits, nothing for null."""
+    """A table cell: four significant digits, nothing for null, nothing that steers a terminal."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """`text` with what cannot be printed spelled out (`\\x1b`), line breaks left as they are."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _fail(problems: list[str]) -> int:
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+    for problem in problems[:_MOST_ERRORS]:
+        print(f"error: {printable(_clipped(problem))}", file=sys.stderr)
+    if len(problems) > _MOST_ERRORS:
+        print(f"error: and {len(problems) - _MOST_ERRORS} more like these", file=sys.stderr)
     return 2
+
+
+def _clipped(text: str) -> str:
+    """An error as it is unless it repeats something endless that was typed; its remedy stands at
+    the end, so that stays."""
+    half = _LONGEST_ERROR // 2
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:half]} [...] {text[-half:]}"
+
+
+COMMANDS = (
+    "commands_plan",
+    "commands_run",
+    "commands_jobs",
+    "commands_store",
+    "commands_results",
+)
 
 
 def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
-    for name in ("commands_plan", "commands_run", "commands_store", "commands_results"):
+    for name in COMMANDS:
         importlib.import_module(f"orchestrator.{name}")
     sys.exit(_run())
 
 
 def _run() -> int:
+    with contextlib.suppress(AttributeError):
+        # What the terminal's encoding lacks is spelled out, as Python does on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     try:
         returned = app(standalone_mode=False)
         return returned if isinstance(returned, int) else 0

@@ -121,9 +121,9 @@ def plan(
 ) -> None:
     """What would run: trials, already done, packs, programs, widths, rows, bytes, time; with
     --simulate, what it would take on a cluster."""
-    from orchestrator.launching import workers_here
     from orchestrator.plan_text import plan_lines, shared_line
     from orchestrator.planning import plan as make_plan
+    from orchestrator.room import cpus_here
 
     options: dict[str, Any] = {
         "store": store, "set": set or [], "smoke": smoke, "limit": limit, "rerun": rerun or [],
@@ -139,7 +139,7 @@ def plan(
     if not simulate:
         if of_cluster or any(value is not None for value in others):
             raise RequestError("--nodes and the other options of a cluster need --simulate")
-        plans = make_plan(space, devices=workers_here(), **options)
+        plans = make_plan(space, devices=cpus_here(), **options)
         if json:
             documents = [one.to_json() for one in plans]
             dump(documents[0] if len(documents) == 1 else documents)
@@ -154,7 +154,7 @@ def plan(
     from orchestrator.simulated_cluster import Cluster
 
     # Each pack takes a GPU, where there are any, and a CPU.
-    slots = min(n for n in (gpus_per_node, cpus or gpus_per_node or workers_here()) if n)
+    slots = min(n for n in (gpus_per_node, cpus or gpus_per_node or cpus_here()) if n)
     found = simulation.simulate(
         space,
         Cluster(slots=slots, **of_cluster),

@@ -100,12 +100,17 @@ def _write(result: Result, format: str, output: Path | None, limit: int) -> None
         if format == "parquet":
             import pyarrow.parquet as pq
 
-            pq.write_table(result.table, output)
+            try:
+                pq.write_table(result.table, output)
+            except (ValueError, NotImplementedError) as error:  # Arrow's
+                raise RequestError(
+                    f"a column has no form in Parquet ({error}); CAST it to VARCHAR"
+                ) from error
         elif format == "csv":
             text = result.df().to_csv(index=False)
-            output.write_text(text) if output else print(text, end="")
+            output.write_text(text, encoding="utf-8") if output else print(text, end="")
         elif format == "json" and output:
-            output.write_text(json_text(result.rows()))
+            output.write_text(json_text(result.rows()), encoding="utf-8")
         elif format == "json":
             dump(result.rows())
         else:

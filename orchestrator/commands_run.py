@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def launch(
+    context: typer.Context,
     space: SpaceArgument,
     store: StoreOption = "./store",
     set: SetOption = None,
@@ -40,11 +41,22 @@ def launch(
     study: StudyOption = None,
     address: Annotated[
         str | None,
-        typer.Option("--address", help="A running Ray cluster; else a local Ray starts and stops."),
+        typer.Option(
+            "--address",
+            help="A running Ray cluster: HOST:PORT or auto from one of its machines, http://... of "
+            "its job server from anywhere. A local Ray starts and stops if left out.",
+        ),
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="Do not wait for a job: see status, logs, stop --address."),
+    ] = False,
     lanes: LanesOption = "auto",
     width: WidthOption = None,
     cpus_per_pack: Annotated[int, typer.Option(min=1, help="CPU threads of each worker.")] = 1,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs to use; all there are if left out.")
+    ] = None,
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs to use; all there are if left out.")
     ] = None,
@@ -62,8 +74,10 @@ def launch(
     json: JsonOption = False,
 ) -> int:
     """Run what is missing, under Ray Tune. The same command again resumes; Ctrl-C stops cleanly."""
+    from orchestrator.jobs import is_job_server
     from orchestrator.launching import launch as run_launch
     from orchestrator.launching import resume_command
+    from orchestrator.planning import plan as make_plan
 
     if scheduler is not None:
         raise RequestError(
@@ -71,6 +85,14 @@ def launch(
             "cannot see them; stop single trials with --set stop_below=..."
         )
     overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]
+    if detach and not is_job_server(address):
+        raise RequestError(
+            "--detach starts a job on a cluster; name its job server, e.g. --address "
+            "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
+        )
+    if address is not None and is_job_server(address):
+        make_plan(space, set=overrides, smoke=smoke, study=study)  # wrong requests end here
+        return _launch_as_job(context, address, detach)
     result = run_launch(
         space,
         store=store,
@@ -83,6 +105,7 @@ def launch(
         lanes=check_lanes(lanes),
         width=width,
         cpus_per_pack=cpus_per_pack,
+        cpus=cpus,
         gpus=gpus,
         gpus_per_pack=gpus_per_pack,
         checkpoint_s=checkpoint_seconds,
@@ -94,6 +117,31 @@ def launch(
     else:
         _print_launch(result, resume_command())
     return result.exit_status
+
+
+def _launch_as_job(context: typer.Context, address: str, detach: bool) -> int:
+    """The same command as a job on the cluster; its exit status, unless it is left alone."""
+    from orchestrator import jobs
+
+    given = context.params
+    words: list[str] = []
+    for option in context.command.params:
+        value = given[str(option.name)]
+        if option.name in ("space", "address", "store", "study", "detach") or not value:
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
+    job = jobs.submit(address, given["space"], given["store"], words, given["study"])
+    if detach:
+        out(job)
+        return 0
+    out(f"job {job} at {address}; Ctrl-C stops it after the epoch under way")
+    try:
+        return jobs.follow(address, job, out)
+    except KeyboardInterrupt:
+        jobs.stop(address, job)
+        out("stopping; Ctrl-C again leaves the job to itself")
+        return jobs.follow(address, job, out)
 
 
 def _launch_json(result: LaunchResult) -> dict[str, Any]:

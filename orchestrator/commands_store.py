@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +11,20 @@ from orchestrator.reading import open_for_reading
 
 
 @app.command()
-def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
+def status(
+    store: StoreOption = "./store",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="List the launches of this cluster's job server instead."),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
     """What is running, done, diverged, failed, blocked, and why."""
     from orchestrator.lease import holder
 
+    if address is not None:
+        _print_jobs(address, json)
+        return 0
     opened = open_for_reading(store)
     states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
     driver = holder(opened)
@@ -42,6 +51,18 @@ def status(store: StoreOption = "./store", json: JsonOption = False) -> int:
     if stale:
         out(f"  {stale} stale trials (older versions) are hidden: query all_trials, --rerun stale")
     return 0
+
+
+def _print_jobs(address: str, as_json: bool) -> None:
+    from orchestrator import jobs
+
+    found = jobs.listing(address)
+    if as_json:
+        dump({"address": address, "jobs": found})
+    elif not found:
+        out(f"no launch at {address} yet; gradsweep launch SPACE --address {address} --detach")
+    else:
+        print_table(list(found[0]), [[_short(value) for value in row.values()] for row in found])
 
 
 def _space_status(
@@ -81,11 +102,13 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    from results.configs import json_object
+
     opened = open_for_reading(store)
     trial_id = opened.resolve(trial)
     attempts = [r for r in opened.attempts().to_pylist() if r["trial_id"] == trial_id]
     newest = attempts[-1]
-    config = json_module.loads(newest["config"])
+    config = json_object(newest["config"])
     epochs = opened.sql(
         "SELECT epoch, attempt, loss, val_loss, test_loss, grad_norm, grad_norm_smallest, bad_step "
         "FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
@@ -101,7 +124,7 @@ def show(
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
     out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
-    for name, text in json_module.loads(newest["labels"] or "{}").items():
+    for name, text in json_object(newest["labels"]).items():
         out(f"  {name}: {text}")
     names = [
         "attempt",

@@ -270,6 +270,30 @@ def fetch(name: str, root: Path | None = None, mirror: str | None = None) -> lis
     ]
 
 
+def fetch_once(name: str, root: Path | None = None) -> None:
+    """Downloads a data set that is not there, once for all processes of this machine; files that
+    are there are left as they are, damaged ones too.
+
+    Raises:
+      DataError: as `fetch`.
+    """
+    from filelock import FileLock
+
+    root = root or data_root()
+    if available(name, root):
+        return
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f".{name}.lock")
+        with lock:
+            if not available(name, root):
+                fetch(name, root)
+    except OSError as error:
+        raise DataError(
+            f"{missing_message(name, root)}; it could not be fetched there: {error}"
+        ) from error
+
+
 def _download(path: Path, checksum: str | None, mirrors: tuple[str, ...]) -> Path:
     """`path` with that checksum, from the first mirror that gives it; an old one is replaced."""
     import pooch

@@ -12,7 +12,7 @@ from orchestrator import datasets
 from orchestrator.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease
-from orchestrator.packing import Lane, PackSpec
+from orchestrator.packing import Context, Lane, PackSpec
 from orchestrator.planning import open_or_none, trials_of
 from orchestrator.resuming import resume_points
 from orchestrator.studies import Catalogue, catalogue
@@ -269,7 +269,7 @@ def _started(
     launch_id: str,
     parents: Mapping[str, Mapping[str, np.ndarray]],
 ) -> PackRun:
-    from orchestrator.running import Context, PackRun
+    from orchestrator.running import PackRun
 
     lane = Lane(trial.id, dict(trial.config), trial.parent.id if trial.parent else None)
     lane.attempt = resume_points(store, [trial], [trial.id]).get(trial.id, lane).attempt

@@ -1,4 +1,4 @@
-"""Driving a queue of packs through Ray Tune: Ray's start and end, signals, the display."""
+"""Driving a queue of packs through Ray Tune: where packs run, signals, the display."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 import signal
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.environment import ray_environment, worker_environment
+from orchestrator.cluster import RayMachines
+from orchestrator.credentials import keep_from_ray
 from orchestrator.lease import Lease
 from orchestrator.progress import Display
 from orchestrator.queueing import PackQueue
@@ -24,30 +24,38 @@ def drive(
     lease: Lease,
     resources: dict[str, float],
     devices: int,
-    address: str | None,
     progress: str,
     say: Callable[[str], None],
 ) -> bool:
-    """Runs the queue to its end; True if Ctrl-C or SIGTERM stopped it.
+    """Runs the queue to its end on the Ray this process is connected to; True if Ctrl-C or SIGTERM
+    stopped it.
 
     Args:
       job: what every worker is told beside its pack.
       resources: granted to each pack. devices: packs at once.
-      address: of a running cluster, or None for a local Ray.
     """
-    os.environ.update(ray_environment())
     # Ray installs handlers of its own when it starts, so ours come after.
-    with _ray(job, address, say), _interruptible(queue, lease, say) as interrupted:
+    with _interruptible(queue, lease, say) as interrupted:
         from ray import tune
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 
         from orchestrator.tuning import PackSearcher, PackTrainable
 
+        keep_from_ray()
+        machines = RayMachines(resources)
+        queue.machines, queue.tell = machines, say
+
+        def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            if not config["avoid"]:
+                return tune.PlacementGroupFactory([resources])
+            elsewhere = {"ray.io/node-id": f"!in({','.join(config['avoid'])})"}
+            return tune.PlacementGroupFactory([resources], bundle_label_selector=[elsewhere])
+
         with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(PackTrainable, tune.PlacementGroupFactory([resources])),
+                tune.with_resources(PackTrainable, placed),
                 tune_config=tune.TuneConfig(
-                    search_alg=PackSearcher(queue, job),
+                    search_alg=PackSearcher(queue, job, machines),
                     num_samples=-1,
                     max_concurrent_trials=devices,
                     reuse_actors=True,
@@ -64,34 +72,6 @@ def drive(
                 tuner.fit()
     queue.block_the_rest()
     return bool(interrupted)
-
-
-@contextlib.contextmanager
-def _ray(job: dict[str, Any], address: str | None, say: Callable[[str], None]) -> Iterator[None]:
-    """A local Ray for the time being, or the cluster at `address`."""
-    import ray
-
-    context = job["context"]
-    variables = worker_environment(context["threads"], context["gpu"])
-    if ray.is_initialized():  # a notebook's own, or the one a test session shares
-        yield
-        return
-    say("starting Ray" if address is None else f"connecting to Ray at {address}")
-    options: dict[str, Any] = {} if address else {"include_dashboard": False}
-    with warnings.catch_warnings():
-        # A debug run before in this process has started JAX; Ray's children do not use its copy.
-        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-        ray.init(
-            address=address or "local",
-            runtime_env={"env_vars": variables},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **options,
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextlib.contextmanager

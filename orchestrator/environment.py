@@ -12,6 +12,8 @@ from pathlib import Path
 XLA_FLAGS = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 """With OPENBLAS_NUM_THREADS=1 it keeps several eigendecompositions in one program from hanging."""
 
+_PLACES = ("GRADSWEEP_DATA", "GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR")
+
 
 class LateEnvironmentError(RuntimeError):
     """JAX was imported before its environment was set."""
@@ -26,8 +28,8 @@ def cache_dir() -> Path:
     return Path(base) / "gradsweep"
 
 
-def process_environment(threads: int = 1, gpu: bool = False) -> dict[str, str]:
-    """Variables for a process that runs packs with `threads` CPU threads.
+def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
+    """Variables for a process that runs packs with `threads` CPU threads and a share of a GPU.
 
     The same threads give the same bits, so they are part of a pack's signature.
     """
@@ -49,7 +51,8 @@ def process_environment(threads: int = 1, gpu: bool = False) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
     }
     if gpu:
-        variables["XLA_CLIENT_MEM_FRACTION"] = os.environ.get("XLA_CLIENT_MEM_FRACTION", "0.9")
+        share = f"{0.9 * min(gpu, 1.0):.3g}"
+        variables["XLA_CLIENT_MEM_FRACTION"] = os.environ.get("XLA_CLIENT_MEM_FRACTION", share)
     else:
         variables["JAX_PLATFORMS"] = "cpu"
     return variables
@@ -71,13 +74,16 @@ def ray_environment() -> dict[str, str]:
     }
 
 
-def worker_environment(threads: int = 1, gpu: bool = False) -> dict[str, str]:
-    """Variables of a Ray worker: the process's, Ray's, and where data and caches are."""
-    ours = {n: os.environ[n] for n in ("GRADSWEEP_DATA", "GRADSWEEP_CACHE") if n in os.environ}
-    return {**process_environment(threads, gpu), **ray_environment(), **ours}
+def worker_environment(threads: int = 1, gpu: float = 0.0, here: bool = True) -> dict[str, str]:
+    """Variables of a Ray worker: the process's, Ray's, and, on this machine, where data and caches
+    are. Elsewhere (`here` false) each node has its own places, so the worker calls `prepare`."""
+    variables = {**process_environment(threads, gpu), **ray_environment()}
+    if not here:
+        return {name: v for name, v in variables.items() if name not in _PLACES}
+    return variables | {name: os.environ[name] for name in _PLACES if name in os.environ}
 
 
-def prepare(threads: int = 1, gpu: bool = False) -> None:
+def prepare(threads: int = 1, gpu: float = 0.0) -> None:
     """Sets this process's environment, before JAX.
 
     Raises:

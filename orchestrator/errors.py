@@ -11,3 +11,7 @@ class RequestError(Exception):
     def __init__(self, problems: str | Iterable[str]):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class NodeError(Exception):
+    """This machine cannot run the pack, and another one may: the text says why and on which."""

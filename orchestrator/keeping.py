@@ -82,6 +82,6 @@ class Keeper:
         newest = max(entry["epoch"] for entry in entries)
         lanes = "-".join(str(lane) for lane, *_ in self._gathered)
         self._guard()
-        name = f"{self.spec.id}-{self.spec.tries}-{newest:06d}-{lanes}"
+        name = f"{self.spec.id}-{newest:06d}-{lanes}"
         self._store.save_weights("artifacts", name, stacked, {"lanes": entries})
         self._gathered.clear()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,22 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator import datasets
+from orchestrator.cluster import cluster_ray, cluster_resources, local_ray
 from orchestrator.describing import space_json
 from orchestrator.driving import drive
-from orchestrator.environment import has_gpu
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease, check_free
-from orchestrator.packing import Lane, PackSpec
+from orchestrator.packing import Context, Lane, PackSpec
 from orchestrator.planning import SpacePlan, open_or_none, plan
+from orchestrator.provenance import trial_columns, versions
 from orchestrator.queueing import PackQueue
 from orchestrator.resuming import drop_finished_checkpoints, resume_points
+from orchestrator.room import find_room
 from orchestrator.studies import catalogue
 from orchestrator.workload import workload
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
+from trainables.spec import Trial
 
 
 @dataclass
@@ -55,13 +58,6 @@ class LaunchResult:
         return 1 if bad or self.interrupted else 0
 
 
-def workers_here(cpus_per_pack: int = 1, gpus: float = 0.0, gpus_per_pack: float = 0.0) -> int:
-    """Packs that can run at once on this machine."""
-    if gpus and gpus_per_pack:
-        return max(1, int(gpus / gpus_per_pack))
-    return max(1, len(os.sched_getaffinity(0)) // cpus_per_pack)
-
-
 def launch(
     space: str,
     *,
@@ -75,6 +71,7 @@ def launch(
     lanes: str = "auto",
     width: int | None = None,
     cpus_per_pack: int = 1,
+    cpus: int | None = None,
     gpus: float | None = None,
     gpus_per_pack: float | None = None,
     checkpoint_s: float = 60.0,
@@ -88,8 +85,9 @@ def launch(
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
       address: of a running Ray cluster; None starts and stops a local one.
       cpus_per_pack: CPU threads of each worker; part of a pack's signature.
-      gpus: GPUs of this machine to use; None for all there are. gpus_per_pack: 1 where there are
-        any, or a fraction to share one.
+      cpus, gpus: how many to use; None for all there are. Of a cluster that grows, how many it may
+        come to have.
+      gpus_per_pack: 1 where there are any, or a fraction to share one.
       checkpoint_s: seconds between resume points.
       progress: auto, bar, plain or none. say: takes lines of text.
 
@@ -97,46 +95,56 @@ def launch(
       RequestError: the request is wrong, a data set is missing, or another driver holds the store.
     """
     begun = time.monotonic()
-    gpus = _gpus(gpus, address)
-    share = (1.0 if gpus else 0.0) if gpus_per_pack is None else gpus_per_pack
-    if share and not gpus and not address:
-        raise RequestError("--gpus-per-pack needs a GPU and this machine has none; leave it out")
-    devices = workers_here(cpus_per_pack, gpus, share)
-    known = open_or_none(store)
-    if known is not None:
-        check_free(known)
-    options: dict[str, Any] = {
-        "set": set, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
-        "lanes": lanes, "width": width, "devices": devices,
-    }  # fmt: skip
-    plans = plan(space, store=known, **options)
-    damaged = [line for name in _datasets(plans) for line in datasets.damage(name)]
-    if damaged:
-        raise RequestError(damaged)
-    found = catalogue(study)
-    try:
-        opened = known or create_store(store)
-        with Lease(opened, say) as lease:
-            # Again under the lease: another driver may have finished in the meantime.
-            plans = plan(space, store=opened, **options)
-            for one in plans:
-                opened.write_space(one.name, space_json(one, found))
-            result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))
-            if result.ran:
-                resources = {"CPU": float(cpus_per_pack), **({"GPU": share} if share else {})}
-                job = _job(opened, study, space, lease.id, cpus_per_pack, share, checkpoint_s)
-                queue = _queue(opened, plans, lease)
-                result.interrupted = drive(
-                    queue, job, lease, resources, devices, address, progress, say
-                )
-                result.error = queue.fatal
-                result.compiles = queue.compiles
-                if lease.lost.is_set():
-                    result.error = "another driver took over this store"
-                result.reasons |= queue.reasons
-            drop_finished_checkpoints(opened)
-    except StoreError as error:
-        raise RequestError(str(error)) from error
+    with contextlib.ExitStack() as stack:
+        if address is not None:
+            say(f"connecting to Ray at {address}")
+            stack.enter_context(cluster_ray(address, cpus_per_pack, gpus_per_pack or 0.0, study))
+        there = cluster_resources() if address is not None else None
+        room = find_room(there, cpus_per_pack, cpus, gpus, gpus_per_pack)
+        known = open_or_none(store)
+        if known is not None:
+            check_free(known)
+        options: dict[str, Any] = {
+            "set": set, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
+            "lanes": lanes, "width": width, "devices": room.packs,
+        }  # fmt: skip
+        plans = plan(space, store=known, **options)
+        if address is None:  # the nodes of a cluster have their own files
+            damaged = [line for name in _datasets(plans) for line in datasets.damage(name)]
+            if damaged:
+                raise RequestError(damaged)
+        found = catalogue(study)
+        try:
+            opened = known or create_store(store)
+            with Lease(opened, say) as lease:
+                # Again under the lease: another driver may have finished in the meantime.
+                plans = plan(space, store=opened, **options)
+                for one in plans:
+                    opened.write_space(one.name, space_json(one, found))
+                for line in opened.warnings:
+                    say(f"warning: {line}")
+                result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))
+                if result.ran:
+                    if address is None:
+                        say("starting Ray")
+                        stack.enter_context(local_ray(cpus_per_pack, room.gpu))
+                    context = Context(
+                        lease.id, space, cpus_per_pack, checkpoint_s, room.gpu, versions(),
+                        fetch=address is not None,
+                    )  # fmt: skip
+                    job = _job(opened, study, context, travels=address is not None)
+                    queue = _queue(opened, plans, lease)
+                    result.interrupted = drive(
+                        queue, job, lease, room.resources, room.packs, progress, say
+                    )
+                    result.error = queue.fatal
+                    result.compiles = queue.compiles
+                    if lease.lost.is_set():
+                        result.error = "another driver took over this store"
+                    result.reasons |= queue.reasons
+                drop_finished_checkpoints(opened)
+        except StoreError as error:
+            raise RequestError(str(error)) from error
     _summarise(result, opened)
     result.seconds = time.monotonic() - begun
     return result
@@ -146,38 +154,15 @@ def _datasets(plans: Sequence[SpacePlan]) -> list[str]:
     return sorted({name for one in plans for name in one.datasets})
 
 
-def _gpus(gpus: float | None, address: str | None) -> float:
-    there = has_gpu()
-    if gpus and not there and not address:
-        raise RequestError(
-            "--gpus was given and this machine has no GPU; leave it out to use the CPU"
-        )
-    if gpus is None:
-        return float(len(list(Path("/dev").glob("nvidia[0-9]*")))) if there else 0.0
-    return gpus
-
-
-def _job(
-    store: Store,
-    study: str | None,
-    space: str,
-    launch_id: str,
-    threads: int,
-    gpu: float,
-    every: float,
-) -> dict[str, Any]:
-    """What every worker is told beside its pack."""
+def _job(store: Store, study: str | None, context: Context, travels: bool) -> dict[str, Any]:
+    """What every worker is told beside its pack. A study file that travels lies in the folder in
+    which workers start."""
     local = "://" not in store.uri
+    path = Path(study) if study else None
     return {
         "store": str(Path(store.uri).resolve()) if local else store.uri,
-        "study": str(Path(study).resolve()) if study else None,
-        "context": {
-            "launch_id": launch_id,
-            "space": space,
-            "threads": threads,
-            "checkpoint_s": every,
-            "gpu": bool(gpu),
-        },
+        "study": str(path.name if travels else path.resolve()) if path else None,
+        "context": asdict(context),
     }
 
 
@@ -206,23 +191,27 @@ def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
         lease.id,
         refresh,
         on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
-        on_lost=lambda lanes, why: _publish_failed(store, lanes, why),
+        on_end=lambda pack: lease.drop_fence(pack.id),
+        on_lost=lambda pack, why: _publish_failed(store, trials, pack, why),
         outcomes=work.outcomes,
         reasons=work.reasons,
     )
 
 
-def _publish_failed(store: Store, lanes: Sequence[Lane], why: str) -> None:
-    """Ends attempts whose workers can no longer say so themselves."""
+def _publish_failed(store: Store, trials: Mapping[str, Trial], pack: PackSpec, why: str) -> None:
+    """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
     newest = {row["trial_id"]: row for row in store.attempts().to_pylist()}
     schema = arrow_schema("trials")
     assert schema is not None
     rows = []
-    for lane in lanes:
-        row = newest.get(lane.trial_id)
-        if row is not None:
-            ended = {"event": 1, "status": "failed", "reason": why, "ended": datetime.now(UTC)}
-            rows.append({name: {**row, **ended}.get(name) for name in schema.names})
+    for position, lane in enumerate(pack.lanes):
+        # A worker that never came to say that it had started has left no row.
+        row = newest.get(lane.trial_id) or {
+            **trial_columns(trials[lane.trial_id], pack, position),
+            "epochs_done": 0,
+        }
+        ended = {"event": 1, "status": "failed", "reason": why, "ended": datetime.now(UTC)}
+        rows.append({name: {**row, **ended}.get(name) for name in schema.names})
     if rows:
         store.publish("trials", pa.Table.from_pylist(rows, schema))
 

@@ -20,14 +20,40 @@ from results import Store, StoreError, files
 HEARTBEAT_S = 5.0
 EXPIRY_S = 30.0
 LEASE = "lease.json"
+CLAIMS = "claims"
 STOP = "fences/stop.json"
+
+_POLL_S = 0.05
+_ours: set[str] = set()
+"""Ids this process claims with or holds; another of its pid is what a launch before left behind."""
 
 
 def _read(store: Store, name: str) -> dict[str, Any] | None:
+    """A JSON object of the store; None if there is none, or something else.
+
+    Raises:
+      StoreError: it cannot be read, which says nothing about what is there.
+    """
+    path = store.paths.under(name)
     try:
-        return json.loads(files.read(store.fs, store.paths.under(name)))
-    except (FileNotFoundError, json.JSONDecodeError):
+        value = files.read_json(store.fs, path)
+    except (FileNotFoundError, ValueError):
         return None
+    except OSError as error:
+        raise StoreError(f"cannot read {path} ({error}); check its permissions.") from error
+    return value if isinstance(value, dict) else None
+
+
+def _read_lease(store: Store, name: str = LEASE) -> dict[str, Any] | None:
+    """A lease or claim; None if there is none, or what is there is none of ours."""
+    found = _read(store, name)
+    if found is None:
+        return None
+    types = {"id": str, "host": str, "pid": int, "pid_started": float, "since": float}
+    for field, type_ in {**types, "heartbeat": float}.items():
+        if not isinstance(found.get(field), (type_, int) if type_ is float else type_):
+            return None
+    return found
 
 
 def _write(store: Store, name: str, value: dict[str, Any]) -> None:
@@ -51,10 +77,16 @@ def _holder() -> dict[str, Any]:
     }
 
 
+def _here(lease: dict[str, Any]) -> bool:
+    return lease["host"] == socket.gethostname()
+
+
 def _alive_here(lease: dict[str, Any]) -> bool:
+    if lease["pid"] == os.getpid():
+        return lease["id"] in _ours
     try:
         return abs(psutil.Process(lease["pid"]).create_time() - lease["pid_started"]) < 1
-    except psutil.NoSuchProcess:
+    except (psutil.Error, ValueError, OverflowError):
         return False
 
 
@@ -64,17 +96,17 @@ def check_free(store: Store) -> None:
     Raises:
       RequestError: names the holder and since when.
     """
-    lease = _read(store, LEASE)
-    if lease and lease["host"] == socket.gethostname() and _alive_here(lease):
+    lease = _read_lease(store)
+    if lease and _here(lease) and _alive_here(lease):
         raise RequestError(_held(store, lease))
 
 
 def holder(store: Store) -> dict[str, Any] | None:
     """The driver that holds the store, as far as can be told from here; None if there is none."""
-    lease = _read(store, LEASE)
+    lease = _read_lease(store)
     if not lease:
         return None
-    if lease["host"] == socket.gethostname():
+    if _here(lease):
         return lease if _alive_here(lease) else None
     return lease if time.time() - lease["heartbeat"] < EXPIRY_S else None
 
@@ -103,15 +135,16 @@ class Lease:
         return self._mine["id"]
 
     def __enter__(self) -> Lease:
-        self._wait_for_another_host()
+        gone = self._wait_for_another_host()
         self._mine = _holder()
-        _write(self.store, LEASE, self._mine)
-        time.sleep(0.1)  # of two that write at once, the later one wins and the other sees it
-        current = _read(self.store, LEASE)
-        if not current or current["id"] != self.id:
-            raise RequestError(_held(self.store, current or self._mine))
-        # Whatever an earlier driver left running stops at its next publish.
-        self._clear_fences()
+        _ours.add(self.id)
+        try:
+            self._claim(gone)
+            # Whatever an earlier driver left running stops at its next publish.
+            self._clear_fences()
+        except BaseException:
+            _ours.discard(self.id)
+            raise
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
@@ -120,17 +153,93 @@ class Lease:
         for info in files.listing(self.store.fs, self.store.paths.under("fences")):
             files.delete(self.store.fs, info.path)
 
-    def _wait_for_another_host(self) -> None:
-        lease = _read(self.store, LEASE)
-        said = False
+    def _claim(self, gone: dict[str, Any] | None) -> None:
+        """Writes the lease so that of any number of drivers exactly one has it, however slow the
+        store: an object store has no "write unless it is there" that pyarrow would know of.
+
+        Each driver writes a claim under a name of its own before it looks at all of them, so of
+        two the later one sees the earlier's. Alone, it takes the lease, and only then its claim
+        goes: who finds no other claim finds the lease instead. Of several the smallest waits for
+        the others to withdraw.
+
+        Args:
+          gone: the lease of a driver that is no more.
+
+        Raises:
+          RequestError: another driver took the lease.
+        """
+        own = self.store.paths.under(f"{CLAIMS}/{self.id}.json")
+        since: dict[str, float] = {}
+        claimed = False
+        try:
+            while True:
+                if not claimed and not since:
+                    files.publish(self.store.fs, own, json.dumps(self._mine).encode())
+                    claimed = True
+                rivals = self._rivals(since)
+                self._refuse_if_held(gone)
+                if claimed and not rivals:
+                    self._mine |= {"since": time.time(), "heartbeat": time.time()}
+                    _write(self.store, LEASE, self._mine)
+                    return
+                if claimed and min(rivals) < self.id:
+                    files.delete(self.store.fs, own)
+                    claimed = False
+                time.sleep(_POLL_S if rivals else 0)
+        finally:
+            if claimed:
+                files.delete(self.store.fs, own)
+
+    def _rivals(self, since: dict[str, float]) -> list[str]:
+        """Ids of other drivers' claims. Those of dead drivers go; `since` is when each was seen
+        first, as a driver elsewhere is dead when its claim has been there longer than a lease
+        lasts."""
+        found = []
+        known = bool(since)
+        for info in files.listing(self.store.fs, self.store.paths.under(CLAIMS)):
+            name = info.base_name.removesuffix(".json")
+            if name == self.id:
+                continue
+            first = since.setdefault(name, time.monotonic())
+            claim = _read_lease(self.store, f"{CLAIMS}/{info.base_name}")
+            dead = claim is not None and _here(claim) and not _alive_here(claim)
+            if dead or time.monotonic() - first > EXPIRY_S:
+                files.delete(self.store.fs, info.path)
+            else:
+                found.append(name)
+                if not known and claim is not None and not _here(claim):
+                    known = True
+                    self.say(
+                        f"{claim['host']} is about to take {self.store.uri}; waiting up to "
+                        f"{EXPIRY_S:.0f} s to see whether that driver lives"
+                    )
+        for name in since.keys() - set(found):
+            del since[name]
+        return found
+
+    def _refuse_if_held(self, gone: dict[str, Any] | None) -> None:
+        lease = _read_lease(self.store)
+        if lease is None or lease == gone or (_here(lease) and not _alive_here(lease)):
+            return
+        raise RequestError(_held(self.store, lease))
+
+    def _wait_for_another_host(self) -> dict[str, Any] | None:
+        """The lease of a driver that is no more, if there is one.
+
+        Raises:
+          RequestError: it lives.
+        """
+        lease = _read_lease(self.store)
+        said, begun = False, time.time()
         while lease:
-            if lease["host"] == socket.gethostname():
-                if _alive_here(lease) and lease["pid"] != os.getpid():
+            if _here(lease):
+                if _alive_here(lease):
                     raise RequestError(_held(self.store, lease))
-                return
-            age = time.time() - lease["heartbeat"]
+                return lease
+            # At most that long, also if the other's clock is ahead of ours.
+            age = max(time.time() - lease["heartbeat"], time.time() - begun)
             if age >= EXPIRY_S:
-                return
+                return lease
             if not said:
                 self.say(
                     f"{self.store.uri} was held by {lease['host']}; waiting up to "
@@ -138,15 +247,16 @@ class Lease:
                 )
                 said = True
             time.sleep(min(HEARTBEAT_S, EXPIRY_S - age) + 0.1)
-            newer = _read(self.store, LEASE)
+            newer = _read_lease(self.store)
             if newer and newer["heartbeat"] > lease["heartbeat"]:
                 raise RequestError(_held(self.store, newer))
             lease = newer
+        return None
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             try:
-                current = _read(self.store, LEASE)
+                current = _read_lease(self.store)
                 if current and current["id"] != self.id:
                     self.lost.set()
                     return
@@ -158,10 +268,13 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        current = _read(self.store, LEASE)
-        if current and current["id"] == self.id:  # else they belong to the driver that took over
-            self._clear_fences()
-            files.delete(self.store.fs, self.store.paths.under(LEASE))
+        try:
+            current = _read_lease(self.store)
+            if current and current["id"] == self.id:  # else they belong to a driver that took over
+                self._clear_fences()
+                files.delete(self.store.fs, self.store.paths.under(LEASE))
+        finally:
+            _ours.discard(self.id)
 
     def ask_to_stop(self) -> None:
         """Asks every worker to stop after the epoch under way."""
@@ -171,6 +284,10 @@ class Lease:
         """Lets only the worker of `generation` publish for that pack from now on."""
         _write(self.store, f"fences/{pack_id}.json", {"generation": generation})
 
+    def drop_fence(self, pack_id: str) -> None:
+        """Lets no worker publish for that pack any more."""
+        files.delete(self.store.fs, self.store.paths.under(f"fences/{pack_id}.json"))
+
 
 def passes(store: Store, pack_id: str, generation: str) -> None:
     """Read before each publish.
@@ -179,7 +296,7 @@ def passes(store: Store, pack_id: str, generation: str) -> None:
       SupersededError: the fence is gone or names another generation.
     """
     fence = _read(store, f"fences/{pack_id}.json")
-    if not fence or fence["generation"] != generation:
+    if not fence or fence.get("generation") != generation:
         raise SupersededError(f"pack {pack_id} was taken over by another attempt")
 
 

@@ -10,9 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
+from search_spaces.expansion import MAX_CONFIGS
 from trainables.spec import SELECTORS, Registry, nearest
+from trainables.spec.keys import shown
 
-_RANGE = re.compile(r"range\((-?\d+)(?:,(-?\d+))?(?:,(-?\d+))?\)")
+_INT = "(-?[0-9]{1,18})"
+_RANGE = re.compile(rf"range\({_INT}(?:,{_INT})?(?:,{_INT})?\)")
 
 Overrides = Sequence[str] | Mapping[str, Any]
 
@@ -47,14 +50,18 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
             continue
         if typed:
             values = _split(str(value))
-            if canonical in keys:
-                key = keys[canonical]
-                values = [key.parse(v) if isinstance(v, str) else v for v in values]
         else:
-            values = list(value) if isinstance(value, (list, tuple, range)) else [value]
+            values = value if isinstance(value, (list, tuple, range)) else [value]
         if not values:
             problems.append(f"{name}={value} gives no value; a range needs its end above its start")
             continue
+        if len(values) > MAX_CONFIGS:
+            problems.append(f"{name}={shown(value)} gives over {MAX_CONFIGS} values; give fewer")
+            continue
+        values = list(values)
+        if typed and canonical in keys:
+            key = keys[canonical]
+            values = [key.parse(v) if isinstance(v, str) else v for v in values]
         if canonical in keys and not any(k.nullable for k in registry.declarations(canonical)):
             values = [... if v is None or _is_null(v) else v for v in values]
         # A part by its name, not by an alias: conditions of a space compare with the name.
@@ -85,10 +92,10 @@ def _pair(text: str) -> tuple[str, str | None]:
     return (name.strip(), value.strip()) if sign and name.strip() else (text, None)
 
 
-def _split(text: str) -> list[Any]:
+def _split(text: str) -> Sequence[Any]:
     """Values joined by commas, or those of a range; none for a range without any."""
     match = _RANGE.fullmatch(text.replace(" ", ""))
     if match is None:
         return [part.strip() for part in text.split(",")]
     numbers = [int(n) for n in match.groups() if n is not None]
-    return [] if numbers[2:] == [0] else list(range(*numbers))
+    return [] if numbers[2:] == [0] else range(*numbers)

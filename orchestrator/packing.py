@@ -14,6 +14,8 @@ from trainables.spec import Trial, digest
 MAX_WIDTH = 16
 """Lanes in a pack unless forced: enough to share a compile, small enough to lose little."""
 
+CHECKPOINT_S = 60.0
+
 LONG_GROUP = 10_000
 """Optimizer steps x lanes above which a CPU calibration of the lane strategy pays for itself."""
 
@@ -36,7 +38,11 @@ class Lane:
 
 @dataclass
 class PackSpec:
-    """What a worker needs to run one pack; plain JSON, so it travels."""
+    """What a worker needs to run one pack; plain JSON, so it travels.
+
+    `deaths`, `errors` and `moves` count what became of it before: workers that died, errors that it
+    raised, nodes that could not run it.
+    """
 
     id: str
     program: str
@@ -44,7 +50,9 @@ class PackSpec:
     width: int
     strategy: str
     generation: str = ""
-    tries: int = 0
+    deaths: int = 0
+    errors: int = 0
+    moves: int = 0
 
     @property
     def trial_ids(self) -> list[str]:
@@ -61,6 +69,25 @@ class PackSpec:
     def from_json(data: Mapping[str, Any]) -> PackSpec:
         lanes = [Lane(**lane) for lane in data["lanes"]]
         return PackSpec(**{**data, "lanes": lanes})
+
+
+@dataclass
+class Context:
+    """What a launch tells each worker beside its pack.
+
+    Attributes:
+      threads, gpu: CPU threads, and share of a GPU. checkpoint_s: between resume points.
+      versions: installed on the driver; a node with others must not take part.
+      fetch: a missing data set is downloaded, as on a cluster's nodes, which nobody has prepared.
+    """
+
+    launch_id: str = ""
+    space: str = ""
+    threads: int = 1
+    checkpoint_s: float = CHECKPOINT_S
+    gpu: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    fetch: bool = False
 
 
 def choose_width(count: int, groups: int, devices: int, forced: int | None = None) -> int:
@@ -146,8 +173,12 @@ def _pack(
         lane.parent_id = trial.parent.id if trial.parent else None
         lane.artifact = trial.id in needed
         lanes.append(lane)
-    name = digest([[lane.trial_id, lane.attempt] for lane in lanes], 12)
-    return PackSpec(name, program, lanes, width, strategy)
+    return PackSpec(pack_name(lanes), program, lanes, width, strategy)
+
+
+def pack_name(lanes: Sequence[Lane]) -> str:
+    """Id of a pack: another one for each attempt at its trials."""
+    return digest([[lane.trial_id, lane.attempt] for lane in lanes], 12)
 
 
 def signature_text(signature: Mapping[str, Any]) -> str:

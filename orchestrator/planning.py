@@ -23,6 +23,7 @@ from orchestrator.resuming import (
 from orchestrator.studies import Catalogue, catalogue
 from results import Store, StoreError, open_store
 from results.paths import resolve as resolve_uri
+from results.remote import reaching
 from results.schema import FINISHED
 from search_spaces import Space, SpaceError, Study, expand
 from trainables.spec import ConfigError, Trial
@@ -175,6 +176,7 @@ def plan(
         )
         finish.rows = estimated_rows(finish.to_run)
         finish.seconds = estimated_seconds(finish.to_run, opened)
+        finish.warnings += opened.warnings if opened else []
     return plans
 
 
@@ -188,17 +190,15 @@ def open_or_none(store: str | Store | None) -> Store | None:
         return store
     try:
         filesystem, root = resolve_uri(store)
-        kind = filesystem.get_file_info(root).type
-        if kind == FileType.NotFound:
-            return None
-        if kind == FileType.Directory and not filesystem.get_file_info(FileSelector(root)):
-            return None
+        with reaching(store):
+            kind = filesystem.get_file_info(root).type
+            if kind == FileType.NotFound:
+                return None
+            if kind == FileType.Directory and not filesystem.get_file_info(FileSelector(root)):
+                return None
         return open_store(store)
     except StoreError as error:
         raise RequestError(str(error)) from error
-    except OSError as error:
-        text = f"{store} cannot be opened ({error}); check its address and its permissions"
-        raise RequestError(text) from error
 
 
 def trials_of(
@@ -290,8 +290,16 @@ def _choose(
 ) -> None:
     """Fills `to_run` and `blocked`: children of a parent that did not pass do not run, parents
     whose artifact a child still needs do."""
-    saved = store.list_artifacts() if store else []
-    kept = {entry["trial_id"] for index in saved for entry in index["lanes"]}
+    wanted = {trial.parent.id for trial in trials.values() if trial.parent}
+    saved = store.list_artifacts() if store and wanted else []
+    kept = {
+        entry["trial_id"]
+        for index in saved
+        if wanted.intersection(entry["trial_id"] for entry in index["lanes"])
+        and store is not None
+        and store.weights_intact(index["path"])
+        for entry in index["lanes"]
+    }
     # Children first: a parent that must run again needs its own parent's artifact too.
     for trial in reversed(list(trials.values())):
         parent = trial.parent

@@ -14,13 +14,14 @@ from typing import Any
 from orchestrator.packing import PackSpec
 from trainables.spec import Trial
 
+COMMIT = "GRADSWEEP_COMMIT"
+
 
 def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
     """What fixes a lane's bits on this process's device."""
     import jax
 
     device = jax.devices()[0]
-    names = ("jax", "jaxlib", "flax", "optax", "numpy")
     return {
         "strategy": strategy,
         "width": width,
@@ -28,13 +29,22 @@ def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
         "machine": platform.machine(),
         "threads": threads,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "versions": {name: importlib.metadata.version(name) for name in names},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what computes a trial's numbers; imports none of it."""
+    names = ("jax", "jaxlib", "flax", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the code that runs, '+' added where the tree differs; None outside git."""
+    """Commit of the code that runs, '+' added where the tree differs; None outside git. Code that
+    has travelled to a cluster is told by `COMMIT`."""
+    if os.environ.get(COMMIT):
+        return os.environ[COMMIT]
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:

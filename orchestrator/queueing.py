@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.packing import Lane, PackSpec
-from trainables.spec import digest
+from orchestrator.packing import Lane, PackSpec, pack_name
+from results import StoreError
 
 MAX_ERRORS = 2
 MAX_DEATHS = 5
+MAX_MOVES = 5
 REPORT_S = 1.0
 """A worker reports to the driver after the epoch that ends this long after its last report."""
 PASSED = frozenset({"done", "stopped"})
@@ -21,6 +23,14 @@ PASSED = frozenset({"done", "stopped"})
 Refresh = Callable[[PackSpec], tuple[list[Lane], dict[str, str]]]
 """The lanes of a lost pack that still have to run, with new attempts and newest checkpoints; and
 the status of those that have ended by what the store holds, reported or not."""
+
+
+class Machines:
+    """What a queue asks about the machines of a launch; here a single one, which lasts."""
+
+    def others(self, avoided: set[str]) -> bool:
+        """Whether a machine is there that can run a pack and is none of these."""
+        return False
 
 
 @dataclass
@@ -42,6 +52,12 @@ class PackQueue:
     A pack is ready when the parents of its lanes have ended; lanes of a failed parent are blocked.
     Packs of a program nobody has compiled yet wait for the first of them: it settles the signature
     and warms the compile cache.
+
+    A pack that raised comes again in halves, padded to the same width, until the trial at fault is
+    alone; one whose worker died comes again whole, until its deaths are too many, and then in
+    halves too. A worker told to leave and a node that died count against no one. A node that
+    cannot run a pack (a damaged data file, other versions) is avoided from then on: it stands in
+    `avoid`, with the reason.
     """
 
     packs: list[PackSpec]
@@ -50,11 +66,15 @@ class PackQueue:
     launch_id: str
     refresh: Refresh
     on_start: Callable[[PackSpec], None] = lambda pack: None
-    on_lost: Callable[[list[Lane], str], None] = lambda lanes, why: None
+    on_end: Callable[[PackSpec], None] = lambda pack: None
+    on_lost: Callable[[PackSpec, str], None] = lambda pack, why: None
+    machines: Machines = field(default_factory=Machines)
+    tell: Callable[[str], None] = lambda line: None
     signatures: dict[str, dict[str, Any]] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     running: dict[str, PackSpec] = field(default_factory=dict)
+    avoid: dict[str, str] = field(default_factory=dict)
     compiles: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
     fatal: str | None = None
@@ -81,10 +101,12 @@ class PackQueue:
                 known = self.signatures.get(pack.program)
                 if known and pack.strategy in ("default", "calibrate"):
                     pack.strategy = known["strategy"]
-                pack.generation = f"{self.launch_id}:{pack.tries}"
-                self.running[runner] = pack
-                self.on_start(pack)
-                return pack
+                pack.generation = f"{self.launch_id}:{pack.id}"
+                with self._fatal_if_unwritable():
+                    self.on_start(pack)
+                    self.running[runner] = pack
+                    return pack
+                return None
             return None
 
     def _ready(self, pack: PackSpec) -> bool:
@@ -132,56 +154,114 @@ class PackQueue:
                 self._progress[lane.trial_id] = done
 
     def complete(self, runner: str, result: dict[str, Any] | None) -> None:
-        """A pack has ended; `result` is its last report, None if its worker died."""
+        """A pack has ended; `result` is its last report, None if its worker died, {"gone": True} if
+        the node did."""
         with self._lock:
-            if result:
+            gone = bool(result and result.get("gone"))
+            if result and not gone:
                 self.report(runner, result)
             pack = self.running.pop(runner, None)
             if pack is None:
                 return
             failure = (result or {}).get("failure")
-            # A worker told to leave (a spot machine's notice) while the launch goes on is a death.
+            # A worker told to leave (a spot machine's notice) while the launch goes on.
             told = bool(result and result.get("interrupted")) and not self.stopping
-            if result and not failure and not told:
+            if result and not (failure or told or gone):
                 return
             if failure == "fatal":
                 self.fatal = result["error"] if result else None
                 self.stopping = True
                 return
-            left, ended = self.refresh(pack)
-            self.outcomes = {**ended, **self.outcomes}
-            lanes = [lane for lane in left if lane.trial_id not in self.outcomes]
-            if not lanes:
-                return
-            if failure == "memory" and pack.width > 1:
-                half = -(-pack.width // 2)
-                self._again(pack, lanes, width=half, tries=0)
-            elif pack.tries + 1 < (MAX_ERRORS if failure else MAX_DEATHS):
-                self._again(pack, lanes, width=pack.width, tries=pack.tries + 1)
-            else:
-                self._give_up(lanes, None if told else result, pack)
+            if told and result:
+                self._avoid(result, "it was told to leave")
+            with self._fatal_if_unwritable():
+                self.on_end(pack)  # before the store is read: nothing is published after that
+                left, ended = self.refresh(pack)
+                self.outcomes = {**ended, **self.outcomes}
+                lanes = [lane for lane in left if lane.trial_id not in self.outcomes]
+                if not lanes:
+                    return
+                if told or gone:
+                    self._tell(pack, "its node is gone" if gone else "its worker was told to leave")
+                    self._again(pack, lanes)
+                elif result is None:
+                    self._after_death(pack, lanes)
+                else:
+                    self._after_failure(pack, lanes, result)
 
-    def _again(self, pack: PackSpec, lanes: list[Lane], width: int, tries: int) -> None:
-        """Queues the lanes, first in line, one pack per resume epoch and `width`. Waiting packs of
-        the program get the new width too: the old one would fail them as well."""
+    @contextlib.contextmanager
+    def _fatal_if_unwritable(self) -> Iterator[None]:
+        """A store that the driver cannot read or write ends the launch, not the driver."""
+        try:
+            yield
+        except (StoreError, OSError) as error:
+            self.fatal = str(error)
+            self.stopping = True
+
+    def _after_death(self, pack: PackSpec, lanes: list[Lane]) -> None:
+        deaths = pack.deaths + 1
+        self._tell(pack, f"its worker died ({deaths} of {MAX_DEATHS} times)")
+        if deaths < MAX_DEATHS:
+            self._again(pack, lanes, deaths=deaths)
+        elif len(lanes) > 1:  # one of them may be what kills: each half is tried once more
+            self._again(pack, lanes, size=-(-len(lanes) // 2), deaths=MAX_DEATHS - 1)
+        else:
+            why = f"its worker died {MAX_DEATHS} times or more (killed, or out of memory)"
+            self._give_up(pack, lanes, f"{why}; launch again", said=False)
+
+    def _after_failure(self, pack: PackSpec, lanes: list[Lane], result: dict[str, Any]) -> None:
+        reason, errors = str(result["reason"]), pack.errors + 1
+        self._tell(pack, reason)
+        if result["failure"] == "node":
+            if self._avoid(result, reason) and pack.moves < MAX_MOVES:
+                self._again(pack, lanes, moves=pack.moves + 1)
+            else:
+                self._give_up(pack, lanes, reason, said=False)
+        elif result["failure"] == "memory" and pack.width > 1:
+            self._narrower(pack, lanes, -(-pack.width // 2))
+        elif result["failure"] == "error" and len(lanes) > 1:
+            self._again(pack, lanes, size=-(-len(lanes) // 2), errors=errors)
+        elif errors < MAX_ERRORS:
+            self._again(pack, lanes, errors=errors)
+        else:
+            self._give_up(pack, lanes, reason, said=bool(result.get("said")))
+
+    def _tell(self, pack: PackSpec, what: str) -> None:
+        trials = f"{len(pack.lanes)} trial{'s' * (len(pack.lanes) != 1)}"
+        self.tell(f"pack {pack.id} of {trials}: {what.splitlines()[0]}")
+
+    def _avoid(self, result: dict[str, Any], why: str) -> bool:
+        """Whether another node can take what the one of this report gave back; it is avoided then,
+        and only then, since a launch on one machine has no other."""
+        node = str(result.get("node", ""))
+        others = bool(node) and self.machines.others({*self.avoid, node})
+        if others and node not in self.avoid:
+            self.avoid[node] = why
+            self.tell(f"node {node[:12]} gets no more packs: {why.splitlines()[0]}")
+        return others
+
+    def _again(self, pack: PackSpec, lanes: list[Lane], size: int = 0, **changes: int) -> None:
+        """Queues the lanes, first in line, one pack per resume epoch and at most `size` of them."""
         by_epoch: dict[int, list[Lane]] = {}
         for lane in lanes:
             by_epoch.setdefault(lane.first_epoch, []).append(lane)
-        again = [_cut(pack, members, width, tries) for members in by_epoch.values()]
-        self.packs = [*(part for parts in again for part in parts), *self.packs]
-        if width != pack.width:
-            self.signatures.pop(pack.program, None)
-            waiting = [p for p in self.packs if p.program == pack.program and p.width > width]
-            self.packs = [p for p in self.packs if p not in waiting]
-            for other in waiting:
-                self.packs += _cut(other, other.lanes, width, other.tries)
+        parts = [_cut(pack, them, size or pack.width, **changes) for them in by_epoch.values()]
+        self.packs = [*(part for some in parts for part in some), *self.packs]
 
-    def _give_up(self, lanes: list[Lane], result: dict[str, Any] | None, pack: PackSpec) -> None:
-        why = f"its worker died {pack.tries + 1} times (killed, or out of memory); launch again"
-        if result:
-            why = str(result["reason"])
-        if not result or result["failure"] == "memory":
-            self.on_lost(lanes, why)  # their worker could not say so itself
+    def _narrower(self, pack: PackSpec, lanes: list[Lane], width: int) -> None:
+        """After a shortage of memory: a smaller width for the lanes, and for waiting packs of the
+        program too, which the old one would fail as well."""
+        self._again(pack, lanes, size=width, width=width, deaths=0, errors=0)
+        self.signatures.pop(pack.program, None)
+        waiting = [p for p in self.packs if p.program == pack.program and p.width > width]
+        self.packs = [p for p in self.packs if p not in waiting]
+        for other in waiting:
+            self.packs += _cut(other, other.lanes, width, width=width)
+
+    def _give_up(self, pack: PackSpec, lanes: list[Lane], why: str, said: bool) -> None:
+        """The lanes have failed; `said` is whether their worker has published that itself."""
+        if not said:
+            self.on_lost(replace(pack, lanes=lanes), why)
         for lane in lanes:
             self.outcomes[lane.trial_id] = "failed"
             self.reasons[lane.trial_id] = why
@@ -212,11 +292,10 @@ class PackQueue:
             )
 
 
-def _cut(pack: PackSpec, lanes: list[Lane], width: int, tries: int) -> list[PackSpec]:
-    """Packs like `pack` of at most `width` of the lanes each."""
+def _cut(pack: PackSpec, lanes: list[Lane], size: int, **changes: int) -> list[PackSpec]:
+    """Packs like `pack` of at most `size` of the lanes each."""
     found = []
-    for first in range(0, len(lanes), width):
-        part = lanes[first : first + width]
-        name = digest([[lane.trial_id, lane.attempt] for lane in part], 12)
-        found.append(replace(pack, id=name, lanes=part, width=width, tries=tries))
+    for first in range(0, len(lanes), size):
+        part = lanes[first : first + size]
+        found.append(replace(pack, id=pack_name(part), lanes=part, **changes))
     return found

@@ -24,7 +24,7 @@ HANDOVER_S = 0.1
 launch on a local Ray (0.03 to 0.3 s)."""
 
 _FUTILE = 10_000
-"""Preemptions in a row without one pack started, after which no pack ever will be."""
+"""Preemptions in a row that left no pack further than it was, after which none will get there."""
 
 
 @dataclass(eq=False)
@@ -88,13 +88,13 @@ class Replay:
         self._resume: dict[str, int] = {}
         self._shared: set[str] = set()
         self._runners = 0
-        self._since_start = 0
+        self._futile = 0
 
     def run(self) -> Tally:
         """Plays the launch to its end.
 
         Raises:
-          RequestError: nodes are preempted before they have ever started a pack.
+          RequestError: nodes are preempted before any pack gets further.
         """
         for number in range(self.cluster.nodes):
             self._env.process(self._node(random.Random(f"{self.cluster.seed}/{number}")))
@@ -122,13 +122,12 @@ class Replay:
 
     def _on_start(self, pack: PackSpec) -> None:
         self.tally.attempts += 1
-        self._since_start = 0
         for trial_id in pack.trial_ids:
             self.started.setdefault(trial_id, self._env.now)
 
-    def _on_lost(self, lanes: list[Lane], why: str) -> None:
+    def _on_lost(self, pack: PackSpec, why: str) -> None:
         rows = self.tally.rows
-        rows["trials"] = rows.get("trials", 0.0) + len(lanes)
+        rows["trials"] = rows.get("trials", 0.0) + len(pack.lanes)
         self.tally.parts["trials"] += 1
 
     def _ask(self, call: Callable[..., T], *words: Any) -> T:
@@ -163,11 +162,13 @@ class Replay:
         node.free = 0
         self.tally.preemptions += 1
         self.tally.paid_s += (self._env.now - node.up) * self.cluster.slots
-        self._since_start += 1
-        if self._since_start > _FUTILE + 100 * self.cluster.nodes:
+        self._futile += 1
+        if self._futile > _FUTILE + 100 * self.cluster.nodes:
             raise RequestError(
-                f"no pack ever starts: a node takes {self.cluster.startup_s:g} s to start and is "
-                f"preempted {self.cluster.preempt_rate:g} times an hour; lower --preempt-rate"
+                f"no pack ever gets further: a node takes {self.cluster.startup_s:g} s to start, "
+                f"is preempted {self.cluster.preempt_rate:g} times an hour, and resume points are "
+                f"{self.cluster.checkpoint_s:g} s apart; lower --preempt-rate or "
+                "--checkpoint-seconds"
             )
         for process in node.running.values():
             process.interrupt()
@@ -177,7 +178,7 @@ class Replay:
         """The driver finds out that a node's workers are dead."""
         yield self._env.timeout(self.cluster.detect_s)
         for runner in runners:
-            self._ask(self.queue.complete, runner, None)
+            self._ask(self.queue.complete, runner, {"gone": True})
         self._hand_out()
 
     def _hand_out(self) -> None:
@@ -237,6 +238,8 @@ class Replay:
     def _reported(self, pack: PackSpec, ended: Sequence[int]) -> dict[str, Any]:
         """What a worker tells the driver: these lanes have ended since it last did."""
         names = [pack.lanes[lane].trial_id for lane in ended]
+        if names:
+            self._futile = 0
         for name in names:
             assert name not in self.ended, f"trial {name} ended twice"
             self.ended[name] = self._env.now
@@ -245,6 +248,8 @@ class Replay:
     def _lose(self, pack: PackSpec, log: Journal, held: float, trained: float) -> None:
         """A pack died `held` seconds after it was handed out, `trained` after it could train."""
         cut = log.cut(trained)
+        if cut.ended or cut.resume > log.first_epoch:
+            self._futile = 0
         for lane, slot in enumerate(pack.lanes):
             if lane in cut.ended:  # published, though perhaps not reported any more
                 self.ended.setdefault(slot.trial_id, self._env.now)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from orchestrator.packing import Lane
 from results import Store
+from results.configs import json_object
 from results.schema import FINISHED
 from trainables.spec import Trial
 
@@ -27,13 +27,14 @@ def lacking_observations(trial: Trial, row: Mapping[str, Any] | None) -> list[st
     """What the trial asks to be observed and its recorded run did not: probes, weights."""
     if row is None:
         return []
-    recorded = json.loads(row["config"])
+    recorded = json_object(row["config"])
     found = []
     for probe in trial.probes:
         cadence = f"{probe}_every"
         if cadence in trial.config and not _covered(trial.config[cadence], recorded, cadence):
             found.append(probe)
-    if int(trial.config["timeline_points"] or 0) > recorded.get("timeline_points", 0):
+    points = recorded.get("timeline_points", 0)
+    if not isinstance(points, int) or int(trial.config["timeline_points"] or 0) > points:
         found += ["timeline"] if "timeline" in trial.probes and "timeline" not in found else []
     keep = trial.config["keep_weights"]
     if keep != "none" and keep != recorded.get("keep_weights"):
@@ -47,7 +48,7 @@ def _covered(every: Any, recorded: Mapping[str, Any], cadence: str) -> bool:
     had = recorded.get(cadence)
     if every is None or every == had:
         return True
-    if had is None:
+    if not isinstance(had, int):
         return False
     return every == 0 or (had != 0 and every % had == 0)
 
@@ -63,7 +64,9 @@ def resume_points(
     saved: dict[str, Lane] = {}
     for index in store.list_checkpoints():
         for position, entry in enumerate(index["lanes"]):
-            trial_id, epoch = entry["trial_id"], entry["epoch"]
+            trial_id, epoch = entry["trial_id"], entry.get("epoch")
+            if type(epoch) is not int or not isinstance(entry.get("rows"), dict):
+                continue  # an index of somebody else
             known = saved.get(trial_id)
             if known is None or epoch >= known.first_epoch:
                 saved[trial_id] = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
@@ -72,10 +75,11 @@ def resume_points(
     for trial_id in wanted:
         row = attempts.get(trial_id)
         lane = saved.get(trial_id)
-        # A checkpoint counts only while every row before it is there.
+        # A checkpoint counts only while it is whole and every row before it is there.
         if (
             lane is None
             or trial_id in fresh
+            or not store.weights_intact(str(lane.checkpoint))
             or not store.rows_intact(trial_id, lane.first_epoch, lane.memo["rows"])
         ):
             lane = Lane(trial_id, {})
@@ -91,8 +95,10 @@ def recorded_signatures(store: Store | None) -> dict[str, dict[str, Any]]:
         for row in store.attempts().to_pylist():
             if row["signature"] and row["started"] is not None:
                 known = found.get(row["program"])
-                if known is None or row["started"] > known[0]:
-                    found[row["program"]] = (row["started"], json.loads(row["signature"]))
+                signature = json_object(row["signature"])
+                fits = isinstance(signature.get("width", 1), int) and signature.get("width", 1) > 0
+                if fits and (known is None or row["started"] > known[0]):
+                    found[row["program"]] = (row["started"], signature)
     return {program: signature for program, (_, signature) in found.items()}
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,26 +16,13 @@ import numpy as np
 from orchestrator import calibration, compiles, datasets
 from orchestrator.ending import Endings
 from orchestrator.keeping import Keeper
-from orchestrator.packing import PackSpec, signature_text
+from orchestrator.packing import Context, PackSpec, signature_text
 from orchestrator.provenance import signature, trial_columns
 from orchestrator.recording import Recorder
 from results import Store
 from trainables.lanes import Strategy
 from trainables.packs import EpochResult, Pack
 from trainables.spec import Registry, Trial
-
-CHECKPOINT_S = 60.0
-
-
-@dataclass
-class Context:
-    """What a pack's rows say of where it ran."""
-
-    launch_id: str = ""
-    space: str = ""
-    threads: int = 1
-    checkpoint_s: float = CHECKPOINT_S
-    gpu: bool = False
 
 
 @dataclass
@@ -100,9 +86,11 @@ class PackRun:
         """Loads data, builds the pack, restores parents and checkpoints, publishes the start.
 
         Raises:
-          DataError: a data set is missing or corrupt.
+          DataError: a data set is missing, or corrupt, or could not be fetched.
           StoreError: an artifact or checkpoint cannot be read.
         """
+        if self.context.fetch and self.trials[0].dataset:
+            datasets.fetch_once(self.trials[0].dataset)
         self._arrays, self._checksum = load_arrays(self.trials[0])
         strategy = calibration.settle(
             self.spec.strategy, self.trials, self._arrays, self.spec.width
@@ -218,7 +206,7 @@ class PackRun:
         ]
         self._keeper.save(with_best=True)
         leaves = {name: values[active] for name, values in self.pack.state().items()}
-        name = f"{self.spec.id}-{self.spec.tries}-{self.epoch:06d}"
+        name = f"{self.spec.id}-{self.epoch:06d}"
         self._guard()
         path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
         if path not in self._checkpoints:  # an interrupt may follow a resume point at once
@@ -241,7 +229,7 @@ class PackRun:
             while len(self._checkpoints) > keep:
                 self.store.drop(self._checkpoints.pop(0))
 
-    def interrupt(self) -> None:
+    def interrupt(self, why: str = "the launch was stopped") -> None:
         """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
         # Asked twice (by the driver, then by Tune's clean-up), the second time changes nothing.
@@ -249,10 +237,7 @@ class PackRun:
             self._interrupted = True
             self.checkpoint()
             self.recorder.add_trials(
-                [
-                    self._row(int(lane), 1, "interrupted", "the launch was stopped")
-                    for lane in active
-                ]
+                [self._row(int(lane), 1, "interrupted", why) for lane in active]
             )
             self.recorder.flush()
 
@@ -329,11 +314,6 @@ def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
         return {}, ""
     loaded = datasets.load(name)
     return dict(loaded.arrays), loaded.checksum
-
-
-def describe_error(error: BaseException) -> str:
-    """Traceback text stored with a failed attempt."""
-    return "".join(traceback.format_exception(error))
 
 
 def stop_on_sigterm(stop: Callable[[], None]) -> None:

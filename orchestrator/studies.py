@@ -72,6 +72,9 @@ def catalogue(study_path: str | None = None) -> Catalogue:
 
 
 def _add(found: Catalogue, study: Study, path: Path) -> None:
+    problems = study.problems()
+    if problems:
+        raise RequestError([f"{path}: {problem}" for problem in problems])
     if study.name in found.studies:
         raise RequestError(f"a study named {study.name} exists already; rename STUDY in {path}")
     found.studies[study.name] = study
@@ -86,7 +89,7 @@ def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
         )
     try:
         found.registry.add(*(versioned_by_content(part, content) for part in study.parts))
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
     found.registry.probes.update({probe.name: probe for probe in study.probes})
 
@@ -110,14 +113,22 @@ def load_study_file(path: str) -> Study:
     try:
         # A user's file may import its own neighbours.
         with _on_path(file.resolve().parent):
-            spec.loader.exec_module(module)
-    except Exception as error:
+            # Not the loader: its cache of compiled files may hold the text of a second ago.
+            exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise StudyFileError(f"{path} failed: {type(error).__name__}: {error}") from error
+        raise StudyFileError(f"{path} failed: {type(error).__name__}: {_said(error)}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
     return study
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception of the user's own
+        return "(it does not say what)"
 
 
 @contextlib.contextmanager

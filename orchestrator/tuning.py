@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 import time
+import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ray import tune
+from ray import get_runtime_context, tune
 from ray.tune.search import Searcher
 
+from orchestrator.environment import prepare
+from orchestrator.errors import NodeError
+from orchestrator.packing import Context, PackSpec
+from orchestrator.provenance import versions
 from orchestrator.queueing import REPORT_S, PackQueue
 
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "Cannot allocate memory")
+"""What XLA says, on one device or another, when a pack does not fit."""
+
 if TYPE_CHECKING:
+    from orchestrator.cluster import RayMachines
     from orchestrator.running import PackRun, Progress
 
 
@@ -29,6 +39,8 @@ class PackTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._job = config
+        self._node = get_runtime_context().get_node_id()
+        self._node_name = f"{platform.node()}, node {self._node[:12]}"
         self._run: PackRun | None = None
         self._asked_to_end = False
 
@@ -38,8 +50,9 @@ class PackTrainable(tune.Trainable):
         return {"report": json.dumps(report), "done": report["done"]}
 
     def _guarded_step(self) -> dict[str, Any]:
+        # Nothing here may import JAX: `_start` sets its environment first.
+        from orchestrator.datasets import DataError
         from orchestrator.lease import SupersededError
-        from orchestrator.running import describe_error
         from results import StoreError
 
         try:
@@ -49,14 +62,22 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             # The store cannot be written or read: no other pack would fare better.
             return {"failure": "fatal", "error": str(error), "done": True}
+        except (NodeError, DataError) as error:
+            reason = f"{error} (on {self._node_name})"
+            return {"failure": "node", "reason": reason, "node": self._node, "done": True}
         except Exception as error:
-            text, reason = describe_error(error), f"{type(error).__name__}: {error}"
-            memory = "RESOURCE_EXHAUSTED" in text or isinstance(error, MemoryError)
-            if self._run is not None and not memory:
+            text = "".join(traceback.format_exception(error))
+            reason = f"{type(error).__name__}: {error}"
+            memory = isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
+            said = False
+            # Of several lanes it is not known yet which one raised.
+            if self._run is not None and not memory and len(self._run.lanes) == 1:
                 with contextlib.suppress(SupersededError, StoreError):
                     self._run.fail(text, reason)
+                    said = True
             kind = "memory" if memory else "error"
-            return {"failure": kind, "error": text, "reason": reason, "done": True}
+            report = {"failure": kind, "error": text, "reason": reason, "said": said}
+            return {**report, "done": True}
 
     def _step(self) -> dict[str, Any]:
         if self._run is None:
@@ -65,32 +86,36 @@ class PackTrainable(tune.Trainable):
         progress = self._run.step()
         ended, reasons = dict(progress.ended), dict(progress.reasons)
         compiles = progress.compiles
-        while not progress.done and time.monotonic() - begun < REPORT_S:
+        while not (progress.done or self._asked_to_end or time.monotonic() - begun >= REPORT_S):
             progress = self._run.step()
             ended |= progress.ended
             reasons |= progress.reasons
-        report = _report(progress, ended, reasons) | {"compiles": compiles}
+        report = _report(progress, ended, reasons) | {"compiles": compiles, "node": self._node}
         if not progress.done and (self._asked_to_end or self._stop_wanted()):
-            self._run.interrupt()
+            leaving = "its worker was told to leave"
+            self._run.interrupt(leaving if self._asked_to_end else "the launch was stopped")
             report |= {"interrupted": True, "done": True}
         return report
 
     def _start(self) -> PackRun:
         """The pack of this job, on this process's device."""
-        from orchestrator.lease import passes
-        from orchestrator.packing import PackSpec
-        from orchestrator.running import Context, PackRun, stop_on_sigterm
-        from orchestrator.studies import catalogue
-        from results import open_store
-
         job = self._job
         context = Context(**job["context"])
-        if context.gpu:
-            _require_gpu()
+        prepare(context.threads, context.gpu)
+        # Only now: these import JAX.
+        from orchestrator.lease import passes
+        from orchestrator.running import PackRun, stop_on_sigterm
+        from orchestrator.studies import catalogue
+        from results import StoreError, open_store
+
+        _require_fit(context)
         with contextlib.suppress(ValueError):  # not the main thread: Ray handles the signal itself
             stop_on_sigterm(self._end)
         spec = PackSpec.from_json(job["pack"])
-        self._store = open_store(job["store"])
+        try:
+            self._store = open_store(job["store"])
+        except StoreError as error:
+            raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
         run = PackRun(spec, catalogue(job["study"]).registry, self._store, context, guard)
         self._run = run
@@ -128,44 +153,57 @@ def _report(progress: Progress, ended: dict[str, str], reasons: dict[str, str]) 
     }
 
 
-def _require_gpu() -> None:
-    import jax
+def _require_fit(context: Context) -> None:
+    """Raises NodeError where this machine is not what the launch was made for."""
+    here = versions()
+    other = [f"{n} {here[n]} and not {v}" for n, v in context.versions.items() if here[n] != v]
+    if other:
+        raise NodeError(f"other versions than the launch's: {', '.join(other)}")
+    if context.gpu:
+        import jax
 
-    if jax.default_backend() == "cpu":
-        raise RuntimeError(
-            "this pack was granted a GPU but JAX sees only a CPU here; install the cuda12 or "
-            "cuda13 extra on this node"
-        )
+        if jax.default_backend() == "cpu":
+            raise NodeError(
+                "this pack was granted a GPU but JAX sees only a CPU here; install the cuda12 or "
+                "cuda13 extra on this node"
+            )
 
 
 class PackSearcher(Searcher):
     """Hands packs to Tune as their parents pass, and takes their reports in."""
 
-    def __init__(self, queue: PackQueue, job: dict[str, Any]):
+    def __init__(self, queue: PackQueue, job: dict[str, Any], nodes: RayMachines):
         super().__init__()
         self.queue = queue
         self.job = job
+        self.nodes = nodes
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         pack = self.queue.next(trial_id)
         if pack is not None:
-            return {**self.job, "pack": pack.to_json()}
+            self.nodes.handed_out(trial_id)
+            return {**self.job, "pack": pack.to_json(), "avoid": sorted(self.queue.avoid)}
         if self.queue.exhausted and not self.queue.running:
             return Searcher.FINISHED
         return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self.queue.report(trial_id, json.loads(result["report"]))
+        report = json.loads(result["report"])
+        self.nodes.seen(trial_id, report.get("node"))
+        self.queue.report(trial_id, report)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        report = None if error or not result else json.loads(result["report"])
+        if not error and result:
+            report = json.loads(result["report"])
+        else:
+            report = {"gone": True} if self.nodes.took(trial_id) else None
         self.queue.complete(trial_id, report)
 
     # Tune saves its searcher for `Tuner.restore`; a launch resumes from the store instead.
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "queue"}
+        return {n: value for n, value in vars(self).items() if n not in ("queue", "nodes")}
 
     def save(self, checkpoint_path: str) -> None:
         return None

@@ -7,7 +7,7 @@ store again when a file is gone.
 
 Two compactions at once are safe: of two merged parts that replace a part in common the one
 published first holds (`parts.settle`). For that, clocks must agree to within the grace, and a
-merge that took longer than the grace is thrown away.
+merge whose publishing ended later than the grace after it began is taken back.
 """
 
 from __future__ import annotations
@@ -54,17 +54,19 @@ def compact(store: Store, grace_s: float = 60.0) -> dict[str, int]:
       StoreError: the disk is full or the store cannot be written.
     """
     summary = {"merged": 0, "into": 0, "dropped_rows": 0, "deleted": 0}
-    store.refresh()
+    # Visibility only shrinks as attempts are added, so what is hidden now stays hidden.
+    attempts = store.attempts().select(["trial_id", "attempt", "until_epoch"])
     summary["deleted"] += _sweep(store, grace_s)
     for table in list(store.index.tables):
         for parts in _groups(store.index.tables[table].live):
+            # Another compaction may have been quicker.
+            store.refresh()
             begun = time.monotonic()
-            merged = _merge(store, table, parts)
-            took = time.monotonic() - begun
-            if merged is None or (grace_s > 0 and took > grace_s):
+            if not set(parts) <= set(store.index.tables[table].live):
                 continue
-            content = encode(merged, [part.name for part in parts])
-            files.publish(store.fs, store.paths.new_merged(table), content)
+            merged = _merge(store, table, parts, attempts)
+            if merged is None or not _publish(store, table, parts, merged, grace_s, begun):
+                continue
             summary["merged"] += len(parts)
             summary["into"] += 1
             summary["dropped_rows"] += sum(part.rows for part in parts) - merged.num_rows
@@ -73,6 +75,22 @@ def compact(store: Store, grace_s: float = 60.0) -> dict[str, int]:
         summary["deleted"] += _sweep(store, grace_s)
         store.refresh()
     return summary
+
+
+def _publish(
+    store: Store, table: str, parts: list[Part], merged: pa.Table, grace_s: float, begun: float
+) -> bool:
+    """Publishes what replaces `parts`, and takes it back if the grace since `begun` has passed by
+    then: others may have merged the same parts, and deleted them, in the meantime."""
+    content = encode(merged, [part.name for part in parts])
+    if time.monotonic() - begun > grace_s > 0:
+        return False
+    path = store.paths.new_merged(table)
+    files.publish(store.fs, path, content)
+    if time.monotonic() - begun > grace_s > 0:
+        files.delete(store.fs, path)
+        return False
+    return True
 
 
 def _groups(parts: list[Part]) -> list[list[Part]]:
@@ -88,13 +106,12 @@ def _groups(parts: list[Part]) -> list[list[Part]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _merge(store: Store, table: str, parts: list[Part]) -> pa.Table | None:
-    """The visible rows of `parts`, sorted by trial; None if one cannot be read just now.
+def _merge(store: Store, table: str, parts: list[Part], attempts: pa.Table) -> pa.Table | None:
+    """The rows of `parts` that `attempts` do not hide, sorted by trial; None if one cannot be read
+    just now.
 
     Rows of an attempt the store does not know stay: its row in `trials` may be in a bad file.
     """
-    # Visibility only shrinks as attempts are added, so what is hidden now stays hidden.
-    attempts = store.attempts().select(["trial_id", "attempt", "until_epoch"])
     index = store.index
     try:
         data = index.dataset(table, parts).to_table()
@@ -129,12 +146,15 @@ def _sweep(store: Store, grace_s: float) -> int:
     """Deletes parts replaced long enough ago, oldest merge first, and forgotten temporary files.
 
     Merged parts that came second hold nothing that counts and go at once: once the first is itself
-    replaced, they would count again.
+    replaced, they would count again. One that holds what is nowhere else stays: the first was late,
+    and is taken back by who published it.
     """
     now = datetime.now(UTC)
     doomed: list[str] = []
     for listing in store.index.tables.values():
-        doomed += [part.path for part in listing.rejected]
+        elsewhere = {name for merged in listing.merged for name in merged.replaces}
+        elsewhere |= {part.name for part in (*listing.live, *listing.replaced.values())}
+        doomed += [part.path for part in listing.rejected if elsewhere.issuperset(part.replaces)]
         for merged in listing.merged:
             if merged_age(merged.name, now) >= grace_s:
                 held = (listing.replaced.get(name) for name in merged.replaces)
@@ -150,7 +170,7 @@ def _abandoned(store: Store, now: datetime) -> list[str]:
     everything = store.fs.get_file_info(pafs.FileSelector(store.root, recursive=True))
     return [
         info.path
-        for info in everything
+        for info in files.with_names(everything)
         if info.base_name.startswith(TEMPORARY)
         and info.mtime is not None
         and (now - info.mtime).total_seconds() > _ABANDONED_S

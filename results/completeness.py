@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypedDict
 
+from results.configs import json_object
 from results.schema import FINISHED, table_name
 from results.views import quoted, view_name
 
@@ -36,20 +36,28 @@ def completeness(store: Reader, trial_ids: Iterable[str]) -> dict[str, Completen
         "(SELECT unnest($ids))",
         {"ids": asked},
     ).arrow()
-    recorded: dict[str, tuple[str, dict[str, int]]] = {
-        row["trial_id"]: (row["status"], json.loads(row["rows"] or "{}"))
-        for row in newest.to_pylist()
-    }
-    tables = {table_name(table) for _, rows in recorded.values() for table in rows}
+    recorded = {row["trial_id"]: (row["status"], row["rows"]) for row in newest.to_pylist()}
+    counted = {trial: recorded_rows(rows) for trial, (_, rows) in recorded.items()}
+    tables = {table_name(table) for rows in counted.values() for table in rows or ()}
     held = {table: row_counts(store, table, asked) for table in tables}
     found: dict[str, Completeness] = {}
     for trial in asked:
-        status, rows = recorded.get(trial, (None, {}))
-        counts = {t: (held[table_name(t)].get(trial, 0), int(n)) for t, n in rows.items()}
+        status, _ = recorded.get(trial, (None, None))
+        rows = counted.get(trial, {})
+        counts = {t: (held[table_name(t)].get(trial, 0), n) for t, n in (rows or {}).items()}
         missing = [table for table, (have, want) in counts.items() if have != want]
+        if rows is None:  # its own record is damaged, so nothing tells what should be there
+            missing = ["trials"]
         done = status in FINISHED and not missing
         found[trial] = {"done": done, "status": status, "missing": missing, "rows": counts}
     return found
+
+
+def recorded_rows(text: str | None) -> dict[str, int] | None:
+    """Rows by table that an attempt recorded; None where its record cannot be read."""
+    rows = json_object(text)
+    fits = all(type(count) is int for count in rows.values())
+    return rows if fits and (rows or (text or "{}").strip() == "{}") else None
 
 
 def row_counts(

@@ -33,7 +33,7 @@ def config_table(
       name is taken by a column of `trials` or `epochs` (DuckDB's names ignore case).
     """
     rows = list(trials)
-    configs = [{**_loads(row.get("labels")), **_loads(row["config"])} for row in rows]
+    configs = [{**json_object(row.get("labels")), **json_object(row["config"])} for row in rows]
     stale = stale_trials(rows)
     arrays: dict[str, pa.Array] = {
         "trial_id": pa.array([row["trial_id"] for row in rows], pa.string()),
@@ -41,7 +41,7 @@ def config_table(
     }
     taken = set(_RESERVED)
     names: dict[str, str] = {}
-    keys = {key for config in configs for key in config}
+    keys = {key for config in configs for key in config if key and "\0" not in key}
     for key in sorted(keys, key=lambda key: (key.lower(), key.swapcase())):
         values = [config.get(key) for config in configs]
         if key == "stage":  # the same thing as the column of that name
@@ -56,16 +56,18 @@ def config_table(
     return pa.table(arrays), names
 
 
-def _loads(text: str | None) -> dict[str, Any]:
+def json_object(text: str | None) -> dict[str, Any]:
+    """A JSON object from a column of `trials`; an empty one where that holds anything else."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+        json.dumps(value, ensure_ascii=False).encode()  # half characters cannot be stored
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def _typed(values: list[Any], declared: str | None) -> pa.Array:
-    kinds = {type(value) for value in values if value is not None}
+    kinds = {_kind(value) for value in values if value is not None}
     fits = {"int": {int}, "float": {int, float}, "bool": {bool}, "str": {str}}
     if declared in fits and kinds <= fits[declared]:
         return pa.array(_as_float(values) if declared == "float" else values, _DECLARED[declared])
@@ -74,6 +76,12 @@ def _typed(values: list[Any], declared: str | None) -> pa.Array:
             return pa.array(_as_float(values) if kind == "float" else values, _DECLARED[kind])
     text = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return pa.array(text, pa.string())
+
+
+def _kind(value: Any) -> type:
+    # Beyond 64 bits there is no column of integers; Python's floats end much later.
+    big = type(value) is int and not -(2**63) <= value < 2**63
+    return float if big and abs(value) < 1e300 else dict if big else type(value)
 
 
 def _as_float(values: list[Any]) -> list[float | None]:
@@ -99,6 +107,6 @@ def stale_trials(rows: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def _age(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    versions = sorted(_loads(row["versions"]).items())
+    versions = sorted(json_object(row["versions"]).items())
     numbers = tuple(v if isinstance(v, int) else 0 for _, v in versions)
     return numbers, row["first_started"] or _LONG_AGO, row["trial_id"]

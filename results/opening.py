@@ -12,6 +12,7 @@ from pyarrow import fs as pafs
 from results import files
 from results.errors import StoreError
 from results.paths import MANIFEST, resolve
+from results.remote import reaching
 from results.schema import FORMAT
 from results.store import Store
 
@@ -26,16 +27,17 @@ def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None
       StoreError: nothing there, not a store, unreadable, or written by a newer gradsweep.
     """
     filesystem, root = resolve(uri)
-    store = Store(os.fspath(uri), filesystem, root, rules)
+    store = Store(os.fspath(uri), *resolve(uri, patient=True), rules)
     try:
-        manifest = json.loads(files.read(filesystem, store.paths.manifest))
+        manifest = files.read_json(filesystem, store.paths.manifest)
         version = int(manifest["format"])
     except FileNotFoundError as error:
-        kind = filesystem.get_file_info(root).type
+        with reaching(store.uri):
+            kind = filesystem.get_file_info(root).type
         gone = kind == pafs.FileType.NotFound
         what = "does not exist" if gone else f"is not a store (no {MANIFEST})"
         raise StoreError(f"{store.uri} {what}; give the --store of a launch.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(
             f"{store.uri} cannot be opened ({error}); check its permissions and its store.json."
         ) from error
@@ -53,8 +55,8 @@ def create_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | No
       StoreError: a folder with other files in it, a file, or a place that is not writable.
     """
     filesystem, root = resolve(uri)
-    store = Store(os.fspath(uri), filesystem, root, rules)
-    try:
+    store = Store(os.fspath(uri), *resolve(uri, patient=True), rules)
+    with reaching(store.uri):
         if filesystem.get_file_info(store.paths.manifest).type == pafs.FileType.File:
             return open_store(uri, rules=rules)
         kind = filesystem.get_file_info(root).type
@@ -62,10 +64,6 @@ def create_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | No
         if kind == pafs.FileType.Directory:
             inside = pafs.FileSelector(root, allow_not_found=True)
             taken = bool(filesystem.get_file_info(inside))
-    except OSError as error:
-        raise StoreError(
-            f"{store.uri} cannot be reached ({error}); check the address and your credentials."
-        ) from error
     if taken:
         raise StoreError(
             f"{store.uri} holds other files and no {MANIFEST}; choose another --store."

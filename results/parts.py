@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,8 +16,9 @@ from pyarrow import fs as pafs
 
 from results import files
 from results.errors import StoreError, nearest
-from results.paths import MERGED, Paths
-from results.schema import KEYS, TABLES, arrow_schema
+from results.paths import MERGED, Paths, is_segment
+from results.remote import reaching
+from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, is_view
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
@@ -120,6 +123,30 @@ def settle(parts: list[Part]) -> Listing:
     return listing
 
 
+def _described(metadata: pq.FileMetaData) -> tuple[pa.Schema, int, tuple[str, ...]]:
+    """Schema, rows, and what the part replaces. Raises ValueError if that is no list of names."""
+    replaces = json.loads((metadata.metadata or {}).get(REPLACES, b"[]"))
+    if not isinstance(replaces, list) or not all(isinstance(name, str) for name in replaces):
+        raise ValueError("what it replaces is no list of names")
+    return metadata.schema.to_arrow_schema(), metadata.num_rows, tuple(replaces)
+
+
+def _misfit(table: str, schema: pa.Schema) -> str | None:
+    """Why rows of this schema are none of the table's."""
+    if len({name.lower() for name in schema.names}) < len(schema.names):  # as in DuckDB
+        return "two of its columns have one name"
+    keys = [column.field() for column in KEYS]
+    wanted = arrow_schema(table) or keys
+    for column in wanted:
+        if column.name in schema.names and schema.field(column.name).type != column.type:
+            kind = schema.field(column.name).type
+            return f"column {column.name} is {kind}, not {column.type}"
+    for name in REQUIRED.get(table, [key.name for key in keys]):
+        if name not in schema.names:
+            return f"it has no column {name}, so it is no part of {table}"
+    return None
+
+
 class PartIndex:
     """Every table's parts, footers read once. Bad files are in `bad`, by path, with the reason."""
 
@@ -131,20 +158,53 @@ class PartIndex:
         self._footers: dict[tuple[str, int], Part | str] = {}
 
     def refresh(self) -> None:
-        """Lists the store again; reads the footers not seen before."""
-        probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
-        found = [i for i in self.fs.get_file_info(probes) if i.type == pafs.FileType.Directory]
-        names = [f"probes/{info.base_name}" for info in found]
+        """Lists the store again; reads the footers not seen before.
+
+        Raises:
+          StoreError: the store cannot be reached. What was listed before stays.
+        """
+        listed: dict[str, list[pafs.FileInfo]] | None = None
+        if files.is_local(self.fs):
+            probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
+            with reaching(self.paths.probes):
+                infos = list(files.with_names(self.fs.get_file_info(probes)))
+            folders = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+        else:
+            # One request for all tables. What is replaced sorts before what replaces it, so a page
+            # that comes later can only show more of the replacements, never less.
+            listed = defaultdict(list)
+            for info in files.listing(self.fs, self.paths.root, recursive=True):
+                listed[self.paths.relative(info.path).rpartition("/")[0]].append(info)
+            folders = {name.split("/")[1] for name in listed if name.startswith("probes/")}
+        # By view, whose names have no case; those of our own come first.
+        own = [table for table in TABLES if table.startswith("probes/")]
+        names = {table.removeprefix("probes/").lower(): table for table in own}
         self.bad = {}
-        self.tables = {name: self._list(name) for name in sorted({*TABLES, *names})}
+        for name in sorted(folders):
+            taken = names.get(name.lower(), f"probes/{name}") != f"probes/{name}"
+            if not is_segment(name) or is_view(name) or taken:
+                self.bad[self.paths.under(f"probes/{name}")] = "no probe can have that name"
+            else:
+                names[name.lower()] = f"probes/{name}"
+        self.tables = {
+            name: self._list(name, None if listed is None else listed[name])
+            for name in sorted({*TABLES, *names.values()})
+        }
 
     def paths_of(self, table: str) -> list[str]:
         """Paths of the parts that count; none of an unknown table."""
         return [part.path for part in self.tables[table].live] if table in self.tables else []
 
-    def _list(self, table: str, tries: int = 5) -> Listing:
-        folder = self.paths.table(table)
-        infos = [i for i in files.listing(self.fs, folder) if i.path.endswith(".parquet")]
+    def _list(
+        self, table: str, listed: list[pafs.FileInfo] | None = None, tries: int = 5
+    ) -> Listing:
+        """The parts of a table among its files, which are listed here unless given."""
+        infos = []
+        for info in files.listing(self.fs, self.paths.table(table)) if listed is None else listed:
+            if info.path.endswith(".parquet"):
+                infos.append(info)
+            else:
+                self.bad[info.path] = "not a part of a table"
         new = [i for i in infos if (i.path, i.size) not in self._footers]
         with ThreadPoolExecutor(1 if files.is_local(self.fs) else 16) as pool:
             read = pool.map(lambda info: self._footer(table, info), new)
@@ -153,7 +213,7 @@ class PartIndex:
                     self._footers[info.path, info.size] = part
         if tries and any((info.path, info.size) not in self._footers for info in new):
             # Deleted between listing and reading: what replaces it may have come after the listing.
-            return self._list(table, tries - 1)
+            return self._list(table, tries=tries - 1)
         parts: list[Part] = []
         for info in infos:
             part = self._footers.get((info.path, info.size))
@@ -161,32 +221,51 @@ class PartIndex:
                 parts.append(part)
             elif part is not None:
                 self.bad[info.path] = part
-        return settle(parts)
+        return settle(parts if table in TABLES else self._fitting(parts))
+
+    def _fitting(self, parts: list[Part]) -> list[Part]:
+        """Parts of a user's probe whose columns fit together; the others are bad."""
+        union = pa.schema([column.field() for column in KEYS]).remove_metadata()
+        kept: list[Part] = []
+        for part in parts:
+            try:
+                union = pa.unify_schemas(
+                    [union, part.schema.remove_metadata()], promote_options="permissive"
+                )
+                kept.append(part)
+            except pa.ArrowException as error:
+                self.bad[part.path] = f"its columns do not fit those of earlier files: {error}"
+        return kept
 
     def _footer(self, table: str, info: pafs.FileInfo) -> Part | str | None:
         """The part, why it cannot be read, or None if it has just been deleted."""
         try:
-            with self.fs.open_input_file(info.path) as stream:
-                file = pq.ParquetFile(stream)
-                schema, rows = file.schema_arrow, file.metadata.num_rows
-                replaces = tuple(json.loads((schema.metadata or {}).get(REPLACES, b"[]")))
+            try:
+                found = _described(self._fragment(info.path, info.size).metadata)
+            except (OSError, pa.ArrowException, ValueError):
+                if files.is_local(self.fs):
+                    raise
+                # No answer is no damage: what counts is what its bytes say, once they are here.
+                whole = io.BytesIO(files.read(self.fs, info.path))
+                found = _described(pq.ParquetFile(whole).metadata)
         except FileNotFoundError:
             return None
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             return f"not a readable Parquet file: {error}"
-        wanted = arrow_schema(table)
-        for column in wanted or ():
-            if column.name in schema.names and schema.field(column.name).type != column.type:
-                kind = schema.field(column.name).type
-                return f"column {column.name} is {kind}, not {column.type}"
-        return Part(info.path, info.size, rows, schema, replaces)
+        schema, rows, replaces = found
+        reason = _misfit(table, schema)
+        return reason or Part(info.path, info.size, rows, schema, replaces)
+
+    def _fragment(self, path: str, size: int) -> pads.ParquetFileFragment:
+        """A part to read; that its size is known saves an object store a request."""
+        return parquet_format().make_fragment(path, self.fs, file_size=size)
 
     def verify(self, table: str) -> None:
         """Reads every live part of a table in full; the unreadable ones become bad."""
         for part in self.tables[table].live:
             try:
-                with self.fs.open_input_file(part.path) as stream:
-                    pq.ParquetFile(stream, page_checksum_verification=True).read()
+                content = io.BytesIO(files.read(self.fs, part.path))
+                pq.ParquetFile(content, page_checksum_verification=True).read()
             except FileNotFoundError:
                 continue
             except (OSError, pa.ArrowException) as error:
@@ -203,9 +282,13 @@ class PartIndex:
 
     def dataset(self, table: str, parts: list[Part] | None = None) -> pads.Dataset:
         """The live parts (or those given) as one data set, in the table's schema."""
-        paths = self.paths_of(table) if parts is None else [part.path for part in parts]
-        return pads.FileSystemDataset.from_paths(
-            paths, schema=self.schema(table), format=parquet_format(), filesystem=self.fs
+        if parts is None:
+            parts = self.tables[table].live if table in self.tables else []
+        return pads.FileSystemDataset(
+            [self._fragment(part.path, part.size) for part in parts],
+            self.schema(table),
+            parquet_format(),
+            self.fs,
         )
 
     def live(self) -> Iterator[tuple[str, Part]]:

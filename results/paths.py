@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
+from results.remote import open_remote, reaching
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*")
 
@@ -24,27 +25,33 @@ TEMPORARY = ".tmp-"
 """How a local file starts that is being written; readers pass it over."""
 
 
-def resolve(uri: str | os.PathLike[str]) -> tuple[pafs.FileSystem, str]:
+def resolve(uri: str | os.PathLike[str], patient: bool = False) -> tuple[pafs.FileSystem, str]:
     """File system and root path of a store's URI; without a scheme it is a local path.
 
+    `patient`: see `remote.open_remote`.
+
     Raises:
-      StoreError: a scheme pyarrow does not know, or a malformed URI.
+      StoreError: credentials in the URI, a scheme pyarrow does not know, or a malformed URI.
     """
     text = os.fspath(uri)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # Arrow's paths are text
+        raise StoreError(f"cannot open {text!r}: its name is no UTF-8; rename it.") from error
     if "://" not in text:
         return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
-    try:
-        return pafs.FileSystem.from_uri(text)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise StoreError(
-            f"cannot open {text} ({error}); give a local path or an s3://, gs:// or file:// URI."
-        ) from error
+    return open_remote(text, patient)
 
 
 def exists(uri: str | os.PathLike[str]) -> bool:
-    """Whether there is anything at a store's URI."""
+    """Whether there is anything at a store's URI.
+
+    Raises:
+      StoreError: a wrong URI, or a place that cannot be reached.
+    """
     filesystem, root = resolve(uri)
-    return filesystem.get_file_info(root).type != pafs.FileType.NotFound
+    with reaching(root):
+        return filesystem.get_file_info(root).type != pafs.FileType.NotFound
 
 
 def _checked(name: str, what: str) -> str:
@@ -53,6 +60,11 @@ def _checked(name: str, what: str) -> str:
             f"{what} {name!r} cannot be a file name; use letters, digits and . _ + = @ - only."
         )
     return name
+
+
+def is_segment(name: str) -> bool:
+    """Whether a folder or file may be called so."""
+    return _SEGMENT.fullmatch(name) is not None
 
 
 class Paths:
@@ -111,6 +123,10 @@ def _stamp() -> str:
 
 
 def merged_age(name: str, now: datetime) -> float:
-    """Seconds since a merged part was published, from its name."""
+    """Seconds since a merged part was published, from its name; of a foreign name no age at all."""
     stamp = name.removeprefix(MERGED).split("-")[0]
-    return (now - datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%S%f%z")).total_seconds()
+    try:
+        then = datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%S%f%z")
+    except ValueError:
+        return -math.inf
+    return (now - then).total_seconds()

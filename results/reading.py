@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from results.parts import PartIndex
 from results.paths import Paths
 from results.result import Result, refuse_all_but_select, sentence
 from results.schema import table_name
+from results.spaces import fault
 from results.views import connect, view_name
 
 _LOST = re.compile(r"reading the stream registered as 'files_([^']+)' failed")
@@ -144,7 +144,7 @@ class Reader:
             except duckdb.Error as error:
                 lost = _LOST.search(str(error))
                 if lost is None:
-                    raise
+                    raise StoreError(f"{self.uri} cannot be read: {sentence(error)}") from error
                 self.recheck(lost[1])
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
@@ -217,7 +217,13 @@ class Reader:
                 continue
             name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
             try:
-                found[name] = json.loads(files.read(self.fs, info.path))
+                space = files.read_json(self.fs, info.path)
+                problem = fault(space)
+                if problem:
+                    raise ValueError(problem)
+                found[name] = space
+            except FileNotFoundError:
+                continue
             except (OSError, ValueError) as error:
                 self._space_warnings.append(
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."

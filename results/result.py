@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,8 @@ class Result:
     @classmethod
     def of(cls, relation: duckdb.DuckDBPyRelation | None) -> Result:
         """A relation read in full; an empty table for a statement without rows."""
-        return cls(pa.table({}) if relation is None else relation.to_arrow_table())
+        with _given():
+            return cls(pa.table({}) if relation is None else relation.to_arrow_table())
 
     @property
     def columns(self) -> list[str]:
@@ -40,10 +43,12 @@ class Result:
 
     def df(self) -> pd.DataFrame:
         """A pandas DataFrame."""
-        return self.table.to_pandas()
+        with _given():
+            return self.table.to_pandas()
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        columns = [column.to_pylist() for column in self.table.columns]
+        with _given():
+            columns = [column.to_pylist() for column in self.table.columns]
         return list(zip(*columns, strict=True))
 
     def fetchone(self) -> tuple[Any, ...] | None:
@@ -51,7 +56,8 @@ class Result:
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict per row."""
-        return self.table.to_pylist()
+        with _given():
+            return self.table.to_pylist()
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -61,6 +67,21 @@ class Result:
 
     def _repr_html_(self) -> str:
         return str(self.df().to_html())
+
+
+@contextlib.contextmanager
+def _given() -> Iterator[None]:
+    """SQL has values that Arrow, Python or pandas have not: the year 294247, unions.
+
+    Raises:
+      StoreError: names the way out.
+    """
+    try:
+        yield
+    except (ArithmeticError, ValueError, NotImplementedError) as error:  # Arrow's are of these too
+        raise StoreError(
+            f"a value of the result cannot be given ({sentence(error)}); CAST it to VARCHAR."
+        ) from error
 
 
 def refuse_all_but_select(con: duckdb.DuckDBPyConnection, query: str) -> None:

@@ -211,8 +211,28 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "probes/timeline": TIMELINE,
 }
 
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "trials": ("trial_id", "attempt", "event", "status", "config", "rows"),
+    "epochs": ("trial_id", "attempt", "epoch", "loss"),
+    "layers": ("trial_id", "attempt", "epoch", "layer", "tensor"),
+    "steps": ("trial_id", "attempt", "epoch", "step"),
+    "probes/timeline": ("trial_id", "attempt", "epoch", "layer", "t"),
+}
+"""Columns that tell a part of a table from any other file. Every part has had them."""
+
 FINISHED = ("done", "diverged", "stopped", "gate_failed")
 """Statuses that need no further attempt: each is a result."""
+
+
+_VIEWS = {
+    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
+    "spaces", "space_trials",
+}  # fmt: skip
+
+
+def is_view(name: str) -> bool:
+    """Whether a view or table of SQL that is no probe's has that name, in any case of letters."""
+    return name.lower() in _VIEWS or name.lower().startswith(("all_", "files_", "counts_"))
 
 
 def table_name(name: str) -> str:

@@ -14,14 +14,9 @@ from results import files
 from results.errors import StoreError
 from results.parts import conform, encode
 from results.reading import Reader
-from results.schema import table_name
+from results.schema import is_view, table_name
 from results.views import view_name
 from results.weights import Kind, Weights
-
-_RESERVED = {
-    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials",
-}  # fmt: skip
 
 
 class Store(Reader):
@@ -39,6 +34,15 @@ class Store(Reader):
     ):
         super().__init__(uri, filesystem, root, rules)
         self._weights = Weights(filesystem, self.paths)
+
+    @property
+    def warnings(self) -> list[str]:
+        """As `Reader.warnings`, and weights that were listed and passed over."""
+        return super().warnings + [
+            f"{path} is left out ({reason}); delete it, launching again makes it anew."
+            for bad in self._weights.bad.values()
+            for path, reason in bad.items()
+        ]
 
     def write_space(self, name: str, space: Mapping[str, Any]) -> None:
         """Writes what results must know of the space `study/space`, replacing an older version."""
@@ -60,7 +64,7 @@ class Store(Reader):
           StoreError: unknown column, values that do not fit, disk full.
         """
         table = table_name(table)
-        if view_name(table) in _RESERVED and table.startswith("probes/"):
+        if table.startswith("probes/") and is_view(view_name(table)):
             raise StoreError(f"a probe cannot be called {view_name(table)}: a view has that name.")
         path = self.paths.new_part(table)
         files.publish(self.fs, path, encode(conform(table, data)))
@@ -84,6 +88,10 @@ class Store(Reader):
     def list_artifacts(self) -> list[dict[str, Any]]:
         """Index of every kept set of weights, oldest first, with its `path`."""
         return self._weights.list("artifacts")
+
+    def weights_intact(self, path: str) -> bool:
+        """Whether a listed save can be read; one that cannot is named in `warnings`."""
+        return self._weights.intact(path)
 
     def drop(self, path: str) -> None:
         """Deletes a save."""

@@ -7,7 +7,7 @@ index, which is published last: a save without an index does not exist.
 from __future__ import annotations
 
 import json
-import struct
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from results import files
 from results.errors import StoreError
 from results.paths import Paths
+from results.remote import reaching, why
 
 Kind = Literal["artifacts", "checkpoints"]
 
@@ -35,6 +36,8 @@ class Weights:
         self.fs = filesystem
         self.paths = paths
         self._indexes: dict[str, dict[str, Any]] = {}
+        self.bad: dict[Kind, dict[str, str]] = {"artifacts": {}, "checkpoints": {}}
+        """Indexes that `list` passed over, by path, with the reason."""
 
     def save(
         self, kind: Kind, name: str, leaves: Mapping[str, np.ndarray], index: Mapping[str, Any]
@@ -72,45 +75,86 @@ class Weights:
         Raises:
           StoreError: no such save, or a damaged one.
         """
-        kind, name = path.split("/", 1)
+        kind, name = _split(path)
         full = self.paths.tensors(kind, name)
         try:
             with self.fs.open_input_file(full) as stream:
-                (length,) = struct.unpack("<Q", stream.read_at(8, 0))
-                header: dict[str, Any] = json.loads(stream.read_at(length, 8))
-                header.pop("__metadata__", None)
+                size = stream.size()
+                header, start = _header(stream, size)
                 return {
-                    leaf: _read_lane(stream, entry, 8 + length, lane)
+                    leaf: _read_lane(stream, entry, start, size, lane)
                     for leaf, entry in header.items()
                 }
         except FileNotFoundError as error:
             raise StoreError(f"no weights at {path}; launch again to make them.") from error
-        except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
+        except OSError as error:
+            raise StoreError(f"{full} cannot be read: {why(error)}.") from error
+        except _DAMAGE as error:
             raise StoreError(
                 f"{full} cannot be read ({error}); delete it and launch again, which rebuilds it."
             ) from error
 
     def list(self, kind: Kind) -> list[dict[str, Any]]:
-        """Index of every readable save, oldest first, each with its `path` added."""
+        """Index of every readable save, oldest first, each with its `path` added; `bad` has the
+        others.
+
+        Raises:
+          StoreError: an object store gives no answer.
+        """
         found: list[dict[str, Any]] = []
+        bad = self.bad[kind] = {}
         infos = files.listing(self.fs, self.paths.under(kind), recursive=True)
-        for info in (i for i in infos if i.path.endswith(".json")):
-            path = self.paths.relative(info.path).removesuffix(".json")
-            if path not in self._indexes:
-                try:
-                    entry = json.loads(files.read(self.fs, info.path))
-                except (OSError, ValueError):
-                    continue
-                if not isinstance(entry, dict) or not isinstance(entry.get("lanes"), list):
-                    continue
-                self._indexes[path] = {**entry, "path": path}
-            found.append(dict(self._indexes[path]))
+        tensors = {i.path for i in infos if i.path.endswith(".safetensors")}
+        for info in infos:
+            stem, dot, ending = info.path.rpartition(".")
+            if info.path in tensors:
+                continue  # without an index it is a save under way, or one half deleted
+            if (dot, ending) != (".", "json"):
+                bad[info.path] = "neither tensors nor their index"
+                continue
+            path = self.paths.relative(stem)
+            try:
+                if path not in self._indexes:
+                    entry = _index(kind, files.read_json(self.fs, info.path))
+                    self._indexes[path] = {**entry, "path": f"{kind}/{_split(path)[1]}"}
+                if f"{stem}.safetensors" in tensors:
+                    found.append(dict(self._indexes[path]))
+                else:
+                    bad[info.path] = "its tensors are gone"
+            except FileNotFoundError:
+                continue  # dropped since it was listed
+            except (OSError, ValueError) as error:
+                bad[info.path] = f"not an index of weights: {error}"
         return sorted(found, key=lambda entry: str(entry.get("saved", "")))
+
+    def intact(self, path: str) -> bool:
+        """Whether a listed save's tensors are there, all of them, for as many lanes as its index
+        says; if not it is in `bad` from now on. One short read.
+
+        Raises:
+          StoreError: an object store gives no answer.
+        """
+        kind, name = _split(path)
+        full = self.paths.tensors(kind, name)
+        lanes = len(self._indexes[path]["lanes"])
+        try:
+            with reaching(full), self.fs.open_input_file(full) as stream:
+                size = stream.size()
+                header, start = _header(stream, size)
+            widths = {_layout(entry, start, size)[2] for entry in header.values()}
+            if widths - {lanes}:
+                raise ValueError(f"it has another number of lanes than its index, {lanes}")
+        except FileNotFoundError:
+            return False
+        except _DAMAGE as error:
+            self.bad[kind][full] = f"damaged weights: {error}"
+            return False
+        return True
 
     def find(self, trial_id: str, epoch: int | None = None) -> tuple[str, int] | None:
         """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt."""
         held = [
-            ((own.get("attempt", -1), own.get("epoch", -1), entry["saved"]), entry["path"], lane)
+            ((own["attempt"], own["epoch"], str(entry.get("saved", ""))), entry["path"], lane)
             for entry in self.list("artifacts")
             for lane, own in enumerate(entry["lanes"])
             if own.get("trial_id") == trial_id and epoch in (None, own.get("epoch"))
@@ -119,17 +163,77 @@ class Weights:
 
     def drop(self, path: str) -> None:
         """Deletes a save, index first, so that no reader finds one half gone."""
-        kind, name = path.split("/", 1)
+        kind, name = _split(path)
         files.delete(self.fs, self.paths.index(kind, name))
         files.delete(self.fs, self.paths.tensors(kind, name))
         self._indexes.pop(path, None)
 
 
-def _read_lane(stream: Any, entry: Mapping[str, Any], start: int, lane: int) -> np.ndarray:
+_DAMAGE = (ValueError, KeyError, IndexError, TypeError)
+"""What reading a file raises that was written by somebody else, or not whole."""
+
+
+def _split(path: str) -> tuple[Kind, str]:
+    """Kind and name of a save's path, which must lie within the store.
+
+    Raises:
+      StoreError: it does not; `Paths` refuses the names that would climb out.
+    """
+    kind, _, name = path.partition("/")
+    if kind == "artifacts" or kind == "checkpoints":
+        return kind, name
+    raise StoreError(f"{path!r} is no path of weights in a store; launch again to make them.")
+
+
+def _index(kind: Kind, entry: Any) -> dict[str, Any]:
+    """A save's index as it was read, if it has the shape of one. Raises ValueError if not."""
+    lanes = entry.get("lanes") if isinstance(entry, dict) else None
+    if not isinstance(lanes, list) or not lanes:
+        raise ValueError("it lists no lanes")
+    wanted = {"trial_id": str, **({"attempt": int, "epoch": int} if kind == "artifacts" else {})}
+    for own in lanes:
+        for name, type_ in wanted.items():
+            if not isinstance(own, dict) or type(own.get(name)) is not type_:
+                raise ValueError(f"a lane has no {name}")
+    return entry
+
+
+def _header(stream: Any, size: int) -> tuple[dict[str, Any], int]:
+    """Entries of a safetensors file by tensor, and where their bytes start.
+
+    Raises:
+      ValueError: it is no such file; a pickle or an archive does not get further than this.
+    """
+    length = int.from_bytes(stream.read_at(8, 0), "little") if size > 8 else 0
+    if not 2 <= length <= size - 8:
+        raise ValueError("it is not a safetensors file")
+    header = json.loads(stream.read_at(length, 8))
+    if not isinstance(header, dict):
+        raise ValueError("it is not a safetensors file")
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def _layout(entry: Mapping[str, Any], start: int, end: int) -> tuple[np.dtype, int, int, list[int]]:
+    """(dtype, first byte, lanes, shape of one) of a tensor. Raises ValueError where the header does
+    not fit the file."""
+    if not isinstance(entry, dict):
+        raise ValueError("it is not a safetensors file")
     dtype = np.dtype(_DTYPES[entry["dtype"]])
-    width, *shape = entry["shape"]
+    width, *shape = (int(length) for length in entry["shape"])
+    first, last = (int(offset) for offset in entry["data_offsets"])
+    size = width * math.prod(shape) * dtype.itemsize
+    if min(first, width, *shape) < 0 or last - first != size or start + last > end:
+        raise ValueError("its header does not fit its content")
+    return dtype, start + first, width, shape
+
+
+def _read_lane(
+    stream: Any, entry: Mapping[str, Any], start: int, end: int, lane: int
+) -> np.ndarray:
+    dtype, first, width, shape = _layout(entry, start, end)
     if not 0 <= lane < width:
         raise IndexError(f"lane {lane} of {width}")
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    content = stream.read_at(size, start + entry["data_offsets"][0] + lane * size)
+    size = math.prod(shape) * dtype.itemsize
+    content = stream.read_at(size, first + lane * size)
     return np.frombuffer(content, dtype).reshape(shape).copy()

@@ -18,6 +18,8 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from trainables.spec.keys import shown
+
 Config = dict[str, Any]
 Rename = Callable[[str], str]
 
@@ -28,6 +30,10 @@ _SAMPLERS: dict[str, Callable[[random.Random, list[Any]], Any]] = {
     "randint": lambda draw, args: draw.randrange(*args),
 }
 _FORMS = ("grid_search", "zip", "when", *_SAMPLERS)
+
+
+MAX_CONFIGS = 100_000
+"""Configs a space may have: more would fill the memory, and are a slip of the hand."""
 
 
 class SpaceError(ValueError):
@@ -62,6 +68,7 @@ def expand(
     if _is_sampled(plain) and samples is None:
         raise SpaceError("a sampled space must say how many: set `samples`")
     found: list[Config] = []
+    _refuse_many(samples or 0)
     for index in range(samples if samples is not None else 1):
         # By name too, so that fixing or adding a key does not change what the others draw.
         drawn = {
@@ -70,6 +77,7 @@ def expand(
         }
         for config in _grids({**drawn, **{n: {"grid_search": v} for n, v in fixed.items()}}):
             found += _with_forms(config, forms, gone, rename)
+            _refuse_many(len(found))
     found = [unfold({n: v for n, v in config.items() if v is not ...}) for config in found]
     for config in found:
         for form in defaults:
@@ -86,6 +94,8 @@ def _split(
     plain: Config = {}
     forms: list[Mapping[str, Any]] = []
     for name, value in space.items():
+        if not isinstance(name, str):
+            raise SpaceError(f"a key must be a string; got {shown(name)}")
         if isinstance(value, Mapping):
             _check_form(name, value)
             if "zip" in value or "when" in value:
@@ -108,11 +118,14 @@ def _check_form(name: str, form: Mapping[str, Any]) -> None:
         raise SpaceError(f"{name}: a conditional has the keys when, then and perhaps else")
     for part in keys & {"zip", "when", "then", "else"}:
         if not isinstance(form[part], Mapping):
-            raise SpaceError(f"{name}: {part} must be a dict of keys; got {form[part]!r}")
+            raise SpaceError(f"{name}: {part} must be a dict of keys; got {shown(form[part])}")
+        if any(not isinstance(key, str) for key in form[part]):
+            raise SpaceError(f"{name}: the keys of {part} must be strings")
     lists = dict(form) if "grid_search" in keys else form.get("zip", {})
     for key, values in lists.items():
         if not isinstance(values, (list, tuple, range)) or not values:
-            raise SpaceError(f"{name}: {key} must be a list of values; got {values!r}")
+            raise SpaceError(f"{name}: {key} must be a list of values; got {shown(values)}")
+        _refuse_many(len(values))
 
 
 def _is_sampled(plain: Mapping[str, Any]) -> bool:
@@ -124,13 +137,16 @@ def _is_sampled(plain: Mapping[str, Any]) -> bool:
 
 def _draw(name: str, value: Any, draw: random.Random) -> Any:
     if hasattr(value, "sample"):  # a Ray Tune domain; seeded here, so equal on every machine
-        return value.sample(random_state=draw.randrange(2**32))
+        try:
+            return value.sample(random_state=draw.randrange(2**32))
+        except Exception as error:
+            raise SpaceError(f"{name}: cannot draw from {shown(value)} ({error})") from error
     if isinstance(value, Mapping) and next(iter(value)) in _SAMPLERS:
         form, args = next(iter(value.items()))
         try:
             return _SAMPLERS[form](draw, list(args))
-        except (TypeError, ValueError, IndexError) as error:
-            raise SpaceError(f"{name}: {form} cannot draw from {args!r} ({error})") from error
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise SpaceError(f"{name}: {form} cannot draw from {shown(args)} ({error})") from error
     return value
 
 
@@ -139,6 +155,7 @@ def _grids(plain: Mapping[str, Any]) -> Iterator[Config]:
         list(v["grid_search"]) if isinstance(v, Mapping) and "grid_search" in v else [v]
         for v in plain.values()
     ]
+    _refuse_many(math.prod(len(axis) for axis in axes))
     for values in itertools.product(*axes):
         yield dict(zip(plain, values, strict=True))
 
@@ -152,7 +169,13 @@ def _with_forms(
         configs = [
             {**base, **extra} for base in configs for extra in _form(base, form, fixed, rename)
         ]
+        _refuse_many(len(configs))
     return configs
+
+
+def _refuse_many(count: int) -> None:
+    if count > MAX_CONFIGS:
+        raise SpaceError(f"the space has over {MAX_CONFIGS} configs; give fewer values, or sample")
 
 
 def _form(
@@ -185,11 +208,18 @@ def _matches(config: Mapping[str, Any], when: Mapping[str, Any], rename: Rename)
     return all(one(name, wanted) for name, wanted in when.items())
 
 
+def _mark(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # an integer of over 4300 digits; the key it is given to refuses it
+        return f"{type(value)} {id(value)}"
+
+
 def _distinct(configs: list[Config]) -> list[Config]:
     seen: set[tuple[tuple[str, str], ...]] = set()
     kept = []
     for config in configs:
-        mark = tuple(sorted((name, repr(value)) for name, value in config.items()))
+        mark = tuple(sorted((name, _mark(value)) for name, value in config.items()))
         if mark not in seen:
             seen.add(mark)
             kept.append(config)

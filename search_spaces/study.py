@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.spec import Part, Probe
+from trainables.spec.keys import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,28 @@ class Space:
     figures: tuple[str, ...] = ("overview",)
     ours: bool = False
 
+    def problems(self) -> list[str]:
+        """What is not of its type, a sentence each; values of keys are checked by the plan."""
+        keyed = {"param_space": self.param_space, "select": self.select, "smoke": self.smoke}
+        found = [
+            f"{n} must be a dict with strings as keys" for n, v in keyed.items() if not _dict(v)
+        ]
+        if _dict(self.select) and not all(_words(v) for v in self.select.values()):
+            found.append("select must have strings, or lists of strings, as values")
+        if not isinstance(self.defaults, (tuple, list)) or not all(map(_is_default, self.defaults)):
+            found.append("defaults must be a tuple of {'when': {...}, 'then': {...}} dicts")
+        if self.samples is not None and (type(self.samples) is not int or self.samples < 1):
+            found.append("samples must be None or an integer >= 1")
+        if not isinstance(self.sample_seed, int):
+            found.append("sample_seed must be an integer")
+        if not isinstance(self.figures, (tuple, list)) or not _words(self.figures):
+            found.append("figures must be a tuple of strings")
+        texts = {"feeds": self.feeds, "doc": self.doc}
+        found += [f"{name} must be a string" for name, value in texts.items() if not _text(value)]
+        if not isinstance(self.ours, bool):
+            found.append("ours must be True or False")
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
@@ -58,3 +82,47 @@ class Study:
     probes: tuple[Probe, ...] = ()
     figures: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     scheduler: Any = None
+
+    def problems(self) -> list[str]:
+        """What is not of its type, in the study and its spaces, a sentence each."""
+        names = "must be made of letters, digits and . _ + = @ - only"  # files are called so
+        found = [] if _name(self.name) else [f"name {names}"]
+        texts = {"title": self.title, "doc": self.doc, "arxiv": self.arxiv or ""}
+        found += [f"{name} must be a string" for name, value in texts.items() if not _text(value)]
+        for name, kind in (("parts", Part), ("probes", Probe)):
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)) or any(not isinstance(v, kind) for v in value):
+                found.append(f"{name} must be a tuple of {kind.__name__} objects")
+        if not _dict(self.figures) or not all(map(callable, self.figures.values())):
+            found.append("figures must be a dict of functions")
+        if not isinstance(self.spaces, Mapping):
+            return [*found, "spaces must be a dict of Space objects"]
+        for name, space in self.spaces.items():
+            if not _name(name):
+                found.append(f"the name of a space {names}; got {shown(name)}")
+            elif not isinstance(space, Space):
+                found.append(f"space {name} must be a Space; got {shown(space)}")
+            else:
+                found += [f"space {name}: {problem}" for problem in space.problems()]
+        return found
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*", value))
+
+
+def _dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_text, value))
+
+
+def _words(value: Any) -> bool:
+    several = isinstance(value, (tuple, list)) and all(map(_text, value))
+    return value is None or _text(value) or several
+
+
+def _is_default(value: Any) -> bool:
+    return _dict(value) and all(_dict(value.get(name)) for name in ("when", "then"))

@@ -17,6 +17,8 @@ import pytest
 
 from orchestrator import environment
 
+pytest_plugins = ["tests.object_store"]
+
 ROOT = Path(__file__).parents[1]
 
 # What packs run in, here and in every process that a test starts; the compile cache is one for all.
@@ -41,6 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Seed of everything that tests draw, Hypothesis included; 'random' draws one. "
         "Default: 0.",
     )
+    parser.addoption(
+        "--fuzz-cases",
+        type=int,
+        default=250,
+        help="About how many wrong requests and damaged stores tests/fuzz draws. Default: 250.",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,6 +72,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     data = os.environ.get("GRADSWEEP_DATA") or "not set: tests of real data sets are skipped"
     return [f"seed: {config.option.seed} (repeat with --seed)", f"GRADSWEEP_DATA: {data}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many cases tests/fuzz ran, by test and in total."""
+    counts: dict[str, int] = {}
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, count in report.user_properties:
+            if name == "fuzz cases":
+                test = report.nodeid.rpartition("::")[2]
+                counts[test] = counts.get(test, 0) + int(str(count))
+    if counts:
+        terminalreporter.write_sep("-", f"{sum(counts.values())} fuzz cases")
+        for test, count in counts.items():
+            terminalreporter.write_line(f"{count:6} {test}")
 
 
 @pytest.fixture(scope="session")

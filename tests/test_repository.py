@@ -88,6 +88,31 @@ def test_importing_loads_nothing_unwanted(package: str, unwanted: set[str]) -> N
     assert done.stdout.strip() == ""
 
 
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal",
+              "torch"}  # fmt: skip
+
+
+def test_nothing_of_ours_reads_a_pickle() -> None:
+    """Weights and data may be files that others have written, and a pickle is a program."""
+    found = []
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            where = path.relative_to(ROOT)
+            tops = {name.partition(".")[0] for name in imported(path)}
+            found += [f"{where}: {name}" for name in sorted(tops & UNPICKLERS)]
+            for node in ast.walk(ast.parse(path.read_text(), str(path))):
+                if not isinstance(node, ast.Call):
+                    continue
+                if ast.unparse(node.func).endswith("read_pickle"):
+                    found.append(f"{where}: {ast.unparse(node)}")
+                found += [
+                    f"{where}: {ast.unparse(node)}"
+                    for keyword in node.keywords
+                    if keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False"
+                ]
+    assert found == []
+
+
 # ---- locks and dependencies --------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 CREATE TABLE attempts AS
 WITH latest AS (
     SELECT * FROM files_trials
+    WHERE trial_id IS NOT NULL AND attempt IS NOT NULL AND status IS NOT NULL
     QUALIFY row_number() OVER (
         PARTITION BY trial_id, attempt ORDER BY event DESC, ended DESC NULLS LAST
     ) = 1

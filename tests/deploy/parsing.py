@@ -32,7 +32,7 @@ def parse_gradsweep(words: list[str]) -> dict[str, Any]:
 
     from orchestrator import cli
 
-    for name in ("run", "store", "results"):  # importing these registers their commands
-        importlib.import_module(f"orchestrator.commands_{name}")
+    for name in cli.COMMANDS:  # importing these registers their commands
+        importlib.import_module(f"orchestrator.{name}")
     group: Any = typer.main.get_command(cli.app)
     return group.commands[words[0]].make_context(words[0], words[1:]).params

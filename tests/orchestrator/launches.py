@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,9 @@ from results import open_store
 SPACE = "vanishing/quickstart"
 TINY = ["depth=3", "width=8", "batch_size=256", "seed=0,1"]
 """Eight trials of two programs; two of them may go non-finite, an epoch takes milliseconds."""
+
+EPOCHS = 100
+"""Enough for a launch to be hit in the middle."""
 
 TABLES = ("epochs", "layers", "steps", "timeline")
 
@@ -59,10 +63,13 @@ def start(
     )
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 90.0) -> None:
-    """Raises AssertionError if `what` does not come true in time."""
+def wait_for(
+    what: Callable[[], bool], seconds: float = 240.0, of: subprocess.Popen[str] | None = None
+) -> None:
+    """Raises AssertionError if `what` does not come true in time, or process `of` ends before."""
     end = time.monotonic() + seconds
     while not what():
+        assert of is None or of.poll() is None, of and of.communicate()
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.1)
 
@@ -89,7 +96,39 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def except_counts(one: Path, other: Path, tables: Sequence[str] = TABLES) -> dict[str, int]:
+def whole(store: Path) -> None:
+    """Asserts that every trial has epochs 0..E-1 once."""
+    found = open_store(str(store)).sql(
+        "SELECT t.epochs_done, list(e.epoch ORDER BY e.epoch) FROM trials t "
+        "JOIN epochs e USING (trial_id) GROUP BY t.trial_id, t.epochs_done"
+    )
+    for done, epochs in found.fetchall():
+        assert epochs == list(range(done))
+
+
+@dataclass(frozen=True)
+class Redone:
+    """What a store's attempts did twice: epochs of trials, and seconds of training."""
+
+    epochs: int
+    seconds: float
+
+
+def redone(store: Path) -> Redone:
+    """From the parts themselves, since views show no superseded row. Rows that died unpublished
+    with their worker are in no store and are not counted."""
+    found = duckdb.execute(
+        "WITH rows AS (SELECT trial_id, attempt, epoch, seconds FROM read_parquet($epochs)), "
+        "starts AS (SELECT DISTINCT trial_id, attempt, first_epoch FROM read_parquet($trials)) "
+        "SELECT count(*), coalesce(sum(seconds), 0) FROM rows WHERE EXISTS (SELECT 1 FROM starts "
+        "WHERE starts.trial_id = rows.trial_id AND starts.attempt > rows.attempt "
+        "AND starts.first_epoch <= rows.epoch)",
+        {name: f"{store}/{name}/*.parquet" for name in ("epochs", "trials")},
+    ).fetchall()
+    return Redone(*found[0])
+
+
+def except_counts(one: Path, other: Path | str, tables: Sequence[str] = TABLES) -> dict[str, int]:
     """Rows that only one of two stores shows, by table: EXCEPT both ways, over all columns but
     times and attempts."""
     con = duckdb.connect()

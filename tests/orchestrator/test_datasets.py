@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -466,6 +467,35 @@ def test_fetch_takes_the_mirror_that_answers_then_nothing(tiny: Path, served: Se
     assert asked == 4
     assert datasets.fetch("tiny", tiny) == paths
     assert len(served.asked) == asked
+
+
+def test_workers_of_a_node_that_need_a_set_at_once_fetch_it_once(
+    tiny: Path, served: Served
+) -> None:
+    with ThreadPoolExecutor(6) as workers:  # each opens the lock for itself, as processes do
+        for done in [workers.submit(datasets.fetch_once, "tiny", tiny) for _ in range(6)]:
+            done.result()
+    assert sorted(served.asked) == sorted(f"/{name}" for name in MNIST_FILES)
+    assert datasets.verify("tiny", tiny).status == "ok"
+
+
+def test_what_is_there_is_not_fetched_again_and_damage_is_left_to_be_named(
+    tiny: Path, served: Served
+) -> None:
+    paths = datasets.fetch("tiny", tiny)
+    paths[0].write_bytes(b"damaged")
+    del served.asked[:]
+    datasets.fetch_once("tiny", tiny)
+    assert served.asked == []
+    with pytest.raises(DataError, match="is corrupt"):
+        datasets.load("tiny", tiny)
+
+
+def test_a_node_that_cannot_be_written_says_so(tiny: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("no folder can be here")
+    with pytest.raises(DataError, match="it could not be fetched there"):
+        datasets.fetch_once("tiny", blocked)
 
 
 def test_fetch_from_a_mirror_of_ones_own(tiny: Path, served: Served) -> None:

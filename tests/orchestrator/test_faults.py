@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,37 +16,22 @@ import pytest
 from orchestrator.debugging import debug
 from results import open_store
 from tests.orchestrator.launches import (
+    EPOCHS,
     TABLES,
     count,
     except_counts,
+    redone,
     rows,
     run,
     start,
     wait_for,
+    whole,
     workers,
 )
 
 pytestmark = pytest.mark.ray
 
-EPOCHS = 100
 SAME = dict.fromkeys(TABLES, 0)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    store = tmp_path_factory.mktemp("uninterrupted") / "store"
-    assert run(store, f"epochs={EPOCHS}", checkpoint_s=0.5).exit_status == 0
-    return store
-
-
-def _whole(store: Path) -> None:
-    """Every trial has epochs 0..E-1 once."""
-    found = open_store(str(store)).sql(
-        "SELECT t.epochs_done, list(e.epoch ORDER BY e.epoch) FROM trials t "
-        "JOIN epochs e USING (trial_id) GROUP BY t.trial_id, t.epochs_done"
-    )
-    for done, epochs in found.fetchall():
-        assert epochs == list(range(done))
 
 
 def _replays(store: Path, trial_id: str) -> None:
@@ -84,7 +71,8 @@ def test_a_killed_worker(uninterrupted: Path, tmp_path: Path) -> None:
     attempts = open_store(str(store)).attempts().to_pylist()
     resumed = [row for row in attempts if row["attempt"] > 0]
     assert resumed
-    _whole(store)
+    print(f"a killed worker: {redone(store)}")
+    whole(store)
     assert except_counts(uninterrupted, store) == SAME
     _replays(store, resumed[0]["trial_id"])
 
@@ -102,7 +90,7 @@ def test_a_killed_driver(ray_session: str, uninterrupted: Path, tmp_path: Path) 
     result = run(store, f"epochs={EPOCHS}", checkpoint_s=0.5)
     assert result.exit_status == 0
     assert any(row["first_epoch"] > 0 for row in open_store(str(store)).attempts().to_pylist())
-    _whole(store)
+    whole(store)
     assert except_counts(uninterrupted, store) == SAME
 
 
@@ -136,15 +124,27 @@ def test_ctrl_c_stops_cleanly(
     assert kept < rows(store) == rows(uninterrupted)
 
 
-@pytest.mark.slow
-def test_a_full_disk(ray_session: str, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
+@contextlib.contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
+    """A file system of its own at `folder`; gives what mounts it anew with other options."""
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)
+
     try:
-        store = disk / "store"
+        yield remount
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk(ray_session: str, uninterrupted: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=600k") as remount:
+        store = tmp_path / "disk" / "store"
         driver = start(store, f"epochs={EPOCHS}", address=ray_session)
         output, _ = driver.communicate(timeout=120)
         assert driver.returncode == 2, output
@@ -152,8 +152,28 @@ def test_a_full_disk(ray_session: str, tmp_path: Path) -> None:
         assert "free some space" in output
         kept = rows(store)
         assert kept > 0
-        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        remount("size=200m")
         assert run(store, f"epochs={EPOCHS}").exit_status == 0
-        _whole(store)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        whole(store)
+        assert except_counts(uninterrupted, store) == SAME
+
+
+@pytest.mark.slow
+def test_a_store_that_becomes_read_only(
+    ray_session: str, uninterrupted: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "size=200m") as remount:
+        store = tmp_path / "disk" / "store"
+        driver = start(store, f"epochs={EPOCHS}", address=ray_session)
+        wait_for(lambda: rows(store) > 40, of=driver)
+        remount("ro")
+        output, _ = driver.communicate(timeout=120)
+        assert driver.returncode == 2, output
+        assert "cannot write" in output
+        assert "Traceback" not in output
+        kept = rows(store)
+        remount("rw")
+        assert kept == rows(store) > 0
+        assert run(store, f"epochs={EPOCHS}").exit_status == 0
+        whole(store)
+        assert except_counts(uninterrupted, store) == SAME

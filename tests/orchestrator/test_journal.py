@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from orchestrator import recording, running
 from orchestrator.journal import LaneWork, journal, lane_work
 from orchestrator.pacing import Pace
+from orchestrator.packing import Context
 from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
+from orchestrator.running import PackRun
 from orchestrator.studies import catalogue
 from results import create_store
 from results.schema import table_name

@@ -20,6 +20,7 @@ from orchestrator import lease as leases
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease, SupersededError, check_free, holder, passes, stop_wanted
 from results import Store, create_store, open_store
+from tests.object_store import ObjectStore
 
 HOLD = """
 import sys, time
@@ -134,6 +135,23 @@ def test_another_host_that_is_silent_is_waited_out_with_a_line(store: Store) -> 
 
 
 @pytest.mark.usefixtures("quick")
+def test_another_host_whose_clock_is_ahead_is_waited_out_too(store: Store) -> None:
+    write(store, heartbeat=time.time() + 1e6)
+    begun = time.monotonic()
+    with Lease(store):
+        assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"id": 1, "host": []}', "[" * 10_000])
+def test_a_lease_that_is_none_counts_for_nothing(store: Store, text: str) -> None:
+    lease_file(store).write_text(text)
+    assert holder(store) is None
+    check_free(store)
+    with Lease(store) as mine:
+        assert read(store)["id"] == mine.id
+
+
+@pytest.mark.usefixtures("quick")
 def test_another_host_that_was_silent_for_long_is_taken_over_at_once(store: Store) -> None:
     write(store, heartbeat=time.time() - 5)
     assert holder(store) is None
@@ -163,14 +181,157 @@ def test_another_host_that_beats_is_refused(store: Store) -> None:
     assert read(store)["id"] == "other"
 
 
+def claim(store: Store, id: str, **changes: Any) -> Path:
+    """The claim of another driver."""
+    now = time.time()
+    value = {
+        "id": id, "host": "elsewhere", "pid": 4711, "pid_started": 0.0, "since": now,
+        "heartbeat": now, **changes,
+    }  # fmt: skip
+    leases._write(store, f"{leases.CLAIMS}/{id}.json", value)
+    return Path(store.root, leases.CLAIMS, f"{id}.json")
+
+
+@pytest.mark.parametrize("id", ["0", "z"])
+def test_of_two_that_claim_at_once_the_smaller_goes_first(store: Store, id: str) -> None:
+    """Ids are hexadecimal: any is larger than 0 and smaller than z."""
+    other = claim(store, id)
+    outcome: list[object] = []
+
+    def take() -> None:
+        try:
+            with Lease(store):
+                outcome.append(read(store)["id"])
+        except RequestError as error:
+            outcome.append(error)
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    time.sleep(0.5)
+    mine = [path.stem for path in other.parent.glob("*.json") if path != other]
+    assert bool(mine) == (id == "z"), "the larger one has withdrawn"
+    assert outcome == []
+    if id == "0":
+        write(store, pid=4711)
+    other.unlink()
+    taking.join()
+    if id == "0":
+        assert "by process 4711 on elsewhere" in str(outcome[0])
+        assert read(store)["id"] == "other"
+    else:
+        assert outcome == mine
+    assert list(other.parent.iterdir()) == []
+
+
 @pytest.mark.usefixtures("quick")
-def test_of_two_that_take_it_at_once_the_later_one_wins(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def test_claims_of_the_dead_are_taken_away(store: Store) -> None:
+    begun = time.monotonic()
+    here = claim(store, "0", host=leases._holder()["host"], pid=os.getpid())
+    with Lease(store):
+        assert time.monotonic() - begun < 0.9
+        assert not here.exists()
+    elsewhere = claim(store, "0")
+    garbage = claim(store, "1")
+    garbage.write_text("{")
+    said: list[str] = []
+    with Lease(store, said.append):
+        assert time.monotonic() - begun > 0.9
+        assert not elsewhere.exists()
+        assert not garbage.exists()
+    assert len(said) == 1
+    assert "about to take" in said[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"id": 7}', b'{"host": "x"}'])
+def test_a_lease_that_is_none_is_written_anew(store: Store, content: bytes) -> None:
+    lease_file(store).write_bytes(content)
+    check_free(store)
+    assert holder(store) is None
+    with Lease(store) as mine:
+        assert read(store)["id"] == mine.id
+
+
+TAKE = """
+import os, sys, time
+from orchestrator.errors import RequestError
+from orchestrator.lease import Lease
+from results import open_store
+store = open_store(sys.argv[1])
+for line in sys.stdin:
+    time.sleep(max(0, float(line) - time.time()))
+    try:
+        lease = Lease(store).__enter__()
+    except RequestError as error:
+        assert "is being written by process" in str(error)
+        print("refused", flush=True)
+        continue
+    print("won", flush=True)
+    sys.stdin.readline()
+    assert not lease.lost.is_set()
+    lease.__exit__()
+    print("left", flush=True)
+"""
+
+
+def race(uri: str, rounds: int, drivers: int, **options: Any) -> list[int]:
+    """Starts processes that take the lease at the same moment; how many had it in each round."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TAKE, uri],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options,
+        )
+        for _ in range(drivers)
+    ]  # fmt: skip
+
+    def tell(process: subprocess.Popen[str], line: str) -> None:
+        assert process.stdin is not None
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+
+    def hear(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    won = []
+    try:
+        for _ in range(rounds):
+            start = time.time() + (0.05 if won else 3.0)
+            for process in processes:
+                tell(process, f"{start}")
+            said = [hear(process) for process in processes]
+            assert set(said) <= {"won", "refused"}, said
+            winners = [p for p, text in zip(processes, said, strict=True) if text == "won"]
+            won.append(len(winners))
+            for process in winners:
+                tell(process, "leave")
+                assert hear(process) == "left"
+        for process in processes:
+            process.communicate()
+            assert process.returncode == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    return won
+
+
+def test_of_drivers_that_race_exactly_one_wins(store: Store) -> None:
+    assert race(store.uri, rounds=30, drivers=3) == [1] * 30
+    assert not lease_file(store).exists()
+
+
+@pytest.mark.parametrize(
+    "delay", [0.0, pytest.param(0.7, marks=pytest.mark.slow)], ids=["quick", "slow"]
+)
+def test_of_drivers_that_race_for_an_object_store_exactly_one_wins(
+    object_store: ObjectStore, delay: float
 ) -> None:
-    monkeypatch.setattr(leases.time, "sleep", lambda seconds: write(store, pid=4711))
-    with pytest.raises(RequestError, match="by process 4711 on elsewhere"):
-        Lease(store).__enter__()
-    assert read(store)["id"] == "other"
+    store = create_store(f"s3://bucket/race-{delay}")
+    object_store.trouble(delay=delay)
+    rounds = 4 if delay else 12
+    won = race(store.uri, rounds, drivers=2, env=object_store.environment)
+    object_store.trouble()
+    assert won == [1] * rounds
 
 
 def wait_for(event: threading.Event) -> bool:

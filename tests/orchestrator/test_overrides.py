@@ -78,6 +78,9 @@ def test_every_wrong_entry_is_told(registry: Registry) -> None:
     assert caught.value.problems == problems
     with pytest.raises(RequestError, match="gives no value"):
         parse_overrides({"seed": []}, registry)
+    for endless in (["seed=range(1000000000)"], {"seed": range(10**15)}):
+        with pytest.raises(RequestError, match=r"gives over 100000 values; give fewer"):
+            parse_overrides(endless, registry)
 
 
 def test_an_override_goes_to_the_trials_that_read_its_key(registry: Registry) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.packing import Lane, PackSpec
-from orchestrator.queueing import MAX_DEATHS, MAX_ERRORS, PASSED, PackQueue
+from orchestrator.queueing import MAX_DEATHS, MAX_ERRORS, PASSED, Machines, PackQueue
+from results import StoreError
 
 SIGNATURE = {"strategy": "vmap"}
 ENDS = ("done", "done", "done", "stopped", "diverged", "gate_failed")
@@ -38,6 +39,7 @@ class World:
     published: dict[str, str] = field(default_factory=dict)
     epoch: dict[str, int] = field(default_factory=dict)
     handed: Counter[str] = field(default_factory=Counter)
+    excused: Counter[str] = field(default_factory=Counter)
     attempts: set[tuple[str, int]] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     compiled: set[str] = field(default_factory=set)
@@ -62,8 +64,8 @@ class World:
         ]
         return left, ended
 
-    def on_lost(self, lanes: list[Lane], why: str) -> None:
-        self.lost |= {one.trial_id for one in lanes}
+    def on_lost(self, pack: PackSpec, why: str) -> None:
+        self.lost |= set(pack.trial_ids)
 
     def hand_out(self, runner: str) -> None:
         busy = {i for p in self.queue.running.values() for i in p.trial_ids}
@@ -100,11 +102,15 @@ class World:
                 self.queue.report(runner, report)
             for i in left:
                 self.epoch[i] = self.draw.choice([0, 3])
-            kind = self.draw.choice(["died", "left", "error", "memory"])
+            kind = self.draw.choice(["died", "left", "gone", "error", "memory", "node"])
+            if kind in ("left", "gone", "node"):
+                self.excused.update(left)
             if kind == "died":
                 self.queue.complete(runner, None)
             elif kind == "left":
-                self.queue.complete(runner, {"interrupted": True, "done": True})
+                self.queue.complete(runner, {"interrupted": True, "done": True, "node": "n"})
+            elif kind == "gone":
+                self.queue.complete(runner, {"gone": True})
             else:
                 self.queue.complete(
                     runner, {"failure": kind, "error": "Traceback", "reason": f"{kind}!"}
@@ -175,8 +181,8 @@ def test_every_trial_ends_exactly_once_or_is_blocked(world: World, runners: int)
             if world.trouble == 0:
                 assert world.handed[name] == 1
                 assert queue.outcomes[name] == status
-        # Halving, then dying and failing at each width, is all that may happen to a trial.
-        assert world.handed[name] <= (MAX_DEATHS + 1) * 5
+        # At each of at most four widths: deaths, errors, and the halvings of five lanes by both.
+        assert world.handed[name] - world.excused[name] <= 4 * (MAX_DEATHS + MAX_ERRORS + 2 * 3)
 
 
 def queue_of(*packs: PackSpec, refresh: Any = None, **options: Any) -> PackQueue:
@@ -211,9 +217,7 @@ def test_out_of_memory_splits_in_half_and_waiting_packs_with_it() -> None:
 
 def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> None:
     lost: list[str] = []
-    queue = queue_of(
-        pack(lane("a")), on_lost=lambda lanes, why: lost.extend(o.trial_id for o in lanes)
-    )
+    queue = queue_of(pack(lane("a")), on_lost=lambda given, why: lost.extend(given.trial_ids))
     for _ in range(MAX_ERRORS):
         assert queue.next("r")
         queue.complete(
@@ -225,24 +229,123 @@ def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> Non
     assert queue.exhausted
 
 
-@pytest.mark.parametrize(
-    ("result", "tries"),
-    [
-        (None, MAX_DEATHS),
-        ({"interrupted": True, "done": True}, MAX_DEATHS),
-        ({"failure": "error", "error": "Traceback", "reason": "ValueError: shapes"}, MAX_ERRORS),
-    ],
-)
-def test_a_pack_is_tried_so_often(result: dict[str, Any] | None, tries: int) -> None:
-    queue = queue_of(pack(lane("a"), lane("b")))
+ERROR = {"failure": "error", "error": "Traceback", "reason": "ValueError: shapes"}
+
+
+@pytest.mark.parametrize(("result", "tries"), [(None, MAX_DEATHS), (ERROR, MAX_ERRORS)])
+def test_a_pack_of_one_is_tried_so_often(result: dict[str, Any] | None, tries: int) -> None:
+    queue = queue_of(pack(lane("a")))
     handed = 0
     while queue.next("r"):
         handed += 1
         queue.complete("r", result)
     assert handed == tries
-    assert queue.outcomes == {"a": "failed", "b": "failed"}
-    expected = "ValueError: shapes" if result and "error" in result else f"died {tries} times"
+    assert queue.outcomes == {"a": "failed"}
+    expected = "ValueError: shapes" if result else f"died {tries} times"
     assert expected in queue.reasons["a"]
+
+
+@pytest.mark.parametrize(("result", "first"), [(None, MAX_DEATHS), (ERROR, 1)])
+@pytest.mark.parametrize("guilty", ["a", "d", "g"])
+def test_a_pack_is_halved_until_the_trial_at_fault_is_alone(
+    result: dict[str, Any] | None, first: int, guilty: str
+) -> None:
+    """As wide as before, so that the others keep their bits."""
+    queue = queue_of(pack(*(lane(name) for name in "abcdefg"), width=8))
+    tries: list[list[str]] = []
+    while given := queue.next("r"):
+        assert given.width == 8
+        if guilty in given.trial_ids:
+            tries.append(given.trial_ids)
+            queue.complete("r", result)
+        else:
+            queue.complete("r", {"ended": dict.fromkeys(given.trial_ids, "done"), "done": True})
+    assert queue.outcomes == {**dict.fromkeys("abcdefg", "done"), guilty: "failed"}
+    assert [len(names) for names in tries[:first]] == [7] * first
+    alone = [names for names in tries if names == [guilty]]
+    assert len(alone) == 1
+    assert len(tries) <= first + 3
+
+
+@pytest.mark.parametrize("result", [{"interrupted": True, "done": True}, {"gone": True}])
+def test_to_leave_or_to_die_with_the_node_is_no_failure(result: dict[str, Any]) -> None:
+    queue = queue_of(pack(lane("a"), lane("b")))
+    for _ in range(10 * MAX_DEATHS):
+        given = queue.next("r")
+        assert given is not None
+        assert given.trial_ids == ["a", "b"]
+        assert (given.deaths, given.errors) == (0, 0)
+        queue.complete("r", result)
+    assert queue.outcomes == {}
+
+
+class Few(Machines):
+    """Machines n0, n1, n2."""
+
+    def others(self, avoided: set[str]) -> bool:
+        return bool({"n0", "n1", "n2"} - avoided)
+
+
+def test_a_node_that_cannot_run_a_pack_is_avoided_and_the_last_one_ends_it() -> None:
+    lost: list[str] = []
+    queue = queue_of(
+        pack(lane("a"), lane("b")),
+        machines=Few(),
+        on_lost=lambda given, why: lost.extend(given.trial_ids),
+    )
+    for number in range(3):
+        assert queue.next("r")
+        reason = f"train.gz is corrupt (on n{number})"
+        queue.complete("r", {"failure": "node", "reason": reason, "node": f"n{number}"})
+        assert len(queue.avoid) == min(number + 1, 2)
+    assert queue.avoid["n1"] == "train.gz is corrupt (on n1)"
+    assert queue.outcomes == {"a": "failed", "b": "failed"}
+    assert queue.reasons["a"] == "train.gz is corrupt (on n2)"
+    assert lost == ["a", "b"]
+
+
+def test_a_node_that_is_told_to_leave_gets_no_more_packs_while_there_are_others() -> None:
+    queue = queue_of(pack(lane("a")), machines=Few())
+    for node in ("n0", "n1", "n2"):
+        queue.next("r")
+        queue.complete("r", {"interrupted": True, "done": True, "node": node})
+    assert set(queue.avoid) == {"n0", "n1"}
+    assert names(queue) == [["a"]]
+
+
+def test_a_lost_pack_may_publish_nothing_more_before_the_store_is_read() -> None:
+    order: list[str] = []
+
+    def refresh(lost: PackSpec) -> tuple[list[Lane], dict[str, str]]:
+        order.append("read")
+        return [lane("a", attempt=1)], {}
+
+    queue = queue_of(
+        pack(lane("a")), refresh=refresh, on_end=lambda given: order.append(f"end {given.id}")
+    )
+    given = queue.next("r")
+    assert given is not None
+    queue.complete("r", None)
+    assert order == [f"end {given.id}", "read"]
+
+
+def test_a_store_out_of_reach_ends_the_launch_and_not_the_driver() -> None:
+    def refresh(lost: PackSpec) -> tuple[list[Lane], dict[str, str]]:
+        raise StoreError("s3://bucket cannot be read")
+
+    queue = queue_of(pack(lane("a")), pack(lane("b"), program="q"), refresh=refresh)
+    queue.next("r")
+    queue.complete("r", None)
+    assert queue.fatal == "s3://bucket cannot be read"
+    assert queue.exhausted
+
+    def on_start(given: PackSpec) -> None:
+        raise StoreError("disk full")
+
+    full = queue_of(pack(lane("a")), on_start=on_start)
+    assert full.next("r") is None
+    assert full.fatal == "disk full"
+    assert not full.running
 
 
 def test_only_lanes_that_have_not_ended_come_again_by_resume_epoch() -> None:
@@ -255,7 +358,7 @@ def test_only_lanes_that_have_not_ended_come_again_by_resume_epoch() -> None:
     queue.complete("r", None)
     assert sorted(names(queue)) == [["b"], ["c"]]
     assert {p.width for p in queue.packs} == {3}
-    assert {p.tries for p in queue.packs} == {1}
+    assert {p.deaths for p in queue.packs} == {1}
 
 
 def test_what_the_store_holds_counts_though_the_worker_died_before_saying_so() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import pytest
+
+from orchestrator.lease import Lease, SupersededError, passes
+from orchestrator.packing import Context
 from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
+from orchestrator.running import PackRun
 from orchestrator.studies import catalogue
-from results import create_store
+from results import create_store, open_store
 
 TINY = str(Path(__file__).with_name("tiny_study.py"))
 
@@ -25,3 +30,21 @@ def test_an_interrupt_after_a_resume_point_keeps_it(tmp_path: Path) -> None:
     (again,) = plan("tiny/grid", study=TINY, store=store, width=4)[0].packs
     assert {lane.first_epoch for lane in again.lanes} == {1}
     assert {lane.attempt for lane in again.lanes} == {1}
+
+
+def test_a_fenced_attempt_stops_itself_and_publishes_nothing_more(tmp_path: Path) -> None:
+    """As that of a worker whose node was cut off, when its pack runs elsewhere."""
+    store = create_store(str(tmp_path / "store"))
+    (pack,) = plan("tiny/grid", study=TINY, store=store, width=4)[0].packs
+    pack.generation = "launch:first"
+    with Lease(store) as lease:
+        lease.raise_fence(pack.id, pack.generation)
+        guard = partial(passes, open_store(store.uri), pack.id, pack.generation)
+        run = PackRun(pack, catalogue(TINY).registry, store, Context(), guard)
+        run.start()
+        lease.drop_fence(pack.id)  # what the driver does before it queues the pack again
+        before = {path.name for path in (tmp_path / "store").rglob("*") if path.is_file()}
+        for publish in (run.step, run.interrupt, partial(run.fail, "Traceback", "why")):
+            with pytest.raises(SupersededError, match="taken over"):
+                publish()
+        assert {p.name for p in (tmp_path / "store").rglob("*") if p.is_file()} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -107,6 +108,35 @@ def test_a_file_that_raises_keeps_its_own_exception(tmp_path: Path, text: str, s
     assert says in str(caught.value)
     assert caught.value.__cause__ is not None
     assert not any(name.startswith("gradsweep_study_own") for name in sys.modules)
+
+
+def test_a_file_that_exits_is_one_that_fails(tmp_path: Path) -> None:
+    path = write(tmp_path, "import sys\nsys.exit(0)\n")
+    with pytest.raises(StudyFileError, match="SystemExit: 0"):
+        load_study_file(path)
+
+
+def test_a_file_changed_within_a_second_is_read_anew(tmp_path: Path) -> None:
+    """Python's cache of compiled files tells versions apart by whole seconds and size."""
+    for units in (1, 2):
+        path = write(tmp_path, OWN.replace("[1, 2]", f"[{units}]"))
+        os.utime(path, (1e9, 1e9))
+        assert [t.config["units"] for t in trials(path)] == [units]
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_every_wrong_field_of_a_study_is_told(tmp_path: Path) -> None:
+    text = OWN.replace('title="Mine"', "title=1, figures={'f': 3}")
+    text = text.replace('feeds="a test"', "feeds=None, samples=0, select={'over': 1}")
+    path = write(tmp_path, text)
+    assert problem(path).splitlines() == [
+        f"{path}: title must be a string",
+        f"{path}: figures must be a dict of functions",
+        f"{path}: space grid: select must have strings, or lists of strings, as values",
+        f"{path}: space grid: samples must be None or an integer >= 1",
+        f"{path}: space grid: feeds must be a string",
+    ]
+    assert "name must be made of letters" in problem(write(tmp_path, OWN.replace('"own"', '"a/b"')))
 
 
 def test_a_taken_name_is_refused(tmp_path: Path) -> None:

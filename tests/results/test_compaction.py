@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import fs as pafs
 
-from results import Store, open_store
+from results import Store, compaction, open_store
 from results.compaction import _merge
 from results.parts import encode
 from tests.results.synthetic import attempt_row, epoch_row, publish_trial, table
@@ -90,8 +91,9 @@ def test_two_compactions_at_once(store: Store) -> None:
     fill(store)
     before = answers(store)
     live = list(store.index.tables["epochs"].live)
+    attempts = store.attempts().select(["trial_id", "attempt", "until_epoch"])
     for some in (live[:4], live[2:]):
-        merged = _merge(store, "epochs", some)
+        merged = _merge(store, "epochs", some, attempts)
         assert isinstance(merged, pa.Table)
         path = Path(store.paths.new_merged("epochs"))
         path.write_bytes(encode(merged, [part.name for part in some]))
@@ -99,6 +101,40 @@ def test_two_compactions_at_once(store: Store) -> None:
     store.compact(grace_s=0)
     assert answers(store) == before
     assert len(files_of(store, "epochs")) == 1
+
+
+def test_a_merge_published_too_late_loses_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is older than that of another merge of the same parts, whose parts are gone by the
+    time it shows. It is taken back, and the other counts all along."""
+    fill(store)
+    before = answers(store)
+    live = list(store.index.tables["epochs"].live)
+    late = store.paths.new_merged("epochs")
+    others = open_store(store.uri)
+    others.compact(grace_s=0)
+    assert answers(others) == before
+    merged = pa.Table.from_pylist([], others.index.schema("epochs"))
+    Path(late).write_bytes(encode(merged, [part.name for part in live[:2]]))
+    others.compact(grace_s=0)
+    Path(late).unlink()
+    assert answers(others) == before
+    # The clock says that publishing took an hour.
+    publish = compaction.files.publish
+    monkeypatch.setattr(compaction.time, "monotonic", lambda: clock[0])
+    clock = [0.0]
+
+    def slowly(*arguments: Any) -> None:
+        publish(*arguments)
+        clock[0] += 3600.0
+
+    publish_trial(store, "late", [1.0])
+    before = answers(store)
+    monkeypatch.setattr(compaction.files, "publish", slowly)
+    assert store.compact(grace_s=60)["into"] == 0
+    assert answers(store) == before
+    assert not any(name.startswith("merged-") for name in files_of(store, "layers")[1:])
 
 
 def test_a_damaged_part_stays_out_of_the_merge(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -269,6 +270,45 @@ def test_a_part_of_another_schema_is_named(store: Store) -> None:
     store.refresh()
     assert len(store.sql("from epochs")) == 1
     assert "column epoch is string" in store.warnings[0]
+
+
+def test_a_part_of_another_table_is_named(store: Store) -> None:
+    publish_trial(store, "a", [1.0], layers=[[1.0]], timeline=True)
+    wave = next(Path(store.root, "probes/timeline").glob("*.parquet"))
+    shutil.copy(wave, Path(store.root, "epochs"))
+    store.refresh()
+    assert len(store.sql("from epochs")) == 1
+    assert "it has no column loss, so it is no part of epochs" in store.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["we ird", "Runs", "all_epochs", "Timeline", "files_trials"])
+def test_a_probe_of_an_impossible_name_is_named(store: Store, name: str) -> None:
+    publish_trial(store, "a", [1.0], layers=[[1.0]], timeline=True)
+    shutil.copytree(Path(store.root, "probes/timeline"), Path(store.root, "probes", name))
+    store.refresh()
+    assert len(store.sql("from epochs")) == 1
+    assert [name in warning for warning in store.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [[], {}, {"trials": 3}, {"trials": ["a"], "keys": {"lr": 1}}, {"trials": ["\ud800"]},
+     {"trials": ["a"], "probes": {"p": {"columns": [{"name": "x"}]}}}],
+)  # fmt: skip
+def test_a_space_of_another_shape_is_named(store: Store, space: Any) -> None:
+    publish_trial(store, "a", [1.0])
+    path = Path(store.root, "spaces/demo/grid.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(space))
+    assert store.spaces() == {}
+    assert f"{path} is left out" in store.warnings[0]
+
+
+def test_a_record_that_cannot_be_read_is_missing(store: Store) -> None:
+    publish_trial(store, "a", [1.0])
+    store.publish("trials", table([attempt_row("a", attempt=1, config="{", rows='{"epochs": []}')]))
+    state = store.completeness(["a"])["a"]
+    assert (state["done"], state["missing"]) == (False, ["trials"])
 
 
 def test_a_damaged_space_is_named(store: Store) -> None:

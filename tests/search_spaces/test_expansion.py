@@ -233,6 +233,9 @@ def test_ray_s_domains_are_drawn_from_the_sample_seed() -> None:
             {"w": {"when": {}, "then": {"lr": {"uniform": [0, 1]}}}},
             "a sampled key cannot stand inside a conditional",
         ),
+        ({"lr": {"grid_search": range(10**9)}}, "the space has over 100000 configs"),
+        ({n: {"grid_search": range(1000)} for n in "ab"}, "the space has over 100000 configs"),
+        ({1: 2}, "a key must be a string; got 1"),
     ],
 )
 def test_what_cannot_be_expanded_is_one_sentence(space: dict[str, Any], says: str) -> None:

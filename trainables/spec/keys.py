@@ -26,6 +26,15 @@ class _Required:
 REQUIRED: Any = _Required()
 
 
+def shown(value: Any) -> str:
+    """`repr(value)`, cut where it is longer than a sentence bears; its type where it has none."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of over 4300 digits, a user's own class
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:100]}[...]{text[-100:]}"
+
+
 @dataclass(frozen=True)
 class Key:
     """Declaration of one config key.
@@ -96,18 +105,25 @@ class Key:
 
         Raises:
           ValueError: not of the type, not finite, or out of range; the text says what is accepted.
+          TypeError, KeyError: a named value cannot be computed from this config.
         """
         if isinstance(value, str) and value in self.named:
             value = self.named[value]
             if callable(value):
-                value = value(config)
+                try:
+                    value = value(config)
+                except (ArithmeticError, ValueError) as error:  # what it reads is out of range
+                    raise TypeError(str(error)) from error
         if value is None:
             if self.nullable:
                 return None
             raise ValueError(f"{self.name} must be {self.describe()}; got null")
-        fail = ValueError(f"{self.name} must be {self.describe()}; got {value!r}")
+        fail = ValueError(f"{self.name} must be {self.describe()}; got {shown(value)}")
         if hasattr(value, "item") and not isinstance(value, (int, float, str, bool)):
-            value = value.item()  # a NumPy scalar from np.linspace and its like
+            try:
+                value = value.item()  # a NumPy scalar from np.linspace and its like
+            except Exception as error:
+                raise fail from error
         if self.type == "bool":
             if not isinstance(value, bool):
                 raise fail
@@ -118,7 +134,11 @@ class Key:
             return value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise fail
-        if not math.isfinite(value):
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:  # an integer beyond every float
+            finite = False
+        if not finite:
             raise fail
         if self.type == "int":
             if value != int(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,7 +90,7 @@ FULL_PASS = Macro(
 def _pretrain_epochs(value: Any, config: Config) -> Meaning:
     if "lsc" not in (config.get("stage"), config.get("pretrain")):
         return Meaning()
-    return Meaning({"lsc_epochs": int(value) if str(value).isdigit() else value})
+    return Meaning({"lsc_epochs": int(value) if re.fullmatch("[0-9]{1,9}", str(value)) else value})
 
 
 PRETRAIN_EPOCHS = Macro(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainables.spec.keys import REQUIRED, Key, Scalar
+from trainables.spec.keys import REQUIRED, Key, Scalar, shown
 from trainables.spec.macros import SELECTOR_ALIASES, Macro, unfold
 from trainables.spec.parts import Part, Probe, Stage
 from trainables.spec.trial import SELECTOR_DEFAULTS, SELECTORS, ConfigError, Trial, nearest
@@ -159,10 +159,10 @@ class Registry:
         return trial
 
     def _parts(
-        self, given: Mapping[str, Any], stage_name: str, problems: list[str]
+        self, given: Mapping[str, Any], stage_name: Any, problems: list[str]
     ) -> dict[str, Part] | None:
         parts: dict[str, Part] = {"base": self.parts["base", "trial"]}
-        stage = self.find("stage", stage_name)
+        stage = self.find("stage", stage_name) if isinstance(stage_name, str) else None
         if not isinstance(stage, Stage):
             problems.append(self._unknown("stage", stage_name))
             return None
@@ -180,7 +180,8 @@ class Registry:
 
     def _unknown(self, role: str, name: Any) -> str:
         names = self.names(role)
-        return f"unknown {role} {name!r}{nearest(str(name), names)}; known: {', '.join(names)}"
+        near = nearest(name, names) if isinstance(name, str) else ""
+        return f"unknown {role} {shown(name)}{near}; known: {', '.join(names)}"
 
     def _resolve(
         self, given: Mapping[str, Any], problems: list[str], projected: bool = False
@@ -270,9 +271,9 @@ def _checked(
                 config[name] = key.coerce(value, config if late else plain)
             except ValueError as error:
                 problems.append(str(error))
-            except (TypeError, KeyError, ZeroDivisionError):
+            except (TypeError, KeyError):
                 if not problems:  # else what it is computed from is wrong, and told already
-                    problems.append(f"{name}={value!r} cannot be computed from this config")
+                    problems.append(f"{name}={shown(value)} cannot be computed from this config")
     return config, problems
 
 

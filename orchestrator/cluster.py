@@ -1,0 +1,246 @@
+"""The Ray a launch runs on: a local one for the time being, or a cluster; its nodes, and which of
+them have died."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.environment import ray_environment, worker_environment
+from orchestrator.errors import RequestError
+from orchestrator.provenance import COMMIT, git_commit, versions
+from orchestrator.queueing import Machines
+from orchestrator.shipping import build_wheel
+
+ANSWER_S = 120.0
+"""How long a node may take to say which versions it has; it installs the wheel first."""
+
+
+@contextlib.contextmanager
+def local_ray(threads: int, gpu: float) -> Iterator[None]:
+    """A Ray of this process's own, which listens on loopback only; one that runs in this process
+    already (a notebook's, or the one a test session shares) is used as it is."""
+    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
+    # as it is imported.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.update(ray_environment())
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    variables = worker_environment(threads, gpu)
+    with _started({"env_vars": variables}, address="local", include_dashboard=False):
+        yield
+
+
+@contextlib.contextmanager
+def cluster_ray(address: str, threads: int, gpu: float, study: str | None) -> Iterator[None]:
+    """A connection to the cluster at `address`. Our wheel and the user's study file travel with it,
+    unless this process is a job there, whose they have come with already.
+
+    Raises:
+      RequestError: nothing answers at the address, or its nodes have other versions.
+    """
+    os.environ.update(ray_environment())
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    variables = worker_environment(threads, gpu, here=False)
+    with tempfile.TemporaryDirectory(prefix="gradsweep-") as folder:
+        ships: dict[str, Any] = {}
+        if not in_job():
+            ships = baggage(Path(folder), study)
+            variables |= ships.pop("env_vars")
+        with _started({**ships, "env_vars": variables}, address=address):
+            _check_nodes()
+            yield
+
+
+def in_job() -> bool:
+    """Whether this process was started as a job on a Ray cluster."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def baggage(folder: Path, study: str | None) -> dict[str, Any]:
+    """The runtime environment that carries this code and a user's study file to a cluster.
+
+    Args:
+      folder: empty; holds what travels, so it must last until Ray has taken it.
+    """
+    carried = folder / "study"
+    carried.mkdir()
+    if study is not None:
+        shutil.copy(study, carried)
+    return {
+        "py_modules": [str(build_wheel(folder))],
+        "working_dir": str(carried),
+        "env_vars": {COMMIT: git_commit() or ""},
+    }
+
+
+@contextlib.contextmanager
+def _started(environment: dict[str, Any], **options: Any) -> Iterator[None]:
+    import ray
+
+    try:
+        with warnings.catch_warnings():
+            # A debug run before in this process has started JAX; Ray's children do not use it.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            ray.init(
+                runtime_env=environment,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        if options["address"] == "local":
+            raise
+        raise RequestError(
+            f"no Ray cluster answers at {options['address']} ({str(error).splitlines()[0]}); check "
+            "the address, and that this shell has the cluster's token (RAY_AUTH_MODE=token)"
+        ) from error
+    try:
+        with _ray_speaks_of_nothing():
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _ray_speaks_of_nothing() -> Iterator[None]:
+    """Ray prints a paragraph on each worker that dies, whatever `log_to_driver` says; the launch
+    has a line of its own for that."""
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
+
+
+def cluster_resources() -> Mapping[str, float]:
+    """CPUs, GPUs and the like of the cluster as it is now."""
+    import ray
+
+    return ray.cluster_resources()
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """A node as a user can find it."""
+    return f"{node['NodeManagerHostname']}, node {node['NodeID'][:12]}"
+
+
+def _check_nodes() -> None:
+    """Refuses a cluster with a node that would compute with other versions.
+
+    Raises:
+      RequestError: names each such node, and each that gives no answer.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(versions)
+    nodes = [node for node in ray.nodes() if _lives(node)]
+    answers = [
+        ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    ]
+    ready, _ = ray.wait(answers, num_returns=len(answers), timeout=ANSWER_S)
+    problems = []
+    wanted = versions()
+    for node, answer in zip(nodes, answers, strict=True):
+        if answer not in ready:
+            problems.append(f"{node_name(node)} does not answer within {ANSWER_S:g} s")
+            continue
+        try:
+            found = ray.get(answer)
+        except Exception as error:
+            if not _lives(node):  # it went in the meantime
+                continue
+            last = str(error).strip().splitlines()[-1]
+            problems.append(f"{node_name(node)} cannot run gradsweep: {last}")
+            continue
+        other = [f"{name} {found[name]}" for name in wanted if found[name] != wanted[name]]
+        if other:
+            ours = ", ".join(f"{name} {wanted[name]}" for name in wanted)
+            problems.append(
+                f"{node_name(node)} has {', '.join(other)}, this launch {ours}; install the same "
+                "lock file on every node"
+            )
+    if problems:
+        raise RequestError(problems)
+
+
+class RayMachines(Machines):
+    """The nodes of the Ray that this process is connected to.
+
+    Args:
+      needs: resources of one pack.
+    """
+
+    def __init__(self, needs: Mapping[str, float]):
+        self._needs = needs
+        self._node: dict[str, str] = {}
+        self._dead_before: dict[str, set[str]] = {}
+
+    def others(self, avoided: set[str]) -> bool:
+        return any(
+            node["Alive"]
+            and node["NodeID"] not in avoided
+            and all(node["Resources"].get(name, 0) >= n for name, n in self._needs.items())
+            for node in _nodes()
+        )
+
+    def handed_out(self, runner: str) -> None:
+        """Remembers which nodes are dead already as a pack goes out."""
+        self._dead_before[runner] = _dead()
+
+    def seen(self, runner: str, node: str | None) -> None:
+        """The runner's worker says on which node it is."""
+        if node:
+            self._node[runner] = node
+
+    def took(self, runner: str) -> bool:
+        """Whether the runner's worker died with its node. Before its first report nobody knows
+        where it was; then any node that has died since counts."""
+        before = self._dead_before.pop(runner, set())
+        node = self._node.pop(runner, None)
+        nodes = [one for one in _nodes() if one["NodeID"] == (node or one["NodeID"])]
+        return any(not _lives(one) for one in nodes if one["NodeID"] not in before)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    import ray
+
+    return ray.nodes()
+
+
+def _dead() -> set[str]:
+    return {node["NodeID"] for node in _nodes() if not node["Alive"]}
+
+
+def _lives(node: Mapping[str, Any]) -> bool:
+    """Whether a node's raylet answers. Ray takes a while to find a node dead, and hears of its
+    workers' deaths before."""
+    if not node["Alive"]:
+        return False
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), 2):
+            return True
+    except OSError:
+        return False

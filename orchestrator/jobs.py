@@ -1,0 +1,149 @@
+"""Launches as jobs on a cluster: the driver runs on the head, and no laptop need stay open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import RequestError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+STOP_S = 3600
+"""How long a stopped launch may take to end its epoch and keep everything; then Ray kills it."""
+
+_OURS = "gradsweep"
+"""Key of a job's metadata that says which space it launches."""
+
+
+def is_job_server(address: str | None) -> bool:
+    """Whether an address is that of a cluster's job server, and not of its Ray."""
+    return bool(address) and str(address).startswith(("http://", "https://"))
+
+
+def submit(address: str, space: str, store: str, words: Sequence[str], study: str | None) -> str:
+    """Starts `gradsweep launch` as a job on the cluster and returns its id.
+
+    Args:
+      words: of the launch, without address, store and study.
+      store: a URI, or a path that all nodes mount.
+
+    Raises:
+      RequestError: nothing answers there, or the store is a path of this machine only.
+    """
+    from orchestrator.cluster import baggage
+
+    if "://" not in store and not Path(store).is_absolute():
+        raise RequestError(
+            f"--store {store} is a folder of this machine; a job needs s3://, gs:// or the "
+            "absolute path of a folder that every node mounts"
+        )
+    command = ["python", "-m", "orchestrator", "launch", space, "--store", store]
+    command += ["--address", "auto", *words]
+    if study is not None:
+        command += ["--study", Path(study).name]
+    with _client(address) as client, tempfile.TemporaryDirectory(prefix="gradsweep-") as folder:
+        environment = baggage(Path(folder), study)
+        environment["env_vars"] |= {
+            "PYTHONUNBUFFERED": "1",
+            "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S),
+        }
+        return client.submit_job(
+            # Without exec the signal that stops a job would reach a shell first.
+            entrypoint="exec " + shlex.join(command),
+            runtime_env=environment,
+            metadata={_OURS: space, "store": store},
+        )
+
+
+def listing(address: str) -> list[dict[str, Any]]:
+    """Our jobs at an address, newest first: job, status, space, store, started, ended."""
+    with _client(address) as client:
+        found = [job for job in client.list_jobs() if _OURS in (job.metadata or {})]
+    rows = []
+    for job in sorted(found, key=lambda job: job.start_time or 0, reverse=True):
+        metadata = job.metadata or {}
+        rows.append(
+            {
+                "job": job.submission_id,
+                "status": job.status.value.lower(),
+                "space": metadata[_OURS],
+                "store": metadata.get("store"),
+                "started": _moment(job.start_time),
+                "ended": _moment(job.end_time),
+            }
+        )
+    return rows
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+
+
+def find(address: str, job: str | None) -> str:
+    """The id of the job with this prefix; of the newest if None.
+
+    Raises:
+      RequestError: none, or several.
+    """
+    known = [row["job"] for row in listing(address)]
+    matches = [name for name in known if name.startswith(job or "")]
+    if job is None:
+        matches = matches[:1]
+    if len(matches) != 1:
+        which = f"job {job}" if job else "launch"
+        what = "several jobs start so" if matches else f"there is no {which} at {address}"
+        raise RequestError(f"{what}; `gradsweep status --address {address}` lists them")
+    return matches[0]
+
+
+def logs(address: str, job: str) -> str:
+    """All that a job has printed so far."""
+    with _client(address) as client:
+        return client.get_job_logs(job)
+
+
+def follow(address: str, job: str, say: Callable[[str], None]) -> int:
+    """Prints what a job prints until it ends; returns its launch's exit status."""
+    with _client(address) as client:
+
+        async def tail() -> None:
+            async for text in client.tail_job_logs(job):
+                say(text.rstrip("\n"))
+
+        asyncio.run(tail())
+        info = client.get_job_info(job)
+    if info.driver_exit_code is not None:
+        return info.driver_exit_code
+    return 0 if info.status.value == "SUCCEEDED" else 1
+
+
+def stop(address: str, job: str) -> None:
+    """Asks a job's launch to end after the epoch under way, as Ctrl-C does."""
+    with _client(address) as client:
+        client.stop_job(job)
+
+
+@contextlib.contextmanager
+def _client(address: str) -> Iterator[JobSubmissionClient]:
+    try:
+        from ray.job_submission import JobSubmissionClient
+
+        yield JobSubmissionClient(address)
+    except ImportError as error:
+        raise RequestError(
+            f"jobs need Ray's job client ({error}); install the extra `cluster`"
+        ) from error
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RequestError(
+            f"the job server at {address} says: {lines[0]}; check the address, the tunnel to it "
+            "(ray dashboard) and that this shell has the cluster's token (RAY_AUTH_MODE=token)"
+        ) from error

@@ -1,0 +1,27 @@
+"""Fixtures of the tests that launch: an uninterrupted store, and a cluster of real nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.orchestrator.launches import EPOCHS, run
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every store of these trials must show in the end, whatever happens to its launch."""
+    store = tmp_path_factory.mktemp("uninterrupted") / "store"
+    assert run(store, f"epochs={EPOCHS}", checkpoint_s=0.5).exit_status == 0
+    return store
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[object]:
+    """A head and nodes; see `clusters.RayCluster`."""
+    from tests.orchestrator.clusters import RayCluster
+
+    with RayCluster() as cluster:
+        yield cluster

@@ -1,0 +1,84 @@
+"""A study whose model fails in the ways that a fault test asks for."""
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from flax import nnx
+
+from search_spaces import Space, Study
+from trainables.spec import Key, Model
+
+
+def _limit_memory(spare: int) -> None:
+    """Lets this process, if it is a Ray worker, have so many bytes more than it has now."""
+    if "default_worker" in sys.argv[0]:
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + spare, resource.RLIM_INFINITY))
+
+
+class Net(nnx.Module):
+    """One layer, and `ballast` numbers that take part in nothing but memory."""
+
+    def __init__(self, ballast, sizes, rngs):
+        self.readout = nnx.Linear(sizes.seq_len * sizes.features, sizes.classes, rngs=rngs)
+        if ballast:
+            self.ballast = nnx.Linear(ballast, ballast, use_bias=False, rngs=rngs)
+
+    def __call__(self, x):
+        return self.readout(x.reshape(len(x), -1))
+
+
+def build(config, sizes, rngs):
+    if config["fault"] == "raise":
+        raise ZeroDivisionError("the user divided by zero")
+    if config["fault"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config["spare"]:
+        with contextlib.suppress(ValueError):
+            _limit_memory(config["spare"] * 2**20)
+    return Net(config["ballast"], sizes, rngs)
+
+
+NET = Model(
+    name="faulty_net",
+    keys=(
+        Key("fault", "str", "none", "init", "What goes wrong.", choices=("none", "raise", "kill")),
+        Key("ballast", "int", 0, "static", "Side of a square of idle weights.", low=0),
+        Key("spare", "int", 0, "static", "MiB a worker may have more than at first.", low=0),
+    ),
+    build=build,
+)
+
+SMALL = {
+    "model": "faulty_net", "task": "gaussian", "seq_len": 6, "batch_size": 4,
+    "steps_per_epoch": 3, "epochs": 3,
+}  # fmt: skip
+SEEDS = list(range(8))
+
+
+def one_fault(kind):
+    """Eight trials of one program, of which that of seed 5 fails."""
+    faults = [kind if seed == 5 else "none" for seed in SEEDS]
+    return Space(
+        feeds="tests of faults",
+        param_space={**SMALL, "trial": {"zip": {"seed": SEEDS, "fault": faults}}},
+    )
+
+
+STUDY = Study(
+    name="faulty",
+    title="Faults",
+    parts=(NET,),
+    spaces={
+        "raise": one_fault("raise"),
+        "kill": one_fault("kill"),
+        "memory": Space(
+            feeds="tests of memory",
+            param_space={**SMALL, "ballast": 2048, "spare": 500, "seed": {"grid_search": SEEDS}},
+        ),
+    },
+)

@@ -1,0 +1,19 @@
+"""A few random kills; `make chaos` does a hundred."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.orchestrator.chaos import Chaos
+from tests.orchestrator.clusters import RayCluster
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_random_kills_change_nothing(ray_cluster: RayCluster, tmp_path: Path, seed: int) -> None:
+    report = Chaos(seed, tmp_path, print).run(6, ray_cluster)
+    print(report)
+    assert sum(report.kills.values()) >= 6
+    assert (report.differing, report.doubled) == (0, 0)

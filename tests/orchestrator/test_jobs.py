@@ -1,0 +1,124 @@
+"""Launches as jobs of a real cluster: started, left alone, looked at, stopped, finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.shipping import PACKAGES, build_wheel
+from tests.orchestrator.clusters import RayCluster
+from tests.orchestrator.launches import command, count, rows, wait_for
+
+STUDY = Path(__file__).with_name("tiny_study.py")
+
+
+def gradsweep(cluster: RayCluster, *words: str, status: int = 0) -> str:
+    """Output of a command that a laptop gives, in a folder with nothing of ours."""
+    environment = dict(cluster.environment)
+    done = subprocess.run(
+        command(*words), env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_detached_launch_is_stopped_and_finished_by_another(
+    ray_cluster: RayCluster, tmp_path: Path
+) -> None:
+    """With a user's study file, which travels, and a store that all nodes see at one path."""
+    ray_cluster.ensure("n1")
+    shutil.copy(STUDY, tmp_path / "mine.py")
+    store, jobs = tmp_path / "store", ("--address", ray_cluster.jobs)
+    launch = [
+        *("launch", "tiny/grid", "--study", str(tmp_path / "mine.py"), "--store", str(store)),
+        *("--set", "epochs=3000", "--checkpoint-seconds", "1", *jobs),
+    ]
+    job = gradsweep(ray_cluster, *launch, "--detach").strip()
+    assert job.startswith("raysubmit_")
+    wait_for(lambda: rows(store) > 0)
+    (listed,) = json.loads(gradsweep(ray_cluster, "status", *jobs, "--json"))["jobs"]
+    assert (listed["job"], listed["status"], listed["space"]) == (job, "running", "tiny/grid")
+    assert "starting" in gradsweep(ray_cluster, "logs", job, *jobs)
+    assert job in gradsweep(ray_cluster, "stop", job[:-3], *jobs)
+    gradsweep(ray_cluster, "logs", *jobs, "--follow", status=1)
+    statuses = "SELECT count(*) FROM attempts WHERE status = "
+    assert count(store, f"{statuses} 'interrupted'") > 0
+    assert count(store, f"{statuses} 'running'") == 0
+    assert not (store / "lease.json").exists()
+    # The same again, waited for this time; its exit status is the launch's.
+    left = gradsweep(ray_cluster, *launch)
+    assert "4 done" in left
+    assert count(store, "SELECT count(DISTINCT epoch) FROM epochs") == 3000
+    assert count(store, "SELECT max(first_epoch) FROM attempts") > 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("launch", "tiny/gird", "--study", str(STUDY)), "unknown space 'tiny/gird'"),
+        (("launch", "vanishing/depth"), "--store ./store is a folder of this machine"),
+        (("logs", "raysubmit_none"), "there is no job raysubmit_none"),
+    ],
+)
+def test_wrong_requests_end_before_a_job_starts(
+    ray_cluster: RayCluster, words: tuple[str, ...], error: str
+) -> None:
+    before = gradsweep(ray_cluster, "status", "--address", ray_cluster.jobs, "--json")
+    text = gradsweep(ray_cluster, *words, "--address", ray_cluster.jobs, status=2)
+    assert error in text
+    assert "Traceback" not in text
+    assert gradsweep(ray_cluster, "status", "--address", ray_cluster.jobs, "--json") == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--address", "http://127.0.0.1:9"),
+        ("logs", "--address", "http://127.0.0.1:9"),
+        ("stop", "--address", "http://127.0.0.1:9"),
+    ],
+)
+def test_an_address_where_nothing_answers_is_one_sentence(words: tuple[str, ...]) -> None:
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the job server at http://127.0.0.1:9 says: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_to_detach_needs_a_job_server() -> None:
+    for where in ((), ("--address", "127.0.0.1:6379")):
+        words = ["launch", "vanishing/quickstart", "--detach", *where]
+        done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "--detach starts a job on a cluster; name its job server" in done.stderr
+
+
+def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
+    """Installed by pip, without the network and without dependencies, as Ray does on each node."""
+    wheel = build_wheel(tmp_path)
+    content = wheel.read_bytes()
+    assert build_wheel(tmp_path) == wheel  # named by what is in it
+    assert wheel.read_bytes() == content
+    target = tmp_path / "target"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--target"]
+    subprocess.run(
+        [*pip, str(target), str(wheel)],
+        check=True,
+        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+    )
+    root = Path(__file__).parents[2]
+    for package in PACKAGES:
+        for path in (root / package).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                copied = target / path.relative_to(root)
+                assert copied.read_bytes() == path.read_bytes()

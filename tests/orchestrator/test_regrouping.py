@@ -1,0 +1,49 @@
+"""Lanes of several packs that stopped at several epochs are put together anew, bits and all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.packing import Context
+from orchestrator.planning import plan
+from orchestrator.running import PackRun
+from orchestrator.studies import catalogue
+from results import create_store, open_store
+from tests.orchestrator.launches import except_counts, run, whole
+
+STUDY = str(Path(__file__).with_name("tiny_study.py"))
+SETS = ["lr=0.1", "seed=range(6)", "epochs=12"]
+TABLES = ("epochs", "layers", "steps")
+
+
+@pytest.mark.ray
+def test_lanes_of_several_packs_and_epochs(ray_session: str, tmp_path: Path) -> None:
+    store, calm = tmp_path / "store", tmp_path / "calm"
+    opened = create_store(store)
+    (planned,) = plan("tiny/grid", study=STUDY, set=SETS, width=2)
+    assert [len(pack.lanes) for pack in planned.packs] == [2, 2, 2]
+    # Three packs whose launch ended in the middle: two after three epochs, one after five.
+    for pack, epochs in zip(planned.packs, (3, 3, 5), strict=True):
+        pack.strategy = "sequential"
+        running = PackRun(pack, catalogue(STUDY).registry, opened, Context(launch_id="first"))
+        running.start()
+        for _ in range(epochs):
+            running.step()
+        running.interrupt()
+    ids = [trial.id for trial in planned.trials]
+    # One starts over, so its neighbour needs another.
+    options = {"study": STUDY, "tiny": (), "space": "tiny/grid"}
+    (again,) = plan("tiny/grid", study=STUDY, set=SETS, store=str(store), rerun=[ids[0]])
+    found = {tuple(pack.trial_ids): pack.lanes[0].first_epoch for pack in again.packs}
+    assert found == {(ids[0],): 0, (ids[1], ids[2]): 3, (ids[3],): 3, (ids[4], ids[5]): 5}
+    assert {pack.width for pack in again.packs} == {2}
+    assert run(store, *SETS, rerun=[ids[0]], **options).exit_status == 0
+    newest = {r["trial_id"]: r for r in open_store(str(store)).attempts().to_pylist()}
+    assert [newest[name]["first_epoch"] for name in ids] == [0, 3, 3, 3, 5, 5]
+    assert {json.loads(row["signature"])["width"] for row in newest.values()} == {2}
+    whole(store)
+    assert run(calm, *SETS, width=2, **options).exit_status == 0
+    assert except_counts(store, calm, TABLES) == dict.fromkeys(TABLES, 0)

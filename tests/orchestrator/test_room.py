@@ -1,0 +1,53 @@
+"""How many packs run at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import room
+from orchestrator.errors import RequestError
+from orchestrator.room import find_room
+
+
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of eight CPUs and no GPU."""
+    monkeypatch.setattr(room, "cpus_here", lambda: 8)
+    monkeypatch.setattr(room, "gpus_here", lambda: 0)
+
+
+@pytest.mark.usefixtures("eight")
+@pytest.mark.parametrize(
+    ("given", "packs", "resources"),
+    [
+        ({}, 8, {"CPU": 1.0}),
+        ({"cpus_per_pack": 3}, 2, {"CPU": 3.0}),
+        ({"cpus": 2}, 2, {"CPU": 1.0}),
+        ({"cpus_per_pack": 16}, 1, {"CPU": 16.0}),
+        ({"there": {"CPU": 40.0}}, 40, {"CPU": 1.0}),
+        ({"there": {"CPU": 40.0, "GPU": 4.0}}, 4, {"CPU": 1.0, "GPU": 1.0}),
+        ({"there": {"CPU": 40.0, "GPU": 4.0}, "gpus": 0.0}, 40, {"CPU": 1.0}),
+        ({"there": {}, "gpus": 3.0, "gpus_per_pack": 0.5}, 6, {"CPU": 1.0, "GPU": 0.5}),
+        ({"there": {}, "cpus": 9, "cpus_per_pack": 2}, 4, {"CPU": 2.0}),
+    ],
+)
+def test_room(given: dict[str, object], packs: int, resources: dict[str, float]) -> None:
+    found = find_room(**given)  # type: ignore[arg-type]
+    assert (found.packs, found.resources) == (packs, resources)
+    assert found.gpu == resources.get("GPU", 0.0)
+
+
+@pytest.mark.usefixtures("eight")
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"gpus": 1.0}, "this machine has no GPU"),
+        ({"cpus": 9}, "this machine has 8"),
+        ({"gpus_per_pack": 0.5}, "this machine has none"),
+        ({"there": {"CPU": 4.0}, "gpus_per_pack": 0.5}, "the cluster has none now"),
+        ({"there": {}}, "how many CPUs or GPUs it may grow to"),
+    ],
+)
+def test_no_room(given: dict[str, object], error: str) -> None:
+    with pytest.raises(RequestError, match=error):
+        find_room(**given)  # type: ignore[arg-type]
