@@ -142,7 +142,8 @@ def launch(
                     if lease.lost.is_set():
                         result.error = "another driver took over this store"
                     result.reasons |= queue.reasons
-                drop_finished_checkpoints(opened)
+                if not result.error:
+                    drop_finished_checkpoints(opened)
         except StoreError as error:
             raise RequestError(str(error)) from error
     _summarise(result, opened)

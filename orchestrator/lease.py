@@ -273,6 +273,8 @@ class Lease:
             if current and current["id"] == self.id:  # else they belong to a driver that took over
                 self._clear_fences()
                 files.delete(self.store.fs, self.store.paths.under(LEASE))
+        except (OSError, StoreError) as error:  # the next driver finds that this one is dead
+            self.say(f"the lease stays behind in {self.store.uri} ({error})")
         finally:
             _ours.discard(self.id)
 
