@@ -57,7 +57,7 @@ def _loopback_only() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cluster_ray(address: str, threads: int, gpu: float, study: str | None) -> Iterator[None]:
+def cluster_ray(address: str, threads: int, study: str | None) -> Iterator[None]:
     """A connection to the cluster at `address`. Our wheel and the user's study file travel with it,
     unless this process is a job there, whose they have come with already.
 
@@ -71,7 +71,7 @@ def cluster_ray(address: str, threads: int, gpu: float, study: str | None) -> It
     if ray.is_initialized():
         yield
         return
-    variables = worker_environment(threads, gpu, here=False)
+    variables = worker_environment(threads, here=False)
     with tempfile.TemporaryDirectory(prefix="gradsweep-") as folder:
         ships: dict[str, Any] = {}
         if not in_job():

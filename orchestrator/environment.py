@@ -76,10 +76,12 @@ def ray_environment() -> dict[str, str]:
 
 def worker_environment(threads: int = 1, gpu: float = 0.0, here: bool = True) -> dict[str, str]:
     """Variables of a Ray worker: the process's, Ray's, and, on this machine, where data and caches
-    are. Elsewhere (`here` false) each node has its own places, so the worker calls `prepare`."""
+    are. Elsewhere (`here` false) each node has its own places, and its pack's share of a GPU is not
+    known yet, so the worker calls `prepare`."""
     variables = {**process_environment(threads, gpu), **ray_environment()}
     if not here:
-        return {name: v for name, v in variables.items() if name not in _PLACES}
+        own = (*_PLACES, "JAX_PLATFORMS", "XLA_CLIENT_MEM_FRACTION")
+        return {name: v for name, v in variables.items() if name not in own}
     return variables | {name: os.environ[name] for name in _PLACES if name in os.environ}
 
 

@@ -98,7 +98,7 @@ def launch(
     with contextlib.ExitStack() as stack:
         if address is not None:
             say(f"connecting to Ray at {address}")
-            stack.enter_context(cluster_ray(address, cpus_per_pack, gpus_per_pack or 0.0, study))
+            stack.enter_context(cluster_ray(address, cpus_per_pack, study))
         there = cluster_resources() if address is not None else None
         room = find_room(there, cpus_per_pack, cpus, gpus, gpus_per_pack)
         known = open_or_none(store)
