@@ -72,13 +72,15 @@ def test_from_ray_start_to_query(cluster: RayCluster, uninterrupted: Path, tmp_p
 
 
 def test_a_killed_node_and_a_new_one(
-    cluster: RayCluster, uninterrupted: Path, tmp_path: Path
+    ray_cluster: RayCluster, uninterrupted: Path, tmp_path: Path
 ) -> None:
+    """The only node goes, so that what is left can be trained on the new one alone."""
+    ray_cluster.ensure("n1")
     store = tmp_path / "store"
-    launch = cluster.launch(store, LONG, words=("--width", "1"))  # so that enough packs wait
-    wait_for(lambda: bool(cluster.nodes["n1"].workers()) and rows(store) > 40, of=launch)
-    cluster.nodes.pop("n1").kill()
-    new = cluster.add("n3")
+    launch = ray_cluster.launch(store, LONG, words=("--width", "1"))
+    wait_for(lambda: bool(ray_cluster.nodes["n1"].workers()) and rows(store) > 40, of=launch)
+    ray_cluster.nodes.pop("n1").kill()
+    new = ray_cluster.add("n3")
     wait_for(lambda: bool(new.workers()), of=launch)
     output = ended(launch)
     assert "its node is gone" in output

@@ -135,7 +135,7 @@ def test_radii_of_thirty_layers(digits: Store, activation: str) -> None:
 
 
 _ACCURACY = """
-    SELECT min(best), max(best) FROM (
+    SELECT avg(best) FROM (
         SELECT arg_min(e.test_accuracy, e.val_loss) AS best
         FROM epochs e JOIN trials t USING (trial_id)
         WHERE t.stage = 'train' AND t.activation = '{}' AND t.init = '{}' AND t.pretrain = '{}'
@@ -154,14 +154,14 @@ def test_figure_2_on_digits(digits: Store) -> None:
             ("lsc", "glorot_normal", "lsc"),
         ):
             sql = _ACCURACY.format(activation, init, pretrain)
-            found[activation, name] = digits.sql(sql).fetchall()[0]
+            found[activation, name] = _value(digits, sql)  # mean of two seeds
     print(found)
-    low = {cell: values[0] for cell, values in found.items()}
-    high = {cell: values[1] for cell, values in found.items()}
-    assert high["cos", "glorot"] < 0.2
+    assert found["cos", "glorot"] < 0.2
     # The prototype's .8 was had with optax's AdaBelief; the published, rectified one moves less.
-    assert low["cos", "he"] > 0.7
-    assert low["cos", "lsc"] > 0.85
-    assert high["sin", "he"] < 0.6
-    assert low["sin", "lsc"] > 0.9
-    assert low["relu", "lsc"] > high["relu", "glorot"] + 0.08
+    assert found["cos", "he"] > 0.7
+    assert found["cos", "lsc"] > 0.85
+    assert found["cos", "lsc"] >= found["cos", "he"] - 0.02
+    assert found["sin", "he"] < 0.6
+    assert found["sin", "lsc"] > 0.9
+    assert found["relu", "lsc"] > found["relu", "glorot"] + 0.08
+    assert found["relu", "lsc"] >= found["relu", "he"] - 0.02
