@@ -16,8 +16,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -32,6 +33,13 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+def here() -> str:
+    """This machine's address as Ray sees it."""
+    from ray.util import get_node_ip_address
+
+    return get_node_ip_address()
 
 
 class Node:
@@ -64,14 +72,17 @@ class Node:
 
     def raylets(self) -> list[psutil.Process]:
         """One, but on a head whose autoscaler has started others."""
-        return [process for process in self.processes() if process.name() == "raylet"]
+        return self._those(lambda process: process.name() == "raylet")
 
     def workers(self) -> list[psutil.Process]:
         """Processes of this node that run a pack at this moment."""
+        return self._those(lambda process: "Trainable.train" in " ".join(process.cmdline()))
+
+    def _those(self, test: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
         found = []
         for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if "Trainable.train" in " ".join(process.cmdline()):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+                if test(process):
                     found.append(process)
         return found
 
@@ -87,7 +98,10 @@ class Node:
 class RayCluster:
     """A head that trains nothing, and nodes that do. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, autoscaling: Mapping[str, Any] | None = None) -> None:
+        """`autoscaling`: a cluster file's content, for Ray's autoscaler on the head. Its nodes are
+        processes of the head's, since the `fake_multinode` provider starts them."""
+        self._autoscaling = autoscaling
         # Ray's sockets lie below it, and their paths must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="gs-"))
         self.port, self.dashboard = free_port(), free_port()
@@ -114,7 +128,14 @@ class RayCluster:
             *(f"--temp-dir={self.folder}", f"--system-config={json.dumps(QUICK_TO_NOTICE)}"),
             f"--dashboard-agent-listen-port={free_port()}",  # another cluster's may be here too
         ]
-        return self._start("head", words, {})
+        special: dict[str, str] = {}
+        if self._autoscaling is not None:
+            file = self.folder / "cluster.yaml"
+            provider = {**self._autoscaling["provider"], "gcs_address": f"{here()}:{self.port}"}
+            file.write_text(json.dumps({**self._autoscaling, "provider": provider}))
+            words.append(f"--autoscaling-config={file}")
+            special = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        return self._start("head", words, special)
 
     def add(self, name: str, cpus: int = 1, **environment: str) -> Node:
         """Starts a node; `environment` is what is special about it."""
