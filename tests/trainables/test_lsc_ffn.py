@@ -421,17 +421,16 @@ def test_it_is_an_engine(digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activation", ["relu", "sin", "cos"])
-def test_thirty_layers_reach_radius_one(digits, seed, activation):
+def test_thirty_layers_reach_radius_one(digits, seed):
     """Check P0 5: 30 x 128 on digits, radius 1 +- .02 over layers, standard deviation below .05,
-    within 900 iterations."""
-    one = _lsc(activation=activation, seed=seed, depth=30, width=128, lsc_steps=100, lsc_batch=4)
+    within 900 iterations. Launches of the study look at other activations."""
+    one = _lsc(seed=seed, depth=30, width=128, lsc_steps=100, lsc_batch=4)
     pack = Pack([one], digits)
     pack.init()
     for epoch in range(9):
         result = pack.epoch(epoch)
         if result.finished[0]:
             break
-    radii = _numpy_radii(pack.weights(0), _first_inputs(one, pack, 4), activation, both=True)
+    radii = _numpy_radii(pack.weights(0), _first_inputs(one, pack, 4), "relu", both=True)
     assert radii.mean() == pytest.approx(1, abs=0.02)
     assert radii.std() < 0.05
