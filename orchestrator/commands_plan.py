@@ -121,7 +121,7 @@ def plan(
 ) -> None:
     """What would run: trials, already done, packs, programs, widths, rows, bytes, time; with
     --simulate, what it would take on a cluster."""
-    from orchestrator.plan_text import plan_lines
+    from orchestrator.plan_text import plan_lines, shared_line
     from orchestrator.planning import plan as make_plan
     from orchestrator.room import cpus_here
 
@@ -146,6 +146,8 @@ def plan(
             return
         for one in plans:
             out("\n".join(plan_lines(one, show)))
+        if len(plans) > 1:
+            out(shared_line(plans))
         return
 
     from orchestrator import simulation

@@ -23,7 +23,7 @@ from orchestrator.errors import RequestError
 from orchestrator.reading import open_for_reading
 
 if TYPE_CHECKING:
-    from results import Result
+    from results import Result, Store
 
 RuleOption = Annotated[
     list[str] | None,
@@ -213,6 +213,7 @@ def plot(
     opened = open_for_reading(store, rule)
     from results.queries import space_of
 
+    space = _space_of_study(opened, space, figure)
     data = space_of(opened, space)
     names = list(data["figures"]) if all_ else [figure or data["figures"][0]]
     for name in names:
@@ -226,6 +227,15 @@ def plot(
             figures=known,
         )
         out(str(written))
+
+
+def _space_of_study(store: Store, name: str, figure: str | None) -> str:
+    """Of a study's name the first of its launched spaces that has the figure; else `name`."""
+    known = store.spaces()
+    if name in known or "/" in name:
+        return name
+    own = [n for n in known if n.startswith(f"{name}/")]
+    return next((n for n in own if figure is None or figure in known[n]["figures"]), name)
 
 
 def _own_figures(space: str, study: str | None) -> dict[str, Any]:

@@ -45,6 +45,9 @@ class Endings:
         if result.bad_step[lane] >= 0:
             reason = f"non-finite at epoch {epoch}, step {result.bad_step[lane]}"
             return _judged(trial, lane, result, "diverged", reason)
+        above = self._above(lane, epoch, result)
+        if above:
+            return _judged(trial, lane, result, "diverged", above)
         if result.finished[lane]:
             return _judged(trial, lane, result, "done", None)
         stopped = self._below_threshold(lane, result) or self._no_better(lane, result)
@@ -65,6 +68,16 @@ class Endings:
         if self._below[lane] < int(config["stop_patience"] or 1):
             return None
         return f"mean {name} below {below:g} for {self._below[lane]} epochs in a row"
+
+    def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
+        """Judged on the epoch's last step: a loss that came down again within it is no end."""
+        ceiling = self._trials[lane].config.get("diverge_above")
+        if ceiling is None or "loss_last" not in result.epochs:
+            return None
+        loss = float(result.epochs["loss_last"][lane])
+        if not loss > float(ceiling):
+            return None
+        return f"loss {loss:.3g} at the end of epoch {epoch}, above diverge_above={ceiling:g}"
 
     def _no_better(self, lane: int, result: EpochResult) -> str | None:
         patience = self._trials[lane].config.get("early_stopping")

@@ -54,5 +54,5 @@ def rows_per_trial(trial: Trial) -> dict[str, int]:
         every = int(trial.config["timeline_every"] or 0)
         probed = len({0, epochs - 1} | (set(range(0, epochs, every)) if every else set()))
         points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
-        rows["timeline"] = probed * (len(layers) - 1) * points
+        rows["timeline"] = probed * max(len(layers) - 1, 1) * points
     return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.describing import varying_keys
 from orchestrator.planning import SpacePlan
 from orchestrator.progress import duration
@@ -18,6 +20,17 @@ def size_text(count: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
+
+
+def shared_line(plans: Sequence[SpacePlan]) -> str:
+    """How many trials several spaces ask for, and how many that is once they share them."""
+    nominal = sum(len(one.trials) for one in plans)
+    trials = {trial.id for one in plans for trial in one.trials}
+    programs = {trial.program for one in plans for trial in one.trials}
+    return (
+        f"{len(plans)} spaces: {nominal} trials, {len(trials)} of them distinct, "
+        f"{len(programs)} programs"
+    )
 
 
 def plan_lines(one: SpacePlan, show: int) -> list[str]:

@@ -100,6 +100,8 @@ EPOCHS = KEYS + _columns("""
     loss | float64 | nats | Mean over finite steps of the batch loss, before each update.
     loss_first | float64 | nats | Loss of the epoch's first step.
     loss_last | float64 | nats | Loss of the epoch's last finite step.
+    loss_ratio | float64 | | loss divided by that of answering 0, such as half a teacher's mean
+        squared output; null where the task has no such scale.
     accuracy | float64 | fraction | Mean training accuracy over finite steps.
     val_loss | float64 | nats | Mean loss on the validation set after the epoch.
     val_accuracy | float64 | fraction | Accuracy on the validation set after the epoch.

@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trainables.kernels import orbit
 from trainables.randomness import named_key
 
 Array = jax.Array
@@ -85,6 +86,18 @@ def associated(eigenvalues: Pair, drive: Pair) -> Pair:
         return times(then[0], first[0]), (re + then[1][0], im + then[1][1])
 
     return lax.associative_scan(compose, (a, drive))[1]
+
+
+def diagonal_response(eigenvalues: Pair, drive: Pair, readout: Pair, length: int) -> Array:
+    """Re(C lambda^t B) for t = 0..length-1, shape (length, O, I).
+
+    Args:
+      eigenvalues: (N,). drive: B, (N, I). readout: C, (O, N).
+    """
+    one = jnp.ones_like(eigenvalues[0]), jnp.zeros_like(eigenvalues[0])
+    powers = orbit(one, eigenvalues, times, times, length)  # (T, N)
+    re, im = times((readout[0][:, None], readout[1][:, None]), powers)  # (O, T, N)
+    return jnp.einsum("otn,ni->toi", re, drive[0]) - jnp.einsum("otn,ni->toi", im, drive[1])
 
 
 def states(mode: str, eigenvalues: Pair, drive: Pair) -> Pair:
@@ -209,7 +222,8 @@ class LruCell:
     """One layer of `width` real outputs over `hidden` complex units.
 
     Pure functions of a dict of arrays. The flat real state of a sample is (Re h, Im h), 2 `hidden`
-    numbers; the drive of a step likewise. Unlike other cells' the output reads the input too (D u).
+    numbers; the drive of a step likewise. Unlike other cells' the output reads the input too (D u):
+    each output its own input where the tensor d is (width,), all of them where it is a matrix.
     """
 
     width: int
@@ -254,6 +268,10 @@ class LruCell:
         stored = SPECTRA[self.spectrum]
         return stored.read(*(params[name] for name in stored.names))
 
+    def moduli(self, params: Params) -> Array:
+        """|lambda| of each unit, (hidden,), largest first."""
+        return -jnp.sort(-jnp.sqrt(squared_modulus(self.eigenvalues(params))))
+
     def drive(self, params: Params, u: Array) -> Array:
         """gamma (B u) of inputs (..., width), shape (..., 2 hidden)."""
         gamma = GAMMAS[self.gamma].read(self.eigenvalues(params), params.get("gamma"))
@@ -273,7 +291,17 @@ class LruCell:
     def output(self, params: Params, state: Array, u: Array) -> Array:
         """Re(C h) + D u, shape (..., width)."""
         re, im = self._pair(state)
-        return re @ params["c_re"].T - im @ params["c_im"].T + params["d"] * u
+        direct = params["d"] * u if params["d"].ndim == 1 else u @ params["d"].T
+        return re @ params["c_re"].T - im @ params["c_im"].T + direct
+
+    def impulse(self, params: Params, length: int) -> Array:
+        """Response to a unit impulse at step 0, Re(C lambda^t gamma B), and D at t = 0; shape
+        (length, width, features), for a matrix D."""
+        gamma = GAMMAS[self.gamma].read(self.eigenvalues(params), params.get("gamma"))[:, None]
+        drive = gamma * params["b_re"], gamma * params["b_im"]
+        return diagonal_response(
+            self.eigenvalues(params), drive, (params["c_re"], params["c_im"]), length
+        ).at[0].add(params["d"])  # fmt: skip
 
     def _pair(self, flat: Array) -> Pair:
         return flat[..., : self.hidden], flat[..., self.hidden :]

@@ -18,6 +18,19 @@ _SHORTEST = 5.0
 """Averages shorter than this are too noisy to divide by."""
 
 
+def scheduled(hparams: Mapping[str, jax.Array], step: jax.Array) -> Mapping[str, jax.Array]:
+    """`hparams` with `lr` as it is at a step, for rules that have a schedule.
+
+    lr_end + (lr - lr_end) (1 + cos(pi step / total)) / 2: the peak at step 0 and lr_end after the
+    last (study `zucchet2024`, section 3); lr itself where lr_end is null.
+    """
+    if "lr_end" not in hparams:
+        return hparams
+    lr, end = hparams["lr"], hparams["lr_end"]
+    share = (1 + jnp.cos(jnp.pi * step / hparams["total_steps"])) / 2
+    return {**hparams, "lr": jnp.where(jnp.isnan(end), lr, end + (lr - end) * share)}
+
+
 def sgd(
     config: Mapping[str, Any], hparams: Mapping[str, jax.Array]
 ) -> optax.GradientTransformation:

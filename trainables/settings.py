@@ -64,6 +64,8 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
     for name, (key, value) in _renamed(trial).items():
         if key.kind == "traced":
             values[name] = _number(key, value)
+    if "lr_end" in values:  # a schedule needs to know where it ends
+        values["total_steps"] = np.asarray(trial.epochs * trial.sizes.steps, np.float32)
     return values
 
 

@@ -55,6 +55,10 @@ class TaskRuntime(Protocol):
         """Further numbers of each sample, (B,) each, averaged over validation and test."""
         ...
 
+    def scale(self, hparams: Hparams) -> jax.Array | None:
+        """What the loss is divided by to be comparable between trials; None where it is already."""
+        ...
+
     @property
     def carries(self) -> bool:
         """Whether what a module carries (hidden state) runs on from one evaluation batch to the
@@ -77,6 +81,9 @@ class Classification:
     """
 
     carries = False
+
+    def scale(self, hparams: Hparams) -> jax.Array | None:
+        return None
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, _over_time(outputs, y))

@@ -21,6 +21,7 @@ from trainables.engine import State
 from trainables.lanes import nothing
 from trainables.network import Hparams, Network, fresh
 from trainables.norms import safe_norm, smallest_nonzero
+from trainables.optimizers import scheduled
 from trainables.randomness import trial_key
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
@@ -61,7 +62,7 @@ class Training(Network):
         rule = str(self.constants.get("min_norm_rule", "exact"))
         ceiling, floor = hparams.get("clip_norm"), hparams.get("min_norm")
         gradients, clipped = rescale(gradients, total, ceiling, floor, rule)
-        optimizer = self.optimizer(hparams)
+        optimizer = self.optimizer(scheduled(hparams, state["step"]))
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         moved = self.layout.norms(updates)
@@ -138,6 +139,9 @@ class Training(Network):
         found = self._summary(metrics.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         found["metrics"] = held
+        scale = self.task.scale(hparams)
+        if scale is not None:
+            found["epochs"]["loss_ratio"] = found["epochs"]["loss"] / scale
         steps = running.count + (bad >= 0)
         found["epochs"] |= {"steps": steps, "finite_steps": running.count}
         found["bad_step"] = bad

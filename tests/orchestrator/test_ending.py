@@ -17,7 +17,11 @@ def result(
     val_loss: float = 1.0, grad_norm: float = 1.0, bad: int = -1, **kept: Any
 ) -> EpochResult:
     return EpochResult(
-        epochs={"val_loss": np.array([val_loss]), "grad_norm": np.array([grad_norm])},
+        epochs={
+            "val_loss": np.array([val_loss]),
+            "grad_norm": np.array([grad_norm]),
+            "loss_last": np.array([kept.get("loss_last", 1.0)]),
+        },
         layers={},
         steps={},
         step_index=np.array([], int),
@@ -55,6 +59,14 @@ def test_a_stage_that_has_finished_ends_done_before_its_budget() -> None:
     assert endings.after_epoch(0, 1, result(finished=True)) == ("done", None)
     assert endings.after_epoch(0, 49, result()) == ("done", None)
     assert endings.after_epoch(0, 3, result(bad=2)) == ("diverged", "non-finite at epoch 3, step 2")
+
+
+def test_a_loss_above_the_threshold_at_an_epoch_s_end_is_divergence() -> None:
+    endings = Endings([trial(epochs=50, diverge_above=1e9), trial(epochs=50)])
+    assert endings.after_epoch(0, 0, result(loss_last=9e8)) is None
+    assert endings.after_epoch(0, 1, result(loss_last=float("nan"))) is None
+    found = endings.after_epoch(0, 2, result(loss_last=3e24))
+    assert found == ("diverged", "loss 3e+24 at the end of epoch 2, above diverge_above=1e+09")
 
 
 @pytest.mark.parametrize(

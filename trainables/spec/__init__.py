@@ -21,6 +21,7 @@ from trainables.spec.parts import (
 )
 from trainables.spec.probes import PROBES
 from trainables.spec.registry import Registry, versioned_by_content
+from trainables.spec.signals import SIGNAL_PROBES, SIGNAL_STAGES
 from trainables.spec.stages import STAGES
 from trainables.spec.tasks import TASKS
 from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
@@ -29,10 +30,10 @@ from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
 def builtin_registry() -> Registry:
     """A fresh registry of the built-in parts, probes and macros."""
     registry = Registry(
-        probes={probe.name: probe for probe in (*PROBES, *ANALYSIS_PROBES)},
+        probes={probe.name: probe for probe in (*PROBES, *ANALYSIS_PROBES, *SIGNAL_PROBES)},
         macros={macro.name: macro for macro in (COMMENTS, FULL_PASS, PRETRAIN_EPOCHS)},
     )
-    registry.add(BASE, *STAGES, *ANALYSES, *MODELS, *TASKS, *OPTIMIZERS)
+    registry.add(BASE, *STAGES, *ANALYSES, *SIGNAL_STAGES, *MODELS, *TASKS, *OPTIMIZERS)
     return registry
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from trainables.spec.deep import DEEP_RECURRENT
 from trainables.spec.feedforward import FFN
 from trainables.spec.keys import Key
+from trainables.spec.linear import LINEAR
 from trainables.spec.lru_stack import LRU_STACK
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.recurrent import RECURRENT
@@ -68,4 +70,4 @@ RESIDUAL_RNN = Model(
     probes=("timeline",),
 )  # fmt: skip
 
-MODELS = (VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK)
+MODELS = (VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK, *LINEAR, DEEP_RECURRENT)

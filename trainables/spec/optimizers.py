@@ -16,8 +16,18 @@ _CLIPPING = (
         "1e-8 short of m. A gradient of exactly 0 stays 0 in both.",
         choices=("exact", "published")),
 )  # fmt: skip
-_LR = Key("lr", "float", 0.01, "traced", "Learning rate.", low=0, aliases=("learning_rate",))
+_LR = Key(
+    "lr", "float", 0.01, "traced", "Learning rate.", low=0, aliases=("learning_rate", "lr_base")
+)
 _DECAY = Key("weight_decay", "float", 0.0, "traced", "L2 penalty added to the gradient.", low=0)
+_SCHEDULE = (
+    Key("lr_end", "float", None, "traced",
+        "Learning rate after the last step, reached along half a cosine; null: constant.", low=0,
+        nullable=True, aliases=("lr_min",)),
+    Key("effective_lr_every", "int", None, "observation",
+        "Record effective learning rates every k-th epoch; 0: at the first and last epoch only; "
+        "null: never.", unit="epochs", low=0, nullable=True),
+)  # fmt: skip
 
 SGD = Optimizer(
     name="sgd",
@@ -30,8 +40,9 @@ ADAM = Optimizer(
     name="adam",
     version=1,
     doc="Adam with optax's constants (b1 .9, b2 .999, eps 1e-8).",
-    keys=(_LR, _DECAY, *_CLIPPING),
+    keys=(_LR, _DECAY, *_CLIPPING, *_SCHEDULE),
     aliases=("Adam",),
+    probes=("effective_lr",),
 )
 
 _DECOUPLED = replace(_DECAY, doc="Decoupled decay: w -= lr * weight_decay * w.")
@@ -60,8 +71,9 @@ ADAMW = Optimizer(
     name="adamw",
     version=1,
     doc="Adam with decoupled weight decay, optax's constants.",
-    keys=(_SMALL_LR, _DECOUPLED, *_CLIPPING),
+    keys=(_SMALL_LR, _DECOUPLED, *_CLIPPING, *_SCHEDULE),
     aliases=("AdamW",),
+    probes=("effective_lr",),
 )
 
 OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW)

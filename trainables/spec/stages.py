@@ -29,11 +29,18 @@ TRAIN = Stage(
             aliases=("num_epochs",)),
         Key("pretrain", "str", "none", "init", "Stage whose weights training starts from."),
         *_STOP,
+        Key("diverge_above", "float", None, "host",
+            "A trial whose loss at the end of an epoch is above this ends as diverged; null: only "
+            "one that is not finite does.", low=0, nullable=True),
+        Key("sharpness_every", "int", None, "observation",
+            "Record the largest Hessian eigenvalue every k-th epoch; 0: at the first and last "
+            "epoch only; null: never.", unit="epochs", low=0, nullable=True),
         Key("early_stopping", "int", None, "host",
             "Stop after this many epochs without a lower val_loss; null: never.", unit="epochs",
             low=1, nullable=True, aliases=("patience",)),
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
+    probes=("sharpness",),
 )  # fmt: skip
 
 

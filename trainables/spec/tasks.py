@@ -16,6 +16,7 @@ from trainables.spec.task_keys import (
     split_counts,
 )
 from trainables.spec.tasks_spikes import SPIKE_TASKS
+from trainables.spec.tasks_systems import TEACHER_STUDENT
 from trainables.spec.tasks_text import TEXT_TASKS
 
 IMAGE_LAYOUTS = {  # data set -> layout -> (time steps, features)
@@ -115,4 +116,4 @@ GAUSSIAN = Task(
 )  # fmt: skip
 
 IMAGE_TASKS = (DIGITS, MNIST, CIFAR10, CIFAR10_4K, CIFAR100, CIFAR100_2K)
-TASKS = (*IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS)
+TASKS = (*IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT)

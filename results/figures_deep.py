@@ -1,0 +1,107 @@
+"""Figures of study zucchet2024 on networks at initialisation: deep stacks, and a GRU."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from results.figure_data import select_trials
+from results.figures_signals import log_lines, rows_of
+from results.style import explain_marks, finish
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+Row = dict[str, Any]
+
+
+def _median(rows: Sequence[Row], x: str, y: str) -> tuple[list[float], list[float]]:
+    """Medians over seeds of a column at each value of another, where it is a number."""
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        if row[y] is not None and row[y] == row[y]:
+            values.setdefault(row[x], []).append(row[y])
+    return sorted(values), [statistics.median(values[key]) for key in sorted(values)]
+
+
+def deep_signals(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Figures 5 and 13: output of the last block and gradients of the first, against memory."""
+    chosen = select_trials(store, space, trial, "deep_signals")
+    rows = rows_of(store, chosen, "deep_signals")
+    last = max(r["layer"] for r in rows)
+    panels = (
+        ("energy", 0, "E[y²], first block"), ("energy", last, "E[y²], last block"),
+        ("eigenvalue_gradient", 0, "gradient², eigenvalues"),
+        ("other_gradient", 0, "gradient², other parameters"),
+    )  # fmt: skip
+    kinds = dict.fromkeys((r["deep_cell"], r["norm"]) for r in rows)
+    fig = make_subplots(2, 2, subplot_titles=[f"<b>{head}</b>" for _, _, head in panels],
+                        horizontal_spacing=0.12, vertical_spacing=0.18)  # fmt: skip
+    scales = []
+    for at, (column, layer, _) in enumerate(panels):
+        groups = {}
+        for cell, norm in kinds:
+            own = [
+                r for r in rows if (r["deep_cell"], r["norm"], r["layer"]) == (cell, norm, layer)
+            ]
+            name = cell if norm == "none" else f"{cell}, {norm} norm"
+            groups[name] = _median(own, "memory", column)
+        row, col = at // 2 + 1, at % 2 + 1
+        scales.append(log_lines(fig, groups, legend=at == 0, row=row, col=col))
+    fig.update_xaxes(title="Memory t", row=2)
+    explain_marks(fig, scales)
+    note = "Medians over seeds. Gradients of the first block; a GRU has no eigenvalues."
+    title = f"Deep networks at initialisation — {chosen.title}"
+    return finish(fig, title, [*chosen.notes(), note], 620, heads=1)
+
+
+def gru_jacobian(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Figure 12: entries of d h_t / d h_0 of a GRU, on and off the diagonal."""
+    chosen = select_trials(store, space, trial, "gated_jacobian")
+    rows = rows_of(store, chosen, "gated_jacobian")
+    memories = sorted({r["memory_max"] for r in rows})
+    heads = [f"<b>T in [1, {m:g}]</b>" for m in memories]
+    fig = make_subplots(1, len(memories), subplot_titles=heads, horizontal_spacing=0.08)
+    scales = []
+    for col, memory in enumerate(memories, 1):
+        groups = {}
+        for scale in sorted({r["scale_h"] for r in rows}):
+            own = [r for r in rows if (r["memory_max"], r["scale_h"]) == (memory, scale)]
+            steps, means = _median(own, "t", "diagonal")
+            groups[f"on the diagonal, scale {scale:g}"] = steps, [abs(mean) for mean in means]
+            groups[f"off it, scale {scale:g}"] = _median(own, "t", "off_diagonal")
+        scales.append(log_lines(fig, groups, x_log=False, legend=col == 1, col=col))
+    fig.update_xaxes(title="Time step t")
+    fig.update_yaxes(title="Entry of ∂h<sub>t</sub>/∂h<sub>0</sub>", row=1, col=1)
+    explain_marks(fig, scales)
+    note = "On the diagonal: |mean entry|. Off it: root mean square. Medians over seeds."
+    title = f"A GRU's Jacobian — {chosen.title}"
+    return finish(fig, title, [*chosen.notes(), note], 380, heads=1)
+
+
+def gru_theory(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Figures 14 and 15: energy and sensitivity of leaky units, closed form and simulated."""
+    chosen = select_trials(store, space, trial, "gated_signals")
+    rows = rows_of(store, chosen, "gated_signals")
+    panels = {"energy": "E[h²]", "sensitivity": "E[(∂h/∂b<sub>z</sub>)²]"}
+    fig = make_subplots(1, 2, subplot_titles=[f"<b>{v}</b>" for v in panels.values()],
+                        horizontal_spacing=0.12)  # fmt: skip
+    scales = []
+    for col, column in enumerate(panels, 1):
+        groups = {
+            "closed form": _median(rows, "memory", column),
+            "simulated": _median(rows, "memory", f"measured_{column}"),
+        }
+        scales.append(log_lines(fig, groups, legend=col == 1, col=col))
+    fig.update_xaxes(title="Memory T")
+    explain_marks(fig, scales)
+    note = "Simulated over a finite horizon, which long memories do not settle in."
+    title = f"Gates against theory — {chosen.title}"
+    return finish(fig, title, [*chosen.notes(), note], 380, heads=1)
+
+
+DEEP = (deep_signals, gru_jacobian, gru_theory)

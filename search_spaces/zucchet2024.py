@@ -1,0 +1,167 @@
+"""zucchet2024: the curse of memory. Ten scans of a linear student that learns a linear teacher.
+
+The published grids of "Recurrent neural networks: vanishing and exploding gradients are not the end
+of the story" (arXiv 2405.21064). Where the published program has defects, and what was measured:
+docs/studies/zucchet2024.md.
+"""
+
+from search_spaces.study import Space, Study
+from search_spaces.zucchet2024_analyses import ANALYSES
+
+
+def grid(*values):
+    return {"grid_search": list(values)}
+
+
+SEEDS = grid(*range(2023, 2033))
+MEMORIES = grid(0.36, 0.68, 0.84, 0.92, 0.96, 0.98, 0.99)
+PHASES = grid(3.14, 0.993, 0.314, 0.0993, 0.0314)
+
+# 10,000 steps: 100 epochs of 100 batches, which are all new. A teacher has the student's min_nu and
+# max_phase. The published program stops on NaN alone; 1e9 is a million times any teacher's energy.
+_TRAINING = {
+    "task": "teacher_student",
+    "optimizer": "adam",
+    "lr_end": 1e-7,
+    "epochs": 100,
+    "diverge_above": 1e9,
+    "effective_lr_every": 1,
+    "moduli_every": 0,
+    "max_phase": 3.14,
+}
+_LRU = {**_TRAINING, "model": "lru"}
+_COMPLEX = {**_TRAINING, "model": "lru", "lru_param": "default", "lru_gamma": "none"}
+_RNN = {**_TRAINING, "model": "linear_rnn"}
+_HARD = {"min_nu": 0.99}
+
+# As published: the learning rate of the lowest mean loss of the last epoch, mean and standard error
+# over seeds. `--rule published` skips diverged seeds in that mean, as the source does.
+_SELECT = {
+    "choose": "lr", "metric": "loss", "mode": "min", "report": "loss_ratio", "over": "seed",
+}  # fmt: skip
+_SMALL = {
+    "epochs": 2, "steps_per_epoch": 5, "seq_len": 50, "batch_size": 16, "eval_batches": 1,
+    "seed": [2023, 2024],
+}  # fmt: skip
+_FIGURES = ("effective_lr", "training_loss", "grad_norms", "grad_per_layer", "timeline")
+
+
+def _scan(feeds, param_space, figures, doc="", smoke=None, select=None):
+    return Space(
+        feeds=feeds,
+        doc=doc,
+        param_space={**param_space, "seed": SEEDS},
+        select=_SELECT if select is None else select,
+        smoke={**_SMALL, **(smoke or {})},
+        figures=(*figures, *_FIGURES),
+    )
+
+
+COMPARISON_LRU = _scan(
+    "figure 3A: LRU",
+    {**_LRU, "lr": grid(0.32, 0.1, 0.032, 0.01, 0.0032), "min_nu": MEMORIES},
+    smoke={"lr": [0.01, 0.0032], "min_nu": [0.36, 0.99]},
+    figures=("curse_of_memory",),
+)
+COMPARISON_RNN = _scan(
+    "figure 3A and the first bar of 3B: dense RNN",
+    {**_RNN, "lr": grid(3.2e-3, 1e-3, 3.2e-4, 1e-4, 3.2e-5), "min_nu": MEMORIES},
+    smoke={"lr": [1e-3, 3.2e-4], "min_nu": [0.36, 0.99]},
+    figures=("curse_of_memory",),
+)
+COMPARISON_BASELINE = _scan(
+    "a first epoch of LRU, which the source loads and does not draw",
+    {
+        **_LRU,
+        "lr": 1e-3,
+        "epochs": 1,
+        "batch_size": 1024,
+        "min_nu": grid(0.32, 0.68, 0.84, 0.92, 0.96, 0.98, 0.99),
+    },
+    doc="Its easiest memory is .32, where that of the other scans is .36: as published.",
+    select={"metric": "loss", "mode": "min", "report": "loss_ratio", "over": "seed"},
+    smoke={"min_nu": [0.32, 0.99]},
+    figures=(),
+)
+ABLATION_P1 = _scan(
+    "figure 3B: complex diagonal, with gamma, LRU",
+    {
+        **_LRU,
+        **_HARD,
+        "lr": grid(0.1, 0.032, 0.01, 0.0032, 0.001, 3.2e-4, 1e-4),
+        "lru_param": grid("exp", "default"),
+        "lru_gamma": grid("learned", "none"),
+    },
+    doc="The published gamma of lru_param default starts at sqrt(1 - Re(lambda)^2): --set "
+    "compat=true.",
+    smoke={"lr": [0.01, 0.0032]},
+    figures=("ablation",),
+)
+_BLOCK_RATES = grid(0.01, 0.0032, 0.001, 3.2e-4)
+ABLATION_P2 = _scan(
+    "figure 3B: block-diagonal, 32 blocks of 2 units",
+    {**_RNN, **_HARD, "heads": 32, "lr": _BLOCK_RATES},
+    smoke={"lr": [0.01, 0.0032]},
+    figures=("ablation",),
+)
+ABLATION_P3 = _scan(
+    "figure 3B: more neurons, 64 blocks of 2 units",
+    {**_RNN, **_HARD, "width": 128, "heads": 64, "lr": _BLOCK_RATES},
+    smoke={"lr": [0.01, 0.0032]},
+    figures=("ablation",),
+)
+SHRINK_P1 = _scan(
+    "figure 10: LRU",
+    {
+        **_LRU,
+        **_HARD,
+        "lr": grid(1.0, 0.32, 0.1, 0.032, 0.01, 0.0032, 0.001, 3.2e-4),
+        "max_phase": PHASES,
+    },
+    smoke={"lr": [0.01, 0.0032], "max_phase": [3.14, 0.0314]},
+    figures=("concentration",),
+)
+SHRINK_P2 = _scan(
+    "figure 10: complex diagonal",
+    {**_COMPLEX, **_HARD, "lr": _BLOCK_RATES, "max_phase": PHASES},
+    smoke={"lr": [0.01, 0.0032], "max_phase": [3.14, 0.0314]},
+    figures=("concentration",),
+)
+SHRINK_P3 = _scan(
+    "figure 10: dense RNN",
+    {**_RNN, **_HARD, "lr": grid(0.001, 3.2e-4, 1e-4, 3.2e-5), "max_phase": PHASES},
+    smoke={"lr": [0.001, 3.2e-4], "max_phase": [3.14, 0.0314]},
+    figures=("concentration",),
+)
+HEADS = _scan(
+    "figure 11: the dense RNN's matrix in 1 to 32 blocks",
+    {
+        **_RNN,
+        **_HARD,
+        "lr": grid(0.032, 0.01, 0.0032, 0.001, 1e-4),
+        "heads": grid(1, 2, 4, 8, 16, 32),
+    },
+    smoke={"lr": [0.0032, 0.001], "heads": [1, 32]},
+    figures=("heads",),
+)
+
+STUDY = Study(
+    name="zucchet2024",
+    title="Recurrent neural networks: vanishing and exploding gradients are not the end of the "
+    "story",
+    arxiv="2405.21064",
+    doc="A linear student learns a linear teacher of longer and longer memory.",
+    spaces={
+        "comparison_lru": COMPARISON_LRU,
+        "comparison_rnn": COMPARISON_RNN,
+        "comparison_baseline": COMPARISON_BASELINE,
+        "ablation_p1": ABLATION_P1,
+        "ablation_p2": ABLATION_P2,
+        "ablation_p3": ABLATION_P3,
+        "shrink_p1": SHRINK_P1,
+        "shrink_p2": SHRINK_P2,
+        "shrink_p3": SHRINK_P3,
+        "heads": HEADS,
+        **ANALYSES,
+    },
+)

@@ -1,0 +1,94 @@
+"""Analyses of study zucchet2024 that need no sweep (sections 5.1 to 5.5, 5.8 and 5.9)."""
+
+from search_spaces.study import Space
+
+
+def grid(*values):
+    return {"grid_search": list(values)}
+
+
+SIGNALS = Space(
+    feeds="figures 1A and 2: energy of one unit's state and of its derivative, against memory",
+    param_space={"stage": "scalar_signals", "signal_samples": 4000},
+    smoke={"signal_steps": 400, "signal_samples": 500},
+    figures=("signal_energy",),
+)
+UNIT = Space(
+    feeds="figures 1BC and 6: the loss of one unit that learns another",
+    param_space={"stage": "unit_loss", "map_points": 100},
+    smoke={"map_points": 20},
+    figures=("unit_loss",),
+)
+LANDSCAPE = Space(
+    feeds="figure 7: training that unit, by the gradient's sign as published, and by Adam",
+    doc="The published program drops Adam's averages at every step, which leaves the sign.",
+    param_space={
+        "stage": "landscape",
+        "landscape_rule": grid("sign", "adam"),
+        "phase_form": grid("polar", "exp", "opt"),
+    },
+    smoke={"landscape_steps": 2000},
+    figures=("landscape",),
+)
+HESSIAN_DIAGONAL = Space(
+    feeds="figures 8 and 10, left: how eigenvalues of a diagonal system are coupled",
+    doc="The published coupling has (1 - rho) for (1 - rho^2): --set compat_coupling=true.",
+    param_space={
+        "stage": grid("coupling", "diagonal_hessian"),
+        "sectors": {
+            "when": {"stage": "diagonal_hessian"},
+            "then": {"sector": grid(0.031415927, 0.31415927, 3.1415926)},
+        },
+    },
+    smoke={"draws": 5, "map_points": 10},
+    figures=("coupling", "sector_hessian"),
+)
+HESSIAN_OPTIMAL = Space(
+    feeds="figures 4 and 9: spectra and participation ratios at the optimum, by coordinates",
+    param_space={
+        "stage": "optimal_hessian",
+        "coordinates": grid("rnn", "complex", "lru", "s4"),
+    },
+    smoke={"draws": 5},
+    figures=("optimal_hessian",),
+)
+_MEMORY = grid(1.0, 3.1622777, 10.0, 31.622777, 100.0)
+DEEP = Space(
+    feeds="figures 5 and 13: outputs and gradients of deep networks against memory",
+    doc="On word-like noise of the published autocorrelation; the paper has BERT's embeddings.",
+    param_space={
+        "stage": "deep_signals",
+        "memory": _MEMORY,
+        "deep_cell": grid("complex", "lru", "gru"),
+        "norms": {
+            "when": {"deep_cell": "complex"},
+            "then": {"norm": grid("none", "layer", "batch")},
+        },
+        "seed": grid(0, 1, 2),
+    },
+    select={"over": "seed"},
+    smoke={"memory": [1.0, 10.0], "signal_width": 16, "signal_steps": 64, "seed": 0},
+    figures=("deep_signals",),
+)
+GRU = Space(
+    feeds="figures 12, 14 and 15: a GRU at initialisation against the theory of leaky units",
+    param_space={
+        "stage": "gated_signals",
+        "memory_max": grid(1.0, 16.0, 256.0),
+        "scale_h": grid(0.0, 1.0, 3.0),
+        "seed": grid(0, 1),
+    },
+    select={"over": "seed"},
+    smoke={"memory_max": [1.0, 16.0], "signal_width": 8, "signal_steps": 32, "seed": 0},
+    figures=("gru_jacobian", "gru_theory"),
+)
+
+ANALYSES = {
+    "signals": SIGNALS,
+    "unit": UNIT,
+    "landscape": LANDSCAPE,
+    "hessian_diagonal": HESSIAN_DIAGONAL,
+    "hessian_optimal": HESSIAN_OPTIMAL,
+    "deep": DEEP,
+    "gru": GRU,
+}

@@ -1,0 +1,116 @@
+"""Cosine schedule, Adam's learning rate of each tensor, curvature (zucchet2024 P0 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from trainables.effective_lr import effective_lr
+from trainables.optimizers import scheduled
+from trainables.packs import Pack
+from trainables.sharpness import top_eigenvalue
+from trainables.spec import Trial, builtin_registry
+from trainables.training import Training
+
+CONFIG = {"task": "teacher_student", "model": "lru", "min_nu": 0.9, "seq_len": 20, "batch_size": 5,
+          "steps_per_epoch": 4, "width": 6, "optimizer": "adam", "lr": 1e-2, "epochs": 2,
+          "lr_end": 1e-7, "effective_lr_every": 1, "sharpness_every": 1}  # fmt: skip
+
+
+def trial(**config: Any) -> Trial:
+    return builtin_registry().resolve({**CONFIG, **config})
+
+
+def test_the_schedule_is_half_a_cosine():
+    hparams: dict[str, Any] = {k: jnp.float32(v) for k, v in
+               {"lr": 0.02, "lr_end": 1e-7, "total_steps": 1000}.items()}  # fmt: skip
+    found = [float(scheduled(hparams, jnp.int32(step))["lr"]) for step in (0, 500, 1000)]
+    assert found == pytest.approx([0.02, (0.02 + 1e-7) / 2, 1e-7], rel=1e-5, abs=1e-10)
+    assert float(
+        scheduled({**hparams, "lr_end": jnp.float32(jnp.nan)}, jnp.int32(7))["lr"]
+    ) == pytest.approx(0.02)
+    assert scheduled({"lr": jnp.float32(1)}, jnp.int32(3)) == {"lr": 1}
+
+
+def test_training_follows_the_schedule():
+    """Adam's first step is lr in size; one that starts a schedule near its end is lr_end."""
+    packs = [Pack([trial(steps_per_epoch=1, epochs=n, lr_end=end)], {}) for n, end in
+             ((1, 1e-7), (1, None))]  # fmt: skip
+    moved = []
+    for pack in packs:
+        pack.init()
+        moved.append(pack.epoch(0).layers["update_norm"][0])
+    assert moved[0] == pytest.approx(moved[1], rel=1e-6)
+    long, constant = (Pack([trial(lr_end=end)], {}) for end in (1e-7, None))
+    long.init()
+    constant.init()
+    a, b = (p.epoch(0).epochs["update_norm"][0] for p in (long, constant))
+    assert a < b
+
+
+@pytest.fixture(scope="module")
+def trained() -> Pack:
+    pack = Pack([trial()], {})
+    pack.init()
+    pack.epoch(0)
+    return pack
+
+
+def test_rates_are_adam_s(trained):
+    """P0 6: lr / (sqrt(v^) + 1e-8) by hand to 1e-6, and the published probe by optax."""
+    rows = trained.probe("effective_lr")
+    assert rows is not None
+    leaves = {k: v[0] for k, v in trained.state().items()}
+    lr = 1e-7 + (1e-2 - 1e-7) * (1 + np.cos(np.pi * 4 / 8)) / 2
+    assert rows["lr"][0] == pytest.approx(lr, rel=1e-5)
+    assert rows["tensor"].tolist()[:3] == ["nu", "theta", "gamma"]
+    for i, tensor in enumerate(rows["tensor"]):
+        square = next(v for k, v in leaves.items() if k.endswith(f"nu/layer/{tensor}"))
+        mean = next(v for k, v in leaves.items() if k.endswith(f"mu/layer/{tensor}"))
+        rates = lr / (np.sqrt(square.astype(np.float64) / (1 - 0.999**4)) + 1e-8)
+        assert rows["lr_mean"][0, i] == pytest.approx(np.exp(np.log(rates).mean()), rel=1e-5)
+        assert rows["lr_min"][0, i] == pytest.approx(rates.min(), rel=1e-5)
+        assert rows["lr_max"][0, i] == pytest.approx(rates.max(), rel=1e-5)
+        m = (0.9 * mean.astype(np.float64) + 0.1) / (1 - 0.9**5)
+        v = (0.999 * square.astype(np.float64) + 0.001) / (1 - 0.999**5)
+        step = lr * m / (np.sqrt(v) + 1e-8)
+        probe = 10 ** np.log10(np.maximum(step, 0) + 1e-8).mean()
+        assert rows["lr_probe"][0, i] == pytest.approx(probe, rel=1e-4)
+        assert rows["negative"][0, i] == pytest.approx((step <= 0).mean())
+
+
+@pytest.mark.parametrize(("steps", "factor"), [(10_000, 3.162), (2_000, 2.94)])
+def test_the_published_probe_saturates(steps, factor):
+    """After so many steps without a gradient: lr .1 / sqrt(.001), less v's bias correction."""
+    one = trial(lr_end=None)
+    pack = Pack([one], {})
+    engine = pack._engine
+    assert isinstance(engine, Training)
+    found = effective_lr(engine, one)
+    assert found is not None
+    values = jax.tree.map(lambda leaf: leaf[0], pack._values)
+    state = engine.init(one, values)
+    state["optimizer"] = optax.tree.set(state["optimizer"], count=jnp.int32(steps))
+    rows = found[1](state, values, {})
+    assert np.asarray(rows["lr_probe"]) == pytest.approx(factor * 1e-2, rel=0.01)
+
+
+def test_power_iteration_finds_the_largest_curvature(seed):
+    rng = np.random.default_rng(seed)
+    q = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    h = jnp.asarray(q @ np.diag([9, -3, 2, 1, 0.5, 0]) @ q.T, jnp.float32)
+    found = top_eigenvalue(lambda x: h @ x, jnp.zeros(6))
+    assert float(found) == pytest.approx(9, rel=1e-3)
+
+
+def test_sharpness_of_a_network(trained):
+    rows = trained.probe("sharpness")
+    assert rows is not None
+    assert rows["top_eigenvalue"].shape == (1, 1)
+    assert rows["top_eigenvalue"][0, 0] >= rows["directional"][0, 0] - 1e-3
+    assert rows["directional"][0, 0] != 0

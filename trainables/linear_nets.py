@@ -1,0 +1,153 @@
+"""One linear recurrent layer as a whole model: study `zucchet2024`, sections 1.1 to 1.3.
+
+Shapes are suffixed: T time, B batch, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from trainables.engine import Labels, Measure, State
+from trainables.layout import Slot
+from trainables.linear_rnn import BlockCell
+from trainables.lru import LruCell, Params
+from trainables.nets import Tensors
+from trainables.network import Network
+from trainables.recurrent import tap
+from trainables.s4 import S4Cell
+from trainables.settings import lane_values
+from trainables.spec import Sizes, Trial
+from trainables.spec.linear import executes
+from trainables.spectra import diagonal_tensors
+
+
+class LinearCell(Protocol):
+    """A linear layer as pure functions of its tensors; see `lru.LruCell`."""
+
+    @property
+    def state_size(self) -> int: ...
+
+    def drive(self, params: Params, u: jax.Array) -> jax.Array: ...
+
+    def advance(self, params: Params, state: jax.Array, drive: jax.Array) -> jax.Array: ...
+
+    def states(self, params: Params, drive: jax.Array, mode: str) -> jax.Array: ...
+
+    def output(self, params: Params, state: jax.Array, u: jax.Array) -> jax.Array: ...
+
+    def impulse(self, params: Params, length: int) -> jax.Array: ...
+
+    def moduli(self, params: Params) -> jax.Array: ...
+
+
+class LinearNet(nnx.Module):
+    """A linear recurrent layer without biases or nonlinearity, states from 0 in every batch.
+
+    In mode "recurrent" a call gives outputs (B, T, O) of inputs x (B, T, I), or of tokens (B, T)
+    read as unit vectors. In mode "kernel" it gives the layer's response to a unit impulse, (T,),
+    which says the same of a layer of one input and one output: the task convolves.
+
+    Attributes:
+      cell: the layer's functions.
+      execution: "recurrent" or "kernel".
+    """
+
+    depth = 1
+
+    def __init__(
+        self, cell: LinearCell, tensors: Params, features: int, execution: str, scan_mode: str
+    ):
+        self.cell, self.features = cell, features
+        self.execution, self.scan_mode = execution, scan_mode
+        self.layer = Tensors(tensors)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.execution == "kernel":
+            return self.cell.impulse(self.layer.values(), x.shape[1])[:, 0, 0]
+        return self._run(x, None)
+
+    def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
+        """Outputs (B, T, O) in either mode, with a `recurrent.tap` on every state; gauges (1, T).
+
+        The tap is on the drive of a step, whose derivative is that of the state it is added to.
+        """
+        return self._run(x, gauges[0])
+
+    def moduli(self) -> jax.Array:
+        """|eigenvalue| of each unit, largest first."""
+        return self.cell.moduli(self.layer.values())
+
+    def _run(self, x: jax.Array, gauges_T: jax.Array | None) -> jax.Array:
+        if x.ndim == 2:
+            x = jax.nn.one_hot(x, self.features)
+        w, u_TBI = self.layer.values(), jnp.swapaxes(x, 0, 1)
+        drive = self.cell.drive(w, u_TBI)
+        if gauges_T is not None:
+            drive = jax.vmap(tap)(drive, gauges_T)
+        states = self.cell.states(w, drive, self.scan_mode)
+        return jnp.swapaxes(self.cell.output(w, states, u_TBI), 0, 1)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """One recurrent layer, its tensors in order."""
+        return tuple(Slot(f"layer/{t}", None, 0, "rnn.0", t) for t in self.layer.names)
+
+
+def _net(cell: LinearCell, tensors: Params, config: Mapping[str, Any], sizes: Sizes) -> LinearNet:
+    return LinearNet(cell, tensors, sizes.features, executes(config), config["scan_mode"])
+
+
+_SPECTRA = {"exp": "exp", "default": "cartesian", "polar": "polar", "scaled_exp": "scaled_exp"}
+
+
+def gamma_of(lru_param: str, lru_gamma: str) -> str:
+    """The row of `lru.GAMMAS`: a learned gamma is stored as its logarithm beside `exp` only."""
+    if lru_gamma != "learned":
+        return lru_gamma
+    return "log" if lru_param == "exp" else "raw"
+
+
+def lru(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
+    """Builds model `lru`; the ring of eigenvalues is traced."""
+    shape = config["width"], sizes.features, sizes.classes
+    spectrum = _SPECTRA[config["lru_param"]]
+    gamma = gamma_of(config["lru_param"], config["lru_gamma"])
+    bounds = config["min_nu"], 1.0, config["max_phase"]
+    tensors = diagonal_tensors(rngs.params(), shape, spectrum, gamma, bounds, config["compat"])
+    return _net(LruCell(sizes.classes, config["width"], spectrum, gamma), tensors, config, sizes)
+
+
+def linear_rnn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
+    """Builds model `linear_rnn`; the largest phase is traced."""
+    rotations = config["block_form"] == "rotation"
+    cell = BlockCell(config["width"], config["heads"], sizes.classes, rotations)
+    tensors = cell.init(rngs.params(), sizes.features, config["min_nu"], config["max_phase"])
+    return _net(cell, tensors, config, sizes)
+
+
+def s4(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
+    """Builds model `s4`; the smallest modulus is traced."""
+    cell = S4Cell(config["width"], sizes.features, config["delta"] == "channel")
+    tensors = cell.init(rngs.params(), config["s4_init"], config["min_nu"], config["compat"])
+    return _net(cell, tensors, config, sizes)
+
+
+def moduli(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+    """Builds the probe `moduli`: |eigenvalue| of each unit at the current weights."""
+
+    def find(params: Any, rest: Any) -> jax.Array:
+        module: Any = nnx.merge(network.graph, params, rest)
+        return module.moduli()
+
+    state = jax.eval_shape(lambda values: network.init(trial, values), dict(lane_values(trial)))
+    count = jax.eval_shape(find, state["params"], state["rest"]).shape[0]
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        return {"modulus": find(state["params"], state["rest"])}
+
+    return {"unit": np.arange(count, dtype=np.int32)}, measure

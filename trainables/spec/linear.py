@@ -1,0 +1,170 @@
+"""Declarations of the linear recurrent models of study `zucchet2024`, sections 1.1 to 1.3."""
+
+from __future__ import annotations
+
+from trainables.spec.keys import Key
+from trainables.spec.parts import Config, Model, Sizes, Tensor
+
+SCALAR_TASK = "teacher_student"
+"""The task whose input and output are one number a step, so that a linear model may be a kernel."""
+
+MIN_NU = Key("min_nu", "float", 0.0, "traced",
+             "Smallest modulus of eigenvalues: the student's first ones and the teacher's.", low=0,
+             high=1, open_high=True)  # fmt: skip
+MAX_PHASE = Key("max_phase", "float", 3.14, "traced",
+                "Largest phase of eigenvalues: the student's first ones and the teacher's.",
+                unit="rad", low=0, high=3.1415927)  # fmt: skip
+_WIDTH = Key("width", "int", 64, "static", "Units N of the recurrence.", low=1,
+             aliases=("hidden_size", "hidden_dim", "H", "d_hidden"))  # fmt: skip
+_RUN = (
+    Key("execution", "str", "auto", "static",
+        "recurrent: outputs step by step; kernel: by one causal convolution with the response to "
+        f"an impulse, for task {SCALAR_TASK}; auto: kernel there, which was measured to be 14 "
+        "to 42 times as fast on a CPU, else recurrent.", choices=("auto", "recurrent", "kernel")),
+    Key("scan_mode", "str", "auto", "static",
+        "Form of the recurrence over time. scan: one step after the other; associative: in "
+        "O(log T) dependent steps; auto: scan on a CPU and for blocks, else associative.",
+        choices=("auto", "scan", "associative")),
+)  # fmt: skip
+_COMPAT = Key("compat", "bool", False, "init",
+              "First weights with the published program's defects: gamma of lru_param default and "
+              "scaled_exp, phases of s4_init default.")  # fmt: skip
+_MODULI_EVERY = Key("moduli_every", "int", None, "observation",
+                    "Record |eigenvalues| every k-th epoch; 0: at the first and last epoch only; "
+                    "null: never.", unit="epochs", low=0, nullable=True)  # fmt: skip
+
+
+def executes(config: Config) -> str:
+    """recurrent or kernel: what `execution` comes to."""
+    if config["execution"] != "auto":
+        return str(config["execution"])
+    return "kernel" if config["task"] == SCALAR_TASK else "recurrent"
+
+
+def _check(config: Config) -> list[str]:
+    if config["execution"] == "kernel" and config["task"] != SCALAR_TASK:
+        return [f"execution=kernel needs task {SCALAR_TASK}, one number in and out a step"]
+    return []
+
+
+def _tensors(shapes: dict[str, tuple[int, ...]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(0, "rnn.0", name, shape) for name, shape in shapes.items())
+
+
+def _lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
+    n, i, o = int(config["width"]), sizes.features, sizes.classes
+    names = {"default": ("lambda_re", "lambda_im"), "polar": ("modulus", "phase")}
+    stored = names.get(config["lru_param"], ("nu", "theta"))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(stored, (n,))
+    if config["lru_gamma"] == "learned":
+        shapes["gamma"] = (n,)
+    b = {"b_re": (n, i), "b_im": (n, i), "c_re": (o, n), "c_im": (o, n), "d": (o, i)}
+    return _tensors(shapes | b)
+
+
+LRU = Model(
+    name="lru",
+    version=1,
+    doc="A complex diagonal linear recurrence: the Linear Recurrent Unit, or the complex RNN.",
+    keys=(
+        _WIDTH,
+        MIN_NU,
+        MAX_PHASE,
+        Key("lru_param", "str", "exp", "static",
+            "Eigenvalues are stored as. exp: log(-log |lambda|) and log phase; default: real and "
+            "imaginary part, which may leave the unit disk; polar: modulus and phase; scaled_exp: "
+            "as exp, with phase / (1 - |lambda|).",
+            choices=("exp", "default", "polar", "scaled_exp")),
+        Key("lru_gamma", "str", "learned", "static",
+            "Factor on each unit's input. learned: a parameter that starts at sqrt(1-|lambda|^2); "
+            "L2: that number itself; L1: 1 - |lambda|; none: 1.",
+            choices=("learned", "L1", "L2", "none"), aliases=("lru_which_gamma", "which_gamma")),
+        *_RUN,
+        _COMPAT,
+        _MODULI_EVERY,
+    ),
+    check=_check,
+    tensors=_lru_tensors,
+    aliases=("LRU",),
+    probes=("timeline", "moduli"),
+)  # fmt: skip
+
+
+def _rnn_check(config: Config) -> list[str]:
+    found, width, heads = _check(config), config["width"], config["heads"]
+    if width % heads:
+        found.append(f"heads must divide width: {heads} blocks of {width} units")
+    elif config["block_form"] == "rotation" and width != 2 * heads:
+        found.append(f"block_form=rotation needs blocks of 2 units: heads={width // 2}")
+    return found
+
+
+def _rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
+    n, h = int(config["width"]), int(config["heads"])
+    free = {"a": (h, n // h, n // h)}
+    a = {"lambda_re": (h,), "lambda_im": (h,)} if config["block_form"] == "rotation" else free
+    others = {"b": (n, sizes.features), "c": (sizes.classes, n)}
+    return _tensors({**a, **others, "d": (sizes.classes, sizes.features)})
+
+
+LINEAR_RNN = Model(
+    name="linear_rnn",
+    version=1,
+    doc="A linear recurrence with a dense state matrix, or a block-diagonal one.",
+    keys=(
+        _WIDTH,
+        Key("heads", "int", 1, "static", "Blocks of the state matrix; 1: dense.", low=1,
+            aliases=("n_heads", "rnn_n_heads")),
+        Key("block_form", "str", "free", "static",
+            "free: every entry is a parameter; rotation: blocks [[a, -b], [b, a]], from a ring.",
+            choices=("free", "rotation")),
+        MIN_NU,
+        MAX_PHASE,
+        *_RUN,
+        _MODULI_EVERY,
+    ),
+    check=_rnn_check,
+    tensors=_rnn_tensors,
+    aliases=("RNN",),
+    probes=("timeline", "moduli"),
+)  # fmt: skip
+
+
+def _s4_check(config: Config) -> list[str]:
+    if config["task"] != SCALAR_TASK:
+        return [f"model s4 gives one output for each input, so it needs task {SCALAR_TASK}"]
+    return []
+
+
+def _s4_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
+    shape = sizes.features, int(config["width"])
+    step = shape[:1] if config["delta"] == "channel" else shape
+    names = ("a_re", "a_im", "b_re", "b_im", "c_re", "c_im")
+    return _tensors({"delta": step, **dict.fromkeys(names, shape), "d": shape[:1]})
+
+
+S4 = Model(
+    name="s4",
+    version=1,
+    doc="S4-like: a diagonal state-space model with a learned time step Delta = softplus(raw).",
+    keys=(
+        _WIDTH,
+        MIN_NU,
+        MAX_PHASE,
+        Key("delta", "str", "channel", "static", "One Delta for each channel, or for each state.",
+            choices=("channel", "state")),
+        Key("s4_init", "str", "default", "init",
+            "default: A = -1 + 2 pi i U / Delta, Delta from the ring's moduli; delta_1: Delta = 1 "
+            "and A = log nu + 2 pi i U. Phases are uniform whatever max_phase, which is the "
+            "teacher's.", choices=("default", "delta_1")),
+        *_RUN,
+        _COMPAT,
+        _MODULI_EVERY,
+    ),
+    check=_s4_check,
+    tensors=_s4_tensors,
+    aliases=("S4",),
+    probes=("timeline", "moduli"),
+)  # fmt: skip
+
+LINEAR = (LRU, LINEAR_RNN, S4)

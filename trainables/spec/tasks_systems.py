@@ -1,0 +1,52 @@
+"""Declaration of the task of identifying a linear system (study `zucchet2024`, section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainables.spec.keys import Key
+from trainables.spec.linear import MAX_PHASE, MIN_NU, SCALAR_TASK
+from trainables.spec.parts import Config, Sizes, Task
+from trainables.spec.task_keys import BATCH, SEQ_LEN, with_default
+
+_LAST_STEP_ONLY = ("vanilla_rnn", "residual_rnn", "ffn")
+
+
+def _sizes(config: Config) -> Sizes:
+    batch = config["batch_size"]
+    held = config["eval_batches"] * batch
+    return Sizes(config["seq_len"], 1, 1, config["steps_per_epoch"] * batch, held, held, batch)
+
+
+def _check(config: Config) -> list[str]:
+    model = config.get("model")
+    if model in _LAST_STEP_ONLY:
+        return [f"task {SCALAR_TASK} needs an output at every step; model {model} has one a sample"]
+    return []
+
+
+TEACHER_STUDENT = Task(
+    name=SCALAR_TASK,
+    version=1,
+    doc="Identify a random linear system from white noise: the squared error of every output.",
+    keys=(
+        with_default(BATCH, 128),
+        replace(SEQ_LEN, default=300, doc="Time steps T."),
+        Key("steps_per_epoch", "int", 100, "static", "Batches drawn for each epoch.", low=1),
+        Key("eval_batches", "int", 2, "static",
+            "Batches of validation and as many of test, fixed; their loss is the training loss's, "
+            "as every training batch is new.", low=0),
+        Key("teacher_seed", "int", 42, "traced", "Draws the teacher; 42 as published, whatever the "
+            "trial's seed.", low=0, high=2**31 - 1),
+        Key("teacher_order", "int", 10, "static", "Units of the teacher.", low=1),
+        Key("prng", "str", "partitionable", "static",
+            "How JAX draws the teacher. partitionable: as today; original: as at the paper's time "
+            "(jax_threefry_partitionable=False), which gives another teacher of the same seed.",
+            choices=("partitionable", "original")),
+        MIN_NU,
+        MAX_PHASE,
+    ),
+    sizes=_sizes,
+    check=_check,
+    aliases=("lsi",),
+)  # fmt: skip
