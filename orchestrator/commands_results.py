@@ -230,12 +230,23 @@ def plot(
 
 
 def _space_of_study(store: Store, name: str, figure: str | None) -> str:
-    """Of a study's name the first of its launched spaces that has the figure; else `name`."""
+    """Of a study's name the first of its launched spaces that has the figure; else `name`.
+
+    Raises:
+      RequestError: none of the study's spaces in the store has the figure.
+    """
     known = store.spaces()
-    if name in known or "/" in name:
-        return name
     own = [n for n in known if n.startswith(f"{name}/")]
-    return next((n for n in own if figure is None or figure in known[n]["figures"]), name)
+    if name in known or not own:
+        return name
+    for space in own:
+        if figure is None or figure in known[space]["figures"]:
+            return space
+    drawn = dict.fromkeys(text for space in own for text in known[space]["figures"])
+    raise RequestError(
+        f"no space of {name} launched into this store has the figure {figure!r}; there are "
+        f"{', '.join(drawn)}; `gradsweep spaces` says what each space feeds"
+    )
 
 
 def _own_figures(space: str, study: str | None) -> dict[str, Any]:

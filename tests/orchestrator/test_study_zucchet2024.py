@@ -77,7 +77,7 @@ def test_a_figure_is_found_by_the_study_s_name(
         assert path.exists()
     capsys.readouterr()
     assert said(monkeypatch, "plot", "zucchet2024", "heads", "--store", uri) == 2
-    assert "holds no space 'zucchet2024'" in capsys.readouterr().err
+    assert "has the figure 'heads'; there are " in capsys.readouterr().err
 
 
 def test_losses_and_rates_are_columns(
