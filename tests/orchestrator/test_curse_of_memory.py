@@ -20,8 +20,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SHORT = ("epochs=10", "seed=2023,2024,2025")
 MEMORIES = "min_nu=0.36,0.84,0.99"
 HARD = "t.min_nu = 0.99"
-DENSE, BLOCKS = "t.model = 'linear_rnn' AND t.heads = 1", "t.heads = 32"
-LRU, COMPLEX = "t.lru_param = 'exp'", "t.lru_param = 'default'"
+DENSE, LRU = "t.model = 'linear_rnn' AND t.heads = 1", "t.lru_param = 'exp'"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def learned(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Store
     path = tmp_path_factory.mktemp("curse") / "store"
     launches: dict[str, tuple[str, ...]] = {
         "comparison_rnn": ("lr=1e-3,3.2e-4", MEMORIES),
-        "comparison_lru": ("lr=0.032,0.01", MEMORIES),
+        "comparison_lru": ("lr=0.032", MEMORIES),
         "ablation_p1": ("lr=0.0032", "lru_param=default", "lru_gamma=none"),
         "ablation_p2": ("lr=0.0032",),
         "heads": ("lr=0.001", "heads=8"),
@@ -52,15 +51,14 @@ def _median(store: Store, where: str, column: str = "loss_ratio") -> float:
 
 def test_a_long_memory_is_hard_for_a_dense_recurrence_alone(learned: Store) -> None:
     ratios = {}
-    for name, space, sets in (
-        ("rnn", "comparison_rnn", DENSE),
-        ("lru", "comparison_lru", LRU),
-        ("complex", "ablation_p1", COMPLEX),
-        ("blocks", "ablation_p2", BLOCKS),
+    for name, space in (
+        ("rnn", "comparison_rnn"),
+        ("lru", "comparison_lru"),
+        ("complex", "ablation_p1"),
+        ("blocks", "ablation_p2"),
     ):
         rows = best(learned, f"zucchet2024/{space}").to_dict("records")
         ratios[name] = min(row["median"] for row in rows if row.get("min_nu", 0.99) == 0.99)
-        assert ratios[name] <= _median(learned, f"{HARD} AND {sets} AND t.lr <= 0.01") * (1 + 1e-9)
     print(ratios)
     assert ratios["rnn"] >= 3e-2
     assert max(ratios["lru"], ratios["complex"], ratios["blocks"]) <= 1e-3
