@@ -42,6 +42,7 @@ def test_declared_tensors_are_the_real_ones(cell, norm):
     assert [t.shape for t in declared] == [w.shape for w in weights.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lru", "gru"])
 def test_it_trains_and_taps_its_states(cell):
     pack = Pack([builtin_registry().resolve(_config(cell, "layer"))], {})

@@ -37,6 +37,7 @@ def test_the_schedule_is_half_a_cosine():
     assert scheduled({"lr": jnp.float32(1)}, jnp.int32(3)) == {"lr": 1}
 
 
+@pytest.mark.slow
 def test_training_follows_the_schedule():
     """Adam's first step is lr in size; one that starts a schedule near its end is lr_end."""
     packs = [Pack([trial(steps_per_epoch=1, epochs=n, lr_end=end)], {}) for n, end in
@@ -84,6 +85,7 @@ def test_rates_are_adam_s(trained):
         assert rows["negative"][0, i] == pytest.approx((step <= 0).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "factor"), [(10_000, 3.162), (2_000, 2.94)])
 def test_the_published_probe_saturates(steps, factor):
     """After so many steps without a gradient: lr .1 / sqrt(.001), less v's bias correction."""
@@ -108,6 +110,7 @@ def test_power_iteration_finds_the_largest_curvature(seed):
     assert float(found) == pytest.approx(9, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_sharpness_of_a_network(trained):
     rows = trained.probe("sharpness")
     assert rows is not None

@@ -250,6 +250,7 @@ def test_impossible_combinations(config, problem):
         builtin_registry().resolve({"task": "teacher_student", **config})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lru", "linear_rnn"])
 def test_linear_models_classify(model):
     """Any task may be given to them: outputs at every step, one number for each class."""

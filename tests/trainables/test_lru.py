@@ -76,6 +76,7 @@ def test_both_forms_have_the_gradient_of_the_recurrence(seed):
         assert _complex(of_lam) == pytest.approx(by_lam, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_step_form_is_the_sequence_form(seed):
     """P1 17: max abs err < 1e-4 at T = 200, outputs and gradients, in both modes."""
     cell = LruCell(8, 16)

@@ -208,6 +208,7 @@ def test_tokens_pass_through_an_embedding(seed):
         assert ("embedding.w" in names, "readout.b" in names) == (not tied, not tied)
 
 
+@pytest.mark.slow
 def test_a_pack_trains_it(seed):
     lanes = [_trial(seed=seed, lr=lr, dropout=rate) for lr, rate in ((0.1, 0.0), (0.05, 0.3))]
     pack = Pack(lanes, {})

@@ -192,6 +192,7 @@ def _first_inputs(trial: Trial, pack: Pack, samples: int) -> np.ndarray:
     return np.asarray(task.batch(pack._data, entry, values)[0][:samples], np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "cos"])
 def test_reported_radii_are_those_of_the_weights_handed_on(digits, seed, activation):
     one = _lsc(activation=activation, seed=seed)
@@ -233,6 +234,7 @@ def test_other_targets(digits):
     assert radii.mean() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_without_factors_and_permutations_only_drawn_blocks_move(digits, seed):
     """The gradient step and its decay reach one block an iteration, and no other."""
     one = _lsc(lsc_shuffle=False, lsc_multiplier=False, lsc_steps=1, lsc_compat="none", seed=seed)
@@ -252,6 +254,7 @@ def test_without_factors_and_permutations_only_drawn_blocks_move(digits, seed):
         before = after
 
 
+@pytest.mark.slow
 def test_slow_weights_follow_permutations_and_factors(digits):
     """With a learning rate of 0 fast and slow weights stay equal; as published they do not."""
     for compat, equal in (("none", True), ("published", False)):
@@ -262,6 +265,7 @@ def test_slow_weights_follow_permutations_and_factors(digits):
         assert np.allclose(slow, state["work/w"], rtol=1e-5) is equal
 
 
+@pytest.mark.slow
 def test_learning_rate_null_is_the_published_one(digits):
     rates = {"lsc_lr": 1e-4, "lsc_weight_decay": 1e-4}
     trials = [_lsc(**keys) for keys in ({}, rates, {**rates, "lsc_lr": 0.1})]
@@ -272,6 +276,7 @@ def test_learning_rate_null_is_the_published_one(digits):
     assert_same_lane(result, 0, result, 1)
 
 
+@pytest.mark.slow
 def test_steps_that_are_not_finite_are_left_out_and_counted(digits):
     """An absurd learning rate, of which a few small steps survive: what is handed on is finite."""
     one = _lsc(lsc_lr=3e38, lsc_optimizer="adamw")
@@ -289,6 +294,7 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(digits):
 STRATEGIES: list[Strategy] = ["sequential", "vmap"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", STRATEGIES)
 def test_three_seeds_are_lanes_that_do_not_see_each_other(digits, lanes):
     trials = [_lsc(seed=seed) for seed in (1, 2, 3)]

@@ -96,6 +96,7 @@ def test_a_factor_moves_the_modulus_its_own_way():
             assert (np.exp(-np.exp(moved)) > modulus) == (factor > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compat", ["none", "published"])
 def test_without_rescaling_entries_only_change_places(seed, compat):
     config = (("lsc_multiplier", False), ("lsc_steps", 20), ("lsc_compat", compat))
@@ -112,6 +113,7 @@ def test_without_rescaling_entries_only_change_places(seed, compat):
         assert np.array_equal(leaves["params/blocks/nu"], leaves["work/nu"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "rec", "depth"),
     [
@@ -166,6 +168,7 @@ def test_what_it_cannot_do_is_refused():
             _trial(**config)
 
 
+@pytest.mark.slow
 def test_the_probe_sees_what_training_starts_from(seed):
     keys = {k: v for k, v in CONFIG.items() if k not in ("stage", "lsc_batch", "lsc_steps")}
     child = builtin_registry().resolve({**keys, "seq_len": 30, "seed": seed, "radius_every": 0})

@@ -316,6 +316,7 @@ def refused(trial: Trial, metrics: dict[str, Any], lane: int) -> str | None:
     return LSC.gate(trial.config, row)
 
 
+@pytest.mark.slow
 def test_gru_reaches_both_targets():
     """P0 6: within .02 in 300 iterations (32 channels, so that states and inputs are as large)."""
     trials = [resolved(lsc_target=target) for target in (1.0, 0.5)]
@@ -344,6 +345,7 @@ def test_gru_reaches_both_targets():
         assert all(np.isfinite(w).all() for w in pack.weights(lane).values())
 
 
+@pytest.mark.slow
 def test_spiking_neurons_at_half_end_refused_and_finite():
     """P0 6. The second layer's radius ends above 1; that is a refusal, never NaN."""
     trial = resolved(model="malsnn", lsc_target=0.5, lsc_steps=40)
@@ -390,6 +392,7 @@ def test_published_rules_hand_on_what_was_nearest_in_passing():
 # ---- the probe -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_probe_radius_of_a_training_is_numpys(seed):
     """Of sigmoid units in closed form, from the weights a user reads."""
     config = {**SMALL, "model": "ssimplernn", "widths": "5", "bins": 12, "seed": seed}

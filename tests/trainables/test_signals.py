@@ -226,6 +226,7 @@ def test_signals_of_deep_networks_against_memory():
     assert growth("norm", "eigenvalue_gradient", 0) < 1e5
 
 
+@pytest.mark.slow
 def test_a_small_deep_network():
     config = {"signal_width": 8, "signal_steps": 20, "signal_batch": 2, "signal_depth": 2}
     next_, last = (_deep(compat_target=compat, **config) for compat in (False, True))

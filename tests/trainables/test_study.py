@@ -36,6 +36,7 @@ def _profile(result: EpochResult, pack: Pack) -> tuple[np.ndarray, np.ndarray]:
     return slope, result.layers["grad_norm"][:, recurrent]
 
 
+@pytest.mark.slow
 def test_depth_decay_at_init():
     result, pack = _at_init(20, "default")
     slope, recurrent = _profile(result, pack)
@@ -61,6 +62,7 @@ def test_glorot_keeps_gradients_level():
     assert 1 < ratio.mean() < 30
 
 
+@pytest.mark.slow
 def test_published_residual_stack_explodes_and_keeps_its_rows(digits):
     registry = builtin_registry()
     fixed = {"model": "residual_rnn", "task": "digits", "width": 64, "init": "xavier"}

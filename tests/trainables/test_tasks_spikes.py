@@ -240,6 +240,7 @@ def test_generated_classes_can_be_told_apart():
     assert (nearest == shuffled).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_a_pack_trains_on_generated_spikes():
     one = trial("spikes", depth=2, width=8, epochs=1, init="default", **SMALL)
     pack = Pack([one], {})

@@ -98,6 +98,7 @@ def test_batches_are_those_of_seed_epoch_and_step(seed):
     assert many.var() == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -137,6 +138,7 @@ def test_auto_is_kernel_here_and_recurrent_elsewhere():
     assert executes({**small().config, "task": "gaussian"}) == "recurrent"
 
 
+@pytest.mark.slow
 def test_other_recurrent_models_learn_systems_too():
     config = {"model": "gru", "depth": 1, "widths": "4", "dropout": 0.0}
     trial = builtin_registry().resolve(
