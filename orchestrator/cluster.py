@@ -10,7 +10,9 @@ import shutil
 import socket
 import sys
 import tempfile
+import uuid
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from orchestrator.shipping import build_wheel
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 ANSWER_S = 120.0
-"""How long a node may take to say which versions it has; it installs the wheel first."""
+"""How long a node may take to say which versions it has; it fetches our code first."""
 
 
 @contextlib.contextmanager
@@ -109,20 +111,23 @@ def in_job() -> bool:
 def baggage(folder: Path, study: str | None) -> dict[str, Any]:
     """The runtime environment that carries this code and a user's study file to a cluster.
 
+    The wheel travels unpacked. Ray installs one that is a `py_module` once for each runtime
+    environment that names it (a launch has two: the job's and its packs'), at once on a node that
+    joins, and the second installation there removes the first.
+
     Args:
       folder: empty; holds what travels, so it must last until Ray has taken it.
     """
-    carried = folder / "study"
-    carried.mkdir()
+    carried = folder / "carried"
+    wheel = build_wheel(folder)
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(carried)
     if study is not None:
         shutil.copy(study, carried)
-    wheel = build_wheel(folder)
-    (carried / "wheel.txt").write_text(wheel.name)  # makes the folder one of a kind, as the wheel
-    return {
-        "py_modules": [str(wheel)],
-        "working_dir": str(carried),
-        "env_vars": {COMMIT: git_commit() or ""},
-    }
+    # One of a kind: a cluster knows a folder by its content, and drops one with the driver that
+    # brought it, though another driver may just have found it there.
+    (carried / "wheel.txt").write_text(f"{wheel.name} {uuid.uuid4().hex}")
+    return {"working_dir": str(carried), "env_vars": {COMMIT: git_commit() or ""}}
 
 
 @contextlib.contextmanager

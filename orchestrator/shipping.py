@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
-import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +17,7 @@ _WHEN = (1980, 1, 1, 0, 0, 0)
 
 def build_wheel(folder: Path) -> Path:
     """Writes the wheel into `folder`. It names no dependencies: nodes have the lock installed, and
-    must not fetch anything because code has travelled. No two have one name (by the build tag):
-    a cluster knows wheels by their names, and drops one with the driver that brought it, though
-    another driver may just have found it there."""
+    must not fetch anything because code has travelled."""
     version = importlib.metadata.version("gradsweep")
     info = f"gradsweep-{version}.dist-info"
     contents = dict(_code())
@@ -32,7 +29,7 @@ def build_wheel(folder: Path) -> Path:
     )
     record = [f"{name},sha256={_hash(data)},{len(data)}" for name, data in contents.items()]
     contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
-    path = folder / f"gradsweep-{version}-0{uuid.uuid4().hex[:12]}-py3-none-any.whl"
+    path = folder / f"gradsweep-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, data in contents.items():
             wheel.writestr(zipfile.ZipInfo(name, _WHEN), data)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cluster import baggage
 from orchestrator.shipping import PACKAGES, build_wheel
 from tests.orchestrator.clusters import RayCluster
 from tests.orchestrator.launches import command, count, rows, wait_for
@@ -115,11 +116,16 @@ def test_to_detach_needs_a_job_server() -> None:
 
 
 def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
-    """Installed by pip, without the network and without dependencies, as Ray does on each node."""
+    """Installed by pip, without the network and without dependencies; and as it is unpacked."""
     wheel = build_wheel(tmp_path)
-    again = build_wheel(tmp_path)
-    assert again.name != wheel.name
-    assert again.read_bytes() == wheel.read_bytes()
+    study = tmp_path / "own.py"
+    study.write_text("STUDY = None\n")
+    carried = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        carried.append(Path(baggage(tmp_path / name, str(study))["working_dir"]))
+        assert (carried[-1] / "own.py").read_text() == study.read_text()
+    assert len({(folder / "wheel.txt").read_text() for folder in carried}) == 2
     target = tmp_path / "target"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--target"]
     subprocess.run(
@@ -131,5 +137,5 @@ def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
     for package in PACKAGES:
         for path in (root / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                copied = target / path.relative_to(root)
-                assert copied.read_bytes() == path.read_bytes()
+                for place in (target, carried[0]):
+                    assert (place / path.relative_to(root)).read_bytes() == path.read_bytes()
