@@ -96,7 +96,8 @@ def test_a_notice_before_a_node_goes(
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--checkpoint-seconds", "600"))
     node = cluster.nodes["n2"]
-    wait_for(lambda: bool(node.workers()) and rows(store) > 40, of=launch)
+    seen = "SELECT count(DISTINCT trial_id) FROM epochs"  # all eight once both nodes' packs train
+    wait_for(lambda: bool(node.workers()) and count(store, seen) == 8, of=launch)
     (worker,) = node.workers()
     told = time.monotonic()
     worker.send_signal(signal.SIGTERM)
