@@ -102,6 +102,11 @@ class LanguageTask(Classification):
         entry = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), self._entries(0))
         return {**entry, "reset": jnp.ones(1, bool)}
 
+    def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tokens to drive a net with, (count,) twice, drawn from the whole vocabulary."""
+        tokens = jax.random.randint(key, (count,), 0, self.sizes.features)
+        return tokens, tokens
+
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         span = lax.dynamic_slice_in_dim(
             data["rows"], entry["start"], self.sizes.seq_len + 1, axis=1

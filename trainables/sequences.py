@@ -61,12 +61,21 @@ def sine_waves(low: float, high: float, count: int, length: int) -> tuple[np.nda
 
 
 class SineTask(Ordered):
-    """Mean squared error of outputs (B, T, 1) at every step; inputs (B, T, 1) are constant."""
+    """Mean squared error of outputs (B, T, 1) at every step; inputs (B, T, 1) are constant.
+
+    Attributes:
+      frequencies: lowest and highest frequency.
+    """
+
+    def __init__(self, sizes: Sizes, frequencies: tuple[float, float]):
+        super().__init__(sizes, sizes.seq_len)
+        self.frequencies = frequencies
 
     @classmethod
     def of(cls, trial: Trial) -> SineTask:
         """The functions of a trial's task."""
-        return cls(trial.sizes, trial.sizes.seq_len)
+        config: Any = trial.config
+        return cls(trial.sizes, (config["min_freq"], config["max_freq"]))
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -75,6 +84,11 @@ class SineTask(Ordered):
             config["min_freq"], config["max_freq"], config["n_sequences"], config["seq_len"]
         )
         return {"x": omega.astype(np.float32), "y": y.astype(np.float32)}
+
+    def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Frequencies to drive a net with, (count, 1) and (count,): evenly spaced over the range."""
+        omega = jnp.linspace(*self.frequencies, count)
+        return omega[:, None], omega
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         omega, y, weight = super().batch(data, entry, hparams)
@@ -136,6 +150,11 @@ class TemporalOrderTask(Ordered, Classification):
         ]  # fmt: skip
         x, y = (np.concatenate(found) for found in zip(*parts, strict=True))
         return {"x": x, "y": y}
+
+    def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """All symbols to drive a net with, as unit vectors, and their numbers."""
+        symbols = jnp.arange(self.sizes.features)
+        return jax.nn.one_hot(symbols, self.sizes.features), symbols
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         symbols, y, weight = super().batch(data, entry, hparams)
