@@ -39,10 +39,12 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     """Orbit diagram of the family, coloured by kind, with its changes marked, over the exponents."""
     chosen = select_trials(store, space, trial, "chaos_scan")
     rows = sorted(rows_of(store, chosen, "chaos_scan"), key=lambda r: r["s"])
-    rows = [r for r in rows if r["start"] == rows[0]["start"]]
+    start = "standard" if any(r["start"] == "standard" for r in rows) else rows[0]["start"]
+    rows = [r for r in rows if r["start"] == start]
     kind = {row["s"]: row["kind"] for row in rows}
-    dots = [r for r in rows_of(store, chosen, "orbit_diagram") if r["start"] == rows[0]["start"]]
-    dots = dots[:: -(-len(dots) // _MOST_POINTS)]
+    each = max(_MOST_POINTS // len(rows), 1)
+    dots = [r for r in rows_of(store, chosen, "orbit_diagram")
+            if r["start"] == start and r["t"] < each]  # fmt: skip
     fig = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.68, 0.32])
     for name, (label, colour) in KINDS.items():
         own = [r for r in dots if kind[r["s"]] == name]
@@ -82,7 +84,8 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     notes = [*chosen.notes(), f"Dotted: {len(changes)} changes of kind or period. {first}."]
     if crossing is not None:
         notes.append(f"Dashed: the origin loses its stability (Neimark-Sacker) at s = {crossing:.5f}.")
-    return finish(fig, f"An LSTM on a line through chaos — {chosen.title}", notes, 640)
+    finish(fig, f"An LSTM on a line through chaos — {chosen.title}", notes, 640)
+    return fig.update_layout(legend_itemsizing="constant")
 
 
 def cost_profile(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:

@@ -19,7 +19,7 @@ LONGEST_PERIOD = 64
 _FIXED, _RECURS = 1e-5, 1e-7
 _NEUTRAL = 0.005
 """Lyapunov exponents (nats a step) of at most this size count as 0."""
-_STEADY = 0.1
+_STEADY = 0.03
 """A closed curve that grows or shrinks by more than this share between two looks is none yet."""
 _GROWS = 1.5
 _HUGE = 1e8
@@ -105,12 +105,14 @@ def look(
     window: np.ndarray, growths: list[np.ndarray], swings: list[np.ndarray], sizes: list[np.ndarray]
 ) -> Ends:
     """Judges by the last window; lists hold a value for each chunk so far, `swings` for each look
-    before."""
+    before, in place of which the window's first half stands at the first look."""
     with np.errstate(all="ignore"):
         period, residual = periods(window)
         half = len(growths) // 2
         spectrum = (np.mean(growths[half:], 0) / WINDOW).reshape(len(period), -1)
-        change = swing(window) / np.maximum(swings[-1], 1e-300) if swings else np.ones(len(period))
+        before = swings[-1] if swings else swing(window[: WINDOW // 2])
+        now = swing(window if swings else window[WINDOW // 2 :])
+        change = now / np.maximum(before, 1e-300)
         growth = sizes[-1] / np.maximum(sizes[max(half - 1, 0)], 1e-300)
     still = change < 1e-6  # nothing left that could shrink
     change = np.where(still | ~np.isfinite(change), 1.0, change)

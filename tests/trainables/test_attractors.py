@@ -57,7 +57,7 @@ def swap(period: int) -> Callable[[Any], Any]:
 
 TABLE = {
     "fixed": (lambda x: 0.5 * x + 1, 1, "fixed_point", 1),
-    "period 2": (lambda x: -x + 0.1 * (x - x**3), 1, "period", 2),
+    "period 2": (lambda x: -x - 0.1 * (x - x**3), 1, "period", 2),
     "period 3": (swap(3), 2, "period", 3),
     "period 6": (swap(6), 2, "period", 6),
     "period 64": (swap(64), 2, "period", 64),

@@ -194,7 +194,7 @@ def rates(rows: dict[str, np.ndarray], s: float, column: str) -> float:
 
 
 def test_a_power_grows_at_its_rate() -> None:
-    lengths = np.arange(200, 401, 50)
+    lengths = np.array([200, 300, 400])
     for theta, want in ((1.05, 2 * math.log(1.05)), (0.9, None)):
         slopes = [family.power_costs(theta, int(n))["slope"][0] for n in lengths]
         rate = np.polyfit(lengths, np.log(slopes), 1)[0]
