@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _MOST_POINTS = 40_000
 def events(rows: list[Row]) -> list[tuple[float, str]]:
     """(s half way, what changes) between neighbours of unequal kind or period."""
     found = []
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         names = [
             f"period {row['period']}" if row["kind"] == "period" else KINDS[row["kind"]][0]
             for row in (before, after)
@@ -36,7 +37,7 @@ def events(rows: list[Row]) -> list[tuple[float, str]]:
 
 
 def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
-    """Orbit diagram of the family, coloured by kind, with its changes marked, over the exponents."""
+    """Orbit diagram of the family, coloured by kind, its changes marked, over the exponents."""
     chosen = select_trials(store, space, trial, "chaos_scan")
     rows = sorted(rows_of(store, chosen, "chaos_scan"), key=lambda r: r["s"])
     start = "standard" if any(r["start"] == "standard" for r in rows) else rows[0]["start"]
@@ -68,7 +69,7 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     origin = [(r["s"], r["origin_modulus"]) for r in rows]
     crossing = next(
         (a[0] + (1 - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
-         for a, b in zip(origin, origin[1:], strict=False) if a[1] < 1 <= b[1]), None,
+         for a, b in pairwise(origin) if a[1] < 1 <= b[1]), None,
     )  # fmt: skip
     changes = events(rows)
     for s, _ in changes:
@@ -83,7 +84,7 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     first = "; ".join(f"{text} at {s:.4g}" for s, text in changes[:5])
     notes = [*chosen.notes(), f"Dotted: {len(changes)} changes of kind or period. {first}."]
     if crossing is not None:
-        notes.append(f"Dashed: the origin loses its stability (Neimark-Sacker) at s = {crossing:.5f}.")
+        notes.append(f"Dashed: the origin turns unstable (Neimark-Sacker) at s = {crossing:.5f}.")
     finish(fig, f"An LSTM on a line through chaos — {chosen.title}", notes, 640)
     return fig.update_layout(legend_itemsizing="constant")
 
@@ -112,8 +113,8 @@ def cost_profile(store: Store, space: Mapping[str, Any], trial: str | None = Non
     fig.update_xaxes(title="s, factor of the weights", row=2, col=1)
     low = _minima(rows, 0.9, 1.1), _minima(rows, 1.5, 2.0)
     note = (
-        f"{len(rows)} points. Local minima: {low[0]} in (.9, 1.1), {low[1]} in (1.5, 2). Sizes below "
-        "1e-12 are drawn there."
+        f"{len(rows)} points. Local minima: {low[0]} in (.9, 1.1), {low[1]} in (1.5, 2). Sizes "
+        "below 1e-12 are drawn there."
     )
     return finish(fig, f"Cost along the line — {chosen.title}", [*chosen.notes(), note], 560)
 
@@ -173,7 +174,8 @@ def cost_plane(store: Store, space: Mapping[str, Any], trial: str | None = None)
     fig.update_xaxes(title="s₁, along the line")
     fig.update_yaxes(title="s₂, towards random weights")
     note = "The cross marks the chaotic LSTM, where V is 0."
-    return finish(fig, f"Cost over a plane of weights — {chosen.title}", [*chosen.notes(), note], 520)
+    title = f"Cost over a plane of weights — {chosen.title}"
+    return finish(fig, title, [*chosen.notes(), note], 520)
 
 
 CHAOS_FIGURES = (bifurcation, cost_profile, cost_growth, cost_plane)

@@ -44,7 +44,7 @@ EVENTS = f"""
     QUALIFY kinds_before <> kinds OR attractors_before <> attractors
     WINDOW own AS (PARTITION BY trial_id, std, input ORDER BY epoch)
 """
-"""Bifurcations: snapshots at which the kinds or the number of an input's attractors have changed."""
+"""Bifurcations: snapshots at which kinds or number of an input's attractors have changed."""
 
 
 def _one(
@@ -126,10 +126,9 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
     fig.update_layout(barmode="stack", bargap=0)
     fig.update_yaxes(title="Share of orbits", range=[0, 1.05], row=2, col=1)
     for row in events:
+        style: Any = {"color": "#555555", "dash": "dot", "width": 1}
         for line in (1, 2, 3):
-            fig.add_vline(
-                x=row["epoch"], row=line, col=1, line={"color": "#555555", "dash": "dot", "width": 1},
-            )  # fmt: skip
+            fig.add_vline(x=row["epoch"], row=line, col=1, line=style)  # type: ignore[arg-type]
     fig.update_xaxes(title="Epoch", row=3, col=1)
     explain_marks(fig, scales)
     more = f"Orbits start from N(0, {std:g}²). Dotted: {len(events)} snapshots with a bifurcation."

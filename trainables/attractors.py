@@ -1,8 +1,9 @@
 """What the orbits of a map end in: fixed points, cycles, tori, chaos, or nothing yet.
 
-Study `ribeiro2020`, section 4.3. Runs on the host in float64, so that an orbit can be followed until
-what it ends in has settled, however long that takes; a fixed burn-in was measured to show attractors
-that are none. Shapes are suffixed: M orbits, S numbers of state, W steps of a window, Y outputs.
+Study `ribeiro2020`, section 4.3. Runs on the host in float64, so that an orbit can be followed
+until what it ends in has settled, however long that takes; a fixed burn-in was measured to show
+attractors that are none. Shapes are suffixed: M orbits, S numbers of state, W steps of a window,
+Y outputs.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class Ends:
 
 
 Chunk = Callable[[Any, Any], tuple[Any, Any, Any, Any]]
-"""(states (M, S), tangents (M, ...)) -> the same after WINDOW steps, the growth of tangents over them
-in logarithms, (M,) or (M, K), and the states on the way (W, M, S)."""
+"""(states (M, S), tangents (M, ...)) -> the same after WINDOW steps, the growth of tangents over
+them in logarithms, (M,) or (M, K), and the states on the way (W, M, S)."""
 
 
 def look(

@@ -1,7 +1,7 @@
 """A learning rate that falls when the validation loss no longer does: torch's ReduceLROnPlateau.
 
-Study `ribeiro2020`, section 3: factor `lr_gamma`, patience `lr_patience`, floor a tenth of `min_lr`,
-and the trial ends once the learning rate is below `min_lr`.
+Study `ribeiro2020`, section 3: factor `lr_gamma`, patience `lr_patience`, floor a tenth of
+`min_lr`, and the trial ends once the learning rate is below `min_lr`.
 """
 
 from __future__ import annotations

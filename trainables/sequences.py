@@ -86,7 +86,7 @@ class SineTask(Ordered):
         return {"x": omega.astype(np.float32), "y": y.astype(np.float32)}
 
     def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Frequencies to drive a net with, (count, 1) and (count,): evenly spaced over the range."""
+        """Frequencies to drive a net with, (count, 1) and (count,), evenly spaced."""
         omega = jnp.linspace(*self.frequencies, count)
         return omega[:, None], omega
 
@@ -119,7 +119,7 @@ def temporal_order(
     sequence a distractor for every step, those later overwritten included, then for each window a
     position and the symbol there. The class reads the symbols as digits, the first the highest.
     """
-    rng = np.random.RandomState(seed)  # noqa: NPY002 (the published stream)
+    rng = np.random.RandomState(seed)
     x, y = np.empty((count, length), np.int32), np.zeros(count, np.int32)
     for n in range(count):
         x[n] = symbols + rng.randint(distractors, size=length)

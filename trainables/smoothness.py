@@ -53,9 +53,7 @@ def secants(cost: Cost, at: jax.Array, direction: jax.Array) -> tuple[jax.Array,
     unit = direction / jnp.maximum(jnp.linalg.norm(direction), 1e-300)
     reach = _REACH * (1 + jnp.linalg.norm(at))
     place = jnp.linspace(-reach, reach, _POINTS)
-    value, slope = jax.lax.map(
-        lambda a: jax.value_and_grad(cost)(at + a * unit), place
-    )
+    value, slope = jax.lax.map(lambda a: jax.value_and_grad(cost)(at + a * unit), place)
     gap = place[1] - place[0]
     rise = jnp.linalg.norm(jnp.diff(slope, axis=0), axis=-1)
     return jnp.max(jnp.abs(jnp.diff(value))) / gap, jnp.max(rise) / gap

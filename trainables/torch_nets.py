@@ -1,4 +1,4 @@
-"""Recurrent nets with torch's defaults, the orthogonal one and the stable LSTM: study `ribeiro2020`.
+"""Recurrent nets with torch's defaults, and the stable LSTM and oRNN of study `ribeiro2020`.
 
 Like every `RecurrentNet`, but initialised as torch does, and with a rule that acts on the weights
 after each optimizer step where the model has one.

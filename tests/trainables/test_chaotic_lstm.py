@@ -114,9 +114,7 @@ def test_ten_more_points_agree_with_an_independent_run(seed: int) -> None:
     calm = [(0.5, 0.74), (0.75, 0.84), (0.85, 0.875), (0.89, 0.925), (1.0, 1.07), (1.48, 2.0)]
     s = np.array([rng.uniform(*calm[k % len(calm)]) for k in range(10)])
     found = ends(*s)
-    for value, kind, period, want in zip(
-        s, found.kind, found.period, plain_kinds(s), strict=True
-    ):
+    for value, kind, period, want in zip(s, found.kind, found.period, plain_kinds(s), strict=True):
         assert (kind, period) == want, value
 
 

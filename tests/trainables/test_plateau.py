@@ -21,7 +21,8 @@ RATES = {"lr_gamma": jnp.float32(0.1), "min_lr": jnp.float32(1e-7)}
 
 def trial(**config: Any) -> Any:
     base = {"model": "torch_lstm", "task": "sine", "optimizer": "torch_adam"}
-    return builtin_registry().resolve({**base, "width": 4, "seq_len": 8, "n_sequences": 20, **config})
+    small = {"width": 4, "seq_len": 8, "n_sequences": 20}
+    return builtin_registry().resolve({**base, **small, **config})
 
 
 def torch_plateau(lr: float, losses: list[float], patience: int = 7) -> list[float]:

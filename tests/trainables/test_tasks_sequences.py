@@ -148,7 +148,8 @@ def test_a_chunk_more_is_no_empty_chunk() -> None:
 def stream(seed: int, counts: tuple[int, int, int], words: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     names = ("train_tokens", "val_tokens", "test_tokens")
-    return {n: rng.integers(words, size=c).astype(np.int32) for n, c in zip(names, counts, strict=True)}
+    drawn = [rng.integers(words, size=count).astype(np.int32) for count in counts]
+    return dict(zip(names, drawn, strict=True))
 
 
 def test_streams_are_contiguous_and_every_target_comes_once(seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.recurrent import is_tied
