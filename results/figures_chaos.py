@@ -46,6 +46,7 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     each = max(_MOST_POINTS // len(rows), 1)
     dots = [r for r in rows_of(store, chosen, "orbit_diagram")
             if r["start"] == start and r["t"] < each]  # fmt: skip
+    dots.sort(key=lambda r: (r["s"], r["t"]))
     fig = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.68, 0.32])
     for name, (label, colour) in KINDS.items():
         own = [r for r in dots if kind[r["s"]] == name]

@@ -41,8 +41,8 @@ SNAPSHOTS = """
 EVENTS = f"""
     SELECT *, lag(kinds) OVER own AS kinds_before, lag(attractors) OVER own AS attractors_before
     FROM ({SNAPSHOTS})
-    QUALIFY kinds_before <> kinds OR attractors_before <> attractors
     WINDOW own AS (PARTITION BY trial_id, std, input ORDER BY epoch)
+    QUALIFY kinds_before <> kinds OR attractors_before <> attractors
 """
 """Bifurcations: snapshots at which kinds or number of an input's attractors have changed."""
 
