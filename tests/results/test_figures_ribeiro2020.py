@@ -23,17 +23,13 @@ ENDS = {0: ("fixed_point", 1), 20: ("quasi_periodic", 1), 40: ("fixed_point", 1)
 
 
 def attractor_rows() -> list[dict[str, Any]]:
-    rows = []
-    for epoch, (kind, count) in ENDS.items():
-        for value in (0, 1):
-            for start in (0, 1):
-                rows.append(
-                    {"trial_id": TRIAL, "attempt": 0, "epoch": epoch, "input": value,
-                     "input_value": 0.2 + 0.2 * value, "start": start, "std": 1.0, "kind": kind,
-                     "period": 1, "amplitude": 0.0, "omega": 0.2, "lyapunov": -0.1,
-                     "attractor": start % count, "residual": 0.0, "steps": 2048}
-                )  # fmt: skip
-    return rows
+    return [
+        {"trial_id": TRIAL, "attempt": 0, "epoch": epoch, "input": value,
+         "input_value": 0.2 + 0.2 * value, "start": start, "std": 1.0, "kind": kind,
+         "period": 1, "amplitude": 0.0, "omega": 0.2, "lyapunov": -0.1,
+         "attractor": start % count, "residual": 0.0, "steps": 2048}
+        for epoch, (kind, count) in ENDS.items() for value in (0, 1) for start in (0, 1)
+    ]  # fmt: skip
 
 
 def orbit_rows() -> list[dict[str, Any]]:
@@ -74,7 +70,8 @@ def chaos_rows() -> dict[str, list[dict[str, Any]]]:
         for n in (20, 40, 60) for a, rate in ((0.6, 0.0), (0.95, 0.2))
     ]  # fmt: skip
     plane = [
-        {"trial_id": PLANE, **keys, "s1": a, "s2": b, "cost": 0.0 if (a, b) == (1, 0) else a + b + 1}
+        {"trial_id": PLANE, **keys, "s1": a, "s2": b,
+         "cost": 0.0 if (a, b) == (1, 0) else a + b + 1}
         for a in (0.0, 1.0, 2.0) for b in (0.0, 0.5)
     ]  # fmt: skip
     return {"chaos_scan": scan, "orbit_diagram": diagram, "chaos_cost": cost,
