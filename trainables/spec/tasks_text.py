@@ -140,7 +140,7 @@ WORD_LM = Task(
         REDUCTION,
     ),
     sizes=_lm_sizes,
-    dataset=lambda config: CORPORA[config["corpus"]][0],
+    dataset=lambda config: CORPORA[config.get("corpus", "wikitext2")][0],
     chance_loss=lambda config: math.log(CORPORA[config["corpus"]][2]),
     check=_lm_check,
     aliases=("word-language-model",),
