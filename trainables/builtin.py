@@ -12,6 +12,8 @@ from typing import Any
 
 from trainables.spec import Part
 from trainables.spec.recurrent import RECURRENT
+from trainables.spec.sequence import SEQUENCE
+from trainables.spec.tasks_sequences import SEQUENCE_IMAGES
 
 _PLACES: dict[tuple[str, str], str] = {
     ("model", "vanilla_rnn"): "models.vanilla_rnn",
@@ -23,9 +25,11 @@ _PLACES: dict[tuple[str, str], str] = {
     ("model", "linear_rnn"): "linear_nets.linear_rnn",
     ("model", "s4"): "linear_nets.s4",
     ("model", "deep_recurrent"): "deep_nets.deep_recurrent",
+    **{("model", model.name): "sequence_nets.sequence_net" for model in SEQUENCE},
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",
     ("optimizer", "adamw"): "optimizers.adamw",
+    ("optimizer", "adamw_groups"): "optimizers.adamw_groups",
     ("optimizer", "adabelief"): "optimizers.adabelief",
     ("optimizer", "adabelief_optax"): "optimizers.adabelief_optax",
     ("task", "gaussian"): "tasks.GaussianTask",
@@ -33,6 +37,10 @@ _PLACES: dict[tuple[str, str], str] = {
     ("task", "heidelberg"): "spikes.BinnedTask",
     ("task", "spikes"): "spikes.DrawnTask",
     ("task", "wordptb"): "text.StreamTask",
+    **{("task", task.name): "sequences.ImageTask" for task in SEQUENCE_IMAGES},
+    ("task", "listops"): "sequences.ListOpsTask",
+    ("task", "imdb"): "sequences.ReviewTask",
+    ("task", "copy"): "copying.CopyTask",
     ("task", "teacher_student"): "teacher.TeacherStudent",
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",
@@ -49,11 +57,16 @@ _PLACES: dict[tuple[str, str], str] = {
     ("stage", "optimal_hessian"): "curvature.OptimalHessian",
     ("stage", "deep_signals"): "deep_signals.DeepSignals",
     ("stage", "gated_signals"): "deep_signals.GatedSignals",
+    ("stage", "radii"): "growth.Radii",
+    ("stage", "divergence"): "growth.Divergence",
+    ("stage", "delay_memory"): "growth.DelayMemory",
     ("probe", "timeline"): "timeline.timeline",
     ("probe", "radius"): "lsc.radius",
     ("probe", "effective_lr"): "effective_lr.effective_lr",
     ("probe", "sharpness"): "sharpness.sharpness",
     ("probe", "moduli"): "linear_nets.moduli",
+    ("probe", "spectrum"): "spectrum.spectrum",
+    ("probe", "eigenvalues"): "spectrum.eigenvalues",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
 a stage's engine from a trial, its task's functions and one lane's values. A task is a class with

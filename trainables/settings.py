@@ -66,6 +66,8 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
             values[name] = _number(key, value)
     if "lr_end" in values:  # a schedule needs to know where it ends
         values["total_steps"] = np.asarray(trial.epochs * trial.sizes.steps, np.float32)
+    if "lr_warmup" in values:
+        values["warmup_steps"] = np.asarray(values["lr_warmup"] * trial.sizes.steps, np.float32)
     return values
 
 

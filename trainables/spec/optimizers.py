@@ -76,4 +76,27 @@ ADAMW = Optimizer(
     probes=("effective_lr",),
 )
 
-OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW)
+ADAMW_GROUPS = Optimizer(
+    name="adamw_groups",
+    version=1,
+    doc="Adam in two groups: a linear recurrence's eigenvalues or A, B and gamma at lr_factor lr "
+    "and without decay, all else at lr with decoupled decay.",
+    keys=(
+        _SMALL_LR,
+        replace(_DECOUPLED, default=0.05),
+        *_CLIPPING,
+        Key("lr_factor", "float", 0.25, "traced", "Of the recurrent group's learning rate.", low=0),
+        Key("lr_warmup", "float", 0.0, "traced", "Both rates first rise linearly from lr_end.",
+            unit="epochs", low=0, aliases=("warmup", "warmup_end")),
+        replace(_SCHEDULE[0], default=1e-7,
+                doc="Learning rate of both groups after the last step, reached along half a cosine "
+                "from the end of the warm-up; null: constant."),
+        Key("compat_schedule", "bool", False, "traced",
+            "The published schedule: the first step at full rate, the cosine begun late and ended "
+            "early, lr_end for the last lr_warmup epochs."),
+        _SCHEDULE[1],
+    ),
+    probes=("effective_lr",),
+)  # fmt: skip
+
+OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW, ADAMW_GROUPS)
