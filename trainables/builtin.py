@@ -40,7 +40,7 @@ _PLACES: dict[tuple[str, str], str] = {
     **{("task", task.name): "sequences.ImageTask" for task in SEQUENCE_IMAGES},
     ("task", "listops"): "sequences.ListOpsTask",
     ("task", "imdb"): "sequences.ReviewTask",
-    ("task", "copy"): "copying.CopyTask",
+    ("task", "copy"): "sequences.CopyTask",
     ("task", "teacher_student"): "teacher.TeacherStudent",
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",

@@ -40,8 +40,9 @@ def constants(trial: Trial) -> dict[str, Scalar]:
 
 
 def init_constants(trial: Trial) -> dict[str, Scalar]:
-    """Values of the model's init keys: constants of the initialisation program only."""
-    keys = trial.model.keys if "model" in trial.parts else ()
+    """Values of the model's init keys, or of a stage's that has no model: constants of the
+    initialisation program only."""
+    keys = (trial.model if "model" in trial.parts else trial.stage).keys
     return {k.name: trial.config[k.name] for k in keys if k.kind == "init"}
 
 

@@ -15,6 +15,7 @@ from trainables.spec.task_keys import (
     VALIDATION,
     split_counts,
 )
+from trainables.spec.tasks_sequences import SEQUENCE_TASKS
 from trainables.spec.tasks_spikes import SPIKE_TASKS
 from trainables.spec.tasks_systems import TEACHER_STUDENT
 from trainables.spec.tasks_text import TEXT_TASKS
@@ -116,4 +117,4 @@ GAUSSIAN = Task(
 )  # fmt: skip
 
 IMAGE_TASKS = (DIGITS, MNIST, CIFAR10, CIFAR10_4K, CIFAR100, CIFAR100_2K)
-TASKS = (*IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT)
+TASKS = (*IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT, *SEQUENCE_TASKS)
