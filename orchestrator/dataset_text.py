@@ -1,10 +1,10 @@
 """Tokens out of text files: words split at white space, every line's end a token of its own; or
 samples of characters and of expressions, further below.
 
-Each reader of streams takes the contents of a form's files in order and gives train_tokens, val_tokens and
-test_tokens, int32 (n,), and vocabulary, the words as strings (V,): token i is word i. Words are
-numbered by their first appearance in train, then validation, then test, so that nothing is out of
-the vocabulary and the numbers depend on the files alone.
+Each reader of streams takes the contents of a form's files in order and gives train_tokens,
+val_tokens and test_tokens, int32 (n,), and vocabulary, the words as strings (V,): token i is word
+i. Words are numbered by their first appearance in train, then validation, then test, so that
+nothing is out of the vocabulary and the numbers depend on the files alone.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _SELECT = {
     "metric": "val_accuracy", "mode": "max", "at": "best", "report": "test_accuracy",
     "over": "seed",
 }  # fmt: skip
-_CHOOSE = {**_SELECT, "choose": ["lr", "lr_factor"]}
+_CHOOSE = {**_SELECT, "choose": "lr"}
 _FIGURES = ("accuracy", "bar2025_curves", "eigenvalue_plane", "grad_norms", "timeline")
 _SMALL = {
     "depth": 1, "d_model": 8, "width": 8, "init": "glorot", "epochs": 2, "lr_warmup": 0.5,

@@ -1,4 +1,4 @@
-"""How linear recurrences at initialisation grow, overflow and remember (study `bar2025`, section 5).
+"""How linear recurrences at initialisation grow, overflow and remember: study `bar2025`, section 5.
 
 Analyses of one layer. Shapes are suffixed: T time, N units, B sequences, H inputs, D delays.
 """
@@ -88,7 +88,7 @@ def first_bad(finite_T: jax.Array) -> jax.Array:
 
 
 class Divergence(Analysis):
-    """Stage `divergence`: a layer's state matrix is its parameter, so that inits share a program."""
+    """Stage `divergence`: the state matrix is a parameter, so that inits share a program."""
 
     def __init__(self, trial: Trial, task: None, values: Mapping[str, Any]):
         config: Any = constants(trial)

@@ -199,9 +199,7 @@ class SequenceNet(nnx.Module):
 
         ends = [(h, sizes.features), (sizes.classes, h)]
         encoder, decoder = _lecun(named_key(key, "ends"), ends)
-        self.encoder = Tensors(
-            {"w": encoder.T if sizes.tokens else encoder, "bias": jnp.zeros(h)}
-        )
+        self.encoder = Tensors({"w": encoder.T if sizes.tokens else encoder, "bias": jnp.zeros(h)})
         keys = jnp.stack([named_key(key, "block", i) for i in range(self.depth)])
         self.blocks = Tensors(jax.vmap(one)(keys))
         self.decoder = Tensors({"w": decoder, "bias": jnp.zeros(sizes.classes)})

@@ -83,8 +83,8 @@ GROWTH_PROBES = (
         doc="One linear layer over time: mean pooling, cross-entropy of ten random classes.",
         columns=(
             Column("t", "int32", "Time step, 0 first.", "time steps"),
-            Column("state_norm", "float64", "Root mean square of h_t over units and sequences; white "
-                   "inputs drive each unit with variance 1."),
+            Column("state_norm", "float64", "Root mean square of h_t over units and sequences; "
+                   "white inputs drive each unit with variance 1."),
             Column("grad_norm", "float64", "|dL/dh_t|.", "loss per unit of h"),
         ),
     ),
@@ -94,15 +94,15 @@ GROWTH_PROBES = (
         columns=(
             Column("radius", "float64", "Largest |eigenvalue| of the layer."),
             Column("outside", "int32", "Eigenvalues outside the unit circle."),
-            Column("overflow_step", "int32", "First step with a state that is not finite; -1: none."
-                   , "time steps"),
-            Column("square_step", "int32", "First step whose sum of squares, which a norm takes, is "
-                   "not finite; -1: none.", "time steps"),
+            Column("overflow_step", "int32",
+                   "First step with a state that is not finite; -1: none.", "time steps"),
+            Column("square_step", "int32", "First step whose sum of squares, which a norm takes, "
+                   "is not finite; -1: none.", "time steps"),
             Column("expected_step", "float64", "88.7 / ln radius, where radius^t is float32's "
                    "largest number; null below 1.", "time steps"),
             Column("loss", "float64", "Cross-entropy."),
-            Column("grad_a", "float64", "Norm of the loss's gradient by the state matrix, or by its "
-                   "eigenvalues."),
+            Column("grad_a", "float64",
+                   "Norm of the loss's gradient by the state matrix, or by its eigenvalues."),
             Column("grad_b", "float64", "By the input matrix."),
             Column("grad_c", "float64", "By the readout."),
         ),

@@ -1,4 +1,4 @@
-"""Declarations of deep linear recurrent networks for long sequences (study `bar2025`, section 1)."""
+"""Declarations of deep linear recurrent networks for long sequences: study `bar2025`, section 1."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def _check(config: Config) -> list[str]:
     return init_problems(config["init"], config["width"])
 
 
+def _lru_check(config: Config) -> list[str]:
+    ring = [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
+    return [*_check(config), *ring]
+
+
 _DENSE_PARTS = {"w_value": "hh", "b_value": "h", "w_gate": "hh", "b_gate": "h"}
 
 
@@ -133,10 +138,7 @@ DEEP_LRU = Model(
             "Factor on each unit's input: a parameter that starts at sqrt(1 - |lambda|^2), or 1.",
             choices=("learned", "none")),
     ),
-    check=lambda config: [
-        *_check(config), *([] if config["r_min"] < config["r_max"] else ["r_min must be smaller "
-                                                                        "than r_max"]),
-    ],
+    check=_lru_check,
     tensors=_tensors,
     probes=_PROBES,
 )  # fmt: skip
