@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,7 @@ def write_reviews(root: Path, members: dict[str, str], mode: str = "xz") -> None
 
 def samples(arrays: Any, part: str) -> list[list[int]]:
     ends = arrays[f"{part}_offsets"]
-    return [
-        arrays[f"{part}_tokens"][a:b].tolist() for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    return [arrays[f"{part}_tokens"][a:b].tolist() for a, b in itertools.pairwise(ends)]
 
 
 @pytest.mark.parametrize("mode", ["xz", "gz"])
