@@ -162,7 +162,7 @@ LISTOPS = Task(
         _DATA_SEED,
     ),
     sizes=_listops_sizes,
-    dataset=lambda config: "listops" if config["source"] == "canonical" else None,
+    dataset=lambda config: "listops" if config.get("source") == "canonical" else None,
     chance_loss=lambda config: math.log(10),
     check=_listops_check,
     aliases=("listops-classification",),
