@@ -14,7 +14,7 @@ import pytest
 from trainables.layout import by_path
 from trainables.optimizers import adamw_groups, recurrent_leaves, scheduled, warmed
 from trainables.settings import lane_values
-from trainables.spec import builtin_registry
+from trainables.spec import ConfigError, builtin_registry
 
 PARAMS = {
     "encoder": {"w": jnp.ones((2, 3)), "b": jnp.ones(3)},
@@ -123,6 +123,11 @@ def test_the_published_schedule_step_by_step(drawn):
     np.testing.assert_allclose(lr, used, rtol=2e-4, atol=1e-8)
     assert lr[0] == pytest.approx(base)
     assert (lr[-max(warm - 1, 1) :] < 1.1e-7).all() or warm <= 1
+
+
+def test_a_warm_up_as_long_as_the_training_is_refused():
+    with pytest.raises(ConfigError, match="lr_warmup must be below epochs"):
+        schedule(False, epochs=5, lr_warmup=5)
 
 
 def test_constant_without_an_end():

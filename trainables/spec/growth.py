@@ -73,7 +73,7 @@ GROWTH_PROBES = (
             Column("draw", "int32", "Number of the matrix; the inits share them."),
             Column("radius", "float64", "Largest |eigenvalue|."),
             Column("outside", "int32", "Eigenvalues outside the unit circle."),
-            Column("table_mean", "float64", "Mean radius measured for this width; null: unknown."),
+            Column("table_mean", "float64", "Mean radius measured for this width; NaN: unknown."),
             Column("table_sd", "float64", "Standard deviation likewise."),
             Column("edge_mean", "float64", "Mean of the edge law of complex Ginibre matrices."),
         ),
@@ -99,7 +99,7 @@ GROWTH_PROBES = (
             Column("square_step", "int32", "First step whose sum of squares, which a norm takes, "
                    "is not finite; -1: none.", "time steps"),
             Column("expected_step", "float64", "88.7 / ln radius, where radius^t is float32's "
-                   "largest number; null below 1.", "time steps"),
+                   "largest number; NaN below 1.", "time steps"),
             Column("loss", "float64", "Cross-entropy."),
             Column("grad_a", "float64",
                    "Norm of the loss's gradient by the state matrix, or by its eigenvalues."),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from trainables.spec.keys import Key
-from trainables.spec.parts import Optimizer
+from trainables.spec.parts import Config, Optimizer
 
 _CLIPPING = (
     Key("clip_norm", "float", None, "traced", "Scale the gradient down to at most this norm.",
@@ -76,6 +76,13 @@ ADAMW = Optimizer(
     probes=("effective_lr",),
 )
 
+
+def _groups_check(config: Config) -> list[str]:
+    if config["lr_warmup"] < config.get("epochs", float("inf")):
+        return []
+    return ["lr_warmup must be below epochs: the cosine needs some of them"]
+
+
 ADAMW_GROUPS = Optimizer(
     name="adamw_groups",
     version=1,
@@ -96,6 +103,7 @@ ADAMW_GROUPS = Optimizer(
             "early, lr_end for the last lr_warmup epochs."),
         _SCHEDULE[1],
     ),
+    check=_groups_check,
     probes=("effective_lr",),
 )  # fmt: skip
 
