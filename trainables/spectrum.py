@@ -35,7 +35,8 @@ def spectrum(network: Network, trial: Trial) -> tuple[Labels, Measure]:
             "state_norm": net.state_norms(probe_batch(network.task, values, data)[0]),
         }
 
-    return {"layer": np.arange(network.depth, dtype=np.int32)}, measure
+    depth = int(trial.config["depth"] or 1)
+    return {"layer": np.arange(depth, dtype=np.int32)}, measure
 
 
 def eigenvalues(network: Network, trial: Trial) -> tuple[Labels, Measure]:

@@ -91,7 +91,7 @@ def test_the_gradient_norm_is_that_of_the_recurrence_run_backwards(seed):
     one = trial("divergence", recurrence="dense", matrix_width=170, length=40, init="rescaled",
                 sequences=3, seed=seed)  # fmt: skip
     result, _ = run([one])
-    key = named_key(trial_key(one.config["seed"]), "init")
+    key = named_key(trial_key(seed), "init")
     a = np.asarray(state_matrix(key, 170, "rescaled", EDGE_OFFSET), np.float64)
     rows = result.probes["divergence"]
     norms = rows["grad_norm"][0]
@@ -119,8 +119,8 @@ def test_delays_are_decoded_as_a_float64_reference_does(seed):
     found = result.probes["delay_memory"]["r2"]
     rng = np.random.default_rng(seed)
     for lane, one in enumerate(trials):
-        key = named_key(trial_key(one.config["seed"]), "init")
-        a = np.asarray(state_matrix(key, n, one.config["init"], EDGE_OFFSET), np.float64)
+        key = named_key(trial_key(seed), "init")
+        a = np.asarray(state_matrix(key, n, str(one.config["init"]), EDGE_OFFSET), np.float64)
         u, h = rng.normal(size=500 + fit + held), np.zeros(n)
         b, states = rng.normal(size=n), []
         for value in u:

@@ -13,8 +13,8 @@ import pytest
 from trainables.listops import END, OPERATORS, PAD, WORDS, expressions, operate
 from trainables.sequences import CopyTask, SequenceTask, arranged, bit_reversed, grey, padded
 from trainables.settings import lane_values
-from trainables.spec import ConfigError, builtin_registry
-from trainables.tasks import make_data, make_task
+from trainables.spec import ConfigError, Trial, builtin_registry
+from trainables.tasks import TaskRuntime, make_data, make_task
 
 TEXT = ("<pad>", "<unk>", "<eos>", *WORDS)
 
@@ -24,6 +24,13 @@ def trial(task: str, **config: Any) -> Any:
     if task == "copy":
         model["pooling"] = "none"
     return builtin_registry().resolve({**model, **config})
+
+
+def task_of(one: Trial) -> TaskRuntime:
+    """The functions of its task, which it has."""
+    task = make_task(one)
+    assert task is not None
+    return task
 
 
 # ---- ListOps -------------------------------------------------------------------------------------
@@ -119,7 +126,7 @@ def test_listops_sets_do_not_overlap_and_fit_the_model():
     one = trial("listops", **config)
     sizes = one.sizes
     assert (sizes.n_train, sizes.steps, sizes.tokens, sizes.padded) == (448, 7, True, True)
-    data, task = make_data(one, {}), make_task(one)
+    data, task = make_data(one, {}), task_of(one)
     assert data["x"].shape == (700, 64)
     assert data["x"].dtype == np.uint8
     assert len(np.unique(data["x"], axis=0)) == 700
@@ -193,7 +200,7 @@ def test_sizes_are_published(task, parts, steps):
 
 def test_epochs_are_whole_batches_in_an_order_of_their_own():
     one = trial("scifar_4k", max_train=130, max_held=40)
-    task, hparams = make_task(one), {"split_seed": jnp.int32(42)}
+    task, hparams = task_of(one), {"split_seed": jnp.int32(42)}
     key = jax.random.key(1)
     epochs = [np.asarray(task.training(key, hparams, jnp.int32(e))["index"]) for e in (0, 0, 1)]
     assert epochs[0].shape == (2, 50)

@@ -88,7 +88,7 @@ def recurrent_tensors(config: Config) -> dict[str, str]:
         return {"a": "1nn", "b": "nh", "c": "hn"} | ({"c_back": "hn"} if both else {}) | {"d": "h"}
     parts = ("re", "im") if model == "deep_lru" else ("re",)
     stored = LRU_SPECTRA[config["lru_param"]] if model == "deep_lru" else _CARTESIAN
-    found = dict.fromkeys(stored, "n")
+    found: dict[str, str] = dict.fromkeys(stored, "n")
     if model == "deep_lru" and config["lru_gamma"] == "learned":
         found["gamma"] = "n"
     found |= {"b_re": "nh", "b_im": "nh"} | {f"c_{part}": "hn" for part in parts}
