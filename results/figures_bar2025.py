@@ -181,7 +181,7 @@ def eigenvalue_plane(store: Store, space: Mapping[str, Any], trial: str | None =
     """Eigenvalues of one trial in the plane, at initialisation and at its last epoch."""
     chosen = select_trials(store, space, trial, "eigenvalues")
     one = chosen.trials[0]
-    found = series(store, "eigenvalues", "*", [one.id], order="epoch")[one.id]
+    found = series(store, "eigenvalues", "*", [one.id], order="epoch, layer, unit")[one.id]
     epoch = max(row["epoch"] for row in found)
     rows = [row for row in found if row["epoch"] == epoch]
     heads = ["<b>at initialisation</b>", f"<b>after epoch {epoch}</b>"]

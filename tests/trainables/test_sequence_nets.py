@@ -156,8 +156,8 @@ def test_a_dense_recurrence_is_the_diagonal_one_of_its_eigenvalues(seed):
         b, c, d = rng.normal(size=(n, h)), rng.normal(size=(h, n)), rng.normal(size=h)
         b2, c2 = np.linalg.inv(p) @ b, c @ p
         dense = {"a": a[None], "b": b, "c": c, "d": d}
-        diagonal = {"lambda_re": np.real(lam), "lambda_im": np.imag(lam), "b_re": b2.real, "b_im": b2.imag,
-                    "c_re": c2.real, "c_im": c2.imag, "d": d}  # fmt: skip
+        diagonal = {"lambda_re": np.real(lam), "lambda_im": np.imag(lam), "b_re": b2.real,
+                    "b_im": b2.imag, "c_re": c2.real, "c_im": c2.imag, "d": d}  # fmt: skip
         u = jnp.asarray(rng.normal(size=(30, 2, h)))
         cells = BlockCell(n, 1, h), LruCell(h, n, "cartesian", "none")
         one, other = (
