@@ -163,7 +163,8 @@ class Divergence(Analysis):
             "grad_c": norm(("c", "c_re")),
         }
         columns = {
-            "state_norm": safe_norm(h, axis=(1,))[self.shown] / math.sqrt(h.shape[1]),
+            "state_norm": safe_norm(h, axis=(1,))[self.shown]
+            / math.sqrt(self.width * self.sequences),
             "grad_norm": over_time[self.shown],
         }
         probes = {"divergence": columns, "overflow": {n: v[None] for n, v in row.items()}}

@@ -83,7 +83,7 @@ GROWTH_PROBES = (
         doc="One linear layer over time: mean pooling, cross-entropy of ten random classes.",
         columns=(
             Column("t", "int32", "Time step, 0 first.", "time steps"),
-            Column("state_norm", "float64", "Root mean square of h_t over units and sequences; "
+            Column("state_norm", "float64", "Root mean square of |h_t| over units and sequences; "
                    "white inputs drive each unit with variance 1."),
             Column("grad_norm", "float64", "|dL/dh_t|.", "loss per unit of h"),
         ),
