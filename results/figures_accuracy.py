@@ -36,8 +36,10 @@ def bar2025_curves(store: Store, space: Mapping[str, Any], trial: str | None = N
                     marker={"symbol": style["symbol"], "size": 6}, hovertext=shown.name,
                 )
             )  # fmt: skip
-    fig.update_xaxes(title="Epoch", tickformat="d")
-    fig.update_yaxes(title="Validation accuracy")
+    last = max((row["epoch"] for own in rows.values() for row in own), default=1)
+    every = {"dtick": 1} if last <= 12 else {}
+    fig.update_xaxes(title="Epoch", tickformat="d", range=[-0.2, last + 0.2], **every)
+    fig.update_yaxes(title="Validation accuracy", range=[0, 1.02])
     return finish(fig, f"Validation accuracy — {chosen.title}", chosen.notes(), 420)
 
 
