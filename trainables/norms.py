@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-
 _MOST = 2.0**100
 """Beyond 2^126 compiled code divides by a reciprocal that is flushed to 0."""
 
