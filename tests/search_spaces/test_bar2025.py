@@ -82,7 +82,7 @@ def test_smoke_variants_are_small(found: Catalogue, name: str) -> None:
 @pytest.mark.parametrize("name", README)
 def test_readme_experiments_are_as_published(found: Catalogue, name: str) -> None:
     task, epochs, warm, batch, h, n, factor, dropout, steps = README[name]
-    targets = trials(found, name)
+    targets: Any = trials(found, name)
     assert sorted(t.config["seed"] for t in targets) == [0, 1, 2]
     for one in targets:
         config: Any = one.config
