@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import time
-
+from benchmarks.timing import alternate
 from trainables.lanes import Strategy
 from trainables.packs import Pack
 from trainables.spec import builtin_registry
 
 CONFIG = {
-    "task": "teacher_student", "min_nu": 0.99, "steps_per_epoch": 2, "eval_batches": 0,
-    "optimizer": "adam", "lr": 1e-3, "lr_end": 1e-7,
+    "task": "teacher_student", "min_nu": 0.99, "eval_batches": 0, "optimizer": "adam", "lr": 1e-3,
+    "lr_end": 1e-7,
 }  # fmt: skip
 MODELS = {
     "LRU": {"model": "lru"},
     "dense RNN": {"model": "linear_rnn"},
     "32 blocks": {"model": "linear_rnn", "heads": 32},
 }
+STEPS = {"kernel": 50, "recurrent": 2}
+"""Of an epoch: the kernel's are short, so that many are timed."""
 LANES = 4
+WAYS: dict[str, tuple[int, Strategy]] = {
+    "alone": (1, "sequential"),
+    f"{LANES} lanes, sequential": (LANES, "sequential"),
+    f"{LANES} lanes, vmap": (LANES, "vmap"),
+}
 
 
 def run() -> dict[str, float]:
     """Seconds of a training step of 128 sequences of 300 steps, 64 units: alone, and as one of four
-    lanes; compiled before."""
+    lanes."""
     registry = builtin_registry()
-    found: dict[str, float] = {}
+    packs: dict[str, Pack] = {}
+    steps: dict[str, int] = {}
     for name, model in MODELS.items():
-        for execution in ("kernel", "recurrent"):
-            # The kernel's step is short, so that many are timed.
-            steps = 50 if execution == "kernel" else 2
-            config = {**CONFIG, **model, "execution": execution, "steps_per_epoch": steps}
+        for execution, count in STEPS.items():
+            config = {**CONFIG, **model, "execution": execution, "steps_per_epoch": count}
             trials = [registry.resolve({**config, "seed": seed}) for seed in range(LANES)]
-            ways: list[tuple[str, int, Strategy]] = [
-                ("alone", 1, "sequential"),
-                (f"{LANES} lanes, sequential", LANES, "sequential"),
-                (f"{LANES} lanes, vmap", LANES, "vmap"),
-            ]
-            for way, width, lanes in ways:
-                pack = Pack(trials[:width], {}, lanes=lanes)
-                pack.init()
-                pack.compile()
-                begun = time.perf_counter()
-                pack.epoch(0)
-                seconds = (time.perf_counter() - begun) / (steps * width)
-                found[f"{name}, {execution}, {way}"] = seconds
-    return found
+            for way, (width, lanes) in WAYS.items():
+                key = f"{name}, {execution}, {way}"
+                packs[key] = Pack(trials[:width], {}, lanes=lanes)
+                packs[key].init()
+                steps[key] = count * width
+    seconds = alternate({key: lambda pack=pack: pack.epoch(0) for key, pack in packs.items()})
+    return {key: value / steps[key] for key, value in seconds.items()}

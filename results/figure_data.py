@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -185,3 +186,17 @@ def series(
     for row in rows:
         found.setdefault(row["trial_id"], []).append(row)
     return found
+
+
+def known(value: Any) -> bool:
+    """Whether a cell is a finite number."""
+    return value is not None and math.isfinite(value)
+
+
+def medians(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
+    """Medians, over seeds, of a column at each value of another, where it is a number."""
+    values: dict[float, list[float]] = {}
+    for row in rows:
+        if row[y] is not None and row[y] == row[y]:
+            values.setdefault(row[x], []).append(row[y])
+    return sorted(values), [statistics.median(values[key]) for key in sorted(values)]

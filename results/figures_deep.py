@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import select_trials
+from results.figure_data import medians, select_trials
 from results.figures_signals import log_lines, rows_of
 from results.style import explain_marks, finish
 
 if TYPE_CHECKING:
     from results.store import Store
-
-Row = dict[str, Any]
-
-
-def _median(rows: Sequence[Row], x: str, y: str) -> tuple[list[float], list[float]]:
-    """Medians over seeds of a column at each value of another, where it is a number."""
-    values: dict[float, list[float]] = {}
-    for row in rows:
-        if row[y] is not None and row[y] == row[y]:
-            values.setdefault(row[x], []).append(row[y])
-    return sorted(values), [statistics.median(values[key]) for key in sorted(values)]
 
 
 def deep_signals(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
@@ -49,7 +37,7 @@ def deep_signals(store: Store, space: Mapping[str, Any], trial: str | None = Non
                 r for r in rows if (r["deep_cell"], r["norm"], r["layer"]) == (cell, norm, layer)
             ]
             name = cell if norm == "none" else f"{cell}, {norm} norm"
-            groups[name] = _median(own, "memory", column)
+            groups[name] = medians(own, "memory", column)
         row, col = at // 2 + 1, at % 2 + 1
         scales.append(log_lines(fig, groups, legend=at == 0, row=row, col=col))
     fig.update_xaxes(title="Memory t", row=2)
@@ -71,9 +59,9 @@ def gru_jacobian(store: Store, space: Mapping[str, Any], trial: str | None = Non
         groups = {}
         for scale in sorted({r["scale_h"] for r in rows}):
             own = [r for r in rows if (r["memory_max"], r["scale_h"]) == (memory, scale)]
-            steps, means = _median(own, "t", "diagonal")
+            steps, means = medians(own, "t", "diagonal")
             groups[f"on the diagonal, scale {scale:g}"] = steps, [abs(mean) for mean in means]
-            groups[f"off it, scale {scale:g}"] = _median(own, "t", "off_diagonal")
+            groups[f"off it, scale {scale:g}"] = medians(own, "t", "off_diagonal")
         scales.append(log_lines(fig, groups, x_log=False, legend=col == 1, col=col))
     fig.update_xaxes(title="Time step t")
     fig.update_yaxes(title="Entry of ∂h<sub>t</sub>/∂h<sub>0</sub>", row=1, col=1)
@@ -93,8 +81,8 @@ def gru_theory(store: Store, space: Mapping[str, Any], trial: str | None = None)
     scales = []
     for col, column in enumerate(panels, 1):
         groups = {
-            "closed form": _median(rows, "memory", column),
-            "simulated": _median(rows, "memory", f"measured_{column}"),
+            "closed form": medians(rows, "memory", column),
+            "simulated": medians(rows, "memory", f"measured_{column}"),
         }
         scales.append(log_lines(fig, groups, legend=col == 1, col=col))
     fig.update_xaxes(title="Memory T")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import Selection, select_trials, series
+from results.figure_data import Selection, known, select_trials, series
 from results.style import LogScale, draw_series, explain_marks, finish, look, power
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def log_lines(
 ) -> LogScale:  # fmt: skip
     """A line for each group on logarithmic axes; NaN is no point."""
     scale = LogScale(least_decades=1.0)
-    kept = {n: [(a, b) for a, b in zip(x, y, strict=True) if b is not None and math.isfinite(b)]
+    kept = {n: [(a, b) for a, b in zip(x, y, strict=True) if known(b)]
             for n, (x, y) in groups.items()}  # fmt: skip
     for pairs in kept.values():
         scale.see(b for _, b in pairs)
@@ -67,7 +67,7 @@ def signal_energy(store: Store, space: Mapping[str, Any], trial: str | None = No
                 [1 / (1 - r["lambda"]) for r in own], [r[name] for r in own],
             )  # fmt: skip
             if f"measured_{name}" in rows[0]:
-                seen = [r for r in own if _known(r[f"measured_{name}"])]
+                seen = [r for r in own if known(r[f"measured_{name}"])]
                 fig.add_trace(
                     go.Scatter(
                         x=[1 / (1 - r["lambda"]) for r in seen], showlegend=False, mode="markers",
@@ -83,10 +83,6 @@ def signal_energy(store: Store, space: Mapping[str, Any], trial: str | None = No
     note = "Lines: closed forms. Circles: simulated, where it has settled. ω: λ = exp(−exp ω)."
     title = f"Signals in a linear unit — {chosen.title}"
     return finish(fig, title, [*chosen.notes(), note], 620, heads=1)
-
-
-def _known(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def unit_loss(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
@@ -158,7 +154,7 @@ def coupling(store: Store, space: Mapping[str, Any], trial: str | None = None) -
         fig.add_trace(
             go.Heatmap(
                 x=[r["phase"] / math.pi for r in own], showscale=col == len(rhos),
-                y=[-math.log10(1 - r["modulus"]) if r["modulus"] < 1 else 3 for r in own],
+                y=[-math.log10(1 - r["modulus"]) for r in own],
                 z=[math.log10(max(r["size"], 1e-30)) for r in own], colorscale="Viridis",
                 colorbar={"title": "log<sub>10</sub>|S|"}, **ends,
             ),
@@ -208,7 +204,7 @@ def optimal_hessian(store: Store, space: Mapping[str, Any], trial: str | None = 
     explain_marks(fig, [scale])
     fig.update_xaxes(title="Rank", row=1, col=1)
     fig.update_yaxes(title="Parameters", rangemode="tozero", row=1, col=2)
-    note = "Left: medians over systems. 2n + 1 = 9 eigenvalues are not rounding, in every form."
+    note = "Left: medians over systems. By theory 2n + 1 = 9 eigenvalues are not rounding."
     title = f"Hessians at the optimum — {chosen.title}"
     return finish(fig, title, [*chosen.notes(), note], 400, heads=1)
 

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figure_data import select_trials, series
+from results.figure_data import known, medians, select_trials, series
 from results.queries import space_name
 from results.selection import best
 from results.style import LogScale, draw_series, explain_marks, finish, look
@@ -171,8 +171,8 @@ def heads(store: Store, space: Mapping[str, Any], trial: str | None = None) -> g
         scale = LogScale(least_decades=1.0)
         scale.see(row["y"] for own in rows.values() for row in own)
         for index, count in enumerate(sorted(rates)):
-            x, y = _median_curve([rows[t.id] for t in kept
-                                  if t.config["heads"] == count and t.id in rows])  # fmt: skip
+            own = [row for t in kept if t.config["heads"] == count for row in rows.get(t.id, ())]
+            x, y = medians([row for row in own if known(row["y"])], "epoch", "y")
             name = f"{count} heads, lr {rates[count]:g}"
             draw_series(fig, x, y, scale, name, look(index), legend=col == 1, row=1, col=col)
         fig.update_yaxes(title=axis, row=1, col=col, **scale.axis())
@@ -182,16 +182,6 @@ def heads(store: Store, space: Mapping[str, Any], trial: str | None = None) -> g
     explain_marks(fig, scales)
     note = "Median over the seeds that have the epoch; the learning rate is the best of each."
     return finish(fig, f"Blocks of the state matrix — {chosen.title}", [*chosen.notes(), note], 400)
-
-
-def _median_curve(curves: Sequence[Sequence[Row]]) -> tuple[list[int], list[float]]:
-    values: dict[int, list[float]] = {}
-    for curve in curves:
-        for row in curve:
-            if row["y"] is not None and math.isfinite(row["y"]):
-                values.setdefault(row["epoch"], []).append(row["y"])
-    epochs = sorted(values)
-    return epochs, [sorted(values[e])[len(values[e]) // 2] for e in epochs]
 
 
 def effective_lr(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:

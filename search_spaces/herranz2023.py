@@ -13,12 +13,7 @@ from search_spaces.herranz2023_recurrent import (
     SPIKES,
     TABLE1,
 )
-from search_spaces.study import Space, Study
-
-
-def grid(*values):
-    return {"grid_search": list(values)}
-
+from search_spaces.study import Space, Study, grid
 
 SEEDS = grid(0, 1, 2, 3)
 IMAGES = ["mnist", "cifar10", "cifar10_4k", "cifar100", "cifar100_2k"]

@@ -2,13 +2,8 @@
 
 import itertools
 
-from search_spaces.study import Space
+from search_spaces.study import Space, grid
 from trainables.spec.presets import published
-
-
-def grid(*values):
-    return {"grid_search": list(values)}
-
 
 RECURRENT = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb")
 SPIKING = ("malsnn", "malsnnb")

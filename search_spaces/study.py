@@ -11,6 +11,11 @@ from trainables.spec import Part, Probe
 from trainables.spec.keys import shown
 
 
+def grid(*values: Any) -> dict[str, list[Any]]:
+    """Every one of these values, in Ray Tune's words."""
+    return {"grid_search": list(values)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Space:
     """One named grid of a study.

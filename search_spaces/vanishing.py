@@ -4,12 +4,7 @@ The published experiments, the causes and mitigations their source names, and sm
 two cores can see the same. Measured facts: docs/studies/vanishing.md.
 """
 
-from search_spaces.study import Space, Study
-
-
-def grid(*values):
-    return {"grid_search": list(values)}
-
+from search_spaces.study import Space, Study, grid
 
 _SELECT = {"metric": "val_loss", "mode": "min", "report": "test_accuracy", "over": "seed"}
 _TRAINING_FIGURES = (

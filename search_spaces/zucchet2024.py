@@ -5,13 +5,8 @@ of the story" (arXiv 2405.21064). Where the published program has defects, and w
 docs/studies/zucchet2024.md.
 """
 
-from search_spaces.study import Space, Study
+from search_spaces.study import Space, Study, grid
 from search_spaces.zucchet2024_analyses import ANALYSES
-
-
-def grid(*values):
-    return {"grid_search": list(values)}
-
 
 SEEDS = grid(*range(2023, 2033))
 MEMORIES = grid(0.36, 0.68, 0.84, 0.92, 0.96, 0.98, 0.99)

@@ -1,11 +1,6 @@
 """Analyses of study zucchet2024 that need no sweep (sections 5.1 to 5.5, 5.8 and 5.9)."""
 
-from search_spaces.study import Space
-
-
-def grid(*values):
-    return {"grid_search": list(values)}
-
+from search_spaces.study import Space, grid
 
 SIGNALS = Space(
     feeds="figures 1A and 2: energy of one unit's state and of its derivative, against memory",

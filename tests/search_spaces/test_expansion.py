@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from ray import tune
 
 from search_spaces import SpaceError, expand
-
-
-def grid(*values: Any) -> dict[str, list[Any]]:
-    return {"grid_search": list(values)}
+from search_spaces.study import grid
 
 
 def test_the_last_grid_varies_fastest() -> None:

@@ -19,8 +19,9 @@ _WIDTH = Key("width", "int", 64, "static", "Units N of the recurrence.", low=1,
 _RUN = (
     Key("execution", "str", "auto", "static",
         "recurrent: outputs step by step; kernel: by one causal convolution with the response to "
-        f"an impulse, for task {SCALAR_TASK}; auto: kernel there, which was measured to be 14 "
-        "to 42 times as fast on a CPU, else recurrent.", choices=("auto", "recurrent", "kernel")),
+        f"an impulse, for task {SCALAR_TASK}; auto: kernel there, which is faster by far on a CPU "
+        "(`python -m benchmarks execution`), else recurrent.",
+        choices=("auto", "recurrent", "kernel")),
     Key("scan_mode", "str", "auto", "static",
         "Form of the recurrence over time. scan: one step after the other; associative: in "
         "O(log T) dependent steps; auto: scan on a CPU and for blocks, else associative.",
