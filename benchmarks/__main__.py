@@ -26,7 +26,7 @@ def main(names: list[str]) -> None:
         seconds = module.run()
         relative = ratios(seconds)
         for way, value in seconds.items():
-            print(f"  {way:<24} {value * 1e3:10.1f} ms   x {relative[way]:.2f}")
+            print(f"  {way:<36} {value * 1e3:10.1f} ms   x {relative[way]:.2f}")
         record = {
             "benchmark": name,
             "seconds": seconds,
