@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.timing import ratios
 from orchestrator import environment
 
-NAMES = ("execution", "lanes", "network", "planner", "queries")
+NAMES = ("epoch_loop", "execution", "lanes", "network", "planner", "queries")
 
 
 def main(names: list[str]) -> None:

@@ -175,6 +175,26 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
         Dataset(
+            "wikitext2_valid",
+            "WikiText-2's validation text to train on: 217,646 / 122,784 / 122,785 tokens.",
+            "CC BY-SA 3.0",
+            (
+                Form(
+                    tuple(
+                        File(f"wikitext-2/{part}.txt", _WIKITEXT_DIGESTS[part])
+                        for part in ("valid", "test")
+                    ),
+                    "dataset_text.wikitext_held_out",
+                ),
+            ),
+        ),
+        Dataset(
+            "tiny_text",
+            "400 sentences of 22 words by rule: 2,240 / 480 / 480 tokens.",
+            "Apache-2.0, with gradsweep",
+            (Form((), "dataset_text.tiny"),),
+        ),
+        Dataset(
             "heidelberg",
             "Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits as spikes of 700 units.",
             "CC BY 4.0",

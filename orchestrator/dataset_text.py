@@ -44,3 +44,31 @@ def wikitext_archive(archive: bytes) -> Arrays:
         if missing:
             raise FormatError(f"the archive holds no {', '.join(missing)}")
         return words(*(opened.read(found[name]) for name in wanted))
+
+
+def wikitext_held_out(val: bytes, test: bytes) -> Arrays:
+    """WikiText-2 without its training text: its validation text trains, and the first half of its
+    test text, by tokens, validates."""
+    arrays = words(val, val, test)
+    stream = arrays["test_tokens"]
+    half = len(stream) // 2
+    return {**arrays, "val_tokens": stream[:half], "test_tokens": stream[half:]}
+
+
+_TINY = ("the a one no", "cat dog bird fish horse cow", "sees hears follows leaves",
+         "old young small large", "today again never often")  # fmt: skip
+
+
+def tiny() -> Arrays:
+    """A bundled text of our own: sentences such as "the old cat sees a bird today", by rule."""
+    articles, nouns, verbs, adjectives, adverbs = (text.split() for text in _TINY)
+    order = (articles, adjectives, nouns, verbs, articles, nouns, adverbs)
+    number, lines = 1, []
+    for _ in range(400):
+        line = []
+        for choices in order:
+            number = number * 1_103_515_245 + 12_345 & 0x7FFFFFFF
+            line.append(choices[(number >> 16) % len(choices)])
+        lines.append(" ".join(line))
+    parts = (lines[:280], lines[280:340], lines[340:])
+    return words(*("\n".join(part).encode() for part in parts))

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
 from results.figures_analyses import figure1a, figure1b, figure1c
+from results.figures_chaos import CHAOS_FIGURES
 from results.figures_covariance import covariance, decay
 from results.figures_curves import grad_norms, grad_norms_last_10, training_loss
 from results.figures_deep import DEEP
 from results.figures_herranz2023 import figure2, figure3, figure4
 from results.figures_lsc import before_after, lsc_radius
 from results.figures_maps import grad_heatmap, grad_per_layer, timeline
+from results.figures_orbits import ORBIT_FIGURES
 from results.figures_signals import SIGNALS
 from results.figures_sweep import depth, overview
 from results.figures_tables import table1
@@ -56,6 +58,8 @@ FIGURES: dict[str, FigureFunction] = {
             *ZUCCHET2024,
             *SIGNALS,
             *DEEP,
+            *ORBIT_FIGURES,
+            *CHAOS_FIGURES,
         )
     },
 }

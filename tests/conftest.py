@@ -21,6 +21,8 @@ pytest_plugins = ["tests.object_store"]
 
 ROOT = Path(__file__).parents[1]
 
+# Almost all of a test is compiling: LLVM at its first level takes a third less time for it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 # What packs run in, here and in every process that a test starts; the compile cache is one for all.
 os.environ.setdefault("GRADSWEEP_CACHE", str(ROOT / ".cache"))
 environment.prepare()

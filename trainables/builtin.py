@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables.spec import Part
 from trainables.spec.recurrent import RECURRENT
+from trainables.spec.torch_models import TORCH_MODELS
 
 _PLACES: dict[tuple[str, str], str] = {
     ("model", "vanilla_rnn"): "models.vanilla_rnn",
@@ -23,17 +24,22 @@ _PLACES: dict[tuple[str, str], str] = {
     ("model", "linear_rnn"): "linear_nets.linear_rnn",
     ("model", "s4"): "linear_nets.s4",
     ("model", "deep_recurrent"): "deep_nets.deep_recurrent",
+    **{("model", model.name): "torch_nets.torch_net" for model in TORCH_MODELS},
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",
     ("optimizer", "adamw"): "optimizers.adamw",
     ("optimizer", "adabelief"): "optimizers.adabelief",
     ("optimizer", "adabelief_optax"): "optimizers.adabelief_optax",
+    ("optimizer", "torch_adam"): "optimizers.adam",
     ("task", "gaussian"): "tasks.GaussianTask",
     ("task", "sl_mnist"): "spikes.LatencyTask",
     ("task", "heidelberg"): "spikes.BinnedTask",
     ("task", "spikes"): "spikes.DrawnTask",
     ("task", "wordptb"): "text.StreamTask",
     ("task", "teacher_student"): "teacher.TeacherStudent",
+    ("task", "sine"): "synthetic_tasks.SineTask",
+    ("task", "temporal_order"): "synthetic_tasks.TemporalOrderTask",
+    ("task", "word_lm"): "language.LanguageTask",
     ("stage", "train"): "training.Training",
     ("stage", "warmup"): "training.Training",
     ("stage", "lsc"): "lsc.engine",
@@ -49,11 +55,19 @@ _PLACES: dict[tuple[str, str], str] = {
     ("stage", "optimal_hessian"): "curvature.OptimalHessian",
     ("stage", "deep_signals"): "deep_signals.DeepSignals",
     ("stage", "gated_signals"): "deep_signals.GatedSignals",
+    ("stage", "chaos_scan"): "chaotic_lstm.Scan",
+    ("stage", "chaos_cost"): "chaotic_lstm.CostLine",
+    ("stage", "chaos_length"): "chaotic_lstm.CostLength",
+    ("stage", "chaos_plane"): "chaotic_lstm.CostPlane",
     ("probe", "timeline"): "timeline.timeline",
     ("probe", "radius"): "lsc.radius",
     ("probe", "effective_lr"): "effective_lr.effective_lr",
     ("probe", "sharpness"): "sharpness.sharpness",
     ("probe", "moduli"): "linear_nets.moduli",
+    ("probe", "orbits"): "orbits.orbits",
+    ("probe", "attractors"): "orbits.attractors_probe",
+    ("probe", "contraction"): "orbits.contraction",
+    ("probe", "smoothness"): "smoothness.smoothness",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
 a stage's engine from a trial, its task's functions and one lane's values. A task is a class with

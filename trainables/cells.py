@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +67,11 @@ class Cell(Protocol):
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         """What the layer hands on, (B, H): a function of its state alone."""
         ...
+
+
+def prepared(cell: Any, params: Params) -> dict[str, jax.Array]:
+    """A layer's tensors with what a cell makes of them once for all its steps, where it does."""
+    return cell.prepared(params) if hasattr(cell, "prepared") else dict(params)
 
 
 def weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
@@ -18,6 +19,14 @@ Labels = Mapping[str, np.ndarray]
 
 Measure = Callable[[State, Mapping[str, jax.Array], Any], dict[str, jax.Array]]
 """(state, values, data) of one lane -> columns (rows,) of a probe."""
+
+
+@dataclass(frozen=True)
+class OnHost:
+    """A measure that runs outside any compiled program, lane after lane, on NumPy arrays: for
+    float64, and for work whose length hangs on what it finds. Its columns are NumPy arrays."""
+
+    measure: Callable[[State, Mapping[str, Any], Any], Mapping[str, Any]]
 
 
 class Engine(Protocol):

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 from jax.nn import initializers
 
-from trainables.cells import GRU, LSTM, Cell, SimpleRNN
+from trainables.cells import GRU, LSTM, Cell, Scheme, SimpleRNN, prepared, torch_uniform
 from trainables.dropout import Dropout
 from trainables.layout import Slot
 from trainables.network import Carried
@@ -39,7 +39,8 @@ class Tensors(nnx.Module):
 class RecurrentNet(nnx.Module):
     """Recurrent layers on top of each other, with logits at every time step.
 
-    Dropout acts on the input of each layer. All time steps of a layer's input are projected at
+    Dropout acts on the input of each layer, and under the torch scheme on the output of the last
+    one. All time steps of a layer's input are projected at
     once, and the scan over time holds only what depends on the state. Hidden states start from 0
     in every batch, or from where the last batch ended where the module carries them.
 
@@ -47,7 +48,8 @@ class RecurrentNet(nnx.Module):
       cells: one per layer, the lowest first.
       depth: number of layers.
       rnn: their tensors.
-      readout: w (C, H) and b (C,); tied to the embedding: w only, (C, H) = (tokens, width).
+      readout: w (C, H) and b (C,); tied to the embedding: (C, H) = (tokens, width), and b under
+        the torch scheme only.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RecurrentNet(nnx.Module):
         tied: bool = False,
         dropout: Any = 0.0,
         carried_batch: int | None = None,
+        scheme: Scheme = "keras",
     ):
         """
         Args:
@@ -71,6 +74,8 @@ class RecurrentNet(nnx.Module):
           tied: read out by the transposed embedding.
           dropout: rate, a number or a scalar array.
           carried_batch: samples whose states are carried from batch to batch; None to carry none.
+          scheme: of the embedding and readout. keras: Glorot-uniform, bias 0; torch: an embedding
+            of N(0, 1), a readout of U(+-1/sqrt H).
 
         Raises:
           ValueError: tied, but the embedding and the readout differ in shape.
@@ -79,17 +84,24 @@ class RecurrentNet(nnx.Module):
         shape = classes, cells[-1].output_size
         if tied and (features, embedding) != shape:
             raise ValueError(f"a tied readout {shape} needs an embedding of that shape")
-        key, glorot = rngs.params(), initializers.glorot_uniform()
+        key, torch = rngs.params(), scheme == "torch"
+        glorot, self.drops_output = initializers.glorot_uniform(), torch
+        draw = jax.random.normal if torch else glorot
         if embedding is not None and not tied:
-            table = glorot(named_key(key, "embedding"), (features, embedding))
+            table = draw(named_key(key, "embedding"), (features, embedding))
             self.embedding = Tensors({"w": table})
         below, layers = features if embedding is None else embedding, []
         for layer, cell in enumerate(cells):
             layers.append(Tensors(cell.init(named_key(key, "rnn", layer), below)))
             below = cell.output_size
         self.rnn = nnx.List(layers)
-        dense = {"w": glorot(named_key(key, "readout"), shape)}
-        self.readout = Tensors(dense if tied else {**dense, "b": jnp.zeros(classes)})
+        own = named_key(key, "readout")
+        if torch:
+            dense = torch_uniform(own, shape[1], {"w": shape, "b": (classes,)})
+            self.readout = Tensors({**dense, "w": draw(own, shape)} if tied else dense)
+        else:
+            dense = {"w": glorot(own, shape)}
+            self.readout = Tensors(dense if tied else {**dense, "b": jnp.zeros(classes)})
         self.dropout = Dropout(dropout, rngs)
         self.tokens = embedding is not None
         carried = carried_batch or 0
@@ -109,8 +121,8 @@ class RecurrentNet(nnx.Module):
         return tuple(jnp.zeros((batch, cell.state_size)) for cell in self.cells)
 
     def params(self, layer: int) -> dict[str, jax.Array]:
-        """A layer's tensors by name."""
-        return self.rnn[layer].values()
+        """A layer's tensors by name, ready for its steps."""
+        return prepared(self.cells[layer], self.rnn[layer].values())
 
     def step(self, layer: int, state: jax.Array, x: jax.Array) -> jax.Array:
         """A layer's next state (B, S) from its state and its input (B, F)."""
@@ -150,6 +162,7 @@ class RecurrentNet(nnx.Module):
             gauges = None if gauges_LT is None else gauges_LT[layer]
             end, h = lax.scan(partial(_advance, cell, w), states[layer], (drive, gauges))
             ends.append(end)
+        h = self.dropout(h) if self.drops_output else h
         return jnp.swapaxes(self.logits(h), 0, 1), ends
 
     def slots(self) -> tuple[Slot, ...]:

@@ -53,6 +53,7 @@ class Network:
       depth: recurrent layers of a model that can be tapped (`recurrent.tap`); None for others,
         which have no timeline.
       steps: optimizer steps per epoch.
+      settles: whether the model acts on its weights after each optimizer step.
       labels: of the probes an epoch brings; none here.
     """
 
@@ -84,6 +85,7 @@ class Network:
         slots: tuple[Slot, ...] | None = module.slots() if hasattr(module, "slots") else None
         self.layout = Layout(slots or slots_of(params, order), params)
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
+        self.settles = bool(getattr(module, "settles", False))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
@@ -116,6 +118,13 @@ class Network:
         outputs = module(x)
         return outputs, nnx.split(module, nnx.Param, ...)[2]
 
+    def settled(self, params: Any, rest: Any, step: jax.Array) -> tuple[Any, Any]:
+        """(params, rest) after what the model does to them once a step (counted from 1) is done."""
+        module: Any = nnx.merge(self.graph, params, rest, copy=True)
+        module.settle(step)
+        _, params, rest = nnx.split(module, nnx.Param, ...)
+        return params, rest
+
     def restart(self, state: State, params: Any, hparams: Hparams) -> State:
         """The first state with a parent's weights in place of the drawn ones."""
         return {**state, "params": params, "optimizer": self.optimizer(hparams).init(params)}
@@ -144,7 +153,7 @@ class Network:
             found, rest = measured(rest, entry)
             values = jnp.stack([found[name] for name in names])[:, None] * jnp.ones_like(segment)
             # A sample of weight 0 must not spoil the sum with a loss that is not finite.
-            return (sums + jnp.sum(jnp.where(segment > 0, values, 0), -1), rest), None
+            return (sums + jnp.sum(jnp.where(segment > 0, segment * values, 0), -1), rest), None
 
         if entry is None:
             means = jnp.full((len(names), 2), jnp.nan)

@@ -13,6 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+_MOST = 2.0**100
+"""Beyond 2^126 compiled code divides by a reciprocal that is flushed to 0."""
+
 
 def safe_norm(x: jax.Array, axis: tuple[int, ...] | None = None) -> jax.Array:
     """2-norm over `axis` (all axes if None), exact in scale.
@@ -21,6 +24,7 @@ def safe_norm(x: jax.Array, axis: tuple[int, ...] | None = None) -> jax.Array:
     """
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0.0)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    scale = jnp.minimum(scale, _MOST)
     total = jnp.sum(jnp.square(x / scale), axis=axis, keepdims=True)
     return jnp.squeeze(scale * jnp.sqrt(total), axis=axis)
 

@@ -22,8 +22,12 @@ def scheduled(hparams: Mapping[str, jax.Array], step: jax.Array) -> Mapping[str,
     """`hparams` with `lr` as it is at a step, for rules that have a schedule.
 
     lr_end + (lr - lr_end) (1 + cos(pi step / total)) / 2: the peak at step 0 and lr_end after the
-    last (study `zucchet2024`, section 3); lr itself where lr_end is null.
+    last (study `zucchet2024`, section 3); lr itself where lr_end is null. Or lr times lr_gamma for
+    each of `milestone_steps` that has come (study `ribeiro2020`, section 3).
     """
+    if "milestone_steps" in hparams:
+        falls = jnp.sum(step >= hparams["milestone_steps"])
+        return {**hparams, "lr": hparams["lr"] * hparams["lr_gamma"] ** falls}
     if "lr_end" not in hparams:
         return hparams
     lr, end = hparams["lr"], hparams["lr_end"]

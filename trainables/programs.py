@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainables.builtin import built_in
-from trainables.engine import Engine, Labels
+from trainables.engine import Engine, Labels, OnHost
 from trainables.lanes import Strategy, over_lanes
 from trainables.settings import init_constants, optimizer_of
 from trainables.spec import Trial
@@ -94,6 +95,9 @@ class Programs:
         return self._probes[key]
 
     def _over_lanes(self, labels: Labels, measure: Any) -> tuple[Labels, Callable[..., Any]]:
+        if isinstance(measure, OnHost):
+            return labels, partial(_on_host, measure)
+
         def run(state: Any, values: Any, real: jax.Array, data: Any) -> Any:
             def one(_: Any, lane: Any) -> Any:
                 return (), measure(*lane, data)
@@ -101,6 +105,18 @@ class Programs:
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
         return labels, jax.jit(run)
+
+
+def _on_host(measure: OnHost, state: Any, values: Any, real: jax.Array, data: Any) -> Any:
+    """Columns (width, rows) of a measure that runs on the host; padding repeats a real lane."""
+    state, values = jax.device_get((state, values))
+    found: dict[int, Mapping[str, Any]] = {}
+    for lane in np.flatnonzero(np.asarray(real)).tolist():
+        own_state, own_values = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (state, values))
+        found[lane] = measure.measure(own_state, own_values, data)
+    one = next(iter(found.values()))
+    every = [found.get(lane, one) for lane in range(len(real))]
+    return {name: np.stack([columns[name] for columns in every]) for name in one}
 
 
 def programs_for(

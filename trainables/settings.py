@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from trainables.spec import OPTIMIZERS, Key, Part, Scalar, Trial
+from trainables.spec.optimizers import MOST_MILESTONES, milestone_epochs
 
 _DEFAULT_OPTIMIZER = OPTIMIZERS[0]
 
@@ -66,6 +67,12 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
             values[name] = _number(key, value)
     if "lr_end" in values:  # a schedule needs to know where it ends
         values["total_steps"] = np.asarray(trial.epochs * trial.sizes.steps, np.float32)
+    if "lr_milestones" in trial.config:
+        steps = [epoch * trial.sizes.steps for epoch in milestone_epochs(
+            str(trial.config["lr_milestones"]))]  # fmt: skip
+        found = np.full(MOST_MILESTONES, np.iinfo(np.int32).max, np.int32)
+        found[: len(steps)] = steps
+        values["milestone_steps"] = found
     return values
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from trainables import metrics
+from trainables import metrics, plateau
 from trainables.clipping import rescale
 from trainables.engine import State
 from trainables.lanes import nothing
@@ -23,6 +23,7 @@ from trainables.network import Hparams, Network, fresh
 from trainables.norms import safe_norm, smallest_nonzero
 from trainables.optimizers import scheduled
 from trainables.randomness import trial_key
+from trainables.spec import Trial
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
 _HELD = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
@@ -52,19 +53,47 @@ class Training(Network):
         total = jnp.sum(jnp.where(weight > 0, weight * losses, 0))
         return total / jnp.sum(weight), (rest, correct)
 
+    def init(self, trial: Trial, hparams: Hparams) -> State:
+        state = super().init(trial, hparams)
+        if self._patience is not None:
+            state["plateau"] = plateau.start(hparams["lr"])
+        return state
+
+    @property
+    def _reports_rate(self) -> bool:
+        """Whether lr and clip_fraction are metrics: with the optimizer that declares a schedule."""
+        return self.constants.get("optimizer") == "torch_adam"
+
+    @property
+    def _patience(self) -> int | None:
+        found = self.constants.get("lr_patience")
+        return None if found is None else int(found)
+
+    def _rates(self, state: State, hparams: Hparams) -> Hparams:
+        """`hparams` with the learning rate of the coming step."""
+        if self._patience is not None:
+            return {**hparams, "lr": state["plateau"]["lr"]}
+        return scheduled(hparams, state["step"])
+
     def _step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
+        if self.constants.get("loss_reduction") == "sum":
+            terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
+            gradients = jax.tree.map(lambda g: g * terms, gradients)
         norms = self.layout.norms(gradients)
         tensors = norms[: self.layout.tensors]
         total = safe_norm(tensors)
         rule = str(self.constants.get("min_norm_rule", "exact"))
         ceiling, floor = hparams.get("clip_norm"), hparams.get("min_norm")
         gradients, clipped = rescale(gradients, total, ceiling, floor, rule)
-        optimizer = self.optimizer(scheduled(hparams, state["step"]))
+        rates = self._rates(state, hparams)
+        optimizer = self.optimizer(rates)
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
+        if self.settles:
+            params, rest = self.settled(params, rest, state["step"] + 1)
         moved = self.layout.norms(updates)
         whole = safe_norm(moved[: self.layout.tensors])
         finite = jnp.isfinite(loss) & jnp.isfinite(total) & jnp.isfinite(whole)
@@ -109,6 +138,8 @@ class Training(Network):
             "correct": jnp.float32(0),
             "weight": jnp.float32(0),
         }
+        if self._reports_rate:
+            tally["clipped"] = jnp.float32(0)
         start = (state, metrics.start(like), tally, jnp.int32(-1))
 
         def run(carry: Any, entry: Any) -> Any:
@@ -118,7 +149,14 @@ class Training(Network):
             state, seen = self._step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
             running = metrics.update(running, {name: seen[name] for name in like}, finite)
+            if self._reports_rate:
+                of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
+                clipped = of["grad_norm_clipped"] < of["grad_norm"]
+                kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
+            else:
+                kept = {}
             tally = {
+                **kept,
                 "zero": tally["zero"] + (seen["norms"] == 0),
                 "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
                 "correct": tally["correct"] + jnp.where(finite, seen["correct"], 0),
@@ -139,6 +177,15 @@ class Training(Network):
         found = self._summary(metrics.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         found["metrics"] = held
+        if self._reports_rate:
+            count = jnp.maximum(running.count, 1)
+            lr = self._rates({**state, "step": state["step"] - 1}, hparams)["lr"]
+            found["metrics"] |= {"lr": lr, "clip_fraction": tally["clipped"] / count}
+        if self._patience is not None:
+            seen = found["epochs"]["val_loss"]
+            moved = plateau.advanced(state["plateau"], seen, self._patience, hparams)
+            state = {**state, "plateau": moved}
+            found["finished"] = moved["lr"] < hparams["min_lr"]
         scale = self.task.scale(hparams)
         if scale is not None:
             found["epochs"]["loss_ratio"] = found["epochs"]["loss"] / scale

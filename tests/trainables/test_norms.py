@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,6 +32,13 @@ def test_norm_scales_exactly_with_powers_of_two(values, exponent):
     assert norm == pytest.approx(np.linalg.norm(x.astype(np.float64)), rel=1e-6)
     scale = np.float32(2.0) ** exponent
     assert float(safe_norm(jnp.asarray(x * scale))) == norm * float(scale)
+
+
+@pytest.mark.parametrize("value", [1e30, 9e37, 1.9e38])
+def test_a_norm_near_the_largest_float_is_not_zero_in_compiled_code(value):
+    x = jnp.full((2, 3), value, jnp.float32)
+    want = np.full(2, value * 3**0.5)
+    np.testing.assert_allclose(jax.jit(lambda x: safe_norm(x, axis=(1,)))(x), want, rtol=1e-6)
 
 
 def test_norm_of_zeros_and_of_non_finite_values():

@@ -2,6 +2,7 @@
 
 from trainables.spec.analyses import ANALYSES, ANALYSIS_PROBES
 from trainables.spec.base import BASE
+from trainables.spec.chaos import CHAOS_PROBES, CHAOS_STAGES
 from trainables.spec.comments import COMMENTS, canonical_comments, parse_comments
 from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
 from trainables.spec.macros import FULL_PASS, PRETRAIN_EPOCHS, Macro, Meaning
@@ -30,10 +31,14 @@ from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
 def builtin_registry() -> Registry:
     """A fresh registry of the built-in parts, probes and macros."""
     registry = Registry(
-        probes={probe.name: probe for probe in (*PROBES, *ANALYSIS_PROBES, *SIGNAL_PROBES)},
+        probes={
+            probe.name: probe
+            for probe in (*PROBES, *ANALYSIS_PROBES, *SIGNAL_PROBES, *CHAOS_PROBES)
+        },
         macros={macro.name: macro for macro in (COMMENTS, FULL_PASS, PRETRAIN_EPOCHS)},
     )
-    registry.add(BASE, *STAGES, *ANALYSES, *SIGNAL_STAGES, *MODELS, *TASKS, *OPTIMIZERS)
+    stages = (*STAGES, *ANALYSES, *SIGNAL_STAGES, *CHAOS_STAGES)
+    registry.add(BASE, *stages, *MODELS, *TASKS, *OPTIMIZERS)
     return registry
 
 

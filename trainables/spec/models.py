@@ -12,6 +12,7 @@ from trainables.spec.linear import LINEAR
 from trainables.spec.lru_stack import LRU_STACK
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.recurrent import RECURRENT
+from trainables.spec.torch_models import TORCH_MODELS
 
 _STACK_KEYS = (
     Key("depth", "int", 20, "static", "Recurrent layers L.", low=1, high=10_000,
@@ -70,4 +71,6 @@ RESIDUAL_RNN = Model(
     probes=("timeline",),
 )  # fmt: skip
 
-MODELS = (VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK, *LINEAR, DEEP_RECURRENT)
+MODELS = (
+    VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK, *LINEAR, DEEP_RECURRENT, *TORCH_MODELS
+)  # fmt: skip

@@ -1,9 +1,10 @@
 """Declarations of the built-in optimizers, gradient clipping included."""
 
+import re
 from dataclasses import replace
 
 from trainables.spec.keys import Key
-from trainables.spec.parts import Optimizer
+from trainables.spec.parts import Config, Optimizer
 
 _CLIPPING = (
     Key("clip_norm", "float", None, "traced", "Scale the gradient down to at most this norm.",
@@ -76,4 +77,47 @@ ADAMW = Optimizer(
     probes=("effective_lr",),
 )
 
-OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW)
+_MILESTONES = re.compile(r"([1-9][0-9]*(:[1-9][0-9]*)*)?")
+MOST_MILESTONES = 8
+
+
+def milestone_epochs(text: str) -> tuple[int, ...]:
+    """Epochs at which the learning rate falls, of 500:1000:2000."""
+    return tuple(int(word) for word in text.split(":") if word)
+
+
+def _torch_check(config: Config) -> list[str]:
+    text = config["lr_milestones"]
+    if not _MILESTONES.fullmatch(text):
+        return [f"lr_milestones must be epochs such as 500:1000:2000, or empty; got {text!r}"]
+    if len(milestone_epochs(text)) > MOST_MILESTONES:
+        return [f"lr_milestones has more than {MOST_MILESTONES} epochs"]
+    if text and config["lr_patience"] is not None:
+        return ["lr_milestones and lr_patience are two schedules; choose one"]
+    return []
+
+
+TORCH_ADAM = Optimizer(
+    name="torch_adam",
+    version=1,
+    doc="Adam with torch's schedules; clipped by default (study ribeiro2020, section 3).",
+    keys=(
+        _SMALL_LR,
+        _DECAY,
+        replace(_CLIPPING[0], default=0.25, aliases=(*_CLIPPING[0].aliases, "clip_value")),
+        *_CLIPPING[1:],
+        Key("lr_milestones", "str", "", "host",
+            "Epochs at whose start the learning rate is multiplied by lr_gamma, as 500:1000:2000.",
+            aliases=("milestones",)),
+        Key("lr_gamma", "float", 0.1, "traced", "Factor of each fall of the learning rate.", low=0,
+            aliases=("lr_factor",)),
+        Key("lr_patience", "int", None, "static",
+            "The learning rate falls after more than so many epochs in a row without a val_loss "
+            "lower by 1e-4 of the best; null: not so.", unit="epochs", low=0, nullable=True),
+        Key("min_lr", "float", 1e-7, "traced",
+            "A trial with lr_patience ends once its learning rate is below this.", low=0),
+    ),
+    check=_torch_check,
+)  # fmt: skip
+
+OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW, TORCH_ADAM)

@@ -16,6 +16,7 @@ from trainables.spec.task_keys import (
     split_counts,
 )
 from trainables.spec.tasks_spikes import SPIKE_TASKS
+from trainables.spec.tasks_synthetic import SYNTHETIC_TASKS
 from trainables.spec.tasks_systems import TEACHER_STUDENT
 from trainables.spec.tasks_text import TEXT_TASKS
 
@@ -116,4 +117,6 @@ GAUSSIAN = Task(
 )  # fmt: skip
 
 IMAGE_TASKS = (DIGITS, MNIST, CIFAR10, CIFAR10_4K, CIFAR100, CIFAR100_2K)
-TASKS = (*IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT)
+TASKS = (
+    *IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT, *SYNTHETIC_TASKS
+)  # fmt: skip

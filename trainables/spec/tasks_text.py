@@ -8,6 +8,7 @@ from dataclasses import replace
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Sizes, Task
 from trainables.spec.task_keys import BATCH, SEQ_LEN, TIME_REPEAT, with_default
+from trainables.spec.tasks_synthetic import REDUCTION, needs_every_step
 
 PTB_TOKENS = (929_589, 73_760, 82_430)
 """Training, validation and test tokens, line ends included."""
@@ -80,4 +81,69 @@ WORDPTB = Task(
     aliases=("ptb",),
 )  # fmt: skip
 
-TEXT_TASKS = (WORDPTB,)
+CORPORA = {  # corpus -> (its data set, tokens of training, validation and test, words)
+    "wikitext2": ("wikitext2", (2_088_628, 217_646, 245_569), 33_278),
+    "ptb": ("ptb", PTB_TOKENS, PTB_WORDS),
+    "wikitext2_valid": ("wikitext2_valid", (217_646, 122_784, 122_785), 18_328),
+    "tiny": ("tiny_text", (2_240, 480, 480), 23),
+}
+
+
+def stream_lengths(config: Config) -> tuple[int, ...]:
+    """Tokens of each of the `batch_size` streams that training, validation and test are cut to."""
+    most = config["max_tokens"]
+    counts = CORPORA[config["corpus"]][1]
+    return tuple(min(n, most or n) // config["batch_size"] for n in counts)
+
+
+def chunks(config: Config) -> tuple[int, ...]:
+    """Chunks of at most `seq_len` targets that each of these streams has."""
+    return tuple(-(-max(n - 1, 0) // config["seq_len"]) for n in stream_lengths(config))
+
+
+def _lm_sizes(config: Config) -> Sizes:
+    words = CORPORA[config["corpus"]][2]
+    rows = config["batch_size"]
+    train, val, test = (n * rows for n in chunks(config))
+    return Sizes(config["seq_len"], words, words, train, val, test, rows, tokens=True)
+
+
+def _lm_check(config: Config) -> list[str]:
+    found = needs_every_step(config, "word_lm")
+    if min(stream_lengths(config)) < 2:
+        found.append(
+            f"batch_size={config['batch_size']} leaves no two tokens a stream; lower batch_size, "
+            "or raise max_tokens"
+        )
+    return found
+
+
+WORD_LM = Task(
+    name="word_lm",
+    version=1,
+    doc="Next word of a text cut into contiguous streams; every token of a stream but its first is "
+    "judged once (study ribeiro2020, section 2.3).",
+    keys=(
+        with_default(BATCH, 100),
+        replace(SEQ_LEN, default=70, doc="Tokens of a chunk; the last of a stream may have fewer.",
+                aliases=(*SEQ_LEN.aliases, "bptt")),
+        Key("corpus", "str", "wikitext2", "static",
+            "wikitext2, ptb; wikitext2_valid: WikiText-2's validation text trains and its test "
+            "text is held out; tiny: sentences by rule, for tests.", choices=tuple(CORPORA)),
+        Key("state_reset", "str", "epoch", "static",
+            "When a network's carried state starts from 0 again. epoch: with each epoch and "
+            "before validation and test; segment: with every chunk.",
+            choices=("epoch", "segment")),
+        Key("max_tokens", "int", None, "static",
+            "Only the first so many tokens of training, validation and test each; null: all.",
+            unit="tokens", low=1, nullable=True),
+        REDUCTION,
+    ),
+    sizes=_lm_sizes,
+    dataset=lambda config: CORPORA[config.get("corpus", "wikitext2")][0],
+    chance_loss=lambda config: math.log(CORPORA[config["corpus"]][2]),
+    check=_lm_check,
+    aliases=("word-language-model",),
+)  # fmt: skip
+
+TEXT_TASKS = (WORDPTB, WORD_LM)

@@ -1,0 +1,237 @@
+"""Figures of study ribeiro2020: orbits under constant input while a net trains, and their ends.
+
+Epoch axes are in epochs, not in snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from results.errors import StoreError
+from results.figure_data import Selection, Shown, select_trials, series
+from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+Row = dict[str, Any]
+
+KINDS = {
+    "fixed_point": ("fixed point", COLOURS[0]),
+    "period": ("cycle of whole steps", COLOURS[2]),
+    "quasi_periodic": ("closed curve", COLOURS[1]),
+    "chaotic": ("chaotic", COLOURS[3]),
+    "slow": ("not settled", COLOURS[5]),
+    "unbounded": ("unbounded", COLOURS[6]),
+}
+"""Kinds of attractors, what figures call them, and their colours."""
+
+SNAPSHOTS = """
+    SELECT trial_id, epoch, std, input, any_value(input_value) AS input_value,
+        string_agg(DISTINCT kind, ', ' ORDER BY kind) AS kinds,
+        count(DISTINCT attractor) FILTER (attractor >= 0) AS attractors
+    FROM all_attractors GROUP BY trial_id, epoch, std, input
+"""
+"""A row for each snapshot, spread of first states and input."""
+
+EVENTS = f"""
+    SELECT *, lag(kinds) OVER own AS kinds_before, lag(attractors) OVER own AS attractors_before
+    FROM ({SNAPSHOTS})
+    WINDOW own AS (PARTITION BY trial_id, std, input ORDER BY epoch)
+    QUALIFY kinds_before <> kinds OR attractors_before <> attractors
+"""
+"""Bifurcations: snapshots at which kinds or number of an input's attractors have changed."""
+
+
+def _one(
+    store: Store, space: Mapping[str, Any], trial: str | None, table: str
+) -> tuple[Selection, Shown]:
+    """The trial asked for, or the first that has rows."""
+    if not store.has(table):
+        raise StoreError(f"no trial here recorded {table}; launch with {table}_every=10.")
+    chosen = select_trials(store, space, trial, table)
+    return chosen, chosen.trials[0]
+
+
+def _notes(chosen: Selection, shown: Shown, *more: str) -> list[str]:
+    others = len(chosen.trials) - 1
+    text = f"Shown: {shown.name}."
+    return [text + (f" --trial ID shows any of {others} others." if others else ""), *more]
+
+
+def _by_epoch(rows: Sequence[Row], key: str) -> tuple[list[int], list[Any]]:
+    return [row["epoch"] for row in rows], [row[key] for row in rows]
+
+
+def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Training loss, kinds and number of attractors, and gradient norm over the same epochs, with
+    bifurcations marked; the first spread of first states where there are several."""
+    chosen, shown = _one(store, space, trial, "attractors")
+    mine = {"id": shown.id}
+    rows = store.sql(
+        "SELECT epoch, std, kind, count(*) AS n FROM all_attractors WHERE trial_id = $id "
+        "GROUP BY ALL ORDER BY epoch", mine,
+    ).rows()  # fmt: skip
+    std = rows[0]["std"]
+    rows = [row for row in rows if row["std"] == std]
+    counts = store.sql(
+        f"SELECT epoch, avg(attractors) AS n, max(attractors) AS most FROM ({SNAPSHOTS}) "
+        "WHERE trial_id = $id AND std = $std GROUP BY epoch ORDER BY epoch", {**mine, "std": std},
+    ).rows()  # fmt: skip
+    events = store.sql(
+        f"SELECT epoch, count(*) AS n FROM ({EVENTS}) WHERE trial_id = $id AND std = $std "
+        "GROUP BY epoch ORDER BY epoch", {**mine, "std": std},
+    ).rows()  # fmt: skip
+    losses = series(store, "epochs", "epoch, loss, grad_norm_max", [shown.id], order="epoch")
+    fig = make_subplots(3, 1, shared_xaxes=True, vertical_spacing=0.06)
+    epochs, scales = losses.get(shown.id, []), []
+    for line, (key, title) in {
+        1: ("loss", "Training loss"), 3: ("grad_norm_max", "Largest gradient norm"),
+    }.items():  # fmt: skip
+        scale = LogScale(least_decades=1.0)
+        scale.see(row[key] for row in epochs)
+        x, y = _by_epoch(epochs, key)
+        draw_series(fig, x, y, scale, title, look(6), legend=False, row=line, col=1)
+        fig.update_traces(mode="lines", row=line, col=1)
+        fig.update_yaxes(title=title, row=line, col=1, **scale.axis())
+        scales.append(scale)
+    total = {row["epoch"]: 0 for row in rows}
+    for row in rows:
+        total[row["epoch"]] += row["n"]
+    snapshots = sorted(total)
+    for kind, (name, colour) in KINDS.items():
+        n = {row["epoch"]: row["n"] for row in rows if row["kind"] == kind}
+        if n:
+            fig.add_trace(
+                go.Bar(
+                    x=snapshots, y=[n.get(e, 0) / total[e] for e in snapshots], name=name,
+                    marker={"color": colour, "line": {"width": 0}}, opacity=0.75,
+                ),
+                row=2, col=1,
+            )  # fmt: skip
+    x, y = _by_epoch(counts, "n")
+    top = max([*y, 1.0])
+    fig.add_trace(
+        go.Scatter(
+            x=x, y=[value / top for value in y], name="attractors an input (1 is "
+            f"{top:.3g})", mode="lines+markers", line={"color": "#000000", "width": 2},
+            marker={"size": 5},
+        ),
+        row=2, col=1,
+    )  # fmt: skip
+    fig.update_layout(barmode="stack", bargap=0)
+    fig.update_yaxes(title="Share of orbits", range=[0, 1.05], row=2, col=1)
+    for row in events:
+        style: Any = {"color": "#555555", "dash": "dot", "width": 1}
+        for line in (1, 2, 3):
+            fig.add_vline(x=row["epoch"], row=line, col=1, line=style)  # type: ignore[arg-type]
+    fig.update_xaxes(title="Epoch", row=3, col=1)
+    explain_marks(fig, scales)
+    more = f"Orbits start from N(0, {std:g}²). Dotted: {len(events)} snapshots with a bifurcation."
+    title = f"Attractors while it trains — {chosen.title}"
+    return finish(fig, title, _notes(chosen, shown, more), 700)
+
+
+_MOST_POINTS = 12_000
+
+
+def _orbit_rows(
+    store: Store, shown: Shown, columns: str, where: str, values: Mapping[str, Any]
+) -> list[Row]:
+    return store.sql(
+        f"SELECT {columns} FROM all_orbits WHERE trial_id = $id AND start = 0 AND output = 0 "
+        f"AND std = (SELECT min(std) FROM all_orbits WHERE trial_id = $id) AND {where}",
+        {"id": shown.id, **values},
+    ).rows()
+
+
+def _inputs(store: Store, shown: Shown) -> list[Row]:
+    """The lowest, middle and highest input, with their numbers."""
+    rows = store.sql(
+        "SELECT input, any_value(input_value) AS value FROM all_orbits WHERE trial_id = $id "
+        "GROUP BY input ORDER BY input", {"id": shown.id},
+    ).rows()  # fmt: skip
+    return [rows[i] for i in sorted({0, len(rows) // 2, len(rows) - 1})]
+
+
+def orbit1d(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Orbit diagram: all outputs recorded at an epoch, above that epoch, for three inputs."""
+    chosen, shown = _one(store, space, trial, "orbits")
+    inputs = _inputs(store, shown)
+    heads = [f"<b>input {row['value']:.4g}</b>" for row in inputs]
+    fig = make_subplots(1, len(inputs), shared_yaxes=True, subplot_titles=heads,
+                        horizontal_spacing=0.04)  # fmt: skip
+    thinned = False
+    for col, one in enumerate(inputs, 1):
+        rows = _orbit_rows(store, shown, "epoch, y", "input = $input ORDER BY epoch, t",
+                           {"input": one["input"]})  # fmt: skip
+        every = -(-len(rows) * len(inputs) // _MOST_POINTS)
+        thinned |= every > 1
+        kept = rows[::every]
+        x, y = _by_epoch(kept, "y")
+        fig.add_trace(
+            go.Scatter(
+                x=x, y=y, mode="markers", showlegend=False,
+                marker={"size": 3, "color": x, "colorscale": "Viridis", "opacity": 0.5},
+            ),
+            row=1, col=col,
+        )  # fmt: skip
+        fig.update_xaxes(title="Epoch", row=1, col=col)
+    fig.update_yaxes(title="Output", row=1, col=1)
+    more = "One first state; output 0." + (" Some of the points." if thinned else "")
+    return finish(fig, f"Orbit diagram — {chosen.title}", _notes(chosen, shown, more), 430, heads=1)
+
+
+def orbit2d(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Figure 4: the same in three dimensions, outputs against their change in a step."""
+    chosen, shown = _one(store, space, trial, "orbits")
+    one = _inputs(store, shown)[0]
+    rows = _orbit_rows(
+        store, shown, "epoch, y, lead(y) OVER (PARTITION BY epoch ORDER BY t) - y AS change",
+        "input = $input QUALIFY change IS NOT NULL ORDER BY epoch, t", {"input": one["input"]},
+    )  # fmt: skip
+    kept = rows[:: -(-len(rows) // _MOST_POINTS)]
+    x, y = _by_epoch(kept, "y")
+    fig = go.Figure(
+        go.Scatter3d(
+            x=x, y=y, z=[row["change"] for row in kept], mode="markers", showlegend=False,
+            marker={"size": 2, "color": x, "colorscale": "Viridis", "opacity": 0.6},
+        )
+    )  # fmt: skip
+    fig.update_layout(
+        scene={"xaxis": {"title": "Epoch"}, "yaxis": {"title": "y<sub>t</sub>"},
+               "zaxis": {"title": "y<sub>t+1</sub> − y<sub>t</sub>"},
+               "camera": {"eye": {"x": 1.5, "y": -1.5, "z": 0.7}}}
+    )  # fmt: skip
+    more = f"Input {one['value']:.4g}, one first state, output 0."
+    return finish(fig, f"Orbits while it trains — {chosen.title}", _notes(chosen, shown, more), 620)
+
+
+def transient(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Outputs over time at the last epoch with orbits, for three inputs."""
+    chosen, shown = _one(store, space, trial, "orbits")
+    fig, last = go.Figure(), None
+    for index, one in enumerate(_inputs(store, shown)):
+        rows = _orbit_rows(
+            store, shown, "epoch, t, y", "input = $input AND epoch = "
+            "(SELECT max(epoch) FROM all_orbits WHERE trial_id = $id) ORDER BY t",
+            {"input": one["input"]},
+        )  # fmt: skip
+        rows, last = rows[:400], rows[0]["epoch"]
+        fig.add_trace(
+            go.Scatter(
+                x=[row["t"] for row in rows], y=[row["y"] for row in rows], mode="lines",
+                name=f"input {one['value']:.4g}", line={"color": COLOURS[index], "width": 1.6},
+            )
+        )  # fmt: skip
+    fig.update_xaxes(title="Time step t")
+    fig.update_yaxes(title="Output")
+    more = f"Epoch {last}; one first state, output 0."
+    return finish(fig, f"Orbits over time — {chosen.title}", _notes(chosen, shown, more), 380)
+
+
+ORBIT_FIGURES = (attractors, orbit1d, orbit2d, transient)

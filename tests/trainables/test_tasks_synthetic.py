@@ -1,0 +1,240 @@
+"""Tasks `sine`, `temporal_order` and `word_lm` of study `ribeiro2020`: data, batches, objective."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trainables.language import LanguageTask, padded
+from trainables.packs import Pack
+from trainables.spec import ConfigError, Trial, builtin_registry
+from trainables.spec.tasks_text import CORPORA, chunks, stream_lengths
+from trainables.synthetic_tasks import TemporalOrderTask, sine_waves, temporal_order
+from trainables.tasks import make_data, make_task
+
+KEY = jax.random.key(0)
+
+
+def trial(**config: Any) -> Trial:
+    return builtin_registry().resolve({"model": "torch_lstm", "optimizer": "torch_adam", **config})
+
+
+def batches(one: Trial, arrays: Any = None, part: str = "training") -> list[Any]:
+    """Every batch of an epoch, or of evaluation."""
+    task: Any = make_task(one)
+    data = make_data(one, arrays or {})
+    schedule = (
+        task.training(KEY, {}, jnp.int32(0)) if part == "training" else task.evaluation(KEY, {})
+    )
+    count = len(schedule["weight"])
+    schedule.pop("segments", None)
+    entries = [jax.tree.map(lambda leaf, i=i: leaf[i], schedule) for i in range(count)]
+    return [task.batch(data, entry, {}) for entry in entries]
+
+
+# ---- P0-3: sine --------------------------------------------------------------------------------
+
+
+def test_sine_data_are_as_published() -> None:
+    omega, y = sine_waves(math.pi / 16, math.pi / 8, 100, 400)
+    assert y[0, 0] == pytest.approx(0.195090, abs=1e-6)
+    assert y.sum() == pytest.approx(351.047337, abs=1e-6)
+    assert np.mean(y**2) == pytest.approx(0.500611, abs=1e-6)
+    assert (omega[0], omega[-1]) == (math.pi / 16, math.pi / 8)
+
+
+def test_sine_batches_are_slices_in_order() -> None:
+    found = batches(trial(task="sine"))
+    assert len(found) == 10
+    x = np.concatenate([np.asarray(b[0]) for b in found])
+    y = np.concatenate([np.asarray(b[1]) for b in found])
+    omega, want = sine_waves(math.pi / 16, math.pi / 8, 100, 400)
+    assert x.shape == (100, 400, 1)
+    np.testing.assert_allclose(x[:, 0, 0], omega, rtol=1e-6)
+    assert np.ptp(x, axis=1).max() == 0
+    np.testing.assert_allclose(y, want, atol=1e-6)
+    task: Any = make_task(trial(task="sine"))
+    np.testing.assert_allclose(task.losses(jnp.zeros((100, 400, 1)), jnp.asarray(y)),
+                               np.mean(y**2, 1), rtol=1e-5)  # fmt: skip
+
+
+def test_a_last_batch_is_filled_up_with_weight_0() -> None:
+    found = batches(trial(task="sine", n_sequences=25))
+    assert [float(b[2].sum()) for b in found] == [10, 10, 5]
+
+
+# ---- P0-4: temporal order ----------------------------------------------------------------------
+
+PUBLISHED = {
+    2: ([255, 236, 257, 252], [3, 3, 0, 1, 2, 1, 2, 1, 0, 1]),
+    3: ([241, 241, 273, 245], [3, 1, 2, 2, 2, 3, 2, 1, 3, 0]),
+}
+
+
+@pytest.mark.parametrize("seed", PUBLISHED)
+def test_temporal_order_is_bit_exact(seed: int) -> None:
+    x, y = temporal_order(seed, 1000, 200, 2, 4, (9, 39), 10)
+    counts, first = PUBLISHED[seed]
+    assert np.bincount(y).tolist() == counts
+    assert y[:10].tolist() == first
+    if seed == 2:
+        assert x[0, :12].tolist() == [2, 5, 3, 2, 4, 5, 4, 5, 2, 5, 1, 3]
+        assert np.bincount(x.ravel()).tolist() == [1003, 997, 49717, 49685, 49349, 49249]
+
+
+def test_every_sequence_has_its_two_symbols_in_the_windows(seed: int) -> None:
+    x, y = temporal_order(seed + 10, 500, 60, 2, 4, (9, 39), 10)
+    relevant = x < 2
+    assert np.all(relevant.sum(1) == 2)
+    assert np.all(relevant[:, 9:19].sum(1) == 1)
+    assert np.all(relevant[:, 39:49].sum(1) == 1)
+    first = np.array([row[9:19][row[9:19] < 2][0] for row in x])
+    second = np.array([row[39:49][row[39:49] < 2][0] for row in x])
+    np.testing.assert_array_equal(y, 2 * first + second)
+
+
+def test_validation_has_the_seed_after_and_is_judged_at_the_last_step() -> None:
+    one = trial(task="temporal_order", n_sequences_val=300)
+    train, held = batches(one), batches(one, part="evaluation")
+    assert (len(train), len(held)) == (10, 3)
+    y = np.concatenate([np.asarray(b[1]) for b in held])
+    assert np.bincount(y[:10]).tolist() == np.bincount(PUBLISHED[3][1]).tolist()
+    x = np.asarray(train[0][0])
+    assert x.shape == (100, 200, 6)
+    assert np.all(x.sum(-1) == 1)
+    task: Any = make_task(one)
+    assert isinstance(task, TemporalOrderTask)
+    logits = jnp.zeros((3, 200, 4)).at[:, -1, 2].set(50.0).at[:, 0, 1].set(90.0)
+    np.testing.assert_allclose(task.losses(logits, jnp.array([2, 2, 0])), [0, 0, 50], atol=1e-4)
+    np.testing.assert_array_equal(task.correct(logits, jnp.array([2, 2, 0])), [1, 1, 0])
+
+
+def test_windows_outside_the_sequence_are_refused() -> None:
+    with pytest.raises(ConfigError, match="end at step 49; seq_len is 40"):
+        trial(task="temporal_order", seq_len=40)
+    with pytest.raises(ConfigError, match=r"such as 9:39; got 'a'"):
+        trial(task="temporal_order", position_symbols_start="a")
+
+
+# ---- word_lm -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("corpus", "steps", "scored"),
+    [
+        ("wikitext2", (299, 32, 36), (2_088_500, 217_500, 245_400)),
+        ("ptb", (133, 11, 12), (929_400, 73_600, 82_300)),
+    ],
+)
+def test_chunks_and_scored_tokens_are_as_published(corpus: str, steps: Any, scored: Any) -> None:
+    one = trial(task="word_lm", corpus=corpus)
+    assert chunks(one.config) == steps
+    assert tuple((n - 1) * 100 for n in stream_lengths(one.config)) == scored
+    assert one.sizes.steps == steps[0]
+    assert one.chance_loss == math.log(CORPORA[corpus][2])
+
+
+def test_a_chunk_more_is_no_empty_chunk() -> None:
+    """71 tokens a stream are 70 targets: one chunk, where the published loop adds an empty one."""
+    one = trial(task="word_lm", corpus="ptb", max_tokens=7100)
+    assert chunks(one.config) == (1, 1, 1)
+
+
+def stream(seed: int, counts: tuple[int, int, int], words: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    names = ("train_tokens", "val_tokens", "test_tokens")
+    drawn = [rng.integers(words, size=count).astype(np.int32) for count in counts]
+    return dict(zip(names, drawn, strict=True))
+
+
+def test_streams_are_contiguous_and_every_target_comes_once(seed: int) -> None:
+    one = trial(task="word_lm", corpus="tiny", batch_size=7, seq_len=30)
+    words = one.sizes.features
+    arrays = stream(seed, CORPORA["tiny"][1], words)
+    for part, name in (("training", "train"), ("evaluation", "val")):
+        found = batches(one, arrays, part)[: chunks(one.config)[0 if part == "training" else 1]]
+        own = arrays[f"{name}_tokens"]
+        length = len(own) // 7
+        want = own[: 7 * length].reshape(7, length)
+        x = np.concatenate([np.asarray(b[0]) for b in found], 1)
+        y = np.concatenate([np.asarray(b[1]) for b in found], 1)
+        there = y[0] >= 0
+        assert there.sum() == length - 1
+        np.testing.assert_array_equal(x[:, there], want[:, :-1])
+        np.testing.assert_array_equal(y[:, there], want[:, 1:])
+        assert np.all(y[:, ~there] == -1)
+        share = float(found[-1][2][0])
+        assert share == pytest.approx(((length - 2) % 30 + 1) / 30)
+
+
+def test_a_short_chunk_counts_by_its_targets(seed: int) -> None:
+    task: Any = make_task(trial(task="word_lm", corpus="tiny", batch_size=7, seq_len=30))
+    rng = np.random.default_rng(seed)
+    logits = jnp.asarray(rng.normal(size=(2, 30, 5)), jnp.float32)
+    y = rng.integers(5, size=(2, 30))
+    y[:, 12:] = -1
+    log = np.asarray(jax.nn.log_softmax(logits))
+    want = [-np.mean([log[b, t, y[b, t]] for t in range(12)]) for b in range(2)]
+    np.testing.assert_allclose(task.losses(logits, jnp.asarray(y)), want, rtol=1e-5)
+
+
+def test_padding_is_to_whole_chunks() -> None:
+    found = padded(np.arange(23), 2, 4)
+    assert found.tolist() == [[*range(11), -1, -1], [*range(11, 22), -1, -1]]
+
+
+def test_a_first_loss_is_ln_v_and_a_state_is_carried(seed: int) -> None:
+    """P1-3: and two thousand tokens are learned by heart."""
+    one = trial(task="word_lm", corpus="tiny", batch_size=4, seq_len=50, width=48, max_tokens=2000,
+                lr=1e-2, epochs=60, seed=seed)  # fmt: skip
+    words = one.sizes.features
+    arrays = stream(seed, (2000, 480, 480), words)
+    pack = Pack([one], arrays)
+    pack.init()
+    first = pack.epoch(0)
+    assert first.epochs["loss_first"][0] == pytest.approx(math.log(words), abs=0.1)
+    carried = [v for n, v in pack.state().items() if "carried" in n]
+    assert len(carried) == 1
+    assert np.abs(carried[0]).max() > 0.01
+    for epoch in range(1, 60):
+        found = pack.epoch(epoch)
+    assert math.exp(found.epochs["loss"][0]) < 5
+
+
+def test_streams_that_do_not_fit_are_refused() -> None:
+    one = trial(task="word_lm", corpus="tiny", batch_size=7)
+    with pytest.raises(ValueError, match="needs the array train_tokens"):
+        LanguageTask.data(one, {})
+    with pytest.raises(ValueError, match=r"reads 2,240 train tokens of 100"):
+        LanguageTask.data(one, stream(0, (100, 480, 480), 5))
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.22"):
+        LanguageTask.data(one, stream(0, (2240, 480, 480), 60))
+    with pytest.raises(ConfigError, match="leaves no two tokens a stream"):
+        trial(task="word_lm", corpus="tiny", batch_size=400)
+
+
+# ---- the objective -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "terms"),
+    [
+        ({"task": "sine", "seq_len": 20, "n_sequences": 10}, 200),
+        ({"task": "temporal_order", "seq_len": 60, "n_sequences": 50, "batch_size": 50,
+          "n_sequences_val": 0}, 50),
+    ],
+)  # fmt: skip
+def test_a_summed_loss_has_as_many_times_the_gradient(config: Any, terms: int) -> None:
+    norms = []
+    for reduction in ("sum", "mean"):
+        pack = Pack([trial(**config, width=6, loss_reduction=reduction)], {})
+        pack.init()
+        found = pack.epoch(0)
+        norms.append(found.steps["grad_norm"][0, 0])
+        assert found.epochs["loss_first"][0] < 3
+    assert norms[0] == pytest.approx(terms * norms[1], rel=1e-4)

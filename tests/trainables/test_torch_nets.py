@@ -1,0 +1,333 @@
+"""Cells of study `ribeiro2020` against loops in NumPy, their counts, and what keeps them stable."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trainables import stable_lstm
+from trainables.network import Network
+from trainables.orthogonal import ANGLES, OrthogonalCell, modrelu, skew
+from trainables.packs import Pack
+from trainables.settings import lane_values
+from trainables.spec import Trial, builtin_registry
+from trainables.spec.recurrent import is_tied
+from trainables.tasks import make_task
+from trainables.torch_nets import cell_of
+
+H, T, F = 5, 7, 3
+MODELS = ("torch_lstm", "torch_gru", "torch_rnn", "ornn")
+
+
+def trial(**config: Any) -> Trial:
+    return builtin_registry().resolve({"task": "sine", "optimizer": "torch_adam", **config})
+
+
+def network(one: Trial) -> Network:
+    return Network(one, make_task(one), lane_values(one))  # type: ignore[arg-type]
+
+
+# ---- P0-1: equal to definition -----------------------------------------------------------------
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def series_expm(s: np.ndarray) -> np.ndarray:
+    """exp(S / 2^10)^(2^10) by its series."""
+    small, total, term = s / 1024, np.eye(len(s)), np.eye(len(s))
+    for k in range(1, 12):
+        term = term @ small / k
+        total = total + term
+    for _ in range(10):
+        total = total @ total
+    return total
+
+
+def slow(name: str, w: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Outputs (T, H) of one sequence x (T, F) from a state of 0, unit by unit."""
+    h, c, out = np.zeros(H), np.zeros(H), []
+    if name == "ornn":
+        turn = series_expm(np.triu(w["a"], 1) - np.triu(w["a"], 1).T)
+    for now in x:
+        if name == "ornn":
+            z = w["w_in"] @ now + h @ turn
+            h = np.sign(z) * np.maximum(np.abs(z) + w["b"], 0)
+        elif name == "torch_gru":  # blocks z, r, n
+            a, b = w["w_ih"] @ now + w["b_ih"], w["w_hh"] @ h + w["b_hh"]
+            z, r = sigmoid((a + b)[:H]), sigmoid((a + b)[H : 2 * H])
+            h = (1 - z) * np.tanh(a[2 * H :] + r * b[2 * H :]) + z * h
+        else:
+            z = w["w_ih"] @ now + w["b_ih"] + w["w_hh"] @ h + w["b_hh"]
+            if name == "torch_rnn":
+                h = np.tanh(z)
+            else:
+                i, f, g, o = np.split(z, 4)
+                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                h = sigmoid(o) * np.tanh(c)
+        out.append(h)
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_cell_and_its_gradients_are_those_of_a_loop(name: str, seed: int) -> None:
+    cell, rng = cell_of({"model": name, "width": H}), np.random.default_rng([seed, 1])
+    w32 = cell.init(jax.random.key(seed), F)
+    x = rng.normal(size=(T, F))
+    with jax.enable_x64(True):
+        w = {n: jnp.asarray(np.asarray(v, np.float64)) for n, v in w32.items()}
+
+        def run(w: Any) -> jax.Array:
+            ready: Any = cell.prepared(w) if isinstance(cell, OrthogonalCell) else w
+            state, out = jnp.zeros((1, cell.state_size)), []
+            for now in jnp.asarray(x):
+                state = cell.advance(ready, state, cell.drive(ready, now[None]))
+                out.append(cell.output(ready, state)[0])
+            return jnp.stack(out)
+
+        plain = {n: np.asarray(v) for n, v in w.items()}
+        np.testing.assert_allclose(run(w), slow(name, plain, x), rtol=1e-6, atol=1e-12)
+        gradient = jax.jit(jax.grad(lambda w: jnp.sum(run(w) ** 2)))(w)
+    for tensor, value in plain.items():
+        direction = rng.normal(size=value.shape)
+        step = 1e-6
+        ends = [
+            np.sum(slow(name, {**plain, tensor: value + sign * step * direction}, x) ** 2)
+            for sign in (1, -1)
+        ]
+        want = (ends[0] - ends[1]) / (2 * step)
+        got = np.sum(np.asarray(gradient[tensor]) * direction)
+        assert got == pytest.approx(want, rel=1e-6, abs=1e-8), tensor
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_net_runs_its_cell_over_the_sequence(name: str) -> None:
+    one = trial(model=name, width=H, seq_len=T, n_sequences=2, batch_size=2)
+    net = network(one)
+    state = net.init(one, jax.tree.map(jnp.asarray, lane_values(one)))
+    x = jax.random.normal(jax.random.key(3), (2, T, 1))
+    outputs, _ = net.apply(state["params"], state["rest"], x, train=True)
+    named = {n: np.asarray(v, float) for n, v in net.layout.named(_leaves(state)).items()}
+    w = {n.removeprefix("rnn.0."): v for n, v in named.items() if n.startswith("rnn")}
+    for sample in range(2):
+        h = slow(name, w, np.asarray(x[sample], float))
+        want = h @ named["readout.w"][0] + named["readout.b"]
+        np.testing.assert_allclose(outputs[sample, :, 0], want, atol=2e-5)
+
+
+def _leaves(state: Any) -> dict[str, Any]:
+    from trainables.layout import by_path
+
+    return by_path(state["params"])
+
+
+# ---- P0-2: parameters --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "config"),
+    [
+        (162_601, {"model": "torch_lstm"}),
+        (40_601, {"model": "ornn"}),
+        (122_001, {"model": "torch_gru"}),
+        (40_801, {"model": "torch_rnn"}),
+        (11_804, {"model": "torch_lstm", "task": "temporal_order", "width": 50}),
+        (3_054, {"model": "ornn", "task": "temporal_order", "width": 50}),
+        (58_404_478, {"model": "torch_lstm", "task": "word_lm", "width": 800}),
+        (58_404_478 - 800 * 33_278,
+         {"model": "torch_lstm", "task": "word_lm", "width": 800, "readout": "tied"}),
+        (54_558_878, {"model": "ornn", "task": "word_lm", "width": 800}),
+    ],
+)  # fmt: skip
+def test_parameters_are_as_published_without_a_model_made(count: int, config: Any) -> None:
+    one = trial(**config)
+    net = network(one)
+    values = lane_values(one)
+    params = jax.eval_shape(lambda v: net.init(one, v), values)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
+    assert one.model.tensors is not None
+    declared = one.model.tensors(one.config, one.sizes)
+    assert sum(math.prod(t.shape) for t in declared) == count
+    assert [(t.layer, t.layer_name, t.name) for t in declared] == [
+        (s.layer, s.layer_name, s.tensor) for s in net.layout.slots
+    ]
+
+
+def test_first_weights_are_torch_s(seed: int) -> None:
+    one = trial(model="torch_lstm", width=64, task="word_lm", corpus="tiny", batch_size=10,
+                seed=seed)  # fmt: skip
+    net = network(one)
+    found = net.layout.named(_leaves(net.init(one, jax.tree.map(jnp.asarray, lane_values(one)))))
+    for name, value in found.items():
+        value = np.asarray(value)
+        if name == "embedding.w":
+            assert np.std(value) == pytest.approx(1, abs=0.06)
+        else:
+            assert np.abs(value).max() <= 1 / 8
+            assert value.size < 60 or np.abs(value).max() > 0.9 / 8
+
+
+# ---- P0-10: orthogonal -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*ANGLES, "haar"])
+@pytest.mark.parametrize("units", [6, 7])
+def test_first_matrices_turn_by_their_angles(name: str, units: int, seed: int) -> None:
+    transform = "cayley" if name == "cayley" else "expm"
+    cell = OrthogonalCell(units, transform, name)
+    w = cell.init(jax.random.key(seed), 2)
+    turn = np.asarray(cell.matrix(w), float)
+    assert np.abs(turn.T @ turn - np.eye(units)).max() < 1e-5
+    assert np.linalg.det(turn) == pytest.approx(1, abs=1e-5)
+    found = np.sort(np.abs(np.angle(np.linalg.eigvals(turn))))
+    if name in ("henaff", "normal", "normal_squeeze"):
+        own = np.abs(np.asarray(w["a"])[np.arange(0, units - 1, 2), np.arange(1, units, 2)])
+        want = np.sort(np.concatenate([own, own, np.zeros(units % 2)]))
+        np.testing.assert_allclose(found, want, atol=2e-3)
+    if name == "cayley":
+        assert found.max() < math.pi / 2
+    if name == "normal_squeeze":
+        assert found.max() < math.pi / 8
+
+
+def test_haar_is_the_logarithm_of_the_matrix_it_draws(seed: int) -> None:
+    from trainables.orthogonal import _haar, _special_orthogonal
+
+    key = jax.random.key(seed)
+    with jax.enable_x64(True):
+        drawn = np.asarray(_special_orthogonal(key, 8))
+        log = np.asarray(_haar(key, 8))
+    np.testing.assert_allclose(log, -log.T, atol=1e-5)
+    np.testing.assert_allclose(series_expm(log), drawn, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["static", "dynamic", "cayley"])
+def test_training_keeps_it_orthogonal(form: str) -> None:
+    """200 steps, two re-basings: float32 allows 1e-5."""
+    one = trial(model="ornn", orthogonal_map=form, width=12, seq_len=20, n_sequences=20,
+                lr=1e-2, epochs=100)  # fmt: skip
+    pack = Pack([one], {})
+    pack.init()
+    for epoch in range(100):
+        pack.epoch(epoch)
+    state = pack.state()
+    a = next(v[0] for n, v in state.items() if n.startswith("params") and n.endswith("/a"))
+    bases = [v[0] for n, v in state.items() if "bases" in n]
+    assert len(bases) == (form == "dynamic")
+    cell: Any = cell_of({"model": "ornn", "width": 12, "orthogonal_map": form})
+    w = {"a": jnp.asarray(a), **({"base": jnp.asarray(bases[0])} if bases else {})}
+    turn = np.asarray(cell.matrix(w))
+    assert np.abs(turn.T @ turn - np.eye(12)).max() < 1e-5
+    if bases:
+        assert np.abs(bases[0] - np.eye(12)).max() > 0.01
+        # 200 steps are two periods, the last of which has just ended.
+        assert np.abs(a).max() == 0
+
+
+def test_nothing_but_the_strict_upper_triangle_matters(seed: int) -> None:
+    cell = OrthogonalCell(6)
+    w = cell.init(jax.random.key(seed), 2)
+    mixed = jax.random.normal(jax.random.key(seed + 1), (6, 6))
+    gradient = jax.grad(lambda a: jnp.sum(cell.matrix({**w, "a": a}) * mixed))(w["a"])
+    assert np.all(np.asarray(gradient)[np.tril_indices(6)] == 0)
+    assert np.all(np.asarray(gradient)[np.triu_indices(6, 1)] != 0)
+    np.testing.assert_array_equal(skew(w["a"]), -skew(w["a"]).T)
+
+
+def test_modrelu_is_contracting_only_without_positive_bias(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    z, other = rng.normal(size=(2, 10_000))
+    for b, steep in ((-0.3, False), (0.0, False), (0.3, True)):
+        ends = [np.asarray(modrelu(jnp.asarray(v), jnp.full(1, b))) for v in (z, other)]
+        ratio = np.abs(ends[0] - ends[1]) / np.abs(z - other)
+        assert bool(ratio.max() > 1.5) is steep
+    small = jnp.array([-1e-6, 1e-6])
+    jump = np.ptp(np.asarray(modrelu(small, jnp.full(1, 0.3))))
+    assert jump == pytest.approx(0.6, abs=1e-5)
+    assert float(modrelu(jnp.array([5.0]), jnp.full(1, 0.3))[0]) == pytest.approx(5.3)
+
+
+# ---- P0-11: stable -----------------------------------------------------------------------------
+
+
+def gates(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip("ifgo", np.split(matrix, 4), strict=True))
+
+
+@pytest.mark.parametrize("rule", ["column_exact", "row_project"])
+def test_every_step_leaves_the_sums(rule: str) -> None:
+    one = trial(model="torch_lstm", stabilize=rule, width=9, seq_len=20, n_sequences=10, lr=1e-2,
+                epochs=4)  # fmt: skip
+    pack = Pack([one], {})
+    pack.init()
+    for epoch in range(4):
+        pack.epoch(epoch)
+        w = pack.weights(0)
+        recurrent, inputs = gates(w["rnn.0.w_hh"]), gates(w["rnn.0.w_ih"])
+        bias = gates(w["rnn.0.b_ih"] + w["rnn.0.b_hh"])["f"]
+        for gate, total in (("i", 0.395), ("f", 0.155), ("g", 0.099), ("o", 0.395)):
+            if rule == "column_exact":
+                np.testing.assert_allclose(np.abs(recurrent[gate]).sum(0), total, atol=1e-6)
+            else:
+                assert np.abs(recurrent[gate]).sum(1).max() <= total + 1e-6
+        if rule == "column_exact":
+            np.testing.assert_allclose(np.abs(inputs["f"]).sum(0), 0.25, atol=1e-6)
+        else:
+            assert np.abs(inputs["f"]).sum(1).max() <= 0.25 + 1e-6
+            assert bias.max() <= 1e-7
+            params = {n.removeprefix("rnn.0."): jnp.asarray(v) for n, v in w.items()}
+            assert float(stable_lstm.certificate(params)) < 1
+
+
+def test_a_certified_lstm_forgets_where_it_started(seed: int) -> None:
+    cell = cell_of({"model": "torch_lstm", "width": 12})
+    w = stable_lstm.stabilised(
+        {n: 3 * v for n, v in cell.init(jax.random.key(seed), 1).items()}, "row_project"
+    )
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True):
+        w = {n: jnp.asarray(np.asarray(v, float)) for n, v in w.items()}
+        assert float(stable_lstm.certificate(w)) < 1
+        pair = jnp.asarray(rng.normal(size=(2, cell.state_size)))
+        inputs = jnp.asarray(rng.uniform(-1, 1, size=(400, 1)))
+
+        def step(pair: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            pair = cell.advance(w, pair, cell.drive(w, jnp.tile(x, (2, 1))))
+            return pair, jnp.linalg.norm(pair[0] - pair[1])
+
+        _, apart = jax.lax.scan(step, pair, inputs)
+    assert float(apart[0]) > 0.1
+    assert float(apart[-1]) < 1e-10
+
+
+def test_the_certificate_is_the_theorem_s(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    w = {"w_ih": rng.normal(size=(12, 2)), "w_hh": 0.2 * rng.normal(size=(12, 3)),
+         "b_ih": rng.normal(size=12), "b_hh": rng.normal(size=12)}  # fmt: skip
+    rows = {g: np.abs(b).sum(1) for g, b in gates(w["w_hh"]).items()}
+    from_input = np.abs(gates(w["w_ih"])["f"]).sum(1)
+    left = 1 - sigmoid(rows["f"] + from_input + gates(w["b_ih"] + w["b_hh"])["f"]).max()
+    want = max(rows["i"].max() / left, rows["o"].max() / left, 4 * rows["g"].max() / left,
+               rows["f"].max() / left**2)  # fmt: skip
+    found = stable_lstm.certificate({n: jnp.asarray(v, jnp.float32) for n, v in w.items()})
+    assert float(found) == pytest.approx(want, rel=1e-5)
+
+
+def test_a_stable_net_is_labelled_so() -> None:
+    assert trial(model="torch_lstm").labels == {"variant": "LSTM"}
+    assert trial(model="torch_lstm", stabilize="row_project").labels == {"variant": "sLSTM"}
+    assert trial(model="EXPRNN").labels == {"variant": "oRNN"}
+    assert not is_tied(trial(model="ornn", readout="tied").config, trial(model="ornn").sizes)
+
+
+def test_only_a_net_with_a_rule_settles() -> None:
+    assert [
+        network(trial(model="torch_lstm", width=4, stabilize=rule)).settles
+        for rule in ("none", "column_exact")
+    ] == [False, True]

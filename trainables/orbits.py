@@ -1,0 +1,186 @@
+"""Probes `orbits`, `attractors` and `contraction` of recurrent nets under constant inputs.
+
+Study `ribeiro2020`, section 4. They run between epochs, on a copy of the weights and with random
+keys of their own, so that training is the same bit for bit with and without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from trainables import attractors, driven
+from trainables.cells import LSTM, SimpleRNN
+from trainables.engine import Labels, Measure, OnHost, State
+from trainables.network import Network
+from trainables.orthogonal import OrthogonalCell
+from trainables.randomness import named_key
+from trainables.spec import Trial
+from trainables.stable_lstm import certificate
+
+_MOST_OUTPUTS = 8
+_LOGITS = (0, 16, 17, 13, 15, 22, 26, 35, 75, 25, 2, 9)
+"""Words whose logits are kept of a large vocabulary, by number of first appearance (WikiText-2:
+end of line, of, the, comma, full stop, to, is, by, secret, Japan, Valkyria, unknown)."""
+
+
+def output_count(classes: int) -> int:
+    """Outputs recorded of a net with so many."""
+    return classes if classes <= _MOST_OUTPUTS else 3 + sum(word < classes for word in _LOGITS)
+
+
+def shown_outputs(y: jax.Array, key: jax.Array) -> jax.Array:
+    """What is recorded of outputs (..., C): all, or the mean, two projections with weights U(0, 2)
+    and single ones where there are many."""
+    words = y.shape[-1]
+    if words <= _MOST_OUTPUTS:
+        return y
+    weights = jax.random.uniform(named_key(key, "projections"), (words, 2), maxval=2.0)
+    single = jnp.array([word for word in _LOGITS if word < words])
+    return jnp.concatenate([y.mean(-1, keepdims=True), y @ weights, y[..., single]], -1)
+
+
+def _input_count(network: Network, trial: Trial) -> int:
+    return len(driven.inputs_of(network, trial, jax.random.key(0))[1])
+
+
+def orbits(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+    """Builds the probe `orbits`: outputs over time, after a burn-in of fixed length."""
+    if not driven.has_orbits(network):
+        return None
+    config: Any = trial.config
+    first, length = int(config["orbit_burn_in"]), int(config["orbit_steps"])
+    begin = driven.orbit_labels(trial, _input_count(network, trial))
+    count, kept = output_count(network.sizes.classes), length - first
+    times = np.repeat(np.arange(first, length, dtype=np.int32), count)
+    labels = {name: np.repeat(column, kept * count) for name, column in begin.items()}
+    labels["t"] = np.tile(times, len(begin["input"]))
+    labels["output"] = np.tile(np.arange(count, dtype=np.int32), kept * len(begin["input"]))
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        key = driven.lane_key(values)
+        module = driven.module_of(network, state["params"], state["rest"])
+        ready = driven.ready_layers(module)
+        x, value = driven.inputs_of(network, trial, key)
+        drive = module.embed(x[begin["input"]])
+
+        def burnt_in(h: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return driven.advance(module, ready, h, drive), None
+
+        def recorded(h: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+            h = driven.advance(module, ready, h, drive)
+            return h, shown_outputs(driven.read(module, ready, h), key)
+
+        h = driven.first_states(key, begin, driven.state_size(module))
+        h, _ = lax.scan(burnt_in, h, None, length=first)
+        _, y = lax.scan(recorded, h, None, length=kept)  # (t, M, outputs)
+        return {
+            "input_value": jnp.repeat(value[begin["input"]], kept * count).astype(jnp.float32),
+            "y": jnp.swapaxes(y, 0, 1).reshape(-1),
+        }
+
+    return labels, measure
+
+
+def attractors_probe(network: Network, trial: Trial) -> tuple[Labels, OnHost] | None:
+    """Builds the probe `attractors`: what each orbit ends in, in float64."""
+    if not driven.has_orbits(network):
+        return None
+    begin = driven.orbit_labels(trial, _input_count(network, trial))
+    with jax.enable_x64(True):
+        chunk = driven.chunk_of(network)
+        outputs = jax.jit(
+            lambda params, rest, window: _read(driven.module_of(network, params, rest), window)
+        )
+    config: Any = trial.config
+    most = int(config["attractor_steps"])
+
+    def measure(state: State, values: Mapping[str, Any], data: Any) -> dict[str, np.ndarray]:
+        key = driven.lane_key(values)
+        x, value = driven.inputs_of(network, trial, key)
+        size = driven.state_size(driven.module_of(network, state["params"], state["rest"]))
+        h = np.asarray(driven.first_states(key, begin, size), np.float64)
+        tangent = np.asarray(jax.random.normal(named_key(key, "tangents"), h.shape), np.float64)
+        x = driven.wide(np.asarray(x)[begin["input"]])
+        with jax.enable_x64(True):
+            params, rest = driven.wide((state["params"], state["rest"]))
+            whole = driven.bound_chunk(chunk, params, rest, x)
+            ends = attractors.follow(whole, h, tangent, most)
+            y = np.asarray(outputs(params, rest, ends.window))
+        group = begin["input"] * 1000 + np.unique(begin["std"], return_inverse=True)[1]
+        return {
+            "input_value": np.asarray(value)[begin["input"]].astype(np.float64),
+            "kind": ends.kind,
+            "period": ends.period,
+            "amplitude": attractors.swing(y),
+            "omega": attractors.dominant_frequency(y),
+            "lyapunov": ends.lyapunov,
+            "attractor": attractors.told_apart(ends, group),
+            "residual": ends.residual,
+            "steps": ends.steps,
+        }
+
+    return begin, OnHost(measure)
+
+
+def _read(module: Any, window: jax.Array) -> jax.Array:
+    """Outputs of a window of states, at most `_MOST_OUTPUTS` of them."""
+    return driven.read(module, driven.ready_layers(module), window)[..., :_MOST_OUTPUTS]
+
+
+_PAIR_STEPS = 200
+
+
+def contraction(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+    """Builds the probe `contraction`: how fast two states under one input meet, and bounds."""
+    if not driven.has_orbits(network):
+        return None
+    inputs = _input_count(network, trial)
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        key = named_key(driven.lane_key(values), "pairs")
+        module = driven.module_of(network, state["params"], state["rest"])
+        ready = driven.ready_layers(module)
+        x, value = driven.inputs_of(network, trial, driven.lane_key(values))
+        drive = module.embed(x)
+        pair = jax.random.normal(key, (2, inputs, driven.state_size(module)))
+
+        def step(pair: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+            pair = jax.vmap(lambda h: driven.advance(module, ready, h, drive))(pair)
+            return pair, jnp.linalg.norm(pair[0] - pair[1], axis=-1)
+
+        _, apart = lax.scan(step, pair, None, length=_PAIR_STEPS)
+        log = jnp.log(jnp.maximum(apart, 1e-6))  # float32 tells states of size 1 no further apart
+        steps = jnp.maximum(jnp.sum(apart > 1e-6, 0), 2)
+        end = jnp.take_along_axis(log, (steps - 1)[None], 0)[0]
+        bound, ratio = bounds_of(module, ready)
+        full = jnp.full(inputs, 1.0)
+        return {
+            "input_value": value.astype(jnp.float32),
+            "decay_rate": (end - log[0]) / (steps - 1),
+            "bound": bound * full,
+            "certificate": ratio * full,
+        }
+
+    return {"input": np.arange(inputs, dtype=np.int32)}, measure
+
+
+def bounds_of(module: Any, ready: list[Any]) -> tuple[jax.Array, jax.Array]:
+    """(upper bound of the step's Lipschitz constant, Miller and Hardt's ratio) of a single layer;
+    NaN where none is known."""
+    nothing = jnp.float32(jnp.nan)
+    cell, w = module.cells[0], ready[0]
+    if len(module.cells) > 1:
+        return nothing, nothing
+    if isinstance(cell, LSTM) and cell.scheme == "torch":
+        return nothing, certificate(w)
+    if isinstance(cell, SimpleRNN) and cell.activation == "tanh":
+        return jnp.linalg.norm(w["w_hh"], 2), nothing
+    if isinstance(cell, OrthogonalCell):
+        return jnp.where(jnp.max(w["b"]) <= 0, 1.0, jnp.inf), nothing
+    return nothing, nothing

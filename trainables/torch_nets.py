@@ -1,0 +1,109 @@
+"""Recurrent nets with torch's defaults, and the stable LSTM and oRNN of study `ribeiro2020`.
+
+Like every `RecurrentNet`, but initialised as torch does, and with a rule that acts on the weights
+after each optimizer step where the model has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from trainables.cells import GRU, LSTM, Cell, SimpleRNN
+from trainables.nets import RecurrentNet
+from trainables.orthogonal import OrthogonalCell, nearest_orthogonal
+from trainables.spec import Sizes
+from trainables.spec.recurrent import carries_state, is_tied
+from trainables.spec.torch_models import REBASE_STEPS, REBASES_PER_PROJECTION
+from trainables.stable_lstm import stabilised
+
+
+class Base(nnx.Variable):
+    """The orthogonal matrix that a re-based layer turns around; moved, but not by a gradient."""
+
+
+class TorchNet(RecurrentNet):
+    """A stack of one kind of cell.
+
+    Attributes:
+      rule: of `stable_lstm.stabilised` for the lowest layer, or "none".
+      bases: one per orthogonal layer that is re-based, else empty.
+    """
+
+    def __init__(
+        self, cells: tuple[Cell, ...], sizes: Sizes, rngs: nnx.Rngs, *, rule: str, rebased: bool,
+        **options: Any,
+    ):  # fmt: skip
+        super().__init__(cells, sizes.features, sizes.classes, rngs, scheme="torch", **options)
+        self.rule = rule
+        self.bases = nnx.List([Base(jnp.eye(c.output_size)) for c in cells if rebased])
+
+    @property
+    def settles(self) -> bool:
+        """Whether `settle` does anything."""
+        return self.rule != "none" or len(self.bases) > 0
+
+    def params(self, layer: int) -> dict[str, jax.Array]:
+        if not len(self.bases):
+            return super().params(layer)
+        cell: Any = self.cells[layer]
+        return cell.prepared({**self.rnn[layer].values(), "base": self.bases[layer][...]})
+
+    def settle(self, step: jax.Array) -> None:
+        """Acts on the weights after optimizer step `step`, counted from 1."""
+        if self.rule != "none":
+            for name, value in stabilised(self.rnn[0].values(), self.rule).items():
+                getattr(self.rnn[0], name)[...] = value
+        for layer in range(len(self.bases)):
+            self._rebase(layer, step)
+
+    def _rebase(self, layer: int, step: jax.Array) -> None:
+        """Every so many steps base <- base expm(S) and A <- 0; rounding is projected out of the
+        base from time to time. Adam's averages stay as they are, as published."""
+        cell: Any = self.cells[layer]
+        w, base = self.rnn[layer], self.bases[layer]
+
+        def moved() -> tuple[jax.Array, jax.Array]:
+            turned = cell.matrix({**w.values(), "base": base[...]})
+            due = step % (REBASE_STEPS * REBASES_PER_PROJECTION) == 0
+            turned = lax.cond(due, nearest_orthogonal, lambda matrix: matrix, turned)
+            return turned, jnp.zeros_like(w.a[...])
+
+        due = step % REBASE_STEPS == 0
+        base[...], w.a[...] = lax.cond(due, moved, lambda: (base[...], w.a[...]))
+
+
+def cell_of(config: Mapping[str, Any]) -> Cell:
+    """The cell of a model of `trainables.spec.torch_models`."""
+    transform = "cayley" if config.get("orthogonal_map") == "cayley" else "expm"
+    make: Any = {
+        "torch_lstm": partial(LSTM, scheme="torch"),
+        "torch_gru": partial(GRU, scheme="torch"),
+        "torch_rnn": partial(SimpleRNN, scheme="torch"),
+        "ornn": partial(
+            OrthogonalCell, transform=transform, init_angles=config.get("angles", "henaff")
+        ),
+    }[config["model"]]
+    return make(int(config["width"]))
+
+
+def torch_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> TorchNet:
+    """Builds the models of `trainables.spec.torch_models`; `dropout` is traced."""
+    width = int(config["embedding"] or config["width"]) if sizes.tokens else None
+    return TorchNet(
+        (cell_of(config),) * int(config["depth"]),
+        sizes,
+        rngs,
+        rule=config.get("stabilize", "none"),
+        rebased=config.get("orthogonal_map") == "dynamic",
+        embedding=width,
+        tied=is_tied(config, sizes),
+        dropout=config["dropout"],
+        carried_batch=sizes.batch_size if carries_state(config) else None,
+    )
