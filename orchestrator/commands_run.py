@@ -173,10 +173,11 @@ def _print_launch(result: LaunchResult, again: str) -> None:
     if result.interrupted or result.exit_status:
         out(f"run what is left: {again}")
     else:
-        names = [one.name for one in result.plans]
-        out(
-            f"results in {result.store}; next: gradsweep best {names[0]}, gradsweep plot {names[0]}"
-        )
+        first = result.plans[0]
+        # An analysis has no learning result to choose by.
+        trained = any("task" in trial.parts for trial in first.targets)
+        best = f"gradsweep best {first.name}, " if trained else ""
+        out(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
 
 
 @app.command()

@@ -137,12 +137,14 @@ def cost_growth(store: Store, space: Mapping[str, Any], trial: str | None = None
         for index, s in enumerate(sorted({r["s"] for r in rows})):
             own = [r for r in rows if r["s"] == s]
             x, y = [r["length"] for r in own], [abs(r[key]) for r in own]
-            rate = np.polyfit(x, [math.log(max(v, 1e-300)) for v in y], 1)[0]
+            logs = [math.log(max(v, 1e-300)) for v in y]
+            rate, fit = np.polyfit(x, logs, 1)[0], np.corrcoef(x, logs)[0, 1] ** 2
             draw_series(fig, x, y, scale, f"s = {s:g}", look(index), legend=col == 1, row=1,
-                        col=col, hover=f"s = {s:g}, {rate:+.3f} a step")  # fmt: skip
+                        col=col, hover=f"s = {s:g}, {rate:+.3f} a step, R² {fit:.2f}")  # fmt: skip
             fig.add_annotation(
                 x=x[-1], y=math.log10(max(y[-1], 1e-300)), text=f"{rate:+.3f}", showarrow=False,
-                yshift=10, font={"size": 11, "color": look(index)["colour"]}, row=1, col=col,
+                yshift=10 if index else -10, row=1, col=col,
+                font={"size": 11, "color": look(index)["colour"]},
             )  # fmt: skip
         fig.update_yaxes(title=title, row=1, col=col, **scale.axis())
         scales.append(scale)

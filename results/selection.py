@@ -168,7 +168,8 @@ def _rows_at(
         )
     if not any(not row["missing"] for row in found):
         if found and all(row["status"] in FINISHED for row in found):
-            raise StoreError(f"no trial of this space has {metric} and {report}; choose others.")
+            both = metric if metric == report else f"{metric} and {report}"
+            raise StoreError(f"no trial of this space has {both}; choose another --metric.")
         raise StoreError("no trial of this space has a result yet; launch it first.")
     return found
 

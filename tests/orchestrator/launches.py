@@ -13,8 +13,12 @@ from pathlib import Path
 import duckdb
 import psutil
 
+from orchestrator.describing import space_json
 from orchestrator.launching import LaunchResult, launch
-from results import open_store
+from orchestrator.planning import plan
+from orchestrator.running import Context, PackRun
+from orchestrator.studies import catalogue
+from results import Store, open_store
 
 SPACE = "vanishing/quickstart"
 TINY = ["depth=3", "width=8", "batch_size=256", "seed=0,1"]
@@ -36,6 +40,18 @@ def run(
     """A launch in this process, on the Ray of the test session."""
     arguments = {"store": str(store), "set": [*tiny, *extra], "progress": "none", **options}
     return launch(space, **arguments, say=lambda text: None)
+
+
+def run_here(store: Store, uri: str, name: str, *changes: str, smoke: bool = True) -> None:
+    """What a launch of a space does, in this process and without Ray."""
+    found = catalogue()
+    (one,) = plan(name, store=uri, set=changes, smoke=smoke, lanes="sequential")
+    store.write_space(one.name, space_json(one, found))
+    for pack in one.packs:
+        working = PackRun(pack, found.registry, store, Context(launch_id="here", space=one.name))
+        working.start()
+        while not working.step().done:
+            pass
 
 
 def command(*words: str) -> list[str]:

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset_text import tiny
-from orchestrator.describing import space_json
-from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
-from orchestrator.studies import catalogue
-from results import Store, create_store
+from results import create_store
 from results.plotting import figure
 from search_spaces.ribeiro2020 import STUDY
+from tests.orchestrator.launches import run_here
 from trainables.spec.tasks_text import CORPORA
 
 SPACES = {
@@ -24,24 +21,12 @@ SPACES = {
 }
 
 
-def run(store: Store, uri: str, name: str, *changes: str) -> None:
-    """What a launch of a space's smoke variant does, without Ray."""
-    found = catalogue()
-    (one,) = plan(f"ribeiro2020/{name}", store=uri, set=changes, smoke=True, lanes="sequential")
-    store.write_space(one.name, space_json(one, found))
-    for pack in one.packs:
-        working = PackRun(pack, found.registry, store, Context(launch_id="here", space=one.name))
-        working.start()
-        while not working.step().done:
-            pass
-
-
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("ribeiro2020") / "store")
     store = create_store(uri)
     for name, changes in SPACES.items():
-        run(store, uri, name, *changes)
+        run_here(store, uri, f"ribeiro2020/{name}", *changes)
     return uri
 
 

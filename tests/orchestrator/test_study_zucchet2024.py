@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator import cli
-from orchestrator.describing import space_json
-from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
-from orchestrator.studies import catalogue
-from results import Store, create_store
+from results import create_store
 from results.plotting import figure
 from search_spaces.zucchet2024_analyses import ANALYSES
+from tests.orchestrator.launches import run_here
 
 pytestmark = pytest.mark.slow
 
@@ -29,27 +26,15 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(end.value.code or 0)
 
 
-def run(store: Store, uri: str, name: str, *changes: str, smoke: bool = True) -> None:
-    """What a launch of a space does, without Ray."""
-    found = catalogue()
-    (one,) = plan(name, store=uri, set=changes, smoke=smoke, lanes="sequential")
-    store.write_space(one.name, space_json(one, found))
-    for pack in one.packs:
-        working = PackRun(pack, found.registry, store, Context(launch_id="here", space=one.name))
-        working.start()
-        while not working.step().done:
-            pass
-
-
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("zucchet2024") / "store")
     store = create_store(uri)
     for name in ("signals", "unit", "landscape", "hessian_diagonal", "hessian_optimal"):
-        run(store, uri, f"zucchet2024/{name}")
-    run(store, uri, "zucchet2024/gru", "memory_max=16", "scale_h=0,1")
-    run(store, uri, "zucchet2024/deep", "deep_cell=lru,gru")
-    run(store, uri, "zucchet2024/ablation_p2", "lr=0.01")
+        run_here(store, uri, f"zucchet2024/{name}")
+    run_here(store, uri, "zucchet2024/gru", "memory_max=16", "scale_h=0,1")
+    run_here(store, uri, "zucchet2024/deep", "deep_cell=lru,gru")
+    run_here(store, uri, "zucchet2024/ablation_p2", "lr=0.01")
     return uri
 
 

@@ -129,7 +129,7 @@ def test_wrong_requests(store: Store, seed: int) -> None:
     grid(store, seed)
     with pytest.raises(StoreError, match="did you mean val_loss"):
         best(store, "demo/grid", metric="val loss")
-    with pytest.raises(StoreError, match="choose others"):
+    with pytest.raises(StoreError, match="choose another --metric"):
         best(store, space_of(["t001"]), metric="unheard_of")
     with pytest.raises(StoreError, match="did you mean depth"):
         best(store, "demo/grid", by=["dept"])
