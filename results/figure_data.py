@@ -148,14 +148,15 @@ def _one(store: Store, space: Mapping[str, Any], prefix: str) -> str:
 
 
 def label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """The values of `keys` in words: a string by itself, a number with its key in front."""
+    """The values of `keys` in words: a name by itself, others with their key in front."""
     words = []
     for key in keys:
         value = config.get(key)
-        if value is None:
+        if value is None or value == "":
             continue
         if isinstance(value, str):
-            words.append(value)
+            speaks = value[0].isalpha() and value != "none"
+            words.append(value if speaks else f"{key} {value}")
         elif isinstance(value, bool):
             words.append(key if value else f"no {key}")
         else:

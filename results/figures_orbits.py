@@ -79,7 +79,7 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
     std = rows[0]["std"]
     rows = [row for row in rows if row["std"] == std]
     counts = store.sql(
-        f"SELECT epoch, avg(attractors) AS n, max(attractors) AS most FROM ({SNAPSHOTS}) "
+        f"SELECT epoch, avg(attractors) AS n FROM ({SNAPSHOTS}) "
         "WHERE trial_id = $id AND std = $std GROUP BY epoch ORDER BY epoch", {**mine, "std": std},
     ).rows()  # fmt: skip
     events = store.sql(
@@ -87,10 +87,10 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
         "GROUP BY epoch ORDER BY epoch", {**mine, "std": std},
     ).rows()  # fmt: skip
     losses = series(store, "epochs", "epoch, loss, grad_norm_max", [shown.id], order="epoch")
-    fig = make_subplots(3, 1, shared_xaxes=True, vertical_spacing=0.06)
+    fig = make_subplots(4, 1, shared_xaxes=True, vertical_spacing=0.05)
     epochs, scales = losses.get(shown.id, []), []
     for line, (key, title) in {
-        1: ("loss", "Training loss"), 3: ("grad_norm_max", "Largest gradient norm"),
+        1: ("loss", "Training loss"), 4: ("grad_norm_max", "Largest<br>gradient norm"),
     }.items():  # fmt: skip
         scale = LogScale(least_decades=1.0)
         scale.see(row[key] for row in epochs)
@@ -114,26 +114,25 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
                 row=2, col=1,
             )  # fmt: skip
     x, y = _by_epoch(counts, "n")
-    top = max([*y, 1.0])
     fig.add_trace(
         go.Scatter(
-            x=x, y=[value / top for value in y], name="attractors an input (1 is "
-            f"{top:.3g})", mode="lines+markers", line={"color": "#000000", "width": 2},
+            x=x, y=y, showlegend=False, mode="lines+markers", line={"color": "#000000", "width": 2},
             marker={"size": 5},
         ),
-        row=2, col=1,
+        row=3, col=1,
     )  # fmt: skip
+    fig.update_yaxes(title="Attractors<br>an input", rangemode="tozero", row=3, col=1)
     fig.update_layout(barmode="stack", bargap=0)
-    fig.update_yaxes(title="Share of orbits", range=[0, 1.05], row=2, col=1)
+    fig.update_yaxes(title="Share of orbits", range=[0, 1], row=2, col=1)
     for row in events:
         style: Any = {"color": "#555555", "dash": "dot", "width": 1}
-        for line in (1, 2, 3):
+        for line in (1, 2, 3, 4):
             fig.add_vline(x=row["epoch"], row=line, col=1, line=style)  # type: ignore[arg-type]
-    fig.update_xaxes(title="Epoch", row=3, col=1)
+    fig.update_xaxes(title="Epoch", row=4, col=1)
     explain_marks(fig, scales)
     more = f"Orbits start from N(0, {std:g}²). Dotted: {len(events)} snapshots with a bifurcation."
     title = f"Attractors while it trains — {chosen.title}"
-    return finish(fig, title, _notes(chosen, shown, more), 700)
+    return finish(fig, title, _notes(chosen, shown, more), 820)
 
 
 _MOST_POINTS = 12_000
@@ -205,7 +204,7 @@ def orbit2d(store: Store, space: Mapping[str, Any], trial: str | None = None) ->
     fig.update_layout(
         scene={"xaxis": {"title": "Epoch"}, "yaxis": {"title": "y<sub>t</sub>"},
                "zaxis": {"title": "y<sub>t+1</sub> − y<sub>t</sub>"},
-               "camera": {"eye": {"x": 1.5, "y": -1.5, "z": 0.7}}}
+               "camera": {"eye": {"x": 1.7, "y": -1.7, "z": 0.7}, "center": {"z": -0.15}}}
     )  # fmt: skip
     more = f"Input {one['value']:.4g}, one first state, output 0."
     return finish(fig, f"Orbits while it trains — {chosen.title}", _notes(chosen, shown, more), 620)
