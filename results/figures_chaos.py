@@ -138,7 +138,9 @@ def cost_growth(store: Store, space: Mapping[str, Any], trial: str | None = None
             own = [r for r in rows if r["s"] == s]
             x, y = [r["length"] for r in own], [abs(r[key]) for r in own]
             logs = [math.log(max(v, 1e-300)) for v in y]
-            rate, fit = np.polyfit(x, logs, 1)[0], np.corrcoef(x, logs)[0, 1] ** 2
+            rate, first = np.polyfit(x, logs, 1)
+            whole, left = np.var(logs), np.var(np.array(logs) - rate * np.array(x) - first)
+            fit = 1 - left / whole if whole > 0 else 1.0
             draw_series(fig, x, y, scale, f"s = {s:g}", look(index), legend=col == 1, row=1,
                         col=col, hover=f"s = {s:g}, {rate:+.3f} a step, R² {fit:.2f}")  # fmt: skip
             fig.add_annotation(

@@ -139,7 +139,7 @@ def test_attractors_stand_beside_the_loss_of_the_same_epochs(store: Store) -> No
     assert list(bars["fixed point"].x) == list(EPOCHS)
     assert list(bars["fixed point"].y) == [1, 0, 1, 1]
     assert list(bars["closed curve"].y) == [0, 1, 0, 0]
-    (count,) = (t for t in fig.data if t.mode == "lines+markers")
+    (count,) = (t for t in fig.data if t.type == "scatter" and t.mode == "lines+markers")
     assert list(count.y) == [1, 1, 1, 2]
     assert sorted({shape.x0 for shape in fig.layout.shapes}) == [20, 40, 60]
     assert "3 snapshots with a bifurcation" in notes(fig)
