@@ -36,6 +36,7 @@ def own(columns: Any) -> dict[str, np.ndarray]:
     return {n: v if v.ndim == 1 else v[0] for n, v in columns.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["torch_lstm", "torch_gru", "ornn"])
 def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
     """Simulated again from the kept weights and the recorded starts, with the net's own call."""
@@ -132,6 +133,7 @@ def test_an_orthogonal_state_may_grow_or_turn_but_is_not_forgotten() -> None:
     np.testing.assert_allclose(found["decay_rate"], 0, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_smoothness_has_a_row_for_each_length() -> None:
     pack = ready(trial(seq_len=60, width=4))
     rows = own(pack.probe("smoothness"))

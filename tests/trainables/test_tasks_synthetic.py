@@ -221,6 +221,7 @@ def test_streams_that_do_not_fit_are_refused() -> None:
 # ---- the objective -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "terms"),
     [

@@ -207,6 +207,7 @@ def test_haar_is_the_logarithm_of_the_matrix_it_draws(seed: int) -> None:
     np.testing.assert_allclose(series_expm(log), drawn, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["static", "dynamic", "cayley"])
 def test_training_keeps_it_orthogonal(form: str) -> None:
     """200 steps, two re-basings: float32 allows 1e-5."""
@@ -260,6 +261,7 @@ def gates(matrix: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip("ifgo", np.split(matrix, 4), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["column_exact", "row_project"])
 def test_every_step_leaves_the_sums(rule: str) -> None:
     one = trial(model="torch_lstm", stabilize=rule, width=9, seq_len=20, n_sequences=10, lr=1e-2,
