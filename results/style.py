@@ -182,20 +182,23 @@ _PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
 
 
 def log_ticks(low: float, high: float) -> dict[float, str]:
-    """Values and labels of ticks between 10**low and 10**high: powers of ten, eight or so; with 2
-    and 5 times each where that gives few."""
+    """Values and labels of ticks between 10**low and 10**high: powers of ten, eight or so; where
+    that gives few 2 and 5 times each, or all whole multiples."""
     every = max(1, math.ceil((high - low) / 8))
     exponents = range(math.floor(low), math.floor(high) + 1)
     if high - low > 2.5:
         return {10.0**e: power(e) for e in exponents if e % every == 0 and low <= e <= high}
-    marks = {}
-    for exponent in exponents:
-        for digit in (1, 2, 5):
-            if low <= math.log10(digit) + exponent <= high:
-                times = f"{digit}×" if digit > 1 else ""
-                plain = -3 <= exponent <= 3
-                value = float(f"{digit}e{exponent}")
-                marks[value] = f"{value:g}" if plain else times + power(exponent)
+    marks: dict[float, str] = {}
+    for digits in ((1, 2, 5), range(1, 10)):
+        for exponent in exponents:
+            for digit in digits:
+                if low <= math.log10(digit) + exponent <= high:
+                    times = f"{digit}×" if digit > 1 else ""
+                    plain = -3 <= exponent <= 3
+                    value = float(f"{digit}e{exponent}")
+                    marks[value] = f"{value:g}" if plain else times + power(exponent)
+        if len(marks) > 2:
+            break
     return marks
 
 

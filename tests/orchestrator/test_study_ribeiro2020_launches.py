@@ -17,7 +17,12 @@ from tests.orchestrator.launches import except_counts, rows, run, start, wait_fo
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SINE = "ribeiro2020/sine_small"
-LEARNING = ("model=torch_lstm", "orbits_every=null", "contraction_every=null")
+LEARNING = (
+    "model=torch_lstm",
+    "orbits_every=null",
+    "contraction_every=null",
+    "attractors_every=50",
+)
 
 
 @pytest.fixture(scope="module")
