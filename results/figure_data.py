@@ -113,7 +113,8 @@ def select_trials(
         elsewhere = {row["trial_id"] for row in others}
         asked = [trial_id for trial_id in asked if trial_id not in elsewhere]
     if not found:
-        raise StoreError(f"no trial of {name or 'this space'} has a row yet; launch it first.")
+        kind = "a row yet" if table == "epochs" else f"rows of {table} yet"
+        raise StoreError(f"no trial of {name or 'this space'} has {kind}; launch it first.")
     columns = store.config_columns
     select = space.get("select") or {}
     over = select.get("over") or []
