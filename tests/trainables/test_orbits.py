@@ -60,7 +60,7 @@ def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
         outputs, _ = module._run(x, [h[orbit : orbit + 1]], None)
         mine = (rows["input"] == labels["input"][orbit]) & (rows["start"] == labels["start"][orbit])
         mine &= rows["std"] == labels["std"][orbit]
-        np.testing.assert_allclose(rows["y"][mine], outputs[0, 20:, 0], atol=1e-5)
+        np.testing.assert_allclose(rows["y"][mine], outputs[0, 20:, 0], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(rows["input_value"][mine], value, rtol=1e-6)
 
 
