@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dataset_text import tiny
+from orchestrator import datasets
 from results import create_store
 from results.plotting import figure
 from search_spaces.ribeiro2020 import STUDY
@@ -60,7 +60,9 @@ def test_rows_are_streamed_by_epoch(uri: str) -> None:
 
 
 def test_the_tiny_text_is_what_its_task_declares() -> None:
-    arrays = tiny()
+    loaded = datasets.load("tiny_text")
+    assert loaded.checksum.startswith("tiny_text=sha256:")
+    arrays = loaded.arrays
     counts = tuple(len(arrays[f"{part}_tokens"]) for part in ("train", "val", "test"))
     assert ("tiny_text", counts, len(arrays["vocabulary"])) == CORPORA["tiny"]
     assert arrays["vocabulary"][arrays["train_tokens"][7]] == "<eos>"
