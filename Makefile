@@ -48,7 +48,7 @@ quickstart: install ## train vanishing/quickstart, print its table, draw its fig
 	@echo "  $(BIN)/gradsweep plan vanishing/depth --store $(QUICKSTART_STORE)"
 
 .PHONY: test
-test: install ## tests of at most about 20 s each; under 8 minutes on two idle cores
+test: install ## tests of at most about 20 s each; a quarter of an hour on two cores
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not ray" $(ALLOW_NONE)
 	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
 
