@@ -9,7 +9,7 @@ from trainables.spec.linear import MAX_PHASE, MIN_NU, SCALAR_TASK
 from trainables.spec.parts import Config, Sizes, Task
 from trainables.spec.task_keys import BATCH, SEQ_LEN, with_default
 
-_LAST_STEP_ONLY = ("vanilla_rnn", "residual_rnn", "ffn")
+LAST_STEP_ONLY = ("vanilla_rnn", "residual_rnn", "ffn")
 
 
 def _sizes(config: Config) -> Sizes:
@@ -20,7 +20,7 @@ def _sizes(config: Config) -> Sizes:
 
 def _check(config: Config) -> list[str]:
     model = config.get("model")
-    if model in _LAST_STEP_ONLY:
+    if model in LAST_STEP_ONLY:
         return [f"task {SCALAR_TASK} needs an output at every step; model {model} has one a sample"]
     return []
 
