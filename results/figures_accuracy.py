@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from results.figure_data import Selection, label, select_trials, series
+from results.figure_data import Selection, known, label, select_trials, series
 from results.published_lru import ABLATION, CLOSEST, R_MAX, R_MIN, REPORTED, is_whole
 from results.style import finish, look
 
@@ -51,14 +51,10 @@ def _best_epochs(store: Store, chosen: Selection) -> dict[str, Row]:
     found = series(store, "epochs", "epoch, val_accuracy, test_accuracy", chosen.ids, order="epoch")
     kept = {}
     for trial_id, rows in found.items():
-        known = [r for r in rows if _known(r["val_accuracy"])]
-        if known:
-            kept[trial_id] = max(known, key=lambda r: r["val_accuracy"])
+        judged = [r for r in rows if known(r["val_accuracy"])]
+        if judged:
+            kept[trial_id] = max(judged, key=lambda r: r["val_accuracy"])
     return kept
-
-
-def _known(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -104,7 +100,7 @@ def accuracy(store: Store, space: Mapping[str, Any], trial: str | None = None) -
         lines.append([
             name, f"{task} (subset or variant)" if part else task,
             _spread([r["val_accuracy"] for r in own]),
-            _spread([r["test_accuracy"] for r in own if _known(r["test_accuracy"])]),
+            _spread([r["test_accuracy"] for r in own if known(r["test_accuracy"])]),
             str(diverged), f"{closest} {reported[0]} ({reported[1]})" if reported else "—",
         ])  # fmt: skip
     heads = ("cell", "task", "validation %", "test %", "diverged", "LRU paper: nearest, % (s.e.)")
@@ -135,7 +131,7 @@ def lru_ablation(store: Store, space: Mapping[str, Any], trial: str | None = Non
                     for t in chosen.trials
                     if t.id in best and _is_cell(t.config, form, r_min, r_max)
                 ]
-                line.append(f"{_spread([v for v in own if _known(v)])} | {reported}")
+                line.append(f"{_spread([v for v in own if known(v)])} | {reported}")
             lines.append(line)
     heads = ("form", "r_max", *(f"r_min {r:g}: ours | LRU paper" for r in R_MIN))
     whole = all(is_whole(str(t.config.get("task")), t.config) for t in chosen.trials)
