@@ -11,27 +11,11 @@ import numpy as np
 import pytest
 
 from orchestrator import datasets
-from orchestrator.describing import space_json
-from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
-from orchestrator.studies import catalogue
 from results import Store, create_store, open_store
 from results.plotting import figure
-from tests.orchestrator.launches import run as launched
+from tests.orchestrator.launches import run, run_here
 
 pytestmark = pytest.mark.slow
-
-
-def run(store: Store, uri: str, name: str, *changes: str, smoke: bool = True) -> None:
-    """What a launch of a space does, without Ray."""
-    found = catalogue()
-    (one,) = plan(name, store=uri, set=changes, smoke=smoke, lanes="sequential")
-    store.write_space(one.name, space_json(one, found))
-    for pack in one.packs:
-        working = PackRun(pack, found.registry, store, Context(launch_id="here", space=one.name))
-        working.start()
-        while not working.step().done:
-            pass
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +23,8 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("bar2025") / "store")
     store = create_store(uri)
     for name in ("radii", "divergence", "memory"):
-        run(store, uri, f"bar2025/{name}")
-    run(store, uri, "bar2025/copy", "r_min=0.9", "r_max=0.999")
+        run_here(store, uri, f"bar2025/{name}")
+    run_here(store, uri, "bar2025/copy", "r_min=0.9", "r_max=0.999")
     return uri
 
 
@@ -92,7 +76,7 @@ def learned(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Store
         "mini_listops": ("seed=0",),
     }
     for name, sets in launches.items():
-        result = launched(path, *sets, space=f"bar2025/{name}", tiny=())
+        result = run(path, *sets, space=f"bar2025/{name}", tiny=())
         assert result.exit_status == 0, result.reasons
     return open_store(str(path))
 
@@ -151,7 +135,7 @@ def test_real_digits_row_by_row(real_data: Path, tmp_path: Path) -> None:
         pytest.skip(datasets.missing_message("mnist", real_data))
     uri = str(tmp_path / "store")
     store = create_store(uri)
-    run(store, uri, "bar2025/smnist_rows", "max_train=7680", "max_held=500", "epochs=1", "seed=0",
+    run_here(store, uri, "bar2025/smnist_rows", "max_train=7680", "max_held=500", "epochs=1", "seed=0",
         "lr_end=null", "norm=layer", smoke=False)  # fmt: skip
     (row,) = store.sql("SELECT val_accuracy, test_accuracy FROM epochs").rows()
     print(row)
