@@ -135,8 +135,8 @@ def test_real_digits_row_by_row(real_data: Path, tmp_path: Path) -> None:
         pytest.skip(datasets.missing_message("mnist", real_data))
     uri = str(tmp_path / "store")
     store = create_store(uri)
-    run_here(store, uri, "bar2025/smnist_rows", "max_train=7680", "max_held=500", "epochs=1", "seed=0",
-        "lr_end=null", "norm=layer", smoke=False)  # fmt: skip
+    run_here(store, uri, "bar2025/smnist_rows", "max_train=7680", "max_held=500", "epochs=1",
+             "seed=0", "lr_end=null", "norm=layer", smoke=False)  # fmt: skip
     (row,) = store.sql("SELECT val_accuracy, test_accuracy FROM epochs").rows()
     print(row)
     assert min(row.values()) > 0.4
