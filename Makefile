@@ -19,6 +19,10 @@ CODE := orchestrator trainables search_spaces results tests benchmarks examples
 UV := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --fork-strategy fewest --no-header --no-annotate
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+# Most of a test is compiling, which takes half as long by LLVM's first level and XLA's older
+# emitters; programs then run up to a half slower, and round otherwise. Ray's tests, which train
+# longer, keep what users have.
+FAST := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 # pytest says 5 where a selection holds no test.
 ALLOW_NONE := || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
 
@@ -49,12 +53,12 @@ quickstart: install ## train vanishing/quickstart, print its table, draw its fig
 
 .PHONY: test
 test: install ## tests of at most about 20 s each; a quarter of an hour on two cores
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not ray" $(ALLOW_NONE)
+	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not ray" $(ALLOW_NONE)
 	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
 
 .PHONY: test-all
 test-all: install ## every test, as CI runs them; Ray's that fail are tried once more
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
+	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
 	$(PYTEST) -m ray || $(PYTEST) -m ray --last-failed $(ALLOW_NONE)
 
 .PHONY: chaos

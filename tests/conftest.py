@@ -21,11 +21,6 @@ pytest_plugins = ["tests.object_store"]
 
 ROOT = Path(__file__).parents[1]
 
-# Most of a test is compiling, which takes half as long by LLVM's first level and XLA's older
-# emitters; programs then run up to a half slower, which few tests notice.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-)
 # What packs run in, here and in every process that a test starts; the compile cache is one for all.
 os.environ.setdefault("GRADSWEEP_CACHE", str(ROOT / ".cache"))
 environment.prepare()
