@@ -17,10 +17,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(LOCK)$(if $(PYTHON),-$(notdir $(PYTHON)))
 CODE := orchestrator trainables search_spaces results tests benchmarks examples
 UV := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --fork-strategy fewest --no-header --no-annotate
+	--fork-strategy fewest --no-header --no-annotate
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
-# Most of a test is compiling, which takes half as long by LLVM's first level and XLA's older
-# emitters; programs then run up to a half slower, and round otherwise. Ray's tests, which train
+# Most of a test is compiling, which takes about half as long by LLVM's first level and XLA's older
+# emitters; programs then take up to 1.6 times as long, and round otherwise. Ray's tests, which train
 # longer, keep what users have.
 FAST := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 # pytest says 5 where a selection holds no test.

@@ -47,7 +47,9 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     dots = [r for r in rows_of(store, chosen, "orbit_diagram")
             if r["start"] == start and r["t"] < each]  # fmt: skip
     dots.sort(key=lambda r: (r["s"], r["t"]))
-    fig = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.68, 0.32])
+    fig: Any = make_subplots(
+        2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.68, 0.32]
+    )
     for name, (label, colour) in KINDS.items():
         own = [r for r in dots if kind[r["s"]] == name]
         if own:
@@ -66,7 +68,7 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
             ),
             row=2, col=1,
         )  # fmt: skip
-    fig.add_hline(y=0, row=2, col=1, line={"color": "#444444", "width": 1})  # type: ignore[arg-type]
+    fig.add_hline(y=0, row=2, col=1, line={"color": "#444444", "width": 1})
     origin = [(r["s"], r["origin_modulus"]) for r in rows]
     crossing = next(
         (a[0] + (1 - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
@@ -75,10 +77,10 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
     changes = events(rows)
     for s, _ in changes:
         line = {"color": "#555555", "dash": "dot", "width": 0.7}
-        fig.add_vline(x=s, row=2, col=1, line=line)  # type: ignore[arg-type]
+        fig.add_vline(x=s, row=2, col=1, line=line)
     if crossing is not None:
         line = {"color": "#000000", "dash": "dash", "width": 1}
-        fig.add_vline(x=crossing, row=1, col=1, line=line)  # type: ignore[arg-type]
+        fig.add_vline(x=crossing, row=1, col=1, line=line)
     fig.update_xaxes(title="s, factor of the weights", row=2, col=1)
     fig.update_yaxes(title="h₁", row=1, col=1)
     fig.update_yaxes(title="Lyapunov<br>exponents", range=[-1.2, 0.4], row=2, col=1)

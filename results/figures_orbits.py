@@ -87,7 +87,7 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
         "GROUP BY epoch ORDER BY epoch", {**mine, "std": std},
     ).rows()  # fmt: skip
     losses = series(store, "epochs", "epoch, loss, grad_norm_max", [shown.id], order="epoch")
-    fig = make_subplots(4, 1, shared_xaxes=True, vertical_spacing=0.05)
+    fig: Any = make_subplots(4, 1, shared_xaxes=True, vertical_spacing=0.05)
     epochs, scales = losses.get(shown.id, []), []
     for line, (key, title) in {
         1: ("loss", "Training loss"), 4: ("grad_norm_max", "Largest<br>gradient norm"),
@@ -125,9 +125,9 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
     fig.update_layout(barmode="stack", bargap=0)
     fig.update_yaxes(title="Share of orbits", range=[0, 1], row=2, col=1)
     for row in events:
-        style: Any = {"color": "#555555", "dash": "dot", "width": 1}
+        style = {"color": "#555555", "dash": "dot", "width": 1}
         for line in (1, 2, 3, 4):
-            fig.add_vline(x=row["epoch"], row=line, col=1, line=style)  # type: ignore[arg-type]
+            fig.add_vline(x=row["epoch"], row=line, col=1, line=style)
     fig.update_xaxes(title="Epoch", row=4, col=1)
     explain_marks(fig, scales)
     more = f"Orbits start from N(0, {std:g}²). Dotted: {len(events)} snapshots with a bifurcation."

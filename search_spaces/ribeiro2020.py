@@ -15,7 +15,8 @@ _CELLS = {
         "then": {"stabilize": grid("none", "column_exact")},
     },
 }
-_ADAM = {"optimizer": "torch_adam", "lr": 1e-3, "clip_norm": 0.25, "keep_weights": "last"}
+_CLIPPED = {"optimizer": "torch_adam", "clip_norm": 0.25, "keep_weights": "last"}
+_ADAM = {**_CLIPPED, "lr": 1e-3}
 _SEEDS = grid(2, 3, 4)
 _OVER_SEEDS = {"metric": "loss", "mode": "min", "report": "loss", "over": "seed"}
 _BY_ACCURACY = {
@@ -51,7 +52,7 @@ SINE = Space(
 )  # fmt: skip
 
 _SMALL_SINE = {
-    **_ADAM,
+    **_CLIPPED,
     "task": "sine",
     "seq_len": 200,
     "n_sequences": 20,
@@ -81,7 +82,7 @@ SINE_SMALL = Space(
     feeds="figure 4 at a tenth of the size: minutes on two cores",
     doc="Cycles appear around epoch 250, collapse to fixed points around 400, and come back.",
     param_space={
-        **{name: value for name, value in _SMALL_SINE.items() if name != "lr"},
+        **_SMALL_SINE,
         **_CELLS,
         "seed": grid(0, 1, 2),
     },
@@ -96,7 +97,7 @@ SINE_STD = Space(
     doc="Every snapshot starts orbits from N(0, .1^2), N(0, 1) and N(0, 100^2); the last is as "
     "published, though |h| < 1 in an LSTM.",
     param_space={
-        **{name: value for name, value in _SMALL_SINE.items() if name != "lr"},
+        **_SMALL_SINE,
         "model": grid("torch_lstm", "torch_gru", "torch_rnn", "ornn"),
         "orbit_std": "0.1:1:100",
         "attractors_every": 100,
@@ -234,10 +235,6 @@ CHAOS = Space(
             "then": {"scan_points": 601, "scan_starts": "both"},
         },
         "line": {"when": {"stage": "chaos_cost"}, "then": {"scan_points": 5001}},
-        "lengths": {
-            "when": {"stage": "chaos_length"},
-            "then": {"family": "chaotic_lstm"},
-        },
     },
     smoke={"scan_points": 31, "scan_steps": 4096, "plane_points": 21, "most_steps": 60},
     figures=("bifurcation", "cost_profile", "cost_growth", "cost_plane"),

@@ -208,19 +208,21 @@ class CostLine(Drawn):
         self.labels: Mapping[str, Labels] = {"chaos_cost": {"s": s, **found}}
 
 
-def power_costs(theta: float, length: int) -> dict[str, np.ndarray]:
-    """As `costs` of x_t = theta^t and V = mean of x_t^2, whose derivatives are known."""
+def power_costs(theta: np.ndarray, share: np.ndarray) -> dict[str, np.ndarray]:
+    """As `costs` of x_t = theta^t and V = sum of x_t^2 by shares, whose derivatives are known."""
 
-    def mean_square(a: jax.Array) -> jax.Array:
-        return jnp.mean(a ** (2 * jnp.arange(1, length + 1, dtype=a.dtype)))
+    def one(theta: jax.Array, share: jax.Array) -> dict[str, jax.Array]:
+        def cost(a: jax.Array) -> jax.Array:
+            return share @ a ** (2 * jnp.arange(1, len(share) + 1, dtype=a.dtype))
 
-    with jax.enable_x64(True):
-        value, slope, bend = on_line(mean_square, jnp.float64(theta))
-        gradient, turned = in_space(lambda w: mean_square(w[0]), jnp.full(1, theta), jnp.ones(1))
-        found = {
+        value, slope, bend = on_line(cost, theta)
+        gradient, turned = in_space(lambda w: cost(w[0]), theta[None], jnp.ones(1))
+        return {
             "cost": value, "slope": slope, "bend": bend, "grad_norm": gradient, "hvp_norm": turned,
         }  # fmt: skip
-        return {name: np.asarray(v)[None] for name, v in found.items()}
+
+    with jax.enable_x64(True):
+        return {name: np.asarray(v) for name, v in jax.jit(jax.vmap(one))(theta, share).items()}
 
 
 class CostLength(Drawn):
@@ -232,11 +234,8 @@ class CostLength(Drawn):
         most = int(config["most_steps"])
         lengths = np.arange(20, most + 1, 10, dtype=np.int32)
         length, s = (grid.ravel() for grid in np.meshgrid(lengths, at, indexing="ij"))
-        if config["family"] == "power":
-            rows = [power_costs(*pair) for pair in zip(s.tolist(), length.tolist(), strict=True)]
-            found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        else:
-            found = costs(s, np.stack([between(0, int(n), most) for n in length]))
+        make = {"power": power_costs, "chaotic_lstm": costs}[str(config["family"])]
+        found = make(s, np.stack([between(0, int(n), most) for n in length]))
         self.labels: Mapping[str, Labels] = {"chaos_length": {"length": length, "s": s, **found}}
 
 
@@ -251,13 +250,13 @@ class CostPlane(Drawn):
         drawn = np.random.default_rng(int(config["plane_seed"])).uniform(size=WEIGHTS.shape)
         a, b = (grid.ravel() for grid in np.meshgrid(s1, s2, indexing="ij"))
         length, first = int(config["cost_steps"]), int(config["cost_burn_in"])
+        home = int(np.flatnonzero((a == 1) & (b == 0))[0])
 
         def run(a: jax.Array, b: jax.Array) -> jax.Array:
             weights = a[:, None, None] * WEIGHTS + b[:, None, None] * drawn
             h = jax.vmap(lambda w: orbit(w, START, length)[first:, :2])(weights)
             return jnp.mean((h - h[home]) ** 2, (1, 2))
 
-        home = int(np.flatnonzero((a == 1) & (b == 0))[0])
         with jax.enable_x64(True):
             found = np.asarray(jax.jit(run)(a, b))
         self.labels: Mapping[str, Labels] = {"chaos_plane": {"s1": a, "s2": b, "cost": found}}

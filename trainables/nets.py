@@ -40,9 +40,9 @@ class RecurrentNet(nnx.Module):
     """Recurrent layers on top of each other, with logits at every time step.
 
     Dropout acts on the input of each layer, and under the torch scheme on the output of the last
-    one. All time steps of a layer's input are projected at
-    once, and the scan over time holds only what depends on the state. Hidden states start from 0
-    in every batch, or from where the last batch ended where the module carries them.
+    one. All time steps of a layer's input are projected at once, and the scan over time holds only
+    what depends on the state. Hidden states start from 0 in every batch, or from where the last
+    batch ended where the module carries them.
 
     Attributes:
       cells: one per layer, the lowest first.

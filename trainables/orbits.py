@@ -92,11 +92,10 @@ def attractors_probe(network: Network, trial: Trial) -> tuple[Labels, OnHost] | 
     if not driven.has_orbits(network):
         return None
     begin = driven.orbit_labels(trial, _input_count(network, trial))
-    with jax.enable_x64(True):
-        chunk = driven.chunk_of(network)
-        outputs = jax.jit(
-            lambda params, rest, window: _read(driven.module_of(network, params, rest), window)
-        )
+    chunk = driven.chunk_of(network)
+    outputs = jax.jit(
+        lambda params, rest, window: _read(driven.module_of(network, params, rest), window)
+    )
     config: Any = trial.config
     most = int(config["attractor_steps"])
 

@@ -68,10 +68,9 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
     if "lr_end" in values:  # a schedule needs to know where it ends
         values["total_steps"] = np.asarray(trial.epochs * trial.sizes.steps, np.float32)
     if "lr_milestones" in trial.config:
-        steps = [epoch * trial.sizes.steps for epoch in milestone_epochs(
-            str(trial.config["lr_milestones"]))]  # fmt: skip
+        epochs = milestone_epochs(str(trial.config["lr_milestones"]))
         found = np.full(MOST_MILESTONES, np.iinfo(np.int32).max, np.int32)
-        found[: len(steps)] = steps
+        found[: len(epochs)] = np.asarray(epochs, np.int32) * trial.sizes.steps
         values["milestone_steps"] = found
     return values
 

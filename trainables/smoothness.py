@@ -66,8 +66,7 @@ def smoothness(engine: Engine, trial: Trial) -> tuple[Labels, OnHost] | None:
         return None
     full = engine.sizes.seq_len
     lengths = [n for n in LENGTHS if n <= full] or [full]
-    with jax.enable_x64(True):
-        measures = [jax.jit(_measure(engine, length)) for length in lengths]
+    measures = [jax.jit(_measure(engine, length)) for length in lengths]
 
     def measure(state: State, values: Mapping[str, Any], data: Any) -> dict[str, np.ndarray]:
         x, y, _ = probe_batch(engine.task, values, data)

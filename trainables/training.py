@@ -61,8 +61,8 @@ class Training(Network):
 
     @property
     def _reports_rate(self) -> bool:
-        """Whether lr and clip_fraction are metrics: with the optimizer that declares a schedule."""
-        return self.constants.get("optimizer") == "torch_adam"
+        """Whether lr and clip_fraction are metrics: where the optimizer has schedules to choose."""
+        return "lr_patience" in self.constants
 
     @property
     def _patience(self) -> int | None:

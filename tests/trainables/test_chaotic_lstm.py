@@ -179,7 +179,7 @@ def test_a_plane_holds_the_line() -> None:
 
 @pytest.mark.parametrize("length", [10, 100, 400])
 def test_a_power_has_the_slopes_of_its_closed_form(length: int) -> None:
-    found = family.power_costs(1.0, length)
+    found = family.power_costs(np.ones(1), family.between(0, length, length)[None])
     assert found["slope"][0] == pytest.approx(length + 1, rel=1e-9)
     assert found["bend"][0] == pytest.approx((length + 1) * (4 * length - 1) / 3, rel=1e-9)
     assert found["grad_norm"][0] == pytest.approx(found["slope"][0], rel=1e-9)
@@ -194,7 +194,8 @@ def rates(rows: dict[str, np.ndarray], s: float, column: str) -> float:
 def test_a_power_grows_at_its_rate() -> None:
     lengths = np.array([200, 300, 400])
     for theta, want in ((1.05, 2 * math.log(1.05)), (0.9, None)):
-        slopes = [family.power_costs(theta, int(n))["slope"][0] for n in lengths]
+        shares = np.stack([family.between(0, int(n), 400) for n in lengths])
+        slopes = family.power_costs(np.full(3, theta), shares)["slope"]
         rate = np.polyfit(lengths, np.log(slopes), 1)[0]
         if want is None:
             assert -0.01 < rate < 0  # like 1 / N

@@ -56,7 +56,7 @@ def test_a_plateau_is_torch_s(patience: int, seed: int) -> None:
 
 
 def test_a_loss_that_never_falls_ends_the_trial_below_its_least_rate() -> None:
-    """A learning rate of 0 cannot improve anything: 4 falls to 1e-7, and one below."""
+    """Steps too short to improve anything: 1e-6 falls to 1e-7, then below min_lr."""
     config = {"task": "temporal_order", "seq_len": 12, "position_symbols_start": "1:5",
               "position_symbols_len": 3, "n_sequences": 20, "n_sequences_val": 20,
               "batch_size": 20}  # fmt: skip

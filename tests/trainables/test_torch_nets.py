@@ -29,7 +29,8 @@ def trial(**config: Any) -> Trial:
 
 
 def network(one: Trial) -> Network:
-    return Network(one, make_task(one), lane_values(one))  # type: ignore[arg-type]
+    task: Any = make_task(one)
+    return Network(one, task, lane_values(one))
 
 
 # ---- P0-1: equal to definition -----------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trainables.spec.keys import Key
+from trainables.spec.parts import Config
 
 BATCH = Key("batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1)
 NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.",
@@ -21,6 +22,17 @@ SEQ_LEN = Key("seq_len", "int", 64, "static", "Time steps T.", unit="time steps"
 TIME_REPEAT = Key("time_repeat", "int", 1, "static",
                   "Every input step and target comes so many times along time.", low=1,
                   aliases=("timerepeat",))  # fmt: skip
+
+
+_ONE_A_SAMPLE = ("vanilla_rnn", "residual_rnn", "ffn")
+
+
+def needs_every_step(config: Config, task: str) -> list[str]:
+    """A problem where the model has one output a sample only."""
+    model = config.get("model")
+    if model in _ONE_A_SAMPLE:
+        return [f"task {task} needs an output at every step; model {model} has one a sample"]
+    return []
 
 
 def with_default(key: Key, default: object) -> Key:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trainables.spec.keys import Key
 from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import BATCH, SEQ_LEN, with_default
+from trainables.spec.task_keys import BATCH, SEQ_LEN, needs_every_step, with_default
 
 REDUCTION = Key(
     "loss_reduction", "str", "sum", "static",
@@ -15,15 +15,6 @@ REDUCTION = Key(
     "time steps, as published; mean: of their mean. The column loss is the mean in both.",
     choices=("sum", "mean"),
 )  # fmt: skip
-_EVERY_STEP = ("vanilla_rnn", "residual_rnn", "ffn")
-
-
-def needs_every_step(config: Config, task: str) -> list[str]:
-    """A problem where the model has one output a sample only."""
-    model = config.get("model")
-    if model in _EVERY_STEP:
-        return [f"task {task} needs an output at every step; model {model} has one a sample"]
-    return []
 
 
 def _sine_check(config: Config) -> list[str]:

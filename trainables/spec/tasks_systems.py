@@ -7,22 +7,13 @@ from dataclasses import replace
 from trainables.spec.keys import Key
 from trainables.spec.linear import MAX_PHASE, MIN_NU, SCALAR_TASK
 from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import BATCH, SEQ_LEN, with_default
-
-_LAST_STEP_ONLY = ("vanilla_rnn", "residual_rnn", "ffn")
+from trainables.spec.task_keys import BATCH, SEQ_LEN, needs_every_step, with_default
 
 
 def _sizes(config: Config) -> Sizes:
     batch = config["batch_size"]
     held = config["eval_batches"] * batch
     return Sizes(config["seq_len"], 1, 1, config["steps_per_epoch"] * batch, held, held, batch)
-
-
-def _check(config: Config) -> list[str]:
-    model = config.get("model")
-    if model in _LAST_STEP_ONLY:
-        return [f"task {SCALAR_TASK} needs an output at every step; model {model} has one a sample"]
-    return []
 
 
 TEACHER_STUDENT = Task(
@@ -47,6 +38,6 @@ TEACHER_STUDENT = Task(
         MAX_PHASE,
     ),
     sizes=_sizes,
-    check=_check,
+    check=lambda config: needs_every_step(config, SCALAR_TASK),
     aliases=("lsi",),
 )  # fmt: skip
