@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.timing import ratios
 from orchestrator import environment
 
-NAMES = ("epoch_loop", "execution", "lanes", "network", "planner", "queries")
+NAMES = ("epoch_loop", "execution", "lanes", "network", "planner", "queries", "sequences")
 LONG = ("full_size",)
 """Minutes each: run only where they are named."""
 

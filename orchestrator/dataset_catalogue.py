@@ -195,6 +195,30 @@ DATASETS: dict[str, Dataset] = {
             (Form((), "dataset_text.tiny"),),
         ),
         Dataset(
+            "imdb",
+            "25,000 and 25,000 film reviews, positive or negative, as characters.",
+            "none stated; cite Maas et al. 2011",
+            (
+                Form((File("imdb/aclImdb_v1.tar.xz"),), "dataset_text.imdb"),
+                Form(
+                    (File("imdb/aclImdb_v1.tar.gz", "md5:7c2ac02c03563afcf9b574c7e56c153a"),),
+                    "dataset_text.imdb",
+                    ("https://ai.stanford.edu/~amaas/data/sentiment/",),
+                ),
+            ),
+        ),
+        Dataset(
+            "listops",
+            "ListOps of the Long Range Arena: 96,000 / 2,000 / 2,000 nested expressions.",
+            "Apache-2.0, with the Long Range Arena",
+            (
+                Form(
+                    tuple(File(f"listops/basic_{part}.tsv") for part in ("train", "val", "test")),
+                    "dataset_text.listops_tables",
+                ),
+            ),
+        ),
+        Dataset(
             "heidelberg",
             "Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits as spikes of 700 units.",
             "CC BY 4.0",

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
+from results.figures_accuracy import ACCURACY
 from results.figures_analyses import figure1a, figure1b, figure1c
+from results.figures_bar2025 import BAR2025
 from results.figures_chaos import CHAOS_FIGURES
 from results.figures_covariance import covariance, decay
 from results.figures_curves import grad_norms, grad_norms_last_10, training_loss
@@ -60,6 +62,8 @@ FIGURES: dict[str, FigureFunction] = {
             *DEEP,
             *ORBIT_FIGURES,
             *CHAOS_FIGURES,
+            *BAR2025,
+            *ACCURACY,
         )
     },
 }

@@ -10,7 +10,7 @@ import importlib
 from search_spaces.expansion import SpaceError, expand
 from search_spaces.study import Space, Study
 
-BUILTIN = ("vanishing", "herranz2023", "zucchet2024", "ribeiro2020")
+BUILTIN = ("vanishing", "herranz2023", "zucchet2024", "ribeiro2020", "bar2025")
 
 
 def builtin_studies() -> dict[str, Study]:

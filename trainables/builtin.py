@@ -12,6 +12,8 @@ from typing import Any
 
 from trainables.spec import Part
 from trainables.spec.recurrent import RECURRENT
+from trainables.spec.sequence import SEQUENCE
+from trainables.spec.tasks_sequences import SEQUENCE_IMAGES
 from trainables.spec.torch_models import TORCH_MODELS
 
 _PLACES: dict[tuple[str, str], str] = {
@@ -25,9 +27,11 @@ _PLACES: dict[tuple[str, str], str] = {
     ("model", "s4"): "linear_nets.s4",
     ("model", "deep_recurrent"): "deep_nets.deep_recurrent",
     **{("model", model.name): "torch_nets.torch_net" for model in TORCH_MODELS},
+    **{("model", model.name): "sequence_nets.sequence_net" for model in SEQUENCE},
     ("optimizer", "sgd"): "optimizers.sgd",
     ("optimizer", "adam"): "optimizers.adam",
     ("optimizer", "adamw"): "optimizers.adamw",
+    ("optimizer", "adamw_groups"): "optimizers.adamw_groups",
     ("optimizer", "adabelief"): "optimizers.adabelief",
     ("optimizer", "adabelief_optax"): "optimizers.adabelief_optax",
     ("optimizer", "torch_adam"): "optimizers.adam",
@@ -36,6 +40,10 @@ _PLACES: dict[tuple[str, str], str] = {
     ("task", "heidelberg"): "spikes.BinnedTask",
     ("task", "spikes"): "spikes.DrawnTask",
     ("task", "wordptb"): "text.StreamTask",
+    **{("task", task.name): "sequences.ImageTask" for task in SEQUENCE_IMAGES},
+    ("task", "listops"): "sequences.ListOpsTask",
+    ("task", "imdb"): "sequences.ReviewTask",
+    ("task", "copy"): "sequences.CopyTask",
     ("task", "teacher_student"): "teacher.TeacherStudent",
     ("task", "sine"): "synthetic_tasks.SineTask",
     ("task", "temporal_order"): "synthetic_tasks.TemporalOrderTask",
@@ -59,6 +67,9 @@ _PLACES: dict[tuple[str, str], str] = {
     ("stage", "chaos_cost"): "chaotic_lstm.CostLine",
     ("stage", "chaos_length"): "chaotic_lstm.CostLength",
     ("stage", "chaos_plane"): "chaotic_lstm.CostPlane",
+    ("stage", "radii"): "growth.Radii",
+    ("stage", "divergence"): "growth.Divergence",
+    ("stage", "delay_memory"): "growth.DelayMemory",
     ("probe", "timeline"): "timeline.timeline",
     ("probe", "radius"): "lsc.radius",
     ("probe", "effective_lr"): "effective_lr.effective_lr",
@@ -68,6 +79,8 @@ _PLACES: dict[tuple[str, str], str] = {
     ("probe", "attractors"): "orbits.attractors_probe",
     ("probe", "contraction"): "orbits.contraction",
     ("probe", "smoothness"): "smoothness.smoothness",
+    ("probe", "spectrum"): "spectrum.spectrum",
+    ("probe", "eigenvalues"): "spectrum.eigenvalues",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
 a stage's engine from a trial, its task's functions and one lane's values. A task is a class with

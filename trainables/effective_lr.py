@@ -16,7 +16,7 @@ import optax
 
 from trainables.engine import Engine, Labels, Measure, State
 from trainables.layout import Slot, by_path
-from trainables.optimizers import scheduled
+from trainables.optimizers import recurrent_leaves, scheduled
 from trainables.spec import Trial
 from trainables.training import Training
 
@@ -58,11 +58,13 @@ def effective_lr(engine: Engine, trial: Trial) -> tuple[Labels, Measure] | None:
         still = jax.tree.map(jnp.zeros_like, ones)  # weight decay is no part of it
         update, _ = engine.optimizer(now).update(ones, state["optimizer"], still)
         steps = by_path(update)
+        slow = by_path(recurrent_leaves(state["params"])) if "lr_recurrent" in now else {}
         columns: dict[str, list[jax.Array]] = {}
         for slot in slots:
-            rates, step = adam_rates(now["lr"], own(square, slot), count), -own(steps, slot)
+            lr = now["lr_recurrent" if slow.get(slot.path) else "lr"]
+            rates, step = adam_rates(lr, own(square, slot), count), -own(steps, slot)
             row = {
-                "lr": now["lr"],
+                "lr": lr,
                 "lr_mean": _geometric(rates),
                 "lr_min": jnp.min(rates),
                 "lr_max": jnp.max(rates),

@@ -18,7 +18,7 @@ from jax import lax
 from jax.nn import initializers
 
 from trainables.kernels import orbit
-from trainables.lru import Params, polar
+from trainables.lru import Pair, Params, direct, polar
 from trainables.randomness import named_key
 from trainables.spectra import pulled_matrix, signed_ring
 
@@ -82,6 +82,11 @@ class BlockCell:
         """|eigenvalue| of each unit, (N,), largest first."""
         return -jnp.sort(-jnp.abs(jnp.linalg.eigvals(self.matrix(params)).reshape(-1)))
 
+    def eigenvalues(self, params: Params) -> Pair:
+        """(real part, imaginary part) of each unit's, (N,)."""
+        found = jnp.linalg.eigvals(self.matrix(params)).reshape(-1)
+        return jnp.real(found), jnp.imag(found)
+
     def drive(self, params: Params, u: jax.Array) -> jax.Array:
         """B u of inputs (..., I), shape (..., N)."""
         return u @ params["b"].T
@@ -116,9 +121,13 @@ class BlockCell:
         every = jnp.broadcast_to(a, (length, *a.shape))
         return lax.associative_scan(compose, (every, v))[1].reshape(shape)
 
+    def read(self, params: Params, state: jax.Array) -> jax.Array:
+        """C h, shape (..., O)."""
+        return state @ params["c"].T
+
     def output(self, params: Params, state: jax.Array, u: jax.Array) -> jax.Array:
         """C h + D u, shape (..., O)."""
-        return state @ params["c"].T + u @ params["d"].T
+        return self.read(params, state) + direct(params["d"], u)
 
     def impulse(self, params: Params, length: int) -> jax.Array:
         """C A^t B for t = 0..length-1, and D at t = 0; shape (length, O, I)."""

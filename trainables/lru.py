@@ -50,6 +50,11 @@ def polar(modulus: Array, phase: Array) -> Pair:
     return modulus * jnp.cos(phase), modulus * jnp.sin(phase)
 
 
+def direct(d: Array, u: Array) -> Array:
+    """D u of inputs (..., I): d (I,) is a diagonal, d (O, I) a matrix."""
+    return d * u if d.ndim == 1 else u @ d.T
+
+
 def squared_modulus(a: Pair) -> Array:
     return a[0] ** 2 + a[1] ** 2
 
@@ -155,6 +160,11 @@ SPECTRA: dict[str, Spectrum] = {
         lambda modulus, phase: (_log_log(modulus), jnp.log(phase)),
         lambda nu, theta: polar(_from_log_log(nu), jnp.exp(theta)),
     ),
+    "log": Spectrum(
+        ("nu", "theta"),
+        lambda modulus, phase: (-jnp.log(modulus), phase),
+        lambda nu, theta: polar(jnp.exp(-nu), theta),
+    ),
     "cartesian": Spectrum(("lambda_re", "lambda_im"), polar, lambda re, im: (re, im)),
     "polar": Spectrum(("modulus", "phase"), lambda modulus, phase: (modulus, phase), polar),
     "scaled_exp": Spectrum(
@@ -164,8 +174,9 @@ SPECTRA: dict[str, Spectrum] = {
     ),
 }
 """exp_modulus: |lambda| = exp(-exp nu), phase as it is (herranz2023 2.3). exp: the phase is
-exp(theta) (arXiv 2303.06349). cartesian, polar, scaled_exp: "default", "polar" and "scaled_exp" of
-zucchet2024 1.1; only "cartesian" and "polar" can leave the unit disk."""
+exp(theta) (arXiv 2303.06349). log: exp(-nu + i theta), its ablation without stability. cartesian,
+polar, scaled_exp: "default", "polar" and "scaled_exp" of zucchet2024 1.1. Only "log", "cartesian"
+and "polar" can leave the unit disk."""
 
 
 def _log_uniform(u: Array, low: Any, high: Any) -> Array:
@@ -288,11 +299,15 @@ class LruCell:
         found = states(mode, self.eigenvalues(params), self._pair(drive))
         return jnp.concatenate(found, -1)
 
+    def read(self, params: Params, state: Array) -> Array:
+        """Re(C h), shape (..., width); C is real where there is no tensor c_im."""
+        re, im = self._pair(state)
+        found = re @ params["c_re"].T
+        return found - im @ params["c_im"].T if "c_im" in params else found
+
     def output(self, params: Params, state: Array, u: Array) -> Array:
         """Re(C h) + D u, shape (..., width)."""
-        re, im = self._pair(state)
-        direct = params["d"] * u if params["d"].ndim == 1 else u @ params["d"].T
-        return re @ params["c_re"].T - im @ params["c_im"].T + direct
+        return self.read(params, state) + direct(params["d"], u)
 
     def impulse(self, params: Params, length: int) -> Array:
         """Response to a unit impulse at step 0, Re(C lambda^t gamma B), and D at t = 0; shape

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from trainables.layout import by_path
+
 _B1, _B2 = 0.9, 0.999
 _EPSILON = 1e-14
 _LONGEST = 2 / (1 - _B2) - 1
@@ -31,8 +33,36 @@ def scheduled(hparams: Mapping[str, jax.Array], step: jax.Array) -> Mapping[str,
     if "lr_end" not in hparams:
         return hparams
     lr, end = hparams["lr"], hparams["lr_end"]
+    if "lr_warmup" in hparams:
+        rates = {"lr": lr, "lr_recurrent": lr * hparams["lr_factor"]}
+        now = {n: warmed(hparams, rate, step) for n, rate in rates.items()}
+        return {**hparams, **{n: jnp.where(jnp.isnan(end), rates[n], now[n]) for n in rates}}
     share = (1 + jnp.cos(jnp.pi * step / hparams["total_steps"])) / 2
     return {**hparams, "lr": jnp.where(jnp.isnan(end), lr, end + (lr - end) * share)}
+
+
+def warmed(hparams: Mapping[str, jax.Array], lr: jax.Array, step: jax.Array) -> jax.Array:
+    """A group's rate at a step: linear from lr_end to lr over the W steps of the warm-up, then half
+    a cosine that is at lr_end in the last step (Orvieto et al., arXiv 2303.06349, D.2).
+
+    Under `compat_schedule`, as published (study `bar2025`, section 0, 6): a step uses the rate that
+    was written after the one before it, so the first is at lr; the warm-up is lr (s + 1) / W; the
+    cosine counts s from the first step of all and ends at T - W.
+    """
+    end, total, warm = hparams["lr_end"], hparams["total_steps"], hparams["warmup_steps"]
+
+    def cosine(share: jax.Array) -> jax.Array:
+        return end + (lr - end) * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1))) / 2
+
+    rising = end + (lr - end) * step / jnp.maximum(warm, 1)
+    falling = cosine((step - warm) / jnp.maximum(total - 1 - warm, 1))
+    last = step - 1.0
+    published = jnp.where(
+        last < warm, lr * (last + 1) / jnp.maximum(warm, 1), cosine(last / (total - warm))
+    )
+    published = jnp.where(step == 0, lr, published)
+    intended = jnp.where(step < warm, rising, falling)
+    return jnp.where(hparams["compat_schedule"], published, intended)
 
 
 def sgd(
@@ -61,6 +91,38 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Adam with decoupled decay (Loshchilov and Hutter, arXiv 1711.05101), optax's constants."""
     return _decayed(optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8), hparams)
+
+
+_EIGENVALUES = {"nu", "theta", "lambda_re", "lambda_im", "modulus", "phase", "a"}
+_INPUTS = {"gamma", "b", "b_re", "b_im"}
+
+
+def recurrent_leaves(params: Any) -> Any:
+    """A tree like `params`, True for eigenvalues or A, B and gamma of a linear recurrence: what
+    lies beside eigenvalues, so that a bias called b elsewhere is none."""
+    paths = [tuple(path.split("/")) for path in by_path(params)]
+    layers = {path[:-1] for path in paths if path[-1] in _EIGENVALUES}
+    names = _EIGENVALUES | _INPUTS
+    marks = [path[:-1] in layers and path[-1] in names for path in paths]
+    return jax.tree.unflatten(jax.tree.structure(params), marks)
+
+
+def adamw_groups(
+    config: Mapping[str, Any], hparams: Mapping[str, jax.Array]
+) -> optax.GradientTransformation:
+    """Adam whose recurrent leaves have a learning rate of their own and no decay (study `bar2025`,
+    section 3); the others as `adamw`."""
+    slow = hparams.get("lr_recurrent", hparams["lr"] * hparams["lr_factor"])
+
+    def finish(updates: Any, params: Any) -> Any:
+        def one(recurrent: bool, update: jax.Array, w: jax.Array) -> jax.Array:
+            if recurrent:
+                return -slow * update
+            return -hparams["lr"] * (update + hparams["weight_decay"] * w)
+
+        return jax.tree.map(one, recurrent_leaves(params), updates, params)
+
+    return optax.chain(optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8), optax.stateless(finish))
 
 
 def adabelief(

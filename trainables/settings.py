@@ -41,8 +41,9 @@ def constants(trial: Trial) -> dict[str, Scalar]:
 
 
 def init_constants(trial: Trial) -> dict[str, Scalar]:
-    """Values of the model's init keys: constants of the initialisation program only."""
-    keys = trial.model.keys if "model" in trial.parts else ()
+    """Values of the model's init keys, or of a stage's that has no model: constants of the
+    initialisation program only."""
+    keys = (trial.model if "model" in trial.parts else trial.stage).keys
     return {k.name: trial.config[k.name] for k in keys if k.kind == "init"}
 
 
@@ -72,6 +73,8 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
         found = np.full(MOST_MILESTONES, np.iinfo(np.int32).max, np.int32)
         found[: len(epochs)] = np.asarray(epochs, np.int32) * trial.sizes.steps
         values["milestone_steps"] = found
+    if "lr_warmup" in values:
+        values["warmup_steps"] = np.asarray(values["lr_warmup"] * trial.sizes.steps, np.float32)
     return values
 
 

@@ -4,6 +4,7 @@ from trainables.spec.analyses import ANALYSES, ANALYSIS_PROBES
 from trainables.spec.base import BASE
 from trainables.spec.chaos import CHAOS_PROBES, CHAOS_STAGES
 from trainables.spec.comments import COMMENTS, canonical_comments, parse_comments
+from trainables.spec.growth import GROWTH_PROBES, GROWTH_STAGES
 from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
 from trainables.spec.macros import FULL_PASS, PRETRAIN_EPOCHS, Macro, Meaning
 from trainables.spec.models import MODELS
@@ -30,14 +31,12 @@ from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
 
 def builtin_registry() -> Registry:
     """A fresh registry of the built-in parts, probes and macros."""
+    probes = (*PROBES, *ANALYSIS_PROBES, *SIGNAL_PROBES, *CHAOS_PROBES, *GROWTH_PROBES)
     registry = Registry(
-        probes={
-            probe.name: probe
-            for probe in (*PROBES, *ANALYSIS_PROBES, *SIGNAL_PROBES, *CHAOS_PROBES)
-        },
+        probes={probe.name: probe for probe in probes},
         macros={macro.name: macro for macro in (COMMENTS, FULL_PASS, PRETRAIN_EPOCHS)},
     )
-    stages = (*STAGES, *ANALYSES, *SIGNAL_STAGES, *CHAOS_STAGES)
+    stages = (*STAGES, *ANALYSES, *SIGNAL_STAGES, *CHAOS_STAGES, *GROWTH_STAGES)
     registry.add(BASE, *stages, *MODELS, *TASKS, *OPTIMIZERS)
     return registry
 

@@ -20,7 +20,16 @@ BASE = Part(
     version=1,
     check=_check,
     keys=(
-        Key("seed", "int", 0, "traced", "All randomness of the trial.", low=0, high=2**31 - 1),
+        Key(
+            "seed",
+            "int",
+            0,
+            "traced",
+            "All randomness of the trial.",
+            low=0,
+            high=2**31 - 1,
+            aliases=("jax_seed",),
+        ),
         Key(
             "timeline_every",
             "int",

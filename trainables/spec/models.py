@@ -12,6 +12,7 @@ from trainables.spec.linear import LINEAR
 from trainables.spec.lru_stack import LRU_STACK
 from trainables.spec.parts import Config, Model, Sizes, Tensor
 from trainables.spec.recurrent import RECURRENT
+from trainables.spec.sequence import SEQUENCE
 from trainables.spec.torch_models import TORCH_MODELS
 
 _STACK_KEYS = (
@@ -72,5 +73,6 @@ RESIDUAL_RNN = Model(
 )  # fmt: skip
 
 MODELS = (
-    VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK, *LINEAR, DEEP_RECURRENT, *TORCH_MODELS
+    VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK, *LINEAR, DEEP_RECURRENT, *TORCH_MODELS,
+    *SEQUENCE,
 )  # fmt: skip

@@ -109,8 +109,7 @@ TORCH_ADAM = Optimizer(
         Key("lr_milestones", "str", "", "host",
             "Epochs at whose start the learning rate is multiplied by lr_gamma, as 500:1000:2000.",
             aliases=("milestones",)),
-        Key("lr_gamma", "float", 0.1, "traced", "Factor of each fall of the learning rate.", low=0,
-            aliases=("lr_factor",)),
+        Key("lr_gamma", "float", 0.1, "traced", "Factor of each fall of the learning rate.", low=0),
         Key("lr_patience", "int", None, "static",
             "The learning rate falls after more than so many epochs in a row without a val_loss "
             "lower by 1e-4 of the best; null: not so.", unit="epochs", low=0, nullable=True),
@@ -120,4 +119,35 @@ TORCH_ADAM = Optimizer(
     check=_torch_check,
 )  # fmt: skip
 
-OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW, TORCH_ADAM)
+
+def _groups_check(config: Config) -> list[str]:
+    if config["lr_warmup"] < config.get("epochs", float("inf")):
+        return []
+    return ["lr_warmup must be below epochs: the cosine needs some of them"]
+
+
+ADAMW_GROUPS = Optimizer(
+    name="adamw_groups",
+    version=1,
+    doc="Adam in two groups: a linear recurrence's eigenvalues or A, B and gamma at lr_factor lr "
+    "and without decay, all else at lr with decoupled decay.",
+    keys=(
+        _SMALL_LR,
+        replace(_DECOUPLED, default=0.05),
+        *_CLIPPING,
+        Key("lr_factor", "float", 0.25, "traced", "Of the recurrent group's learning rate.", low=0),
+        Key("lr_warmup", "float", 0.0, "traced", "Both rates first rise linearly from lr_end.",
+            unit="epochs", low=0, aliases=("warmup", "warmup_end")),
+        replace(_SCHEDULE[0], default=1e-7,
+                doc="Learning rate of both groups after the last step, reached along half a cosine "
+                "from the end of the warm-up; null: constant."),
+        Key("compat_schedule", "bool", False, "traced",
+            "The published schedule: the first step at full rate, the cosine begun late and ended "
+            "early, lr_end for the last lr_warmup epochs."),
+        _SCHEDULE[1],
+    ),
+    check=_groups_check,
+    probes=("effective_lr",),
+)  # fmt: skip
+
+OPTIMIZERS = (SGD, ADAM, ADABELIEF, ADABELIEF_OPTAX, ADAMW, TORCH_ADAM, ADAMW_GROUPS)

@@ -50,7 +50,7 @@ class Sizes:
     """Shapes of a task, known without its data. `steps` is optimizer steps per epoch.
 
     Inputs are numbers (batch, seq_len, features); where `tokens`, integers (batch, seq_len) below
-    `features`, the size of the vocabulary.
+    `features`, the size of the vocabulary; where `padded`, token 0 fills short samples up.
     """
 
     seq_len: int
@@ -61,6 +61,7 @@ class Sizes:
     n_test: int
     batch_size: int
     tokens: bool = False
+    padded: bool = False
 
     @property
     def steps(self) -> int:

@@ -15,6 +15,7 @@ from trainables.spec.task_keys import (
     VALIDATION,
     split_counts,
 )
+from trainables.spec.tasks_sequences import SEQUENCE_TASKS
 from trainables.spec.tasks_spikes import SPIKE_TASKS
 from trainables.spec.tasks_synthetic import SYNTHETIC_TASKS
 from trainables.spec.tasks_systems import TEACHER_STUDENT
@@ -118,5 +119,6 @@ GAUSSIAN = Task(
 
 IMAGE_TASKS = (DIGITS, MNIST, CIFAR10, CIFAR10_4K, CIFAR100, CIFAR100_2K)
 TASKS = (
-    *IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT, *SYNTHETIC_TASKS
+    *IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT, *SYNTHETIC_TASKS,
+    *SEQUENCE_TASKS,
 )  # fmt: skip

@@ -1,0 +1,260 @@
+"""The long-sequence tasks of study `bar2025`: bytes on the device, gathered by index.
+
+A data set lies on the device as uint8: pixels or tokens, 205 MB at most. A batch is gathered and
+read (standardised, or taken as tokens) inside the compiled epoch, so that no one-hot array or
+converted image ever exists for more than a batch. Samples are shuffled anew each epoch, and an
+epoch ends with its last whole batch. Evaluation is padded to whole batches by samples of weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from trainables.images import CIFAR_MEAN
+from trainables.listops import END, PAD, expressions
+from trainables.randomness import named_key
+from trainables.spec import Sizes, Trial
+from trainables.spec.tasks_sequences import COPY_BITS, SAMPLES
+from trainables.tasks import Batch, Classification, Hparams, Schedule
+
+COLOUR_STD = (0.247, 0.243, 0.261)
+GREY_MEAN, GREY_STD = 122.6 / 255, 61.0 / 255
+
+
+class SequenceTask(Classification):
+    """Samples x (N, ...) and y (N, ...): the training pool, then the test set.
+
+    The pool is split by a permutation derived from `split_seed`, or in its order where a task has
+    no such key; the first so many samples train. Without validation samples the test set validates
+    too.
+    """
+
+    def __init__(self, sizes: Sizes, name: str, pool: int, n_train: int):
+        """
+        Args:
+          sizes: `n_train` of them is that of whole batches.
+          pool: samples before the test set.
+          n_train: training samples, of which each epoch drops the remainder.
+        """
+        self.sizes, self.name, self.pool, self.n_train = sizes, name, pool, n_train
+
+    @classmethod
+    def of(cls, trial: Trial) -> SequenceTask:
+        """The functions of a trial's task."""
+        config: Any = trial.config
+        name = trial.task.name
+        parts = SAMPLES[name](config)
+        capped = "max_train" in config
+        whole = SAMPLES[name]({**config, "max_train": None, "max_held": None}) if capped else parts
+        return cls(trial.sizes, name, whole[0] + whole[1], parts[0])
+
+    def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
+        """(training, validation) indices."""
+        order = jnp.arange(self.pool)
+        if "split_seed" in hparams:
+            key = named_key(jax.random.key(hparams["split_seed"]), "split")
+            order = jax.random.permutation(key, self.pool)
+        n_val = self.sizes.n_val
+        return order[: self.n_train], order[self.pool - n_val :]
+
+    def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
+        train, _ = self._split(hparams)
+        order = jax.random.permutation(named_key(key, "shuffle", epoch), train)
+        shape = self.sizes.steps, self.sizes.batch_size
+        return {"index": order[: self.sizes.n_train].reshape(shape), "weight": jnp.ones(shape)}
+
+    def evaluation(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        sizes = self.sizes
+        _, validation = self._split(hparams)
+        index = jnp.concatenate([validation, self.pool + jnp.arange(sizes.n_test)])
+        shape = -(-len(index) // sizes.batch_size), sizes.batch_size
+        slots = np.arange(shape[0] * shape[1])
+        test = (slots >= sizes.n_val) & (slots < len(index))
+        held = np.stack([slots < sizes.n_val if sizes.n_val else test, test])
+        return {
+            "index": index[slots % len(index)].reshape(shape),
+            "weight": jnp.ones(shape),
+            "segments": jnp.asarray(held, jnp.float32).reshape(2, *shape),
+        }
+
+    def probe(self, key: jax.Array, hparams: Hparams) -> Schedule:
+        index = self._split(hparams)[0][None, : self.sizes.batch_size]
+        return {"index": index, "weight": jnp.ones(index.shape)}
+
+    def read(self, stored: jax.Array) -> jax.Array:
+        """What the model gets of stored samples (B, ...): tokens as they are."""
+        return stored.astype(jnp.int32)
+
+    def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
+        at = entry["index"]
+        return self.read(data["x"][at]), data["y"][at], entry["weight"]
+
+
+# ---- images --------------------------------------------------------------------------------------
+
+
+def bit_reversed(count: int) -> np.ndarray:
+    """The indices below `count` in the order of their reversed bits, (count,)."""
+    bits = max(count - 1, 1).bit_length()
+    order = np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(1 << bits)])
+    return order[order < count]
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """uint8 luminance (N, 32, 32) of uint8 (N, 3, 32, 32), rounded as imaging libraries do: ITU-R
+    BT.601 weights in 16 bits."""
+    weights = np.array([19595, 38470, 7471], np.uint32)
+    found = np.empty((len(images), *images.shape[2:]), np.uint8)
+    for at in range(0, len(images), 4096):
+        part = np.einsum("nchw,c->nhw", images[at : at + 4096].astype(np.uint32), weights)
+        found[at : at + 4096] = (part + 0x8000) >> 16
+    return found
+
+
+def arranged(task: str, layout: str, images: np.ndarray) -> np.ndarray:
+    """uint8 images as sequences (N, T, F) of a task and layout; a pixel's channels are together in
+    both."""
+    if task.startswith("scifar"):
+        shown = grey(images)[..., None] if "grey" in task else images.transpose(0, 2, 3, 1)
+    else:
+        shown = images[..., None]
+    n, rows, columns, channels = shown.shape
+    if layout == "rows":
+        return np.ascontiguousarray(shown.reshape(n, rows, columns * channels))
+    pixels = np.ascontiguousarray(shown.reshape(n, rows * columns, channels))
+    return pixels[:, bit_reversed(rows * columns)] if task == "psmnist" else pixels
+
+
+class ImageTask(SequenceTask):
+    """Tasks smnist, psmnist, scifar and their kin."""
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        name, layout = trial.task.name, str(trial.config["layout"])
+        needed = [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")]
+        missing = [array for array in needed if array not in arrays]
+        if missing:
+            raise ValueError(f"task {name} needs the arrays {', '.join(missing)}")
+        x = [arranged(name, layout, arrays[f"{part}_images"]) for part in ("train", "test")]
+        y = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
+        return {"x": np.concatenate(x), "y": y.astype(np.int32)}
+
+    def read(self, stored: jax.Array) -> jax.Array:
+        """Numbers (B, T, F): of MNIST in [0, 1], of CIFAR-10 standardised."""
+        x = stored.astype(jnp.float32) / 255
+        if not self.name.startswith("scifar"):
+            return x
+        if "grey" in self.name:
+            return (x - GREY_MEAN) / GREY_STD
+        channels = (*x.shape[:2], x.shape[2] // 3, 3)
+        mean, std = jnp.array(CIFAR_MEAN), jnp.array(COLOUR_STD)
+        return ((x.reshape(channels) - mean) / std).reshape(x.shape)
+
+
+# ---- tokens --------------------------------------------------------------------------------------
+
+
+def padded(tokens: np.ndarray, offsets: np.ndarray, columns: int) -> np.ndarray:
+    """Samples of a flat stream, the first columns - 1 tokens of each, an end mark, padding; uint8
+    (N, columns)."""
+    found = np.full((len(offsets) - 1, columns), PAD, np.uint8)
+    for row, first, after in zip(found, offsets[:-1], offsets[1:], strict=True):
+        length = min(after - first, columns - 1)
+        row[:length] = tokens[first : first + length]
+        row[length] = END
+    return found
+
+
+def _streams(
+    trial: Trial, arrays: Mapping[str, np.ndarray], parts: tuple[str, ...], counts: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """x and y of the first so many samples of each part.
+
+    Raises:
+      ValueError: an array is missing, too short, or holds an unknown token.
+    """
+    sizes, name, x, y = trial.sizes, trial.task.name, [], []
+    for part, count in zip(parts, counts, strict=True):
+        if f"{part}_offsets" not in arrays:
+            raise ValueError(f"task {name} needs the arrays of {part} samples; hand them to Pack")
+        offsets, labels = arrays[f"{part}_offsets"], arrays[f"{part}_labels"]
+        if len(labels) < count:
+            raise ValueError(f"task {name} reads {count:,} {part} samples; there are {len(labels)}")
+        x.append(padded(arrays[f"{part}_tokens"], offsets[: count + 1], sizes.seq_len))
+        y.append(labels[:count])
+    found = {"x": np.concatenate(x), "y": np.concatenate(y).astype(np.int32)}
+    if int(found["x"].max()) >= sizes.features:
+        raise ValueError(f"tokens of task {name} must be below {sizes.features}")
+    return found
+
+
+class ListOpsTask(SequenceTask):
+    """Task `listops`: generated, or of the canonical files."""
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        config: Any = trial.config
+        counts = SAMPLES["listops"](config)
+        if config["source"] == "canonical":
+            return _streams(trial, arrays, ("train", "val", "test"), counts)
+        tokens, values = expressions(
+            sum(counts),
+            config["data_seed"],
+            config["max_depth"],
+            config["max_args"],
+            (config["min_length"], config["max_length"]),
+            config["seq_len"],
+        )
+        return {"x": tokens, "y": values}
+
+
+class ReviewTask(SequenceTask):
+    """Task `imdb`."""
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return _streams(trial, arrays, ("train", "test"), (25_000, 25_000))
+
+
+# ---- copying -------------------------------------------------------------------------------------
+
+
+class CopyTask(SequenceTask):
+    """Task `copy`: y are the pattern's bits (B, P, 7); a model answers with two logits a bit at
+    every step, of which the last P are judged."""
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        config: Any = trial.config
+        rng = np.random.default_rng(config["data_seed"])
+        shape = sum(SAMPLES["copy"](config)), config["pattern"], COPY_BITS
+        bits = rng.integers(0, 2, shape, np.uint8)
+        return {"x": bits, "y": bits}
+
+    def read(self, stored: jax.Array) -> jax.Array:
+        """(B, 2 P + gap + 1, 8): bits in the first seven channels, a stop mark in the last."""
+        samples, pattern, bits = stored.shape
+        x = jnp.zeros((samples, self.sizes.seq_len, bits + 1))
+        x = x.at[:, :pattern, :bits].set(stored.astype(jnp.float32))
+        return x.at[:, self.sizes.seq_len - pattern - 1, bits].set(1.0)
+
+    def _judged(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        return outputs[:, -y.shape[1] :].reshape(*y.shape, 2)
+
+    def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        logits, bits = self._judged(outputs, y), y.astype(jnp.int32)
+        found = optax.softmax_cross_entropy_with_integer_labels(logits, bits)
+        return jnp.mean(found, (1, 2))
+
+    def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        right = jnp.argmax(self._judged(outputs, y), -1) == y
+        return jnp.mean(right.astype(jnp.float32), (1, 2))
+
+    def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        return {}
