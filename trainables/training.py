@@ -59,10 +59,10 @@ class Training(Network):
             state["plateau"] = plateau.start(hparams["lr"])
         return state
 
-    @property
-    def _reports_rate(self) -> bool:
-        """Whether lr and clip_fraction are metrics: where the optimizer has schedules to choose."""
-        return "lr_patience" in self.constants
+    def _reports_rates(self, hparams: Hparams) -> bool:
+        """Whether lr and clip_fraction are metrics: where the optimizer has schedules to choose, or
+        two groups of tensors."""
+        return "lr_patience" in self.constants or "lr_factor" in hparams
 
     @property
     def _patience(self) -> int | None:
@@ -129,6 +129,7 @@ class Training(Network):
         """
         key = trial_key(hparams["seed"])
         schedule = self.task.training(key, hparams, epoch)
+        reports = self._reports_rates(hparams)
         rows, width = len(self.layout.rows), len(STEP_COLUMNS)
         zeros = jnp.zeros(rows, jnp.int32)
         like = {"norms": jnp.zeros(rows), "moved": jnp.zeros(rows), "scalars": jnp.zeros(width)}
@@ -138,7 +139,7 @@ class Training(Network):
             "correct": jnp.float32(0),
             "weight": jnp.float32(0),
         }
-        if self._reports_rate:
+        if reports:
             tally["clipped"] = jnp.float32(0)
         start = (state, metrics.start(like), tally, jnp.int32(-1))
 
@@ -149,7 +150,7 @@ class Training(Network):
             state, seen = self._step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
             running = metrics.update(running, {name: seen[name] for name in like}, finite)
-            if self._reports_rate:
+            if reports:
                 of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
                 clipped = of["grad_norm_clipped"] < of["grad_norm"]
                 kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
@@ -177,10 +178,10 @@ class Training(Network):
         found = self._summary(metrics.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         found["metrics"] = held
-        if self._reports_rate:
-            count = jnp.maximum(running.count, 1)
-            lr = self._rates({**state, "step": state["step"] - 1}, hparams)["lr"]
-            found["metrics"] |= {"lr": lr, "clip_fraction": tally["clipped"] / count}
+        if reports:
+            rates = self._rates({**state, "step": state["step"] - 1}, hparams)
+            found["metrics"] |= {n: rates[n] for n in ("lr", "lr_recurrent") if n in rates}
+            found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
         if self._patience is not None:
             seen = found["epochs"]["val_loss"]
             moved = plateau.advanced(state["plateau"], seen, self._patience, hparams)

@@ -49,10 +49,13 @@ def test_every_epoch_s_numbers_are_columns(uri: str) -> None:
     store = create_store(uri)
     (row,) = store.sql(
         "SELECT count(*) AS n, count(loss) AS loss, count(val_accuracy) AS val, "
-        "count(test_accuracy) AS test, count(grad_norm) AS norm, count(seconds) AS seconds "
+        "count(test_accuracy) AS test, count(grad_norm) AS norm, count(seconds) AS seconds, "
+        "count(metrics['lr']) AS lr, count(metrics['lr_recurrent']) AS slow "
         "FROM epochs"
     ).rows()
     assert set(row.values()) == {1}
+    (ends,) = store.sql("SELECT metrics['lr'], metrics['lr_recurrent'] FROM epochs").fetchall()
+    assert ends == pytest.approx((1e-7, 1e-7), rel=0.02)
     tensors = {r["tensor"] for r in store.sql("SELECT DISTINCT tensor FROM layers").rows()}
     assert {"nu", "theta", "gamma", "b_re", "b_im", "c_re", "c_im", "d", "*"} <= tensors
     layers = store.sql("SELECT * FROM spectrum ORDER BY layer").rows()
