@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from results import Store
 from trainables.spec import Trial
@@ -19,9 +20,13 @@ def estimated_bytes(rows: Mapping[str, int]) -> int:
 
 def estimated_rows(trials: Sequence[Trial]) -> dict[str, int]:
     """Rows by table that the trials will write."""
-    found: Counter[str] = Counter()
+    alike: dict[tuple[Any, ...], tuple[Trial, int]] = {}
     for trial in trials:
-        found.update(rows_per_trial(trial))
+        key = trial.program, trial.epochs, *trial.observations().values()
+        alike[key] = trial, alike.get(key, (trial, 0))[1] + 1
+    found: Counter[str] = Counter()
+    for trial, count in alike.values():
+        found.update({table: count * rows for table, rows in rows_per_trial(trial).items()})
     return dict(found)
 
 

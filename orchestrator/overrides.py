@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
 from search_spaces.expansion import MAX_CONFIGS
-from trainables.spec import SELECTORS, Registry, nearest
+from trainables.spec import SELECTORS, Registry, Resolver, nearest
 from trainables.spec.keys import shown
 
 _INT = "(-?[0-9]{1,18})"
@@ -71,16 +71,20 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
 
 
 def where_read(
-    configs: Sequence[Mapping[str, Any]], names: Collection[str], registry: Registry
-) -> list[dict[str, Any]]:
+    configs: Sequence[dict[str, Any]], names: Collection[str], resolver: Resolver
+) -> Iterable[dict[str, Any]]:
     """`configs` without the overrides (`names`) that concern others of them only: a key goes to the
     trials that read it. One that none reads stays, to be refused by name."""
-    reads = [registry.reads(config) for config in configs]
-    somewhere: set[str] = set().union(*(found or () for found in reads)) & set(names)
-    return [
-        {n: v for n, v in config.items() if n not in somewhere or found is None or n in found}
+    if not names:
+        return configs
+    reads = [resolver.reads(config) for config in configs]
+    somewhere = {name for found in set(reads) for name in found or () if name in names}
+    return (
+        config
+        if found is None or somewhere <= found
+        else {n: v for n, v in config.items() if n not in somewhere or n in found}
         for config, found in zip(configs, reads, strict=True)
-    ]
+    )
 
 
 def _is_null(value: Any) -> bool:

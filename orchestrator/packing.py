@@ -20,7 +20,7 @@ LONG_GROUP = 10_000
 """Optimizer steps x lanes above which a CPU calibration of the lane strategy pays for itself."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Lane:
     """One trial's slot in a pack, and where it resumes from."""
 
@@ -146,15 +146,19 @@ def make_packs(
 def _observed(trial: Trial) -> tuple[Any, ...]:
     """What must be equal for lanes to share their probes' programs: observation keys other than
     what each lane follows by itself, its cadences and kept weights."""
-    own = trial.observations().items()
     return tuple(
-        sorted(kv for kv in own if not kv[0].endswith("_every") and kv[0] != "keep_weights")
+        [
+            (name, trial.config[name])
+            for name in trial.structure.of_kind("observation")
+            if not name.endswith("_every") and name != "keep_weights"
+        ]
     )
 
 
 def _strategy(members: Sequence[Trial], width: int) -> str:
     """`calibrate` where that pays, else `default`; the worker settles both on its device."""
-    work = sum(t.epochs * (t.sizes.steps if "task" in t.parts else 1) for t in members)
+    steps = members[0].sizes.steps if "task" in members[0].parts else 1
+    work = steps * sum(trial.epochs for trial in members)
     return "calibrate" if width > 1 and work >= LONG_GROUP else "default"
 
 
@@ -168,8 +172,8 @@ def _pack(
 ) -> PackSpec:
     lanes = []
     for trial in members:
-        lane = resume.get(trial.id) or Lane(trial.id, dict(trial.config))
-        lane.config = dict(trial.config)
+        lane = resume.get(trial.id) or Lane(trial.id, trial.config)
+        lane.config = trial.config
         lane.parent_id = trial.parent.id if trial.parent else None
         lane.artifact = trial.id in needed
         lanes.append(lane)

@@ -216,7 +216,7 @@ def trials_of(
     overrides = (
         {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
     )
-    registry = found.registry
+    registry, resolver = found.registry, found.registry.resolver()
     overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
     changed, problems = read_overrides(set, registry)
     overrides |= changed
@@ -228,16 +228,16 @@ def trials_of(
             defaults=space.defaults,
             samples=space.samples,
             sample_seed=space.sample_seed,
-            rename=registry.canonical_name,
+            rename=resolver.canonical_name,
             replaced=frozenset().union(*decided),
-            unfold=registry.unfold,
+            unfold=resolver.unfold,
         )
     except SpaceError as error:
         raise RequestError([*problems, str(error)]) from error
     trials: dict[str, Trial] = {}
-    for config in where_read(configs, overrides, registry):
+    for config in where_read(configs, overrides, resolver):
         try:
-            trial = registry.resolve(config)
+            trial = resolver.resolve(config)
             trials.setdefault(trial.id, trial)
         except ConfigError as error:
             problems += [p for p in error.problems if p not in problems]
@@ -270,7 +270,7 @@ def _plan_space(
     for trial in trials.values():
         known = state.get(trial.id)
         if known is None or known["status"] is None:
-            if trial.config_id in old and "stale" not in rerun and trial.id not in attempts:
+            if old and trial.config_id in old and "stale" not in rerun and trial.id not in attempts:
                 result.stale.add(trial.id)
             continue
         lacking = lacking_observations(trial, attempts.get(trial.id))

@@ -15,13 +15,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainables.spec.keys import shown
 
 Config = dict[str, Any]
 Rename = Callable[[str], str]
+Form = Callable[[Config], Sequence[Config]]
 
 _SAMPLERS: dict[str, Callable[[random.Random, list[Any]], Any]] = {
     "uniform": lambda draw, args: draw.uniform(*args),
@@ -68,6 +70,7 @@ def expand(
     if _is_sampled(plain) and samples is None:
         raise SpaceError("a sampled space must say how many: set `samples`")
     found: list[Config] = []
+    applied = [_form(form, gone, rename) for form in forms]
     _refuse_many(samples or 0)
     for index in range(samples if samples is not None else 1):
         # By name too, so that fixing or adding a key does not change what the others draw.
@@ -76,15 +79,16 @@ def expand(
             for name, value in plain.items()
         }
         for config in _grids({**drawn, **{n: {"grid_search": v} for n, v in fixed.items()}}):
-            found += _with_forms(config, forms, gone, rename)
+            found += _with_forms(config, applied)
             _refuse_many(len(found))
-    found = [unfold({n: v for n, v in config.items() if v is not ...}) for config in found]
-    for config in found:
-        for form in defaults:
-            if _matches(config, form["when"], rename):
+    found = [unfold(config) for config in _distinct(map(_closed, found))]
+    for form in defaults:
+        when = _conditions(form["when"], rename)
+        for config in found:
+            if _matches(config, when):
                 for name, value in form["then"].items():
                     config.setdefault(rename(name), value)
-    return _distinct(found)
+    return found
 
 
 def _split(
@@ -160,16 +164,12 @@ def _grids(plain: Mapping[str, Any]) -> Iterator[Config]:
         yield dict(zip(plain, values, strict=True))
 
 
-def _with_forms(
-    config: Config, forms: Sequence[Mapping[str, Any]], fixed: Collection[str], rename: Rename
-) -> list[Config]:
+def _with_forms(config: Config, forms: Sequence[Form]) -> list[Config]:
     """`config` with every form applied in order, each possibly multiplying it."""
     configs = [config]
     for form in forms:
-        bases, configs = configs, []
-        for base in bases:
-            configs += [{**base, **extra} for extra in _form(base, form, fixed, rename)]
-            _refuse_many(len(configs))
+        configs = [{**base, **extra} for base in configs for extra in form(base)]
+        _refuse_many(len(configs))
     return configs
 
 
@@ -178,49 +178,65 @@ def _refuse_many(count: int) -> None:
         raise SpaceError(f"the space has over {MAX_CONFIGS} configs; give fewer values, or sample")
 
 
-def _form(
-    config: Config, form: Mapping[str, Any], fixed: Collection[str], rename: Rename
-) -> list[Config]:
+def _form(form: Mapping[str, Any], fixed: Collection[str], rename: Rename) -> Form:
+    """What a zip or conditional adds to a config."""
     if "zip" in form:
         columns = {rename(n): list(v) for n, v in form["zip"].items()}
         if len({len(v) for v in columns.values()}) > 1:
             sizes = ", ".join(f"{n} has {len(v)}" for n, v in columns.items())
             raise SpaceError(f"zipped keys must have equally many values; {sizes}")
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [{n: v for n, v in row.items() if n not in fixed and v is not ...} for row in rows]
-    branch = form["then"] if _matches(config, form["when"], rename) else form.get("else", {})
-    plain, nested = _split(branch, fixed, rename)
+        table = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        rows = [{n: v for n, v in row.items() if n not in fixed and v is not ...} for row in table]
+        return lambda config: rows
+    then = _branch(form["then"], fixed, rename)
+    other = _branch(form.get("else", {}), fixed, rename)
+    when = _conditions(form["when"], rename)
+    return lambda config: (then if _matches(config, when) else other)(config)
+
+
+def _branch(space: Mapping[str, Any], fixed: Collection[str], rename: Rename) -> Form:
+    plain, nested = _split(space, fixed, rename)
     if _is_sampled(plain):
         raise SpaceError("a sampled key cannot stand inside a conditional; sample it at the top")
-    found = []
-    for extra in _grids(plain):
-        found += [
-            {**extra, **more} for more in _with_forms({**config, **extra}, nested, fixed, rename)
-        ]
-    return found
+    extras, forms = list(_grids(plain)), [_form(form, fixed, rename) for form in nested]
+    if not forms:
+        return lambda config: extras
+    return lambda config: [
+        more for extra in extras for more in _with_forms({**config, **extra}, forms)
+    ]
 
 
-def _matches(config: Mapping[str, Any], when: Mapping[str, Any], rename: Rename) -> bool:
-    def one(name: str, wanted: Any) -> bool:
-        value = config.get(rename(name))
-        return value in wanted if isinstance(wanted, (list, tuple)) else value == wanted
-
-    return all(one(name, wanted) for name, wanted in when.items())
-
-
-def _mark(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception:  # an integer of over 4300 digits; the key it is given to refuses it
-        return f"{type(value)} {id(value)}"
+def _conditions(when: Mapping[str, Any], rename: Rename) -> list[tuple[str, Sequence[Any]]]:
+    """(key, values it may have)."""
+    return [
+        (rename(name), wanted if isinstance(wanted, (list, tuple)) else [wanted])
+        for name, wanted in when.items()
+    ]
 
 
-def _distinct(configs: list[Config]) -> list[Config]:
-    seen: set[tuple[tuple[str, str], ...]] = set()
-    kept = []
+def _matches(config: Mapping[str, Any], when: Sequence[tuple[str, Sequence[Any]]]) -> bool:
+    return all(config.get(name) in wanted for name, wanted in when)
+
+
+def _closed(config: Config) -> Config:
+    """`config` without the keys that an override leaves out."""
+    return {n: v for n, v in config.items() if v is not ...} if ... in config.values() else config
+
+
+def _distinct(configs: Iterable[Config]) -> Iterator[Config]:
+    """Each config once, remembered by the numbers of its keys' values: a million fit in memory."""
+    numbers: dict[tuple[str, type, Any], int] = {}
+    seen: set[bytes] = set()
     for config in configs:
-        mark = tuple(sorted((name, _mark(value)) for name, value in config.items()))
+        try:
+            own = [numbers.setdefault((n, type(v), v), len(numbers)) for n, v in config.items()]
+        except TypeError:  # a list, or another value that no key takes
+            own = [
+                numbers.setdefault((n, type(v), shown(v)), len(numbers)) for n, v in config.items()
+            ]
+        mark = array("I", sorted(own)).tobytes()
         if mark not in seen:
             seen.add(mark)
-            kept.append(config)
-    return kept
+            yield config

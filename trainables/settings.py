@@ -29,7 +29,7 @@ def _renamed(trial: Trial) -> dict[str, tuple[Key, Scalar]]:
             source = rename[key.name]
             value = trial.config.get(source, source) if isinstance(source, str) else source
             found[key.name] = (key, value)
-        elif key.name not in trial.own_keys:
+        elif key.name not in trial.structure.own:
             found[key.name] = (key, key.default)
     return found
 

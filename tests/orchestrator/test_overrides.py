@@ -89,12 +89,13 @@ def test_an_override_goes_to_the_trials_that_read_its_key(registry: Registry) ->
     given = {"warmup_lr": 0.1, "residual_scale": 2.0, "lr": 0.5}
     configs = [{**plain, **given}, {**warm, **given}, {**warm, **given, "stage": "warmup"}]
     names = ["warmup_lr", "lr", "residual_scale"]
-    kept = [set(config) & set(names) for config in where_read(configs, names, registry)]
+    resolver = registry.resolver()
+    kept = [set(config) & set(names) for config in where_read(configs, names, resolver)]
     assert kept[0] == {"lr", "residual_scale"}, "none reads a residual_scale, so it stays"
     assert kept[1] == kept[2] == {"lr", "residual_scale", "warmup_lr"}
     broken = [{**plain, **given, "model": "resnet"}, {**plain, **given}]
-    assert where_read(broken, names, registry)[0] == broken[0]
-    assert where_read([{**plain, "depht": 3}], ["lr"], registry) == [{**plain, "depht": 3}]
+    assert next(iter(where_read(broken, names, resolver))) == broken[0]
+    assert list(where_read([{**plain, "depht": 3}], ["lr"], resolver)) == [{**plain, "depht": 3}]
 
 
 def test_overrides_of_one_stage_of_a_study(registry: Registry) -> None:

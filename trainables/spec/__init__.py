@@ -23,10 +23,12 @@ from trainables.spec.parts import (
 )
 from trainables.spec.probes import PROBES
 from trainables.spec.registry import Registry, versioned_by_content
+from trainables.spec.resolving import Resolver
 from trainables.spec.signals import SIGNAL_PROBES, SIGNAL_STAGES
 from trainables.spec.stages import STAGES
+from trainables.spec.structure import SELECTORS
 from trainables.spec.tasks import TASKS
-from trainables.spec.trial import SELECTORS, ConfigError, Trial, digest, nearest
+from trainables.spec.trial import ConfigError, Trial, digest, nearest
 
 
 def builtin_registry() -> Registry:
@@ -43,7 +45,7 @@ def builtin_registry() -> Registry:
 
 __all__ = [
     "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Macro", "Meaning",
-    "Model", "Optimizer", "Part", "Probe", "Registry", "Scalar", "Sizes", "Stage", "Task", "Tensor",
-    "Trial", "builtin_registry", "canonical_comments", "digest", "nearest", "parse_comments",
-    "versioned_by_content",
+    "Model", "Optimizer", "Part", "Probe", "Registry", "Resolver", "Scalar", "Sizes", "Stage",
+    "Task", "Tensor", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
+    "parse_comments", "versioned_by_content",
 ]  # fmt: skip

@@ -118,36 +118,36 @@ class Key:
             if self.nullable:
                 return None
             raise ValueError(f"{self.name} must be {self.describe()}; got null")
-        fail = ValueError(f"{self.name} must be {self.describe()}; got {shown(value)}")
         if hasattr(value, "item") and not isinstance(value, (int, float, str, bool)):
             try:
                 value = value.item()  # a NumPy scalar from np.linspace and its like
             except Exception as error:
-                raise fail from error
-        if self.type == "bool":
-            if not isinstance(value, bool):
-                raise fail
-            return value
-        if self.type == "str":
-            if not isinstance(value, str) or (self.choices and value not in self.choices):
-                raise fail
-            return value
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise fail
-        try:
-            finite = math.isfinite(value)
-        except OverflowError:  # an integer beyond every float
-            finite = False
-        if not finite:
-            raise fail
+                raise self._refused(value) from error
+        if not self._accepts(value):
+            raise self._refused(value)
         if self.type == "int":
-            if value != int(value):
-                raise fail
-            value = int(value)
-        else:
-            value = float(value) + 0.0  # -0.0 and 0.0 are one value, so one id
-        if self.low is not None and (value < self.low or (self.open_low and value == self.low)):
-            raise fail
-        if self.high is not None and (value > self.high or (self.open_high and value == self.high)):
-            raise fail
-        return value
+            return int(value)
+        # -0.0 and 0.0 are one value, so one id.
+        return float(value) + 0.0 if self.type == "float" else value
+
+    def _refused(self, value: Any) -> ValueError:
+        return ValueError(f"{self.name} must be {self.describe()}; got {shown(value)}")
+
+    def _accepts(self, value: Any) -> bool:
+        if self.type == "bool":
+            return isinstance(value, bool)
+        if self.type == "str":
+            return isinstance(value, str) and (not self.choices or value in self.choices)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        try:
+            if not math.isfinite(value):
+                return False
+        except OverflowError:  # an integer beyond every float
+            return False
+        if self.type == "int" and value != int(value):
+            return False
+        low, high = self.low, self.high
+        if low is not None and (value < low or (self.open_low and value == low)):
+            return False
+        return high is None or not (value > high or (self.open_high and value == high))

@@ -6,15 +6,15 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from trainables.spec.keys import Key, Scalar
 from trainables.spec.parts import Model, Part, Sizes, Stage, Task
+from trainables.spec.structure import MOST_REMEMBERED, Structure
 
-SELECTORS = ("stage", "model", "task", "optimizer")
-SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 class ConfigError(ValueError):
@@ -33,7 +33,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def digest(value: Any, length: int = 16) -> str:
     """Hex digest of a JSON value, independent of key order."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _hex(_canonical(value), length)
+
+
+def _hex(text: str, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
@@ -42,16 +45,22 @@ class Trial:
     """One fully resolved config: the unit of identity, storage and query."""
 
     config: dict[str, Scalar]
-    parts: dict[str, Part]
+    structure: Structure
     parent: Trial | None = None
-    keys: dict[str, Key] = field(default_factory=dict)
-    own_keys: frozenset[str] = frozenset()
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Its parts by role."""
+        return self.structure.parts
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        """Declarations of its keys, those that only its parent reads included."""
+        return self.structure.keys
 
     @property
     def stage(self) -> Stage:
-        part = self.parts["stage"]
-        assert isinstance(part, Stage)
-        return part
+        return self.structure.stage
 
     @property
     def model(self) -> Model:
@@ -110,57 +119,53 @@ class Trial:
     @cached_property
     def versions(self) -> dict[str, int | str]:
         """Version of each part, by role:name, the parent's included."""
-        own = {f"{role}:{part.name}": part.version or 0 for role, part in self.parts.items()}
-        return {**(self.parent.versions if self.parent else {}), **own}
+        own = self.structure.versions
+        return {**self.parent.versions, **own} if self.parent else own
 
-    @cached_property
-    def _identity(self) -> dict[str, Scalar]:
-        return {
-            name: value
-            for name, value in self.config.items()
-            if name in ("stage", "model", "task")
-            or (
-                name not in SELECTORS
-                and self.keys[name].hashed
-                and value != self.keys[name].default
-            )
-            or (name == "optimizer" and value != SELECTOR_DEFAULTS["optimizer"])
-        }
+    def _identity(self) -> str:
+        """Canonical JSON of the hashed keys that are not at their default."""
+        config, texts, found = self.config, self.structure.texts, []
+        for name, default in self.structure.hashed:
+            value = config[name]
+            if value != default:
+                text = texts.get((name, value))
+                if text is None:
+                    text = _canonical({name: value})[1:-1]
+                    if len(texts) < MOST_REMEMBERED:
+                        texts[name, value] = text
+                found.append(text)
+        return f"{{{','.join(found)}}}"
 
     @cached_property
     def id(self) -> str:
         """16 hex digits: hashed keys away from their default, and the parts' versions."""
-        return digest({"config": self._identity, "versions": self.versions})
+        versions = _canonical(self.versions)
+        return _hex(f'{{"config":{self._identity()},"versions":{versions}}}')
 
     @cached_property
     def config_id(self) -> str:
         """The id without versions: equal for the same config under an older version."""
-        return digest({"config": self._identity})
+        return _hex(f'{{"config":{self._identity()}}}')
 
-    @cached_property
+    @property
     def statics(self) -> dict[str, Scalar]:
         """What fixes the compiled epoch: the static keys of the trial's own parts."""
-        return {
-            name: value
-            for name, value in self.config.items()
-            if name in SELECTORS or (name in self.own_keys and self.keys[name].kind == "static")
-        }
+        return {name: self.config[name] for name in self.structure.statics}
 
-    @cached_property
+    @property
     def program(self) -> str:
         """Hash of the compiled program: equal for all trials that can share a pack."""
-        own = {f"{role}:{part.name}": part.version or 0 for role, part in self.parts.items()}
-        return digest({"statics": self.statics, "versions": own}, 12)
+        known = self.structure.programs
+        values = tuple([self.config[name] for name in self.structure.statics])
+        if values not in known:
+            own = {"statics": self.statics, "versions": self.structure.versions}
+            known[values] = digest(own, 12)
+        return known[values]
 
     def traced(self) -> dict[str, Scalar]:
         """The values that are arrays inside the program (own keys, traced kind)."""
-        return self._of_kind("traced")
+        return {name: self.config[name] for name in self.structure.of_kind("traced")}
 
     def observations(self) -> dict[str, Scalar]:
         """What is recorded along the way, and how often."""
-        return self._of_kind("observation")
-
-    def _of_kind(self, kind: str) -> dict[str, Scalar]:
-        return {
-            n: v for n, v in self.config.items() if n in self.own_keys and self.keys[n].kind == kind
-        }
+        return {name: self.config[name] for name in self.structure.of_kind("observation")}

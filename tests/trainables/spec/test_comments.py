@@ -385,7 +385,8 @@ def test_a_string_replaces_what_the_space_itself_chooses(registry: Registry) -> 
     def configs(*strings: str) -> list[dict[str, Any]]:
         return expand(
             space, overrides={"comments": list(strings)}, replaced=COMMENTS.decides,
-            unfold=registry.unfold, defaults=({"when": {"pretrain": "lsc"}, "then": {"epochs": 9}},)
+            unfold=registry.resolver().unfold,
+            defaults=({"when": {"pretrain": "lsc"}, "then": {"epochs": 9}},)
         )  # fmt: skip
 
     found = configs("heinit_adabelief")

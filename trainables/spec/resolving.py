@@ -1,0 +1,241 @@
+"""How a config becomes a trial: parts chosen, every key checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.spec.keys import REQUIRED, Scalar, shown
+from trainables.spec.macros import SELECTOR_ALIASES, Macro, unfold
+from trainables.spec.parts import Part, Stage
+from trainables.spec.structure import (
+    MOST_REMEMBERED,
+    SELECTOR_DEFAULTS,
+    SELECTORS,
+    Structure,
+    is_computed,
+)
+from trainables.spec.trial import ConfigError, Trial, nearest
+
+Parts = dict[str, Part]
+
+
+class Resolver:
+    """Reads configs by given parts. What configs of the same parts share is worked out once, so a
+    grid's trials cost a tenth of what each would alone.
+
+    Attributes:
+      spellings: every word that may name something in a config -> what it means.
+    """
+
+    def __init__(self, parts: Mapping[tuple[str, str], Part], macros: Mapping[str, Macro]):
+        """
+        Args:
+          parts: by role and name.
+          macros: by name.
+        """
+        self._all, self._macros = parts, macros
+        keys = [key for part in parts.values() for key in part.keys]
+        self._declared = {key.name for key in keys}
+        self.spellings: dict[str, str] = dict(SELECTOR_ALIASES)
+        self.spellings |= {alias: key.name for key in keys for alias in key.aliases}
+        self.spellings |= {n: n for n in (*SELECTORS, *macros, *(key.name for key in keys))}
+        self._selected: dict[tuple[Any, ...], tuple[Parts | None, list[str]]] = {}
+        self._structures: dict[tuple[int, int], Structure] = {}
+
+    def canonical_name(self, name: str) -> str:
+        """The key, selector or macro that `name` is an alias of, or `name` itself."""
+        return self.spellings.get(name, name)
+
+    def find(self, role: str, name: str) -> Part | None:
+        """The part of that name or alias."""
+        if (role, name) in self._all:
+            return self._all[role, name]
+        return next((p for (r, _), p in self._all.items() if r == role and name in p.aliases), None)
+
+    def unfold(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """`given` with its macros read as the keys they stand for; as it is where `resolve` would
+        find fault with one."""
+        if self._macros.keys().isdisjoint(given):
+            return dict(given)
+        found, problems = unfold(given, self._macros, self.canonical_name)
+        return dict(given) if problems else found
+
+    def reads(self, given: Mapping[str, Any]) -> frozenset[str] | None:
+        """Keys that the parts of a config (canonical names) and of its parents declare; None where
+        one of the parts is unknown."""
+        found: frozenset[str] = frozenset()
+        stage: Any = given.get("stage", SELECTOR_DEFAULTS["stage"])
+        if stage == given.get("pretrain"):
+            stage = SELECTOR_DEFAULTS["stage"]
+        while stage is not None:
+            parts = self._parts(given, stage)[0]
+            if parts is None:
+                return None
+            structure = self._structure(parts)
+            if not structure.complete:
+                return None
+            found = found | structure.own if found else structure.own
+            stage = structure.stage.parent({**structure.defaults, **given})
+        return found
+
+    def resolve(self, raw: Mapping[str, Any]) -> Trial:
+        """A full, checked trial from a partial config.
+
+        `stage` equal to `pretrain` asks for the pretraining of that training: what only the
+        training reads is checked and then left out.
+
+        Raises:
+          ConfigError: with every problem found, not only the first.
+        """
+        problems: list[str] = []
+        given: dict[str, Any] = {}
+        for name, value in raw.items():
+            canonical = self.spellings.get(name, name)
+            if canonical in given and given[canonical] != value:
+                problems.append(f"{name} and another spelling of {canonical} are both set")
+            given[canonical] = value
+        if not self._macros.keys().isdisjoint(given):
+            given, found = unfold(given, self._macros, self.canonical_name)
+            problems += found
+            left = self._macros.keys() - self._declared
+            given = {n: v for n, v in given.items() if n not in left}
+        before = given.get("stage")
+        if before is not None and before == given.get("pretrain"):
+            given["stage"] = SELECTOR_DEFAULTS["stage"]
+            trial = self._resolve(given, problems)
+            trial = trial.parent if trial else None
+        else:
+            trial = self._resolve(given, problems)
+        if problems or trial is None:
+            raise ConfigError(problems)
+        return trial
+
+    def _parts(self, given: Mapping[str, Any], stage: Any) -> tuple[Parts | None, list[str]]:
+        """The parts a config chooses, None without a stage; and the problems met."""
+        choice = (stage, *map(given.get, SELECTORS[1:]))
+        try:
+            known = self._selected.get(choice)
+        except TypeError:  # a list, or another value that is no name
+            return self._choose(given, stage)
+        if known is None:
+            known = self._selected[choice] = self._choose(given, stage)
+        return known
+
+    def _choose(self, given: Mapping[str, Any], stage_name: Any) -> tuple[Parts | None, list[str]]:
+        stage = self.find("stage", stage_name) if isinstance(stage_name, str) else None
+        if not isinstance(stage, Stage):
+            return None, [self._unknown("stage", stage_name)]
+        parts: Parts = {"base": self._all["base", "trial"], "stage": stage}
+        problems = []
+        for role in stage.reads:
+            name = given.get(role, SELECTOR_DEFAULTS.get(role))
+            part = self.find(role, name) if isinstance(name, str) else None
+            if name is None:
+                known = ", ".join(self._names(role))
+                problems.append(f"{role} is missing; choose one of {known}")
+            elif part is None:
+                problems.append(self._unknown(role, name))
+            else:
+                parts[role] = part
+        return parts, problems
+
+    def _names(self, role: str) -> list[str]:
+        return sorted(name for r, name in self._all if r == role)
+
+    def _unknown(self, role: str, name: Any) -> str:
+        names = self._names(role)
+        near = nearest(name, names) if isinstance(name, str) else ""
+        return f"unknown {role} {shown(name)}{near}; known: {', '.join(names)}"
+
+    def _structure(self, parts: Parts, above: Parts | None = None) -> Structure:
+        key = id(parts), id(above)
+        found = self._structures.get(key)
+        # Another dict may have had that address before.
+        if found is None or found.parts is not parts or found.parent_parts is not above:
+            found = self._structures[key] = Structure(parts, above)
+        return found
+
+    def _resolve(
+        self, given: Mapping[str, Any], problems: list[str], projected: bool = False
+    ) -> Trial | None:
+        parts, met = self._parts(given, given.get("stage", SELECTOR_DEFAULTS["stage"]))
+        problems += met
+        if parts is None:
+            return None
+        structure = self._structure(parts)
+        problems += structure.clashes
+        parent_name = structure.stage.parent({**structure.defaults, **given})
+        if parent_name is not None:
+            above, met = self._parts(given, parent_name)
+            problems += met
+            if above is None:
+                return None
+            structure = self._structure(parts, above)
+        config, found = _checked(given, structure)
+        problems += found
+        if not projected and structure.complete:
+            problems += _unknown_keys(given, structure)
+        parent = None
+        if parent_name is not None:
+            read = structure.above
+            projection = {n: v for n, v in given.items() if n in read or n in SELECTORS}
+            parent = self._resolve({**projection, "stage": parent_name}, problems, projected=True)
+        if found or problems:
+            return None
+        for check in structure.checks:
+            problems += check(config)
+        return Trial(config, structure, parent)
+
+
+def _unknown_keys(given: Mapping[str, Any], structure: Structure) -> list[str]:
+    keys = structure.keys
+    unknown = [n for n in given if n not in keys and n not in SELECTORS]
+    if not unknown:
+        return []
+    known = list(keys) + [a for k in keys.values() for a in k.aliases]
+    where = ", ".join(f"{r} {p.name}" for r, p in structure.parts.items() if r != "base")
+    return [f"unknown key {n!r}{nearest(n, known)}; not read by {where}" for n in unknown]
+
+
+def _checked(given: Mapping[str, Any], structure: Structure) -> tuple[dict[str, Scalar], list[str]]:
+    """All keys at their given or default values, canonical by type; and the problems met."""
+    base, open_ = structure.base
+    keys, config, accepted = structure.keys, base.copy(), structure.accepted
+    problems: list[str] = []
+    late = []
+    for name in sorted(open_.union(given)) if open_ else sorted(given):
+        key = keys.get(name)
+        if key is None:
+            continue
+        value = given.get(name, key.default)
+        mark = name, type(value), value
+        try:
+            if mark in accepted:
+                config[name] = accepted[mark]
+                continue
+        except TypeError:  # a list, or another value that no key takes
+            mark = None
+        # Named values ("1/sqrt(L)") are functions of the others, so they come second.
+        if is_computed(key, value):
+            late.append((name, key, value))
+            del config[name]
+        elif value is REQUIRED:
+            problems.append(f"{name} is missing; it must be {key.describe()}")
+        else:
+            try:
+                config[name] = key.coerce(value, {})
+            except ValueError as error:
+                problems.append(str(error))
+            else:
+                if mark and len(accepted) < MOST_REMEMBERED:
+                    accepted[mark] = config[name]
+    for name, key, value in late:
+        try:
+            config[name] = key.coerce(value, config)
+        except ValueError as error:
+            problems.append(str(error))
+        except (TypeError, KeyError):
+            if not problems:  # else what it is computed from is wrong, and told already
+                problems.append(f"{name}={shown(value)} cannot be computed from this config")
+    return config, problems
