@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.timing import ratios
 from orchestrator import environment
 
-NAMES = ("epoch_loop", "execution", "lanes", "network", "planner", "queries", "sequences")
+NAMES = ("epoch_loop", "execution", "ingest", "lanes", "network", "planner", "queries", "sequences")
 LONG = ("full_size_bar2025", "full_size_ribeiro2020")
 """Minutes each: run only where they are named."""
 
@@ -25,14 +25,18 @@ def main(names: list[str]) -> None:
     for name in names or NAMES:
         module = importlib.import_module(f"benchmarks.{name}")
         print(f"{name}: {(module.run.__doc__ or '').strip()}", flush=True)
-        seconds = module.run()
+        found = module.run()
+        seconds, facts = found if isinstance(found, tuple) else (found, {})
         relative = ratios(seconds)
         for way, value in seconds.items():
             print(f"  {way:<36} {value * 1e3:10.1f} ms   x {relative[way]:.2f}")
+        for what, value in facts.items():
+            print(f"  {what:<36} {value:14,.1f}")
         record = {
             "benchmark": name,
             "seconds": seconds,
             "ratios": relative,
+            **({"measured": facts} if facts else {}),
             "machine": f"{platform.machine()}, {_cores()} cores",
             "python": platform.python_version(),
             "day": datetime.now(UTC).date().isoformat(),

@@ -16,6 +16,8 @@ from results.schema import arrow_schema, probe_schema, table_name
 if TYPE_CHECKING:
     from trainables.packs import EpochResult, LayerRow
 
+Columns = Mapping[str, Any]
+
 FLUSH_S = 10.0
 FLUSH_ROWS = 50_000
 
@@ -43,8 +45,9 @@ class Recorder:
         self.published = 0
         self._probes = probes or {}
         self.kept: dict[str, list[pa.Table]] = defaultdict(list)
-        self._tables: dict[str, list[pa.Table]] = defaultdict(list)
+        self._gathered: dict[str, list[tuple[int, Columns]]] = defaultdict(list)
         self._ends: list[dict[str, Any]] = []
+        self._words: dict[tuple[Any, ...], Any] = {}
         self._rows = 0
         self._flushed_at = 0.0
 
@@ -62,28 +65,26 @@ class Recorder:
           columns: by name; one that the table has and this lacks is null.
           shown: bool (lanes * per_lane,), False for rows to leave out.
         """
-        schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
+        key = "trial_id", lanes.tobytes(), per_lane
+        if key not in self._words:
+            ids = np.repeat(self.trial_ids[lanes], per_lane)
+            self._words[key] = pa.array(ids, pa.string())
         data = {
-            "trial_id": np.repeat(self.trial_ids[lanes], per_lane),
+            "trial_id": self._words[key],
             "attempt": np.repeat(self.attempts[lanes], per_lane),
             **columns,
         }
-        count = len(lanes) * per_lane
-        arrays = [
-            pa.nulls(count, field.type)
-            if field.name not in data
-            else data[field.name]
-            if isinstance(data[field.name], pa.Array)
-            else pa.array(data[field.name], type=field.type)
-            for field in schema
-        ]
-        rows = pa.Table.from_arrays(arrays, schema=schema)
         counts = np.full(len(lanes), per_lane)
         if shown is not None:
-            rows = rows.filter(pa.array(shown))
+            mask = pa.array(shown)
+            data = {
+                name: values.filter(mask) if isinstance(values, pa.Array) else values[shown]
+                for name, values in data.items()
+            }
             counts = shown.reshape(len(lanes), per_lane).sum(1)
-        self._tables[table].append(rows)
-        self._rows += len(rows)
+        count = int(counts.sum())
+        self._gathered[table].append((count, data))
+        self._rows += count
         for lane, count in zip(lanes, counts, strict=True):
             self.counts[lane][table] += int(count)
 
@@ -137,17 +138,20 @@ class Recorder:
         self, epoch: int, result: EpochResult, rows: Sequence[LayerRow], lanes: np.ndarray
     ) -> None:
         count = len(rows)
-        labels = {
-            "layer": np.asarray([row.layer for row in rows], np.int32),
-            "layer_name": np.asarray([row.layer_name for row in rows], object),
-            "tensor": np.asarray([row.tensor for row in rows], object),
-            "tensor_index": np.asarray([row.tensor_index for row in rows], np.int32),
-        }
+        key = "layers", len(lanes)
+        if key not in self._words:
+            every = [row for _ in lanes for row in rows]
+            self._words[key] = {
+                "layer": pa.array([row.layer for row in every], pa.int32()),
+                "layer_name": pa.array([row.layer_name for row in every], pa.string()),
+                "tensor": pa.array([row.tensor for row in every], pa.string()),
+                "tensor_index": pa.array([row.tensor_index for row in every], pa.int32()),
+            }
         self.add(
             "layers",
             lanes,
             {
-                **{name: np.tile(values, len(lanes)) for name, values in labels.items()},
+                **self._words[key],
                 **{name: values[lanes].reshape(-1) for name, values in result.layers.items()},
                 "epoch": np.full(len(lanes) * count, epoch, np.int32),
             },
@@ -185,20 +189,40 @@ class Recorder:
         Raises:
           StoreError: the disk is full or the store unwritable; what is published stays.
         """
-        if self.store is None:
-            for table, parts in self._tables.items():
-                self.kept[table] += parts
-        else:
-            for table, parts in self._tables.items():
+        for table, parts in self._gathered.items():
+            schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
+            rows = _joined(parts, schema)
+            if self.store is None:
+                self.kept[table].append(rows)
+            else:
                 self.guard()
-                self.store.publish(table_name(table), pa.concat_tables(parts))
-            if self._ends:
-                self.guard()
-                self.store.publish(
-                    "trials", pa.Table.from_pylist(self._ends, arrow_schema("trials"))
-                )
+                self.store.publish(table_name(table), rows)
+        if self.store is not None and self._ends:
+            self.guard()
+            self.store.publish("trials", pa.Table.from_pylist(self._ends, arrow_schema("trials")))
         self.published += self._rows
-        self._tables.clear()
+        self._gathered.clear()
         self._ends.clear()
         self._rows = 0
         self._flushed_at = time.monotonic()
+
+
+def _joined(parts: Sequence[tuple[int, Columns]], schema: pa.Schema) -> pa.Table:
+    """Rows gathered as (count, columns), in NumPy or Arrow; joined first, as converting many short
+    arrays takes most of the time of writing them."""
+    found = []
+    for field in schema:
+        own: list[Any] = [columns.get(field.name) for _, columns in parts]
+        if all(isinstance(values, np.ndarray) for values in own):
+            found.append(pa.array(np.concatenate(own), type=field.type))
+            continue
+        chunks = [
+            pa.nulls(count, field.type)
+            if values is None
+            else values
+            if isinstance(values, pa.Array)
+            else pa.array(values, type=field.type)
+            for (count, _), values in zip(parts, own, strict=True)
+        ]
+        found.append(pa.chunked_array(chunks, type=field.type))
+    return pa.Table.from_arrays(found, schema=schema)

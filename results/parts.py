@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -64,12 +65,27 @@ def encode(data: pa.Table, replaces: list[str] | None = None) -> pa.Buffer:
     """A whole Parquet file in memory, so that it can be published in one piece."""
     if replaces is not None:
         data = data.replace_schema_metadata({REPLACES: json.dumps(replaces).encode()})
+    floats = [f.name for f in data.schema if pa.types.is_floating(f.type)]
     sink = pa.BufferOutputStream()
+    # Of measured numbers hardly two are equal: a dictionary of them costs half as much again in
+    # bytes, and twice the time.
+    words: Any = [_leaf(f) for f in data.schema if f.name not in floats]
     # Checksums: a damaged page must be named, not read as other numbers.
     pq.write_table(
-        data, sink, compression="zstd", row_group_size=_ROW_GROUP, write_page_checksum=True
+        data,
+        sink,
+        compression="zstd",
+        row_group_size=_ROW_GROUP,
+        write_page_checksum=True,
+        use_dictionary=words,
+        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     )
     return sink.getvalue()
+
+
+def _leaf(column: pa.Field) -> str:
+    """Parquet's path of a column's values; of a map's, its keys."""
+    return f"{column.name}.key_value.key" if pa.types.is_map(column.type) else column.name
 
 
 def parquet_format() -> pads.ParquetFileFormat:

@@ -57,6 +57,7 @@ def test_it_is_planned_from_anywhere(study: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".py"] == ["my_study.py"]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_debugs_it_though_it_imports_jax_itself(study: str, tmp_path: Path) -> None:
     done = gradsweep(
         "debug", "mine", "--study", study, "--smoke", "--epochs", "1", "--check-nans", cwd=tmp_path
@@ -67,6 +68,7 @@ def test_a_fresh_process_debugs_it_though_it_imports_jax_itself(study: str, tmp_
     assert "every step was finite" in done.stdout
 
 
+@pytest.mark.slow
 def test_its_rows_and_verdicts_are_a_study_s(study: str, tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     for activation in ("sigmoid", "relu"):

@@ -175,6 +175,7 @@ def ask(guard: Guard, template: str, *words: str) -> Said:
     return said
 
 
+@pytest.mark.slow
 def test_statements(fuzz: Fuzz, guard: Guard, store: Path) -> None:
     before, inside = guard.around(), snapshot(store)
     formats = st.sampled_from([["--format", "csv"], ["--json"], ["--limit", "3"], []])

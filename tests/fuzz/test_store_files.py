@@ -102,6 +102,7 @@ WRITES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_command_on_a_damaged_store(
     fuzz: Fuzz, guard: Guard, whole: Path, without_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def ids(store: Store) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_what_is_whole_is_shown_and_what_is_not_is_named(
     fuzz: Fuzz, guard: Guard, whole: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_spaces_and_plans_as_json_and_as_text(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_debug_prints_bars_and_gives_the_same_rows_as_json(store: Path, tmp_path: Path) -> None:
     words = ["debug", *GRID]
     (text, data), imported = many([[*words, "--check-nans"], [*words, "--json"]], tmp_path)

@@ -66,6 +66,7 @@ def test_an_archive_without_reviews_is_named(tmp_path: Path) -> None:
     assert_one_sentence(error)
 
 
+@pytest.mark.slow
 def test_the_official_reviews(real_data: Path) -> None:
     if not datasets.available("imdb", real_data):
         pytest.skip(datasets.missing_message("imdb", real_data))

@@ -38,6 +38,7 @@ def finish(run: PackRun) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_foreign_resume_point_is_named_and_its_trials_start_over(
     store: Store, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_foreign_resume_point_is_named_and_its_trials_start_over(
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.slow
 def test_a_parent_whose_weights_are_foreign_runs_again(store: Store, tmp_path: Path) -> None:
     parents, children = planned(store, "tiny/staged").packs
     finish(begun(store, parents))

@@ -34,6 +34,7 @@ STUDY = str(Path(__file__).with_name("tiny_study.py"))
         (Pace(3.0, 0.0, 1, 1), 0.0, {"keep_weights": "last"}),
     ],
 )
+@pytest.mark.slow
 def test_a_real_pack_publishes_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

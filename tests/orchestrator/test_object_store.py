@@ -120,6 +120,7 @@ def _nothing_of(server: ObjectStore, said: list[str], folders: list[Path]) -> No
     assert found == []
 
 
+@pytest.mark.slow
 def test_credentials_in_a_uri_are_refused_before_anything_else(
     object_store: ObjectStore, logs: Path
 ) -> None:

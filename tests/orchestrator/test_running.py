@@ -17,6 +17,7 @@ from results import create_store, open_store
 TINY = str(Path(__file__).with_name("tiny_study.py"))
 
 
+@pytest.mark.slow
 def test_an_interrupt_after_a_resume_point_keeps_it(tmp_path: Path) -> None:
     store = create_store(str(tmp_path / "store"))
     (pack,) = plan("tiny/grid", study=TINY, store=store, width=4)[0].packs

@@ -146,6 +146,7 @@ def test_a_users_probe_is_a_view(store: Store) -> None:
     attempts=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=5),
     seed=st.randoms(use_true_random=False),
 )
+@pytest.mark.slow
 def test_each_epoch_shows_once_whatever_overlaps(
     new_store: Callable[[], Store], attempts: list[tuple[int, int]], seed: Any
 ) -> None:

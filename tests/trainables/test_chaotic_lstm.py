@@ -140,6 +140,7 @@ def test_two_attractors_live_side_by_side() -> None:
 # ---- P0-7 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_cost_profile_is_flat_then_rugged_then_smooth() -> None:
     rows = analysed(stage="chaos_cost", scan_points=5001)["chaos_cost"]
     s, v = rows["s"], rows["cost"]

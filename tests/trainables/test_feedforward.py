@@ -104,6 +104,7 @@ def test_biases_start_at_zero_and_the_scheme_splits_no_pack():
             assert not np.array_equal(value, other[name])
 
 
+@pytest.mark.slow
 def test_it_trains(digits):
     """Digits, three layers: from chance to most of them right in two epochs."""
     one = builtin_registry().resolve(

@@ -90,6 +90,7 @@ SAME_CODE = {"complex gamma", "16 heads", "more neurons", "s4 delta 1"}
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILY if name not in SAME_CODE])
+@pytest.mark.slow
 def test_all_forms_agree_in_outputs_and_gradients(name, seed):
     """Outputs to 1e-5 and gradients to 1e-4 of their norm, float32."""
     net = built(name, seed)

@@ -142,6 +142,7 @@ def test_scan_and_step_form_agree(seed):
         assert np.abs(found - want).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_modes_have_equal_gradients(seed):
     found = []
     x = jax.random.normal(jax.random.key(seed), (2, 20, 3))

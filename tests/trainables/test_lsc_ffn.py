@@ -79,6 +79,7 @@ def _preactivations(weights: Any, x: jax.Array, act: Any) -> jax.Array:
 
 
 @pytest.mark.parametrize("number", range(7))
+@pytest.mark.slow
 def test_gradient_of_a_block(seed, number):
     """Loss, norm and gradient against autodiff through the operations themselves; and nothing but
     what the gradient reaches may move."""

@@ -50,6 +50,7 @@ def _layers(seed: int, width: int = 5):
     return cell, one(keys[0]), one(keys[1])
 
 
+@pytest.mark.slow
 def test_radii_are_those_of_the_whole_jacobians(seed):
     """The small matrices against all 4 H by 4 H derivatives of the step form, taken outright."""
     cell, lower, upper = _layers(seed)

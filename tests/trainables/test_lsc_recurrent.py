@@ -149,6 +149,7 @@ def test_radii_are_those_of_numpy_in_the_order_of_the_transitions(seed):
 @pytest.mark.parametrize(
     "cells", [(GRU(6), GRU(6)), (SimpleRNN(6, "swish"), LSTM(4))], ids=["gru", "mixed"]
 )
+@pytest.mark.slow
 def test_the_gradient_of_the_loss_is_a_finite_difference(cells, seed):
     """In float64, for a step small enough that no other eigenvalue becomes the largest."""
     with jax.enable_x64(True):

@@ -197,6 +197,7 @@ def test_tokens_are_rows_of_the_embedding_and_a_tied_readout_is_its_transpose(se
         built((GRU(5),), 9, classes=9, embedding=4, tied=True)
 
 
+@pytest.mark.slow
 def test_taps_read_the_total_derivative_of_every_state(seed):
     net = built(STACKS["lstm"])
     net.eval()
@@ -242,6 +243,7 @@ def test_dropout_keeps_the_mean_draws_anew_and_rests_in_evaluation():
     assert np.array_equal(Dropout(0.0, nnx.Rngs(1))(x), x)
 
 
+@pytest.mark.slow
 def test_dropout_of_a_pack_is_traced_and_draws_anew_in_every_step():
     config = {"model": "gru", **SMALL, "batch_size": 6, "steps_per_epoch": 3, "lr": 0.0}
     trials = [resolved(**config, dropout=rate) for rate in (0.0, 0.5, 0.5)]

@@ -212,6 +212,7 @@ def test_a_masked_step_moves_nothing_else(seed, name):
 
 
 @pytest.mark.parametrize("name", ["adabelief", "adabelief_optax", "adamw"])
+@pytest.mark.slow
 def test_clipping_reaches_the_rule(name):
     """The first moment after one step is a tenth of what the rule was given."""
     given = {}

@@ -90,6 +90,7 @@ def test_recording_leaves_training_as_it_is() -> None:
     assert_same_state(state_of(plain, 0), state_of(recorded, 0))
 
 
+@pytest.mark.slow
 def test_a_stable_net_has_one_fixed_point_for_every_input() -> None:
     pack = ready(trial(stabilize="row_project"))
     pack.epoch(0)
@@ -152,6 +153,7 @@ def test_smoothness_has_a_row_for_each_length() -> None:
      "seq_len": 50, "width": 4},
     {"task": "word_lm", "corpus": "tiny", "batch_size": 10, "seq_len": 20, "width": 4},
 ])  # fmt: skip
+@pytest.mark.slow
 def test_other_tasks_name_their_inputs(config: dict[str, Any], seed: int) -> None:
     mine = {n: v for n, v in SMALL.items() if n not in config and n != "n_sequences"}
     one = builtin_registry().resolve({"model": "torch_lstm", **mine, **config})

@@ -51,6 +51,7 @@ def test_traced_values_reach_a_users_module():
     assert pack.epoch(1).layers["grad_norm"][0, gain] == 0.0
 
 
+@pytest.mark.slow
 def test_weights_of_a_parent_replace_drawn_ones():
     parent = Pack([trial(seed=1, lr=0.1)], {})
     parent.init()
@@ -80,6 +81,7 @@ def test_a_warmup_reads_its_own_keys_as_plain_sgd():
     np.testing.assert_allclose(found[0].epochs["update_norm"], 0.6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sgd_and_adam_take_the_documented_step():
     for optimizer, decay in (("sgd", 0.0), ("sgd", 0.3), ("adam", 0.0)):
         pack = Pack([trial(optimizer=optimizer, lr=0.1, weight_decay=decay, steps_per_epoch=1)], {})

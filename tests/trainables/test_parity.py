@@ -45,6 +45,7 @@ CASES = [("tanh", None), ("relu", None), ("tanh", 0.7), ("relu", 1.0)]
 
 
 @pytest.mark.parametrize(("activation", "alpha"), CASES)
+@pytest.mark.slow
 def test_forward_and_gradients_equal_slow_loops(seed, activation, alpha):
     module, params, layout, slow, loss, x, y = _drawn(seed, activation, alpha)
     logits, _, _ = slow.forward(x)
@@ -85,6 +86,7 @@ def test_taps_read_the_gradient_of_every_state(seed, activation, alpha):
     np.testing.assert_allclose(loss(params, gauges), loss(params), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_timeline_of_a_pack_equals_slow_loops():
     one = trial(seed=4, seq_len=9, timeline_points=4)
     pack = Pack([one], {}, width=2)

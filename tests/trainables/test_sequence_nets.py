@@ -118,6 +118,7 @@ def plain(cell: Any, w: dict[str, Any], u: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("both", [False, True])
+@pytest.mark.slow
 def test_recurrences_are_the_plain_loop_in_both_forms(model, both, seed):
     cell, w = cell_of(model, seed, bidirectional=both)
     u = np.random.default_rng(seed).normal(size=(17, 3, 5)).astype(np.float32)

@@ -33,6 +33,7 @@ def rows(**config: Any) -> Rows:
     }
 
 
+@pytest.mark.slow
 def test_simulated_signals_agree_with_the_closed_forms():
     """Monte Carlo of 20,000 sequences of 400 steps, whose spread is 1 %."""
     found = rows(stage="scalar_signals", signal_samples=20_000, signal_steps=400)["scalar_signals"]

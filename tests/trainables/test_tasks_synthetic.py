@@ -188,6 +188,7 @@ def test_padding_is_to_whole_chunks() -> None:
     assert found.tolist() == [[*range(11), -1, -1], [*range(11, 22), -1, -1]]
 
 
+@pytest.mark.slow
 def test_a_first_loss_is_ln_v_and_a_state_is_carried(seed: int) -> None:
     """P1-3: and two thousand tokens are learned by heart."""
     one = trial(task="word_lm", corpus="tiny", batch_size=4, seq_len=50, width=48, max_tokens=2000,

@@ -41,6 +41,7 @@ def task_of(trial: Trial) -> tuple[TeacherStudent, dict[str, jax.Array]]:
 
 
 @pytest.mark.parametrize(("prng", "nu"), list(TABLE))
+@pytest.mark.slow
 def test_published_teachers(prng, nu):
     task, values = task_of(small(prng=prng, min_nu=nu, seq_len=300, max_phase=3.14))
     least, greatest, energy = TABLE[prng, nu]
