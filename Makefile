@@ -52,7 +52,7 @@ quickstart: install ## train vanishing/quickstart, print its table, draw its fig
 	@echo "  $(BIN)/gradsweep plan vanishing/depth --store $(QUICKSTART_STORE)"
 
 .PHONY: test
-test: install ## tests of at most about 8 s each; ten minutes on two cores
+test: install ## tests of at most about 8 s each; a quarter of an hour on two slow cores
 	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not ray" $(ALLOW_NONE)
 	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
 
