@@ -68,7 +68,7 @@ def encode(data: pa.Table, replaces: list[str] | None = None) -> pa.Buffer:
     floats = [f.name for f in data.schema if pa.types.is_floating(f.type)]
     sink = pa.BufferOutputStream()
     # Of measured numbers hardly two are equal: a dictionary of them costs half as much again in
-    # bytes, and twice the time.
+    # bytes, and nearly twice the time.
     words: Any = [_leaf(f) for f in data.schema if f.name not in floats]
     # Checksums: a damaged page must be named, not read as other numbers.
     pq.write_table(

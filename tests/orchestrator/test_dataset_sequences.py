@@ -30,7 +30,8 @@ REVIEWS = {
 def write_reviews(root: Path, members: dict[str, str], mode: str = "xz") -> None:
     path = root / "imdb" / f"aclImdb_v1.tar.{mode}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, f"w:{mode}") as tar:  # type: ignore[call-overload]
+    created: Any = tarfile.open  # its overloads know only literal modes
+    with created(path, f"w:{mode}") as tar:
         for name, text in members.items():
             content = text.encode()
             info = tarfile.TarInfo(f"aclImdb/{name}")

@@ -57,7 +57,9 @@ def test_groups_move_as_adam_at_their_own_rates(seed):
     plain = {path: path in RECURRENT for path in by_path(PARAMS)}
     flat: dict[str, Any] = by_path(PARAMS)
     rules = {True: optax.adam(0.0025), False: optax.adamw(0.01, weight_decay=0.05)}
-    groups = {mark: {p: flat[p] for p in flat if plain[p] is mark} for mark in (True, False)}
+    groups: dict[bool, Any] = {
+        mark: {p: flat[p] for p in flat if plain[p] is mark} for mark in (True, False)
+    }
     states = {mark: rules[mark].init(groups[mark]) for mark in groups}
     for _ in range(3):
         draws = {p: jnp.asarray(rng.normal(size=v.shape), jnp.float32) for p, v in flat.items()}
@@ -66,7 +68,7 @@ def test_groups_move_as_adam_at_their_own_rates(seed):
         params = optax.apply_updates(params, update)
         for mark, own in groups.items():
             change, states[mark] = rules[mark].update({p: draws[p] for p in own}, states[mark], own)
-            groups[mark] = optax.apply_updates(own, change)  # type: ignore[assignment]
+            groups[mark] = optax.apply_updates(own, change)
     for path, leaf in by_path(params).items():
         np.testing.assert_allclose(leaf, groups[plain[path]][path], rtol=1e-5)
 

@@ -71,7 +71,8 @@ def test_parameter_counts_at_drawn_sizes(seed):
 @pytest.mark.parametrize("config", [{}, {"bidirectional": True, "norm": "none"}])
 def test_declared_tensors_are_the_real_ones(model, config):
     one = trial(model, **config)
-    network = Network(one, make_task(one), lane_values(one))  # type: ignore[arg-type]
+    task: Any = make_task(one)
+    network = Network(one, task, lane_values(one))
     values = {k: jnp.asarray(v) for k, v in lane_values(one).items()}
     shapes: Any = jax.eval_shape(lambda v: network.init(one, v), values)["params"]
     assert one.model.tensors is not None

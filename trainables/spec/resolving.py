@@ -17,12 +17,9 @@ from trainables.spec.structure import (
 )
 from trainables.spec.trial import ConfigError, Trial, nearest
 
-Parts = dict[str, Part]
-
 
 class Resolver:
-    """Reads configs by given parts. What configs of the same parts share is worked out once, so a
-    grid's trials cost a tenth of what each would alone.
+    """Reads configs by given parts. What configs of the same parts share is worked out once.
 
     Attributes:
       spellings: every word that may name something in a config -> what it means.
@@ -40,8 +37,8 @@ class Resolver:
         self.spellings: dict[str, str] = dict(SELECTOR_ALIASES)
         self.spellings |= {alias: key.name for key in keys for alias in key.aliases}
         self.spellings |= {n: n for n in (*SELECTORS, *macros, *(key.name for key in keys))}
-        self._selected: dict[tuple[Any, ...], tuple[Parts | None, list[str]]] = {}
-        self._structures: dict[tuple[int, int], Structure] = {}
+        self._chosen: dict[tuple[Any, ...], tuple[Structure | None, list[str]]] = {}
+        self._children: dict[tuple[Structure, Structure], Structure] = {}
 
     def canonical_name(self, name: str) -> str:
         """The key, selector or macro that `name` is an alias of, or `name` itself."""
@@ -69,11 +66,8 @@ class Resolver:
         if stage == given.get("pretrain"):
             stage = SELECTOR_DEFAULTS["stage"]
         while stage is not None:
-            parts = self._parts(given, stage)[0]
-            if parts is None:
-                return None
-            structure = self._structure(parts)
-            if not structure.complete:
+            structure, _ = self._structure(given, stage)
+            if structure is None or not structure.complete:
                 return None
             found = found | structure.own if found else structure.own
             stage = structure.stage.parent({**structure.defaults, **given})
@@ -111,22 +105,26 @@ class Resolver:
             raise ConfigError(problems)
         return trial
 
-    def _parts(self, given: Mapping[str, Any], stage: Any) -> tuple[Parts | None, list[str]]:
-        """The parts a config chooses, None without a stage; and the problems met."""
+    def _structure(
+        self, given: Mapping[str, Any], stage: Any
+    ) -> tuple[Structure | None, list[str]]:
+        """Of the parts a config chooses, None without a stage; and the problems met."""
         choice = (stage, *map(given.get, SELECTORS[1:]))
         try:
-            known = self._selected.get(choice)
+            known = self._chosen.get(choice)
         except TypeError:  # a list, or another value that is no name
             return self._choose(given, stage)
         if known is None:
-            known = self._selected[choice] = self._choose(given, stage)
+            known = self._chosen[choice] = self._choose(given, stage)
         return known
 
-    def _choose(self, given: Mapping[str, Any], stage_name: Any) -> tuple[Parts | None, list[str]]:
+    def _choose(
+        self, given: Mapping[str, Any], stage_name: Any
+    ) -> tuple[Structure | None, list[str]]:
         stage = self.find("stage", stage_name) if isinstance(stage_name, str) else None
         if not isinstance(stage, Stage):
             return None, [self._unknown("stage", stage_name)]
-        parts: Parts = {"base": self._all["base", "trial"], "stage": stage}
+        parts: dict[str, Part] = {"base": self._all["base", "trial"], "stage": stage}
         problems = []
         for role in stage.reads:
             name = given.get(role, SELECTOR_DEFAULTS.get(role))
@@ -138,7 +136,7 @@ class Resolver:
                 problems.append(self._unknown(role, name))
             else:
                 parts[role] = part
-        return parts, problems
+        return Structure(parts), problems
 
     def _names(self, role: str) -> list[str]:
         return sorted(name for r, name in self._all if r == role)
@@ -148,30 +146,24 @@ class Resolver:
         near = nearest(name, names) if isinstance(name, str) else ""
         return f"unknown {role} {shown(name)}{near}; known: {', '.join(names)}"
 
-    def _structure(self, parts: Parts, above: Parts | None = None) -> Structure:
-        key = id(parts), id(above)
-        found = self._structures.get(key)
-        # Another dict may have had that address before.
-        if found is None or found.parts is not parts or found.parent_parts is not above:
-            found = self._structures[key] = Structure(parts, above)
-        return found
-
     def _resolve(
         self, given: Mapping[str, Any], problems: list[str], projected: bool = False
     ) -> Trial | None:
-        parts, met = self._parts(given, given.get("stage", SELECTOR_DEFAULTS["stage"]))
+        structure, met = self._structure(given, given.get("stage", SELECTOR_DEFAULTS["stage"]))
         problems += met
-        if parts is None:
+        if structure is None:
             return None
-        structure = self._structure(parts)
         problems += structure.clashes
         parent_name = structure.stage.parent({**structure.defaults, **given})
         if parent_name is not None:
-            above, met = self._parts(given, parent_name)
+            above, met = self._structure(given, parent_name)
             problems += met
             if above is None:
                 return None
-            structure = self._structure(parts, above)
+            pair = structure, above
+            if pair not in self._children:
+                self._children[pair] = Structure(structure.parts, above.parts)
+            structure = self._children[pair]
         config, found = _checked(given, structure)
         problems += found
         if not projected and structure.complete:

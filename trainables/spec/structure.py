@@ -19,7 +19,7 @@ class Structure:
     """The parts of a trial and of the stage it starts from, and the keys they declare.
 
     Attributes:
-      parts, parent_parts: role -> part, of the trial and of its parent.
+      parts: role -> part of the trial.
       keys: every declared key by name, those of the parent's parts included, in order of name.
       own, above: names of the keys that the trial's own parts declare, and its parent's.
       stage: the trial's own.
@@ -35,7 +35,7 @@ class Structure:
           parts: of the trial, by role.
           above: of its parent.
         """
-        self.parts, self.parent_parts = parts, above
+        self.parts = parts
         own = {key.name: key for part in parts.values() for key in part.keys}
         parent = {key.name: key for part in (above or {}).values() for key in part.keys}
         self.own, self.above = frozenset(own), frozenset(parent)
