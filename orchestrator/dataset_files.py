@@ -17,6 +17,8 @@ import zipfile
 import zlib
 from functools import partial
 from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -59,13 +61,13 @@ def checksum(arrays: Arrays) -> str:
 
 def bundled_digits() -> Arrays:
     """scikit-learn's 1,797 digits, float32 (1797, 8, 8) in 0..16; the test arrays are empty."""
-    from sklearn.datasets import load_digits
-    from sklearn.utils import Bunch
-
-    digits = load_digits()
-    assert isinstance(digits, Bunch)  # a tuple only when asked for
-    images = digits["images"].astype(np.float32)
-    labels = digits["target"].astype(np.int32)
+    # Importing scikit-learn, which brings SciPy, takes longer than a short trial.
+    found = find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise FormatError("scikit-learn is not installed")
+    table = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    rows = np.loadtxt(table, delimiter=",", dtype=np.float32)
+    images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int32)
     arrays = {
         "train_images": images,
         "train_labels": labels,

@@ -9,8 +9,13 @@ import os
 import sys
 from pathlib import Path
 
-XLA_FLAGS = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
-"""With OPENBLAS_NUM_THREADS=1 it keeps several eigendecompositions in one program from hanging."""
+XLA_FLAGS = (
+    # With OPENBLAS_NUM_THREADS=1 it keeps several eigendecompositions in one program from hanging.
+    "--xla_cpu_enable_concurrency_optimized_scheduler=false",
+    # LLVM's third level compiles a third longer for programs that are no faster (docs/benchmarks).
+    "--xla_backend_optimization_level=2",
+)
+"""Set for every process, each unless the user's XLA_FLAGS give it another value."""
 
 _PLACES = ("GRADSWEEP_DATA", "GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR")
 
@@ -33,14 +38,13 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
 
     The same threads give the same bits, so they are part of a pack's signature.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if XLA_FLAGS not in flags:
-        flags = f"{flags} {XLA_FLAGS}".strip()
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = [given, *(flag for flag in XLA_FLAGS if flag.partition("=")[0] not in given)]
     variables = {
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": str(threads),
         "PJRT_NPROC": str(threads),
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": " ".join(flags).strip(),
         # Workers share one cache per node; quick compiles are kept too, packs have several.
         "JAX_COMPILATION_CACHE_DIR": os.environ.get(
             "JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax")

@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
@@ -20,6 +19,9 @@ from results.errors import StoreError, nearest
 from results.paths import MERGED, Paths, is_segment
 from results.remote import reaching
 from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, is_view
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
@@ -89,6 +91,9 @@ def _leaf(column: pa.Field) -> str:
 
 
 def parquet_format() -> pads.ParquetFileFormat:
+    # Not above: it brings pandas, which a worker and `debug` can start without.
+    import pyarrow.dataset as pads
+
     options = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
     return pads.ParquetFileFormat(default_fragment_scan_options=options)
 
@@ -298,6 +303,8 @@ class PartIndex:
 
     def dataset(self, table: str, parts: list[Part] | None = None) -> pads.Dataset:
         """The live parts (or those given) as one data set, in the table's schema."""
+        import pyarrow.dataset as pads
+
         if parts is None:
             parts = self.tables[table].live if table in self.tables else []
         return pads.FileSystemDataset(

@@ -40,6 +40,9 @@ def over_lanes(
         takes one after the other, updates the state in place and skips inactive ones.
     """
 
+    # Traced once for its shapes and its work: tracing is most of a start with a warm compile cache.
+    function = jax.jit(function)
+
     def one(state: Any, values: Any, active: jax.Array) -> tuple[Any, Any]:
         _, result = jax.eval_shape(function, state, values)
         return lax.cond(active, function, lambda s, _: (s, nothing(result)), state, values)

@@ -203,6 +203,7 @@ class LscFeedForward(Network):
         schedule = self.task.training(root, values, epoch)
         patience = chosen(values, "lsc_patience", PATIENCE)
 
+        @jax.jit  # traced once, for its shapes and for the scan
         def run(state: State, index: jax.Array) -> Any:
             return self._iterate(state, values, self._inputs(schedule, values, index, data))
 

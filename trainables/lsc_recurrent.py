@@ -222,6 +222,7 @@ class LscRecurrent(Network):
         """`lsc_steps` iterations, or fewer once the stop rule has spoken, and a measurement."""
         patience = chosen(values, "lsc_patience", PATIENCE)
 
+        @jax.jit  # traced once, for its shapes and for the scan
         def run(state: State, entry: Any) -> Any:
             return self._iterate(state, values, *entry)
 

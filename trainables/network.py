@@ -136,6 +136,7 @@ class Network:
         entry = jax.tree.map(lambda leaf: leaf[0], schedule) if len(segments) else None
         names = ["loss", "accuracy"]
 
+        @jax.jit  # traced once, for its names and for the scan
         def measured(rest: Any, entry: Any) -> tuple[dict[str, jax.Array], Any]:
             x, y, _ = self.task.batch(data, entry, hparams)
             rest = fresh(rest, entry)

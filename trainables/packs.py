@@ -109,10 +109,10 @@ class Pack:
         self.device = device or jax.devices()[0]
         self._real = np.arange(self.width) < len(trials)
         self.active = self._real.copy()
-        own = [lane_values(t) for t in trials]
-        self._programs = programs_for(trials[0], own[0], self.width, lanes, self.device)
-        own += [own[0]] * (self.width - len(trials))
-        self._values = self._put(stack_lanes(own))
+        self._own = [lane_values(t) for t in trials]
+        self._programs = programs_for(trials[0], self._own[0], self.width, lanes, self.device)
+        padding = [self._own[0]] * (self.width - len(trials))
+        self._values = self._put(stack_lanes(self._own + padding))
         self._data = self._put(make_data(trials[0], arrays))
         self._state: Any = None
         self._engine = self._programs.engine
@@ -140,14 +140,15 @@ class Pack:
         """
         states = []
         for lane, trial in enumerate(self.trials):
-            values = jax.tree.map(lambda leaf, lane=lane: leaf[lane], self._values)
+            values = self._put(self._own[lane])
             state = self._programs.init(trial)(values)
             if weights and lane in weights:
                 params = self._given(state["params"], weights[lane])
                 state = self._engine.restart(state, params, values)
             states.append(state)
-        states += [{**states[0], "alive": jnp.bool_(False)}] * (self.width - len(states))
-        self._state = self._put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        states += [{**states[0], "alive": np.bool_(False)}] * (self.width - len(states))
+        # On the host: every shape that `jnp.stack` meets is a program to compile.
+        self._state = self._put(jax.tree.map(_stacked, *states))
         self.active = self._real.copy()
 
     def _given(self, params: Any, weights: Mapping[str, np.ndarray]) -> Any:
@@ -278,12 +279,16 @@ def _host(leaf: Any) -> tuple[tuple[int, ...], Any]:
     return found.shape, found.dtype
 
 
-def _plain(leaf: jax.Array) -> np.ndarray:
+def _plain(leaf: Any) -> np.ndarray:
     return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def _typed(value: np.ndarray, like: Any) -> Any:
     return jax.random.wrap_key_data(jnp.asarray(value)) if _is_key(like) else value
+
+
+def _stacked(*leaves: Any) -> Any:
+    return _typed(np.stack([_plain(leaf) for leaf in leaves]), leaves[0])
 
 
 def _blank(width: int, like: Any) -> Any:

@@ -6,7 +6,6 @@ test.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -173,8 +172,9 @@ class Training(Network):
 
         entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
         (state, running, tally, bad), scalars = lax.scan(step, start, entries)
-        measured = partial(self.evaluate, state, hparams, data)
-        held = lax.cond(state["alive"], measured, lambda: nothing(jax.eval_shape(measured)))
+        measured = jax.jit(self.evaluate)
+        unmeasured = nothing(jax.eval_shape(measured, state, hparams, data))
+        held = lax.cond(state["alive"], measured, lambda *_: unmeasured, state, hparams, data)
         found = self._summary(metrics.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         found["metrics"] = held
