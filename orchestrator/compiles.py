@@ -1,12 +1,15 @@
-"""Counts the epoch programs that this process compiled, or found in the compile cache."""
+"""Compiling once per node: a lock, and counts of what was compiled and what the cache held."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
+from orchestrator.environment import cache_dir
 from trainables.programs import EPOCH_NAME
 
 _HIT = "/jax/compilation_cache/cache_hits"
@@ -43,3 +46,17 @@ def counted() -> dict[str, int]:
     found = dict(_counts)
     _counts.clear()
     return found
+
+
+@contextlib.contextmanager
+def once_per_node(program: str) -> Iterator[None]:
+    """Holds other processes of this machine back from compiling the same program meanwhile: they
+    find it in the cache then. Where no lock can be had, as on some network drives, all compile."""
+    from filelock import FileLock
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):
+            folder = cache_dir() / "compiling"
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / program))
+        yield

@@ -50,8 +50,8 @@ class PackQueue:
     """Hands out packs and takes in what became of them.
 
     A pack is ready when the parents of its lanes have ended; lanes of a failed parent are blocked.
-    Packs of a program nobody has compiled yet wait for the first of them: it settles the signature
-    and warms the compile cache.
+    Where a program's lane strategy is still to be measured, its packs wait for the first of them,
+    which settles it for all. Workers of a node compile a program once (`compiles.once_per_node`).
 
     A pack that raised comes again in halves, padded to the same width, until the trial at fault is
     alone; one whose worker died comes again whole, until its deaths are too many, and then in
@@ -83,7 +83,7 @@ class PackQueue:
         self._lock = threading.RLock()
         self._begun = time.monotonic()
         self._progress: dict[str, int] = {}
-        self._compiled: set[str] = set()
+        self._settled: set[str] = set()
         self._counted: set[str] = set()
 
     def next(self, runner: str) -> PackSpec | None:
@@ -112,8 +112,9 @@ class PackQueue:
     def _ready(self, pack: PackSpec) -> bool:
         if any(p not in self.outcomes and p not in self.passed for p in pack.parents):
             return False
-        compiling = {p.program for p in self.running.values()} - self._compiled
-        return pack.program not in compiling
+        running = self.running.values()
+        measuring = {p.program for p in running if p.strategy == "calibrate"} - self._settled
+        return pack.program not in measuring
 
     def _blocked(self, lane: Lane) -> bool:
         parent = lane.parent_id
@@ -141,7 +142,7 @@ class PackQueue:
                 return
             if result.get("signature"):
                 self.signatures[pack.program] = result["signature"]
-                self._compiled.add(pack.program)
+                self._settled.add(pack.program)
             if runner not in self._counted:  # a last report may come twice
                 self._counted.add(runner)
                 self.compiles.update(result.get("compiles", {}))

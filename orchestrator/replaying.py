@@ -29,11 +29,11 @@ _FUTILE = 1_000
 
 @dataclass(eq=False)
 class _Node:
-    """One machine from its start to its preemption."""
+    """One machine from its start to its preemption; `programs`: when each is, or was, compiled."""
 
     up: float
     free: int = 0
-    programs: set[str] = field(default_factory=set)
+    programs: dict[str, float] = field(default_factory=dict)
     running: dict[str, simpy.Process] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ class Replay:
         self._nodes: set[_Node] = set()
         self._waiting: deque[_Node] = deque()
         self._resume: dict[str, int] = {}
-        self._shared: set[str] = set()
+        self._shared: dict[str, float] = {}
         self._runners = 0
         self._futile = 0
 
@@ -206,14 +206,16 @@ class Replay:
         pace = self._paces[pack.program]
         programs = self._shared if self.cluster.shared_cache else node.programs
         cached = pack.program in programs
-        start = HANDOVER_S + (pace.cached_s if cached else pace.compile_s)
+        compiled = programs.setdefault(pack.program, self._env.now + HANDOVER_S + pace.compile_s)
+        # Another worker may be compiling it at this moment.
+        waits = max(0.0, compiled - self._env.now)
+        start = waits + HANDOVER_S + pace.cached_s if cached else waits
         lanes = tuple(self._work[lane.trial_id] for lane in pack.lanes)
         log = journal(lanes, pack.lanes[0].first_epoch, pace, self.cluster.checkpoint_s)
         taken, begun = self._env.now, self._env.now + start
         report: dict[str, Any] = {}
         try:
             yield self._env.timeout(start)
-            programs.add(pack.program)
             self.tally.cached += cached
             self.tally.compiled += not cached
             for at, ended in log.reports():
@@ -225,6 +227,8 @@ class Replay:
                     if news:  # else nothing can have become ready, and asking takes its time
                         self._hand_out()
         except simpy.Interrupt:
+            if self._env.now < compiled and not cached:
+                programs.pop(pack.program, None)
             self._lose(pack, log, self._env.now - taken, self._env.now - begun)
             return
         self.tally.add_whole(log)

@@ -33,7 +33,6 @@ class Progress:
     ended: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     signature: dict[str, Any] = field(default_factory=dict)
-    compiles: dict[str, int] = field(default_factory=dict)
     done: bool = False
 
 
@@ -92,14 +91,18 @@ class PackRun:
         if self.context.fetch and self.trials[0].dataset:
             datasets.fetch_once(self.trials[0].dataset)
         self._arrays, self._checksum = load_arrays(self.trials[0])
-        strategy = calibration.settle(
-            self.spec.strategy, self.trials, self._arrays, self.spec.width
-        )
-        self.signature = signature(strategy, self.spec.width, self.context.threads)
-        self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+        parents = self._parents()
         compiles.watch()
-        begun = time.monotonic()
-        self.pack.init(self._parents())
+        with compiles.once_per_node(self.spec.program):
+            begun = time.monotonic()
+            strategy = calibration.settle(
+                self.spec.strategy, self.trials, self._arrays, self.spec.width
+            )
+            self.signature = signature(strategy, self.spec.width, self.context.threads)
+            self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+            self.pack.init(parents)
+            self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+            self._compile_seconds = time.monotonic() - begun
         for lane in self.lanes:
             slot = self.spec.lanes[lane]
             if slot.checkpoint and self.store is not None:
@@ -108,8 +111,6 @@ class PackRun:
                 self._endings.recall(lane, slot.memo)
                 if slot.memo.get("best") is not None:
                     self._keeper.best[lane] = slot.memo["best"]
-        self.pack.compile()
-        self._compile_seconds = time.monotonic() - begun
         self._checkpointed_at = time.monotonic()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
         self.recorder.flush()
@@ -165,7 +166,6 @@ class PackRun:
             {ids[lane]: status for lane, (status, _) in ended.items()},
             {ids[lane]: reason for lane, (_, reason) in ended.items() if reason},
             self.signature,
-            compiles.counted(),
             done=not remaining,
         )
 
@@ -186,6 +186,10 @@ class PackRun:
             columns = self.pack.probe(name) if probed else None
             if columns is not None:
                 self.recorder.add_probe(name, epoch, np.asarray(probed), columns)
+
+    def _measures(self, probe: str) -> bool:
+        """Whether any lane asks for this probe."""
+        return any(trial.config.get(f"{probe}_every") is not None for trial in self.trials)
 
     def checkpoint(self) -> None:
         """Publishes what is gathered, then a resume point at the coming epoch."""

@@ -81,21 +81,30 @@ class PackTrainable(tune.Trainable):
 
     def _step(self) -> dict[str, Any]:
         if self._run is None:
-            self._run = self._start()
+            return self._started()
         begun = time.monotonic()
         progress = self._run.step()
         ended, reasons = dict(progress.ended), dict(progress.reasons)
-        compiles = progress.compiles
         while not (progress.done or self._asked_to_end or time.monotonic() - begun >= REPORT_S):
             progress = self._run.step()
             ended |= progress.ended
             reasons |= progress.reasons
-        report = _report(progress, ended, reasons) | {"compiles": compiles, "node": self._node}
+        report = _report(progress, ended, reasons) | {"node": self._node}
         if not progress.done and (self._asked_to_end or self._stop_wanted()):
             leaving = "its worker was told to leave"
             self._run.interrupt(leaving if self._asked_to_end else "the launch was stopped")
             report |= {"interrupted": True, "done": True}
         return report
+
+    def _started(self) -> dict[str, Any]:
+        """Starts the pack and says so at once, since packs of its program may be waiting for the
+        strategy that it settled."""
+        run = self._start()
+        from orchestrator import compiles  # imports JAX
+        from orchestrator.running import Progress
+
+        begun = Progress(run.epoch - 1, signature=run.signature)
+        return _report(begun, {}, {}) | {"compiles": compiles.counted(), "node": self._node}
 
     def _start(self) -> PackRun:
         """The pack of this job, on this process's device."""

@@ -158,9 +158,11 @@ class Pack:
         leaves = self._layout.leaves(weights, like).values()
         return self._put(jax.tree.unflatten(jax.tree.structure(params), list(leaves)))
 
-    def compile(self) -> None:
-        """Compiles the epoch now rather than at the first call of `epoch`."""
+    def compile(self, probes: Sequence[str] = ()) -> None:
+        """Compiles the epoch and these probes now rather than at their first calls."""
         self._programs.epoch(self._values, self._data)
+        for name in probes:
+            self._programs.probe(name, self.trials[0], self._values, self._data)
 
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""
@@ -209,7 +211,7 @@ class Pack:
         Returns:
           Columns shared by all lanes (R,), and measured ones (width, R), NaN for padding.
         """
-        found = self._programs.probe(name, self.trials[0])
+        found = self._programs.probe(name, self.trials[0], self._values, self._data)
         if found is None:
             return None
         labels, measure = found

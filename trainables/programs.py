@@ -71,32 +71,39 @@ class Programs:
                 return over_lanes(one, state, values, state["alive"], self.lanes)
 
             run.__name__ = EPOCH_NAME
-            on_device = jax.sharding.SingleDeviceSharding(self.device)
-
-            def abstract(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-                return jax.ShapeDtypeStruct(shape, dtype, sharding=on_device)
-
-            state = jax.tree.map(lambda s: abstract((self.width, *s.shape), s.dtype), self.shapes)
-            lowered = jax.jit(run, donate_argnums=0).lower(
-                state, values, abstract((), jnp.int32), data
-            )
-            self._epoch = lowered.compile()
+            jitted = jax.jit(run, donate_argnums=0)
+            epoch = self._abstract((), jnp.int32)
+            self._epoch = jitted.lower(self._state(), values, epoch, data).compile()
         return self._epoch
 
-    def probe(self, name: str, trial: Trial) -> tuple[Labels, Callable[..., Any]] | None:
-        """Labels of a probe, and the function (state, values, real, data) -> columns (width, rows);
+    def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        on_device = jax.sharding.SingleDeviceSharding(self.device)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=on_device)
+
+    def _state(self) -> Any:
+        """All lanes' state, abstract."""
+        return jax.tree.map(lambda s: self._abstract((self.width, *s.shape), s.dtype), self.shapes)
+
+    def probe(
+        self, name: str, trial: Trial, values: Any, data: Any
+    ) -> tuple[Labels, Callable[..., Any]] | None:
+        """Labels of a probe, and the compiled (state, values, real, data) -> columns (width, rows);
         `real` (width,) is False for lanes to leave out. None where the model has no such probe."""
         # What is measured may hang on observation keys, which are no part of the program's hash.
         key = name, tuple(sorted(trial.observations().items()))
         if key not in self._probes:
             make = built_in("probe", name)
             found = make(self.engine, trial) if make else None
-            self._probes[key] = None if found is None else self._over_lanes(*found)
+            if found is None:
+                self._probes[key] = None
+            else:
+                labels, measure = found
+                self._probes[key] = labels, self._over_lanes(measure, values, data)
         return self._probes[key]
 
-    def _over_lanes(self, labels: Labels, measure: Any) -> tuple[Labels, Callable[..., Any]]:
+    def _over_lanes(self, measure: Any, values: Any, data: Any) -> Callable[..., Any]:
         if isinstance(measure, OnHost):
-            return labels, partial(_on_host, measure)
+            return partial(_on_host, measure)
 
         def run(state: Any, values: Any, real: jax.Array, data: Any) -> Any:
             def one(_: Any, lane: Any) -> Any:
@@ -104,7 +111,8 @@ class Programs:
 
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
-        return labels, jax.jit(run)
+        real = self._abstract((self.width,), bool)
+        return jax.jit(run).lower(self._state(), values, real, data).compile()
 
 
 def _on_host(measure: OnHost, state: Any, values: Any, real: jax.Array, data: Any) -> Any:

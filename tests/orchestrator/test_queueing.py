@@ -42,7 +42,7 @@ class World:
     excused: Counter[str] = field(default_factory=Counter)
     attempts: set[tuple[str, int]] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
-    compiled: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         epochs = dict.fromkeys(self.parents, 10)
@@ -69,11 +69,12 @@ class World:
 
     def hand_out(self, runner: str) -> None:
         busy = {i for p in self.queue.running.values() for i in p.trial_ids}
-        compiling = {p.program for p in self.queue.running.values()} - self.compiled
+        running = self.queue.running.values()
+        measuring = {p.program for p in running if p.strategy == "calibrate"} - self.settled
         given = self.queue.next(runner)
         if given is None:
             return
-        assert given.program not in compiling
+        assert given.program not in measuring
         assert 1 <= len(given.lanes) <= given.width
         assert len({one.first_epoch for one in given.lanes}) == 1
         for one in given.lanes:
@@ -98,7 +99,7 @@ class World:
             if self.draw.random() < 0.3:  # what was published last never reached the driver
                 report["ended"] = {}
             else:
-                self.compiled.add(running.program)
+                self.settled.add(running.program)
                 self.queue.report(runner, report)
             for i in left:
                 self.epoch[i] = self.draw.choice([0, 3])
@@ -116,7 +117,7 @@ class World:
                     runner, {"failure": kind, "error": "Traceback", "reason": f"{kind}!"}
                 )
             return
-        self.compiled.add(running.program)
+        self.settled.add(running.program)
         if len(ended) == len(left):
             self.queue.complete(runner, {**report, "done": True})
         else:
@@ -148,10 +149,14 @@ def worlds(draw: st.DrawFn) -> World:
         programs = draw(st.integers(1, 2))
         for number in range(programs):
             mine = names[number::programs]
-            width = draw(st.integers(1, 5))
+            width, strategy = (
+                draw(st.integers(1, 5)),
+                draw(st.sampled_from(["default", "calibrate"])),
+            )
+            program = f"{level}/{number}"
             for first in range(0, len(mine), width):
                 lanes = [lane(i, parents[i]) for i in mine[first : first + width]]
-                packs.append(pack(*lanes, program=f"{level}/{number}", width=width))
+                packs.append(pack(*lanes, program=program, width=width, strategy=strategy))
         above = names
     packs = draw(st.permutations(packs))
     rng = random.Random(draw(st.integers(0, 2**32)))
@@ -384,8 +389,9 @@ def test_a_fatal_failure_stops_the_launch() -> None:
     assert queue.next("r") is None
 
 
-def test_packs_of_an_uncompiled_program_wait_for_the_first() -> None:
-    queue = queue_of(pack(lane("a")), pack(lane("b")), pack(lane("c"), program="q"))
+def test_packs_wait_for_the_first_of_their_program_where_it_measures_their_strategy() -> None:
+    one, two = (pack(lane(name), strategy="calibrate") for name in "ab")
+    queue = queue_of(one, two, pack(lane("c"), program="q"))
     first = queue.next("r1")
     assert first is not None
     assert first.trial_ids == ["a"]
@@ -399,6 +405,11 @@ def test_packs_of_an_uncompiled_program_wait_for_the_first() -> None:
     assert second is not None
     assert second.trial_ids == ["b"]
     assert second.strategy == "sequential"
+
+
+def test_packs_whose_strategy_is_known_start_at_once() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("b")), pack(lane("c"), strategy="vmap"))
+    assert [found.trial_ids for n in "123" if (found := queue.next(n))] == [["a"], ["b"], ["c"]]
 
 
 def test_a_forced_strategy_is_not_replaced_by_the_first_pack_s() -> None:

@@ -87,9 +87,10 @@ def test_the_first_pack_of_a_program_compiles_and_the_others_wait_for_it() -> No
     packs = [pack(f"p{n}", program="same") for n in range(5)]
     replay = play(packs, Cluster(slots=8, startup_s=0.0))
     assert (replay.tally.compiled, replay.tally.cached) == (1, 4)
-    first = HANDOVER_S + 4.0 + 1.0  # its first epoch is its first report
-    assert replay.started == {f"p{n}.0": pytest.approx(first if n else 0.0) for n in range(5)}
-    assert replay.tally.makespan_s == pytest.approx(first + HANDOVER_S + 1.0 + 10.0)
+    assert replay.started == {f"p{n}.0": 0.0 for n in range(5)}
+    compiled, cached = HANDOVER_S + 4.0, HANDOVER_S + 1.0
+    ends = {f"p{n}.0": pytest.approx(compiled + (cached if n else 0.0) + 10.0) for n in range(5)}
+    assert replay.ended == ends
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -1,0 +1,95 @@
+"""What a researcher would use instead of packs: plain Ray Tune, and a shell loop. Their trials run
+the very programs of ours, one lane each: what differs is all around them.
+
+    python -m benchmarks.rivals tune CONFIGS FOLDER     plain Ray Tune, one trial per actor
+    python -m benchmarks.rivals reused CONFIGS FOLDER   the same with reuse_actors=True
+    python -m benchmarks.rivals one CONFIG FOLDER       one trial, for a shell loop
+
+CONFIGS is a file of one JSON config per line; CONFIG is such a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from orchestrator import environment
+
+
+class OneTrial(tune.Trainable):
+    """A trial as Tune's guide writes it: built in `setup`, an epoch in each `step`."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._build(config["trial"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._build(new_config["trial"])
+        return True
+
+    def _build(self, config: dict[str, Any]) -> None:
+        environment.prepare()
+        from orchestrator.running import load_arrays
+        from trainables.packs import Pack
+        from trainables.spec import builtin_registry
+
+        trial = builtin_registry().resolve(config)
+        self._pack = Pack([trial], load_arrays(trial)[0])
+        self._pack.init()
+        self._epoch, self._epochs = 0, trial.epochs
+
+    def step(self) -> dict[str, Any]:
+        result = self._pack.epoch(self._epoch)
+        self._epoch += 1
+        found = {name: float(column[0]) for name, column in result.epochs.items()}
+        for index, row in enumerate(self._pack.layer_rows):
+            for name, column in result.layers.items():
+                found[f"{row.layer_name}/{row.tensor}/{name}"] = float(column[0, index])
+        return {**found, "done": self._epoch == self._epochs}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        return None
+
+
+def run_tune(configs: list[dict[str, Any]], folder: Path, reuse: bool) -> None:
+    """Every config as one Tune trial, with Tune's own JSON and CSV loggers."""
+    import ray
+
+    variables = environment.worker_environment()
+    ray.init(include_dashboard=False, runtime_env={"env_vars": variables}, log_to_driver=False)
+    tuner = tune.Tuner(
+        tune.with_resources(OneTrial, {"CPU": 1}),
+        param_space={"trial": tune.grid_search(configs)},
+        tune_config=tune.TuneConfig(reuse_actors=reuse),
+        run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
+    )
+    found = tuner.fit()
+    if found.num_errors:
+        sys.exit(f"{found.num_errors} trials failed")
+
+
+def run_one(config: dict[str, Any], folder: Path) -> None:
+    """One trial in this process, a line of JSON an epoch."""
+    trial = OneTrial.__new__(OneTrial)
+    trial._build(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{config['lr']}-{config['seed']}.json").open("w", encoding="utf-8") as lines:
+        found: dict[str, Any] = {"done": False}
+        while not found["done"]:
+            found = trial.step()
+            lines.write(json.dumps(found) + "\n")
+
+
+def main(way: str, what: str, folder: str) -> None:
+    if way == "one":
+        run_one(json.loads(what), Path(folder))
+    else:
+        lines = Path(what).read_text(encoding="utf-8").splitlines()
+        run_tune([json.loads(line) for line in lines], Path(folder), reuse=way == "reused")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
