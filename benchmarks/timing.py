@@ -22,6 +22,9 @@ def alternate(ways: Mapping[str, Work], rounds: int = 5) -> dict[str, float]:
 
 
 def ratios(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Each way's time as a multiple of the first one's."""
-    first = next(iter(seconds.values()))
-    return {name: value / first for name, value in seconds.items()}
+    """Each way's time as a multiple of the first one's; of ways named "case: way", of the first of
+    its own case."""
+    first: dict[str, float] = {}
+    for name, value in seconds.items():
+        first.setdefault(name.rpartition(": ")[0], value)
+    return {name: value / first[name.rpartition(": ")[0]] for name, value in seconds.items()}
