@@ -38,7 +38,9 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
         arrays, _ = load_arrays(trial)
         pack = Pack([trial], arrays)
         pack.init()
-        engine = Training(trial, make_task(trial), lane_values(trial))
+        task = make_task(trial)
+        assert task is not None
+        engine = Training(trial, task, lane_values(trial))
         bare = _bare(engine, trial, make_data(trial, arrays))
         ways: dict[str, Callable[[], object]] = {
             f"{name}: bare": bare,

@@ -21,6 +21,7 @@ from orchestrator.environment import ray_environment, worker_environment
 from orchestrator.errors import RequestError
 from orchestrator.provenance import COMMIT, git_commit, versions
 from orchestrator.queueing import Machines
+from orchestrator.room import Room
 from orchestrator.shipping import build_wheel
 
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -30,32 +31,41 @@ ANSWER_S = 120.0
 
 
 @contextlib.contextmanager
-def local_ray(threads: int, gpu: float) -> Iterator[None]:
+def local_ray(room: Room, threads: int) -> Iterator[None]:
     """A Ray of this process's own, which listens on loopback only; one that runs in this process
     already (a notebook's, or the one a test session shares) is used as it is."""
     os.environ.update(ray_environment())
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield
         return
-    variables = worker_environment(threads, gpu)
-    with (
-        _loopback_only(),
-        _started({"env_vars": variables}, address="local", include_dashboard=False),
-    ):
+    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
+    # as it is imported, in this process and in those it starts.
+    variables = {_CLUSTERS: os.environ.get(_CLUSTERS, "0"), **worker_environment(threads, room.gpu)}
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    if not room.gpu:
+        # Ray starts a worker per CPU at once; these can take packs, as no runtime environment asks
+        # for other ones, and import what they need while this process does.
+        options["num_cpus"] = room.packs * threads
+        variables["RAY_preload_python_modules"] = "ray.tune,orchestrator.running"
+    with contextlib.ExitStack() as stack:
+        with _variables(variables):
+            stack.enter_context(_started(None, **options))
         yield
 
 
 @contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
-    as it is imported, in this process and in those it starts."""
-    before = os.environ.get(_CLUSTERS)
-    os.environ.setdefault(_CLUSTERS, "0")
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """These in the environment, for processes started meanwhile."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_CLUSTERS]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -131,7 +141,7 @@ def baggage(folder: Path, study: str | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _started(environment: dict[str, Any], **options: Any) -> Iterator[None]:
+def _started(environment: dict[str, Any] | None, **options: Any) -> Iterator[None]:
     import ray
 
     try:

@@ -127,7 +127,7 @@ def launch(
                 if result.ran:
                     if address is None:
                         say("starting Ray")
-                        stack.enter_context(local_ray(cpus_per_pack, room.gpu))
+                        stack.enter_context(local_ray(room, cpus_per_pack))
                     context = Context(
                         lease.id, space, cpus_per_pack, checkpoint_s, room.gpu, versions(),
                         fetch=address is not None,
