@@ -1,4 +1,4 @@
-"""From a command to its first published epoch, with a warm compile cache, and where the time goes."""
+"""From a command to its first published epoch, compile cache warm, and where the time goes."""
 
 from __future__ import annotations
 

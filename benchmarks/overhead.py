@@ -1,4 +1,4 @@
-"""What recording, probes, checkpoints, the store and Ray add to the bare jitted epochs of a pack."""
+"""What recording, probes, checkpoints, store and Ray add to the bare jitted epochs of a pack."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     adds to the first, in per cent of it, in the same run; and seconds of one epoch."""
     seconds: dict[str, float] = {}
     facts: dict[str, float] = {}
-    os.environ["RAY_worker_niceness"] = "0"
-    os.environ.update(environment.worker_environment())
+    os.environ.update(environment.worker_environment() | {"RAY_worker_niceness": "0"})
     for name, (space, lanes, units, epochs) in LENGTHS.items():
         settings = [f"seed=range({lanes})", f"epochs={epochs}", f"width={units}", "lr=0.01"]
         for way, work in (("here", _here), ("launch", _launched)):

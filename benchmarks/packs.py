@@ -117,8 +117,8 @@ def _timed(way: str, command: Callable[[Path], Sequence[str]], folder: Path) -> 
     place = folder / f"{way}-{time.monotonic_ns()}"
     words = command(place)
     cache = str(folder / f"{way}-cache")
-    own = {**os.environ, "GRADSWEEP_CACHE": cache, "JAX_COMPILATION_CACHE_DIR": cache}
-    own["RAY_worker_niceness"] = "0"
+    places = dict.fromkeys(("GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR"), cache)
+    own = {**os.environ, **places, "RAY_worker_niceness": "0"}
     begun = time.perf_counter()
     done = subprocess.run(words, env=own, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - begun
