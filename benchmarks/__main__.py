@@ -7,10 +7,13 @@ import json
 import platform
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.timing import ratios
 from orchestrator import environment
+from orchestrator.provenance import git_commit, versions
+from orchestrator.room import cpus_here
 
 NAMES = (
     "epoch_loop",
@@ -47,8 +50,9 @@ def main(names: list[str]) -> None:
             "seconds": seconds,
             "ratios": relative,
             **({"measured": facts} if facts else {}),
-            "machine": f"{platform.machine()}, {_cores()} cores",
-            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {cpus_here()} cores",
+            "versions": {"python": platform.python_version(), **versions(), **_others()},
+            "commit": git_commit(),
             "day": datetime.now(UTC).date().isoformat(),
         }
         folder = Path(__file__).parent / "results"
@@ -56,10 +60,8 @@ def main(names: list[str]) -> None:
         (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
+def _others() -> dict[str, str]:
+    return {name: version(name) for name in ("ray", "pyarrow", "duckdb", "pandas")}
 
 
 main(sys.argv[1:])
