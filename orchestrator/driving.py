@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from orchestrator.cluster import RayMachines
@@ -45,11 +46,16 @@ def drive(
         machines = RayMachines(resources)
         queue.machines, queue.tell = machines, say
 
-        def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            if not config["avoid"]:
+        @cache
+        def away_from(nodes: tuple[str, ...]) -> tune.PlacementGroupFactory:
+            # One object for all packs: Tune looks each up among the others', and comparing is slow.
+            if not nodes:
                 return tune.PlacementGroupFactory([resources])
-            elsewhere = {"ray.io/node-id": f"!in({','.join(config['avoid'])})"}
+            elsewhere = {"ray.io/node-id": f"!in({','.join(nodes)})"}
             return tune.PlacementGroupFactory([resources], bundle_label_selector=[elsewhere])
+
+        def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            return away_from(tuple(config["avoid"]))
 
         with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
             tuner = tune.Tuner(
@@ -65,7 +71,8 @@ def drive(
                     storage_path=scratch,
                     verbose=0,
                     failure_config=FailureConfig(max_failures=0),
-                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0),
+                    # Left open, Tune saves at the end of each: one more call to the worker.
+                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
             with Display(queue, progress, say), _quiet():
