@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator import datasets
 from orchestrator.planning import plan
 from orchestrator.queueing import PackQueue
 from orchestrator.studies import catalogue
@@ -20,42 +21,52 @@ from orchestrator.workload import workload
 from search_spaces import builtin_studies
 
 SPACES = (
-    "vanishing/quickstart",
     "vanishing/warmup",
     "herranz2023/toy",
-    "zucchet2024/comparison_rnn",
+    "zucchet2024/signals",
     "ribeiro2020/chaos",
     "bar2025/memory",
 )
 """Of each study one that is quick, stages and analyses among them."""
+
+TURNS = ("first launch", "second launch")
 
 
 @dataclass(frozen=True)
 class Counted:
     """Epoch programs of one launch: those the plan names, compiled, and taken from the cache."""
 
+    trials: int
     planned: int
     compiled: int
     cached: int
-    trials: int
     seconds: float
 
 
 def run(spaces: Sequence[str] = SPACES) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds to run the smoke variants of a space of each study, their packs one after the other
+    """Seconds to run the smoke variants of one space of each study, their packs one after the other
     in one process without Ray, with an empty compile cache and again with what it holds then; and
     how many epoch programs the plans name, were compiled and were found in the cache. `python -m
-    benchmarks.compiles all`, or names of spaces, prints the same for every space, or for those."""
+    benchmarks.compiles all` (or names of spaces) prints the same for every space (or those)."""
     total: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for space in spaces:
-        for turn, found in zip(("first launch", "second launch"), twice(space), strict=True):
-            print(f"  {space:<32} {turn:<14} {found}", flush=True)
+        (planned,) = plan(space, smoke=True)
+        if not all(datasets.available(name) for name in planned.datasets):
+            print(f"  {space:<32} left out: {'; '.join(planned.warnings)}", flush=True)
+            continue
+        first, second = twice(space)
+        for turn, found in zip(TURNS, (first, second), strict=True):
+            print(
+                f"  {space:<32} {turn:<14} {found.planned:3} planned, {found.compiled:3} compiled, "
+                f"{found.cached:3} cached, {found.seconds:6.1f} s",
+                flush=True,
+            )
             seconds[turn] += found.seconds
-            total["trials"] += found.trials if turn == "first launch" else 0
-            total["programs planned"] += found.planned if turn == "first launch" else 0
-            total[f"{turn}, programs compiled"] += found.compiled
-            total[f"{turn}, programs cached"] += found.cached
+            total[f"{turn}, compiled"] += found.compiled
+            total[f"{turn}, cached"] += found.cached
+        total["trials"] += first.trials
+        total["programs planned"] += first.planned
     return dict(seconds), dict(total)
 
 
@@ -103,7 +114,7 @@ def launched(space: str) -> Counted:
     trials = sum(len(one.to_run) for one in plans)
     found = queue.compiles
     seconds = time.perf_counter() - begun
-    return Counted(len(programs), found["compiled"], found["cached"], trials, seconds)
+    return Counted(trials, len(programs), found["compiled"], found["cached"], seconds)
 
 
 def every_space() -> list[str]:

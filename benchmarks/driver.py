@@ -1,4 +1,4 @@
-"""What a trial costs the driver: instant packs through `orchestrator.drive`, against plain Ray Tune."""
+"""What a trial costs the driver of a launch, if it trains in no time; against plain Ray Tune."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WARM = 0.1
 
 
 class InstantTrainable(PackTrainable):
-    """The worker of a launch, whose lanes are all done after a first epoch that computes nothing."""
+    """The worker of a launch, whose lanes are all done after an epoch that computes nothing."""
 
     def _start(self) -> Any:
         return Instant(PackSpec.from_text(self._text), self._job["context"]["versions"])
@@ -92,11 +92,11 @@ class Marks:
 
 
 def run() -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds a trial: 10,080 trials of vanishing/depth in packs as planned for this machine, 540
-    of them in packs of one, and 540 trials of plain Ray Tune, each of its own, `reuse_actors`. All
-    end at once: what is left is planning's packs, queue, fences, Ray, reports. From the first tenth
-    of the trials to the last, so workers have started. Further: the driver's CPU seconds and bytes
-    of memory that stay for each trial."""
+    """Seconds a trial, from the first tenth of the trials, when workers have started, to the last:
+    10,080 trials of vanishing/depth through queue, fences, Tune and reports, in packs as planned
+    for this machine; 540 in packs of one; and 540 of plain Ray Tune with `reuse_actors`, without
+    loggers and checkpoints. Their workers answer at once. Also the driver's CPU time of a trial,
+    all its threads together, and what its memory grows by."""
     ways: dict[str, Callable[[Marks], int]] = {
         "packs as planned": lambda marks: _packs(marks, SEEDS),
         "packs of one": lambda marks: _packs(marks, ALONE, width=1),

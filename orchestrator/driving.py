@@ -46,16 +46,8 @@ def drive(
         machines = RayMachines(resources)
         queue.machines, queue.tell = machines, say
 
-        @cache
-        def away_from(nodes: tuple[str, ...]) -> tune.PlacementGroupFactory:
-            # One object for all packs: Tune looks each up among the others', and comparing is slow.
-            if not nodes:
-                return tune.PlacementGroupFactory([resources])
-            elsewhere = {"ray.io/node-id": f"!in({','.join(nodes)})"}
-            return tune.PlacementGroupFactory([resources], bundle_label_selector=[elsewhere])
-
         def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            return away_from(tuple(config["avoid"]))
+            return _placement(tuple(resources.items()), tuple(config["avoid"]))
 
         with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
             tuner = tune.Tuner(
@@ -79,6 +71,18 @@ def drive(
                 tuner.fit()
     queue.block_the_rest()
     return bool(interrupted)
+
+
+@cache
+def _placement(resources: tuple[tuple[str, float], ...], avoid: tuple[str, ...]) -> Any:
+    """Where a pack may go. One object for all that are alike: Tune looks each up among the others',
+    and comparing them is slow."""
+    from ray.tune import PlacementGroupFactory
+
+    if not avoid:
+        return PlacementGroupFactory([dict(resources)])
+    elsewhere = {"ray.io/node-id": f"!in({','.join(avoid)})"}
+    return PlacementGroupFactory([dict(resources)], bundle_label_selector=[elsewhere])
 
 
 @contextlib.contextmanager

@@ -284,7 +284,7 @@ class Lease:
 
     def raise_fence(self, pack_id: str, generation: str) -> None:
         """Lets only the worker of `generation` publish for that pack from now on."""
-        # One that a power cut takes stops its worker, which is safe; a launch has one for each pack.
+        # A power cut may take it, which stops the worker and is safe; there is one for each pack.
         _write(self.store, f"fences/{pack_id}.json", {"generation": generation}, durable=False)
 
     def drop_fence(self, pack_id: str) -> None:
