@@ -49,7 +49,7 @@ def run(spaces: Sequence[str] = SPACES) -> tuple[dict[str, float], dict[str, flo
     how many epoch programs the plans name, were compiled and were found in the cache. `python -m
     benchmarks.compiles all` (or names of spaces) prints the same for every space (or those)."""
     total: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = dict.fromkeys(TURNS, 0.0)
     for space in spaces:
         (planned,) = plan(space, smoke=True)
         if not all(datasets.available(name) for name in planned.datasets):
@@ -67,7 +67,7 @@ def run(spaces: Sequence[str] = SPACES) -> tuple[dict[str, float], dict[str, flo
             total[f"{turn}, cached"] += found.cached
         total["trials"] += first.trials
         total["programs planned"] += first.planned
-    return dict(seconds), dict(total)
+    return seconds, dict(total)
 
 
 def twice(space: str) -> list[Counted]:
