@@ -26,7 +26,19 @@ NAMES = (
     "queries",
     "sequences",
 )
-LONG = ("first_row", "full_size_bar2025", "full_size_ribeiro2020", "overhead", "packs")
+LONG = (
+    "compiles",
+    "driver",
+    "first_row",
+    "full_size_bar2025",
+    "full_size_ribeiro2020",
+    "half_dead",
+    "lanes_by_width",
+    "overhead",
+    "packs",
+    "queries_large",
+    "steady",
+)
 """Minutes each: run only where they are named."""
 
 

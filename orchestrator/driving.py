@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from orchestrator.cluster import RayMachines
@@ -46,10 +47,7 @@ def drive(
         queue.machines, queue.tell = machines, say
 
         def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            if not config["avoid"]:
-                return tune.PlacementGroupFactory([resources])
-            elsewhere = {"ray.io/node-id": f"!in({','.join(config['avoid'])})"}
-            return tune.PlacementGroupFactory([resources], bundle_label_selector=[elsewhere])
+            return _placement(tuple(resources.items()), tuple(config["avoid"]))
 
         with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
             tuner = tune.Tuner(
@@ -65,13 +63,26 @@ def drive(
                     storage_path=scratch,
                     verbose=0,
                     failure_config=FailureConfig(max_failures=0),
-                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0),
+                    # Left open, Tune saves at the end of each: one more call to the worker.
+                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 ),
             )
             with Display(queue, progress, say), _quiet():
                 tuner.fit()
     queue.block_the_rest()
     return bool(interrupted)
+
+
+@cache
+def _placement(resources: tuple[tuple[str, float], ...], avoid: tuple[str, ...]) -> Any:
+    """Where a pack may go. One object for all that are alike: Tune looks each up among the others',
+    and comparing them is slow."""
+    from ray.tune import PlacementGroupFactory
+
+    if not avoid:
+        return PlacementGroupFactory([dict(resources)])
+    elsewhere = {"ray.io/node-id": f"!in({','.join(avoid)})"}
+    return PlacementGroupFactory([dict(resources)], bundle_label_selector=[elsewhere])
 
 
 @contextlib.contextmanager

@@ -69,6 +69,8 @@ def ray_environment() -> dict[str, str]:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_RESULT_BUFFER_LENGTH": "0",
+        # Never in between: a launch resumes from its store, not from Tune's list of trials.
+        "TUNE_GLOBAL_CHECKPOINT_S": "inf",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

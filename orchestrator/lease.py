@@ -56,8 +56,8 @@ def _read_lease(store: Store, name: str = LEASE) -> dict[str, Any] | None:
     return found
 
 
-def _write(store: Store, name: str, value: dict[str, Any]) -> None:
-    files.publish(store.fs, store.paths.under(name), json.dumps(value).encode())
+def _write(store: Store, name: str, value: dict[str, Any], durable: bool = True) -> None:
+    files.publish(store.fs, store.paths.under(name), json.dumps(value).encode(), durable)
 
 
 class SupersededError(Exception):
@@ -284,7 +284,8 @@ class Lease:
 
     def raise_fence(self, pack_id: str, generation: str) -> None:
         """Lets only the worker of `generation` publish for that pack from now on."""
-        _write(self.store, f"fences/{pack_id}.json", {"generation": generation})
+        # A power cut may take it, which stops the worker and is safe; there is one for each pack.
+        _write(self.store, f"fences/{pack_id}.json", {"generation": generation}, durable=False)
 
     def drop_fence(self, pack_id: str) -> None:
         """Lets no worker publish for that pack any more."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.spec import Trial, digest
@@ -63,12 +65,23 @@ class PackSpec:
         return {lane.parent_id for lane in self.lanes if lane.parent_id}
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        # Not `asdict`, which copies every value of every config.
+        lanes = [{name: getattr(lane, name) for name in Lane.__slots__} for lane in self.lanes]
+        return {**vars(self), "lanes": lanes}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> PackSpec:
         lanes = [Lane(**lane) for lane in data["lanes"]]
         return PackSpec(**{**data, "lanes": lanes})
+
+    def to_text(self) -> str:
+        """One short word: Tune copies, flattens and keeps a trial's config several times over, and
+        the configs of a pack say nearly the same."""
+        return base64.b64encode(zlib.compress(json.dumps(self.to_json()).encode())).decode()
+
+    @staticmethod
+    def from_text(text: str) -> PackSpec:
+        return PackSpec.from_json(json.loads(zlib.decompress(base64.b64decode(text))))
 
 
 @dataclass

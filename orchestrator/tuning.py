@@ -38,7 +38,8 @@ class PackTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._job = config
+        self._job = json.loads(config["job"])
+        self._text = config["pack"]
         self._node = get_runtime_context().get_node_id()
         self._node_name = f"{platform.node()}, node {self._node[:12]}"
         self._run: PackRun | None = None
@@ -120,7 +121,7 @@ class PackTrainable(tune.Trainable):
         _require_fit(context)
         with contextlib.suppress(ValueError):  # not the main thread: Ray handles the signal itself
             stop_on_sigterm(self._end)
-        spec = PackSpec.from_json(job["pack"])
+        spec = PackSpec.from_text(self._text)
         try:
             self._store = open_store(job["store"])
         except StoreError as error:
@@ -184,14 +185,15 @@ class PackSearcher(Searcher):
     def __init__(self, queue: PackQueue, job: dict[str, Any], nodes: RayMachines):
         super().__init__()
         self.queue = queue
-        self.job = job
+        self.job = json.dumps(job)
         self.nodes = nodes
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         pack = self.queue.next(trial_id)
         if pack is not None:
             self.nodes.handed_out(trial_id)
-            return {**self.job, "pack": pack.to_json(), "avoid": sorted(self.queue.avoid)}
+            avoid = sorted(self.queue.avoid)
+            return {"job": self.job, "pack": pack.to_text(), "avoid": avoid}
         if self.queue.exhausted and not self.queue.running:
             return Searcher.FINISHED
         return None

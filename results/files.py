@@ -61,8 +61,11 @@ def read_json(filesystem: pafs.FileSystem, path: str) -> Any:
         raise ValueError("nested too deep") from error
 
 
-def publish(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
-    """Writes a whole file so that readers see all of it or nothing, and it survives a power cut.
+def publish(
+    filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer, durable: bool = True
+) -> None:
+    """Writes a whole file so that readers see all of it or nothing, and it survives a power cut,
+    unless `durable` is False: then a local file costs no fsync.
 
     Locally: a temporary name, fsync, rename, fsync of the folder. Elsewhere: one PUT (a multipart
     upload above 10 MB or so), which object stores show only when it is complete.
@@ -72,7 +75,7 @@ def publish(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) 
     """
     try:
         if is_local(filesystem):
-            _publish_local(path, content)
+            _publish_local(path, content, durable)
         else:
             with filesystem.open_output_stream(path) as stream:
                 stream.write(content)
@@ -90,20 +93,23 @@ def why_not_written(path: str, error: OSError) -> str:
     return f"cannot write {path} ({text}); check the permissions or choose another --store."
 
 
-def _publish_local(path: str, content: bytes | pa.Buffer) -> None:
+def _publish_local(path: str, content: bytes | pa.Buffer, durable: bool) -> None:
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{final.name}")
     try:
         with temporary.open("wb") as stream:
             stream.write(memoryview(content))
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         temporary.replace(final)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    if not durable:
+        return
     handle = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -94,7 +94,7 @@ def test_every_trial_is_in_exactly_one_pack_of_its_program(request: dict[str, An
     assert all(len(found) == 1 for found in widths.values())
     assert len({pack.id for pack in packs}) == len(packs)
     for pack in packs:
-        assert PackSpec.from_json(pack.to_json()) == pack
+        assert PackSpec.from_text(pack.to_text()) == pack
 
 
 @given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 16))
