@@ -93,7 +93,7 @@ class PackRun:
             datasets.fetch_once(self.trials[0].dataset)
         self._arrays, self._checksum = load_arrays(self.trials[0])
         strategy = calibration.settle(
-            self.spec.strategy, self.trials, self._arrays, self.spec.width
+            self.spec.strategy, self.trials, self._arrays, self.spec.width, self.context.threads
         )
         self.signature = signature(strategy, self.spec.width, self.context.threads)
         self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
