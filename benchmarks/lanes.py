@@ -21,7 +21,7 @@ KINDS: dict[str, Config] = {
     },
     "kernel": {
         "model": "lru", "execution": "kernel", "task": "teacher_student", "min_nu": 0.99,
-        "eval_batches": 0, "optimizer": "adam", "lr": 1e-3, "lr_end": 1e-7, "steps_per_epoch": 20,
+        "eval_batches": 0, "optimizer": "adam", "lr": 1e-3, "lr_end": 1e-7, "steps_per_epoch": 10,
     },
 }  # fmt: skip
 LAUNCH = "process per core, "

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 SMALL = {
-    "model": "vanilla_rnn", "task": "gaussian", "depth": 2, "width": 8, "batch_size": 32,
-    "steps_per_epoch": 10,
+    "model": "vanilla_rnn", "task": "gaussian", "depth": 2, "width": 8, "batch_size": 8,
+    "steps_per_epoch": 4,
 }  # fmt: skip
 LANES, MARKS = 4, (100, 500, 1000)
 KNOWN = {"model": "vanilla_rnn", "task": "digits", "layout": "rows", "depth": 2, "width": 128}
@@ -65,7 +65,7 @@ def _thousand_epochs() -> tuple[dict[str, float], dict[str, float]]:
     spec = PackSpec("steady", trials[0].program, lanes, LANES, "sequential")
     facts, times = {}, {0: 0.0}
     with tempfile.TemporaryDirectory() as folder:
-        run = PackRun(spec, registry, create_store(folder), Context(checkpoint_s=1.0))
+        run = PackRun(spec, registry, create_store(folder), Context(checkpoint_s=5.0))
         run.start()
         begun = time.perf_counter()
         for epoch in range(1, MARKS[-1] + 1):
