@@ -1,0 +1,90 @@
+"""Which lane strategy a pack settles on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import calibration
+from trainables.spec import builtin_registry
+
+PACE = {"sequential": 10.0, "vmap": 7.0}
+
+
+class Machine:
+    """A clock and packs that only let it advance; notes every epoch."""
+
+    def __init__(self, pace: dict[str, float]):
+        self.now, self.pace, self.epochs = 0.0, pace, list[str]()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def pack(self, trials: Any, arrays: Any, *, width: int, lanes: str) -> Any:
+        machine = self
+
+        class Pack:
+            def init(self) -> None: ...
+
+            def epoch(self, epoch: int) -> None:
+                machine.epochs.append(lanes)
+                machine.now += machine.pace[lanes]
+
+        return Pack()
+
+
+@pytest.fixture
+def settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`settle` for a pack of so many epochs, on a machine of a given pace."""
+    monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
+
+    def found(
+        pace: dict[str, float], strategy: str = "calibrate", epochs: int = 1000, width: int = 4,
+        threads: int = 1,
+    ) -> tuple[str, list[str]]:  # fmt: skip
+        machine = Machine(pace)
+        monkeypatch.setattr(calibration, "Pack", machine.pack)
+        monkeypatch.setattr(calibration, "time", machine)
+        config = {"model": "vanilla_rnn", "task": "gaussian", "epochs": epochs}
+        trials = [builtin_registry().resolve(config)]
+        return calibration.settle(strategy, trials, {}, width, threads), machine.epochs
+
+    return found
+
+
+def test_a_named_strategy_is_taken_and_the_default_on_a_cpu_is_a_sequence(settle: Any) -> None:
+    assert settle(PACE, "vmap") == ("vmap", [])
+    assert settle(PACE, "default") == ("sequential", [])
+    assert settle(PACE, width=1) == ("sequential", [])
+
+
+def test_a_long_pack_takes_the_faster_way_timed_in_turns(settle: Any) -> None:
+    fast = {name: value / 10 for name, value in PACE.items()}
+    chosen, epochs = settle(fast)
+    assert chosen == "vmap"
+    assert epochs[-6:] == ["sequential", "vmap"] * 3
+
+
+def test_slow_epochs_are_timed_fewer_times(settle: Any) -> None:
+    chosen, epochs = settle({name: value * 10 for name, value in PACE.items()})
+    assert (chosen, epochs[-3:]) == ("vmap", ["vmap", "sequential", "vmap"])
+    assert len(epochs) == 5
+
+
+def test_a_small_gain_is_not_worth_computing_ended_lanes(settle: Any) -> None:
+    assert settle({"sequential": 10.0, "vmap": 9.7})[0] == "sequential"
+
+
+def test_a_short_pack_never_compiles_the_other_way(settle: Any) -> None:
+    assert settle(PACE, epochs=5) == ("sequential", ["sequential"] * 2)
+
+
+def test_the_choice_is_remembered_for_its_width_and_threads(settle: Any) -> None:
+    assert settle(PACE)[0] == "vmap"
+    assert settle(PACE) == ("vmap", [])
+    slower = {"sequential": 10.0, "vmap": 13.0}
+    assert settle(slower, width=16)[0] == "sequential"
+    assert settle(slower, threads=2)[0] == "sequential"
+    assert settle(slower) == ("vmap", [])
