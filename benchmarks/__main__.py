@@ -13,7 +13,7 @@ from benchmarks.timing import ratios
 from orchestrator import environment
 
 NAMES = ("epoch_loop", "execution", "ingest", "lanes", "network", "planner", "queries", "sequences")
-LONG = ("full_size_bar2025", "full_size_ribeiro2020")
+LONG = ("full_size_bar2025", "full_size_ribeiro2020", "queries_large")
 """Minutes each: run only where they are named."""
 
 
