@@ -45,7 +45,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
         seconds: dict[str, float] = {}
         for question in works["compacted"]:
             ways = {f"{question}, {kind}": works[kind][question] for kind in works}
-            seconds |= alternate(ways, rounds=5)
+            seconds |= alternate(ways, rounds=3)
         facts["result.json, MB"] = _log(grid, logs) / 1e6
         answers: dict[str, Answer] = {}
         ways: dict[str, Work] = {
