@@ -1,66 +1,121 @@
-"""Queries: the same million layer rows in 400 parts, and compacted."""
+"""Queries: raw parts against compacted ones, and against pandas over Tune's result.json."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 
-from benchmarks.timing import alternate
+from benchmarks import filling
+from benchmarks.timing import Work, alternate
+from orchestrator.planning import SpacePlan
 from results import Store, create_store, open_store
-from results.schema import arrow_schema
+from results.queries import named_queries, run_named
+from results.selection import best
 
-PARTS, ROWS = 400, 2_500
-_SQL = "SELECT layer, avg(grad_norm) FROM layers WHERE tensor = '*' GROUP BY layer ORDER BY layer"
+SEEDS, EPOCHS = 95, 8
+_BY_LAYER = (
+    "SELECT layer_name, avg(grad_norm) FROM layers WHERE tensor = '*' GROUP BY ALL ORDER BY ALL"
+)
+_BY_LR = (
+    "SELECT lr, median(val_loss) FROM runs WHERE stage = 'train' AND status = 'done' "
+    f"AND epoch = {EPOCHS - 1} GROUP BY lr ORDER BY lr"
+)
+Answer = list[list[tuple[Any, ...]]]
 
 
-def run() -> dict[str, float]:
-    """Seconds to open each store and average gradient norms by layer."""
-    with tempfile.TemporaryDirectory() as folder:
-        small, merged = Path(folder) / "small", Path(folder) / "merged"
-        for path in (small, merged):
-            _fill(create_store(path))
+def run() -> tuple[dict[str, float], dict[str, float]]:
+    """Median seconds of every named query and three more on an open store of 1.6 M rows of layers:
+    2,090 trials of vanishing/warmup, 20 layers, 103 rows an epoch. The same rows compacted and raw,
+    as 132 packs leave them (264 parts a table). "open" is a store opened up to its first SELECT.
+    Then opening it and asking two questions, against pandas over a result.json a trial."""
+    grid = filling.planned(SEEDS, EPOCHS)
+    with tempfile.TemporaryDirectory() as root:
+        raw, merged, logs = (Path(root) / name for name in ("raw", "merged", "logs"))
+        filling.fill(create_store(raw), grid)
+        shutil.copytree(raw, merged)
         open_store(merged).compact(grace_s=0)
-        return alternate(
-            {
-                "compacted": lambda: open_store(merged).sql(_SQL).fetchall(),
-                f"{PARTS} parts": lambda: open_store(small).sql(_SQL).fetchall(),
-            }
-        )
-
-
-def _fill(store: Store) -> None:
-    draw = np.random.default_rng(0)
-    schema = arrow_schema("layers")
-    assert schema is not None
-    for part in range(PARTS):
-        columns = {
-            name: pa.array(np.zeros(ROWS), type=schema.field(name).type)
-            for name in schema.names
-            if pa.types.is_integer(schema.field(name).type)
+        facts = {"rows of layers": float(_count(open_store(merged)))}
+        works = {"compacted": questions(merged), "raw": questions(raw)}
+        seconds: dict[str, float] = {}
+        for question in works["compacted"]:
+            ways = {f"{question}, {kind}": works[kind][question] for kind in works}
+            seconds |= alternate(ways, rounds=3)
+        facts["result.json, MB"] = _log(grid, logs) / 1e6
+        answers: dict[str, Answer] = {}
+        ways: dict[str, Work] = {
+            "open and two questions": lambda: answers.update(store=_from_store(merged)),
+            "pandas, the same": lambda: answers.update(pandas=_from_logs(logs)),
         }
-        for name in schema.names:
-            if pa.types.is_floating(schema.field(name).type):
-                columns[name] = pa.array(draw.lognormal(size=ROWS).astype(np.float32))
-        columns["layer"] = pa.array(np.arange(ROWS) % 25, type=pa.int32())
-        columns["epoch"] = pa.array(np.arange(ROWS) // 25, type=pa.int32())
-        columns["trial_id"] = pa.array([f"{part:016x}"] * ROWS)
-        columns["layer_name"] = pa.array([f"rnn.{i % 25}" for i in range(ROWS)])
-        columns["tensor"] = pa.array(["*"] * ROWS)
-        store.publish("layers", pa.table({n: columns[n] for n in schema.names}, schema=schema))
-    trial = {
-        "trial_id": [f"{part:016x}" for part in range(PARTS)],
-        "attempt": [0] * PARTS,
-        "event": [1] * PARTS,
-        "status": ["done"] * PARTS,
-        "config": ["{}"] * PARTS,
-        "config_id": [f"{part:016x}" for part in range(PARTS)],
-        "versions": ["{}"] * PARTS,
-        "first_epoch": [0] * PARTS,
-        "rows": ["{}"] * PARTS,
-        "started": [datetime.now(UTC)] * PARTS,
+        seconds |= alternate(ways, rounds=1)
+    _check(answers["store"], answers["pandas"])
+    facts["pandas takes times as long"] = seconds["pandas, the same"] / seconds[next(iter(ways))]
+    return seconds, facts
+
+
+def questions(path: Path) -> dict[str, Work]:
+    """What is asked of a store, by name: opening it, then each question of one that is open."""
+    store = open_store(path)
+    (one,) = store.sql("SELECT min(trial_id) FROM attempts").fetchall()[0]
+    of_one = (
+        "SELECT epoch, layer, grad_norm FROM layers "
+        f"WHERE tensor = '*' AND trial_id = '{one}' ORDER BY ALL"
+    )
+    return {
+        "open": lambda: open_store(path).sql("SELECT 1"),
+        **{name: lambda name=name: run_named(store, name) for name in named_queries()},
+        "norm by layer": lambda: store.sql(_BY_LAYER),
+        "layers of a trial": lambda: store.sql(of_one),
+        "best": lambda: best(store, filling.SPACE),
     }
-    store.publish("trials", pa.table(trial))
+
+
+def _count(store: Store) -> int:
+    return store.sql("SELECT count(*) FROM layers").fetchall()[0][0]
+
+
+def _log(grid: SpacePlan, folder: Path) -> int:
+    """A result.json for each trial, a line an epoch, as Tune's logger has them. Their bytes."""
+    size = 0
+    for trial, lines in filling.flat(grid):
+        path = folder / trial.id / "result.json"
+        path.parent.mkdir(parents=True)
+        size += path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return size
+
+
+def _from_store(path: Path) -> Answer:
+    store = open_store(path)
+    return [store.sql(_BY_LAYER).fetchall(), store.sql(_BY_LR).fetchall()]
+
+
+def _from_logs(folder: Path) -> Answer:
+    """Columns no question needs are dropped trial by trial, so that all fits in memory."""
+    frames = []
+    for path in sorted(folder.glob("*/result.json")):
+        with path.open() as lines:
+            frame = pd.DataFrame([json.loads(line) for line in lines])
+        norms = [name for name in frame.columns if name.endswith("/*/grad_norm")]
+        frame["lr"] = [config.get("lr") for config in frame["config"]]
+        frame["stage"] = [config["stage"] for config in frame["config"]]
+        frame["done"] = len(frame) == frame["config"].iloc[0].get("epochs")
+        kept = ["training_iteration", "val_loss", "lr", "stage", "done"]
+        frames.append(frame[kept + norms])
+    rows = pd.concat(frames)
+    norms = [str(name) for name in rows.columns if str(name).endswith("/*/grad_norm")]
+    by_layer = sorted((name.split("/")[0], rows[name].mean()) for name in norms)
+    ended = rows.query(f"stage == 'train' and done and training_iteration == {EPOCHS - 1}")
+    by_lr = ended.groupby("lr")["val_loss"].median()
+    return [by_layer, sorted(by_lr.items())]
+
+
+def _check(ours: Answer, theirs: Answer) -> None:
+    """Raises AssertionError unless both answer the same."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert [key for key, _ in one] == [key for key, _ in other]
+        np.testing.assert_allclose([v for _, v in one], [v for _, v in other], rtol=1e-6)

@@ -35,6 +35,10 @@ _TARGET = 128 * 2**20
 _ORDER = ("trial_id", "epoch", "layer", "tensor_index", "step", "t")
 """Sort keys of merged rows, so that a query for one trial reads few row groups."""
 
+_WHOLE = "*"
+"""The tensor of rows for whole layers: a fifth of all, and what most questions are about. They come
+first, so that by their row groups' statistics the others need not be read."""
+
 _ABANDONED_S = 3600.0
 """Age at which a temporary file has no writer any more."""
 
@@ -129,8 +133,32 @@ def _merge(store: Store, table: str, parts: list[Part], attempts: pa.Table) -> p
         keep = np.ones(data.num_rows, bool)
         keep[gone["row"].to_numpy()] = False
         data = data.filter(pa.array(keep))
-    order = [name for name in _ORDER if name in data.column_names]
-    return data.sort_by([(name, "ascending") for name in order])
+    return in_order(data)
+
+
+def in_order(data: pa.Table) -> pa.Table:
+    """Rows as a merged part has them: those of whole layers first, each of the two by trial."""
+    if "tensor" in data.column_names and pa.types.is_string(data.schema.field("tensor").type):
+        tensor = pads.field("tensor")
+        halves = data.filter(tensor == _WHOLE), data.filter((tensor != _WHOLE) | tensor.is_null())
+        return pa.concat_tables([_sorted(half) for half in halves])
+    return _sorted(data)
+
+
+def _sorted(data: pa.Table) -> pa.Table:
+    keys = {name: data[name] for name in _ORDER if name in data.column_names}
+    keys["trial_id"] = _ranks(data["trial_id"])  # numbers sort four times as fast
+    order = [(name, "ascending") for name in keys]
+    rows = pa.table({**keys, "row": np.arange(data.num_rows)}).combine_chunks().sort_by(order)
+    return data.take(rows["row"])
+
+
+def _ranks(text: pa.ChunkedArray) -> pa.Array:
+    """Each value's place among the distinct ones."""
+    coded = text.combine_chunks().dictionary_encode()
+    ranks = np.empty(len(coded.dictionary), np.int32)
+    ranks[np.argsort(coded.dictionary.to_numpy(zero_copy_only=False))] = np.arange(len(ranks))
+    return pa.array(ranks).take(coded.indices)
 
 
 def _last_events(trials: pa.Table) -> pa.Table:

@@ -60,7 +60,8 @@ def json_object(text: str | None) -> dict[str, Any]:
     """A JSON object from a column of `trials`; an empty one where that holds anything else."""
     try:
         value = json.loads(text or "{}")
-        json.dumps(value, ensure_ascii=False).encode()  # half characters cannot be stored
+        if text and "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half characters cannot be stored
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -10,7 +10,9 @@ Check = Callable[[Any], bool]
 
 def _text(value: Any) -> bool:
     # JSON can spell half of a character (a lone surrogate), which nothing can print or store.
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+    return isinstance(value, str) and (
+        value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+    )
 
 
 def _number(value: Any) -> bool:

@@ -90,6 +90,7 @@ def _create_trials(
     con.execute("CREATE VIEW trials AS SELECT * FROM all_trials WHERE NOT stale")
     con.execute(
         "CREATE TABLE visible AS SELECT a.trial_id, a.attempt, c.stale, "
+        "dense_rank() OVER (ORDER BY trial_id)::INTEGER AS trial, "
         "coalesce(a.until_epoch, 2147483647) AS until_epoch "
         "FROM attempts a JOIN configs c USING (trial_id)"
     )
@@ -117,14 +118,18 @@ def _create_spaces(con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[
 
 
 def _create_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """`all_<name>`: the rows no later attempt supersedes; `<name>`: without stale trials."""
+    """`all_<name>`: the rows no later attempt supersedes; `<name>`: without stale trials;
+    `numbered_<name>`: these with their trial as a number, which groups and joins faster."""
     source, everything, view = quoted(f"files_{name}"), quoted(f"all_{name}"), quoted(name)
-    select = (
-        f"SELECT r.* FROM {source} r JOIN visible v "
+    shown = (
+        f"FROM {source} r JOIN visible v "
         "ON r.trial_id = v.trial_id AND r.attempt = v.attempt AND r.epoch < v.until_epoch"
     )
-    con.execute(f"CREATE VIEW {everything} AS {select}")
-    con.execute(f"CREATE VIEW {view} AS {select} WHERE NOT v.stale")
+    con.execute(f"CREATE VIEW {everything} AS SELECT r.* {shown}")
+    con.execute(f"CREATE VIEW {view} AS SELECT r.* {shown} WHERE NOT v.stale")
+    if name in ("epochs", "layers"):
+        numbered = quoted(f"numbered_{name}")
+        con.execute(f"CREATE VIEW {numbered} AS SELECT v.trial, r.* {shown} WHERE NOT v.stale")
 
 
 def _create_runs(con: duckdb.DuckDBPyConnection) -> None:

@@ -4,7 +4,8 @@ SELECT c.* EXCLUDE (stale), a.status, d.verdict, e.epoch + 1 AS epochs_run, e.lo
 FROM configs c
 JOIN attempts a ON a.trial_id = c.trial_id AND a.newest
 LEFT JOIN diagnosis d ON d.trial_id = c.trial_id
-LEFT JOIN epochs e ON e.trial_id = c.trial_id
+LEFT JOIN (SELECT trial_id, max(epoch) AS epoch FROM epochs GROUP BY trial_id) l
+    ON l.trial_id = c.trial_id
+LEFT JOIN epochs e ON e.trial_id = l.trial_id AND e.epoch = l.epoch
 WHERE NOT c.stale
-QUALIFY e.epoch IS NULL OR e.epoch = max(e.epoch) OVER (PARTITION BY c.trial_id)
 ORDER BY ALL;

@@ -3,79 +3,77 @@
 CREATE VIEW diagnosis AS
 WITH rules AS ({rules}),
 subjects AS (
-    SELECT a.trial_id, a.chance_loss
+    SELECT v.trial, a.trial_id, a.chance_loss
     FROM attempts a JOIN visible v USING (trial_id, attempt) WHERE a.newest AND NOT v.stale
 ),
 finite AS (  -- epochs with at least one finite step; NaN sorts above all numbers in DuckDB
     SELECT
-        trial_id, epoch, loss, loss_first, loss_last, finite_steps, zero_tensors,
+        trial, epoch, loss, loss_first, loss_last, finite_steps, zero_tensors,
         coalesce(grad_norm_max, grad_norm) AS top_norm, grad_norm,
         CASE WHEN zero_tensors > 0 THEN 0 ELSE grad_norm_smallest END AS smallest,
         row_number() OVER by_epoch AS nth,
-        count(*) OVER (PARTITION BY trial_id) AS n
-    FROM epochs
+        count(*) OVER (PARTITION BY trial) AS n
+    FROM numbered_epochs
     WHERE isfinite(loss) AND coalesce(finite_steps, 1) > 0
-    WINDOW by_epoch AS (PARTITION BY trial_id ORDER BY epoch)
+    WINDOW by_epoch AS (PARTITION BY trial ORDER BY epoch)
 ),
 windowed AS (  -- the plateau's window: the last k of n epochs
     SELECT
         f.*, t.chance_loss,
         n - least(greatest(plateau_epochs, ceil(plateau_share * n)), n) + 1 AS from_nth
-    FROM finite f JOIN subjects t USING (trial_id), rules
+    FROM finite f JOIN subjects t USING (trial), rules
 ),
 ranked AS (  -- ranks of the loss, ties shared, for Spearman's correlation with the epoch
-    SELECT
-        trial_id, nth,
-        rank() OVER (PARTITION BY trial_id ORDER BY loss)
-        + (count(*) OVER (PARTITION BY trial_id, loss) - 1) / 2.0 AS loss_rank
+    SELECT trial, nth, (rank() OVER by_loss + count(*) OVER by_loss) / 2.0 AS loss_rank
     FROM finite
+    WINDOW by_loss AS (PARTITION BY trial ORDER BY loss)
 ),
 spearman AS (
-    SELECT trial_id, CASE WHEN count(*) > 2 THEN corr(nth, loss_rank) END AS rho
-    FROM ranked GROUP BY trial_id
+    SELECT trial, CASE WHEN count(*) > 2 THEN corr(nth, loss_rank) END AS rho
+    FROM ranked GROUP BY trial
 ),
 bad AS (  -- first epoch with something not finite, shown though no step of it was finite
-    SELECT trial_id, min(epoch) AS bad_epoch
-    FROM epochs
+    SELECT trial, min(epoch) AS bad_epoch
+    FROM numbered_epochs
     WHERE bad_step IS NOT NULL OR nonfinite_tensors > 0 OR finite_steps < steps
         OR NOT isfinite(loss) OR NOT isfinite(grad_norm)
-    GROUP BY trial_id
+    GROUP BY trial
 ),
-whole AS (  -- G_l: gradient norm of each whole layer, with its floor for logarithms
+norms AS MATERIALIZED (  -- G_l: gradient norm of each whole layer
+    SELECT trial, epoch, layer, grad_norm
+    FROM numbered_layers WHERE tensor = '*' AND isfinite(grad_norm)
+),
+readouts AS (SELECT trial, max(layer) AS readout FROM norms GROUP BY trial),
+whole AS (  -- those below the readout with the floor for logarithms, the readout without
     SELECT
-        l.trial_id, l.epoch, l.layer, l.grad_norm::DOUBLE AS norm,
-        log10(greatest(l.grad_norm::DOUBLE, floor_norm)) AS lg,
-        l.layer = max(l.layer) OVER (PARTITION BY l.trial_id) AS readout
-    FROM layers l, rules
-    WHERE l.tensor = '*' AND isfinite(l.grad_norm)
+        trial, epoch, grad_norm,
+        CASE WHEN layer < readout THEN layer END AS layer,
+        CASE WHEN layer < readout THEN log10(greatest(grad_norm::DOUBLE, floor_norm)) END AS lg
+    FROM norms JOIN readouts USING (trial), rules
 ),
 depth AS (
     SELECT
-        trial_id, epoch, min(norm) AS smallest,
-        CASE WHEN count(*) FILTER (NOT readout) > 2
-            THEN regr_slope(lg, layer) FILTER (NOT readout) END AS slope,
-        CASE WHEN count(*) FILTER (NOT readout) > 2
-            THEN regr_r2(lg, layer) FILTER (NOT readout) END AS r2,
-        min_by(lg, layer) FILTER (NOT readout) AS lg_first,
-        max_by(lg, layer) FILTER (NOT readout) AS lg_last,
-        max(lg) FILTER (NOT readout) - min(lg) FILTER (NOT readout) AS spread
-    FROM whole GROUP BY trial_id, epoch
+        trial, epoch, min(grad_norm)::DOUBLE AS smallest,
+        CASE WHEN count(layer) > 2 THEN regr_slope(lg, layer) END AS slope,
+        CASE WHEN count(layer) > 2 THEN regr_r2(lg, layer) END AS r2,
+        min_by(lg, layer) AS lg_first, max_by(lg, layer) AS lg_last, max(lg) - min(lg) AS spread
+    FROM whole GROUP BY trial, epoch
 ),
 judged AS (
     SELECT
-        trial_id, f.epoch, d.slope, d.r2, d.spread, d.lg_first,
+        trial, f.epoch, d.slope, d.r2, d.spread, d.lg_first,
         10 ** (d.lg_first - d.lg_last) AS ratio,
         coalesce(d.smallest, f.smallest) AS smallest,
         coalesce(d.slope >= depth_slope AND d.r2 >= depth_r2, false)
             OR coalesce(10 ** (d.lg_first - d.lg_last) < depth_ratio, false) AS deep,
         coalesce(d.smallest, f.smallest) < abs_norm AS tiny,
-        row_number() OVER (PARTITION BY trial_id ORDER BY f.epoch DESC) <= recent_epochs AS recent,
+        n - nth < recent_epochs AS recent,
         f.grad_norm
-    FROM finite f LEFT JOIN depth d USING (trial_id, epoch), rules
+    FROM finite f LEFT JOIN depth d USING (trial, epoch), rules
 ),
 profile AS (
     SELECT
-        trial_id,
+        trial,
         arg_max(slope, epoch) AS depth_slope, arg_max(r2, epoch) AS depth_r2,
         arg_max(ratio, epoch) AS depth_ratio, arg_max(spread, epoch) AS spread,
         arg_max(smallest, epoch) AS smallest_norm,
@@ -85,11 +83,11 @@ profile AS (
         regr_slope(log10(greatest(grad_norm, floor_norm)), epoch) AS total_slope,
         regr_r2(log10(greatest(grad_norm, floor_norm)), epoch) AS total_r2,
         regr_slope(lg_first, epoch) AS first_slope, regr_r2(lg_first, epoch) AS first_r2
-    FROM judged, rules GROUP BY trial_id
+    FROM judged, rules GROUP BY trial
 ),
 course AS (
     SELECT
-        trial_id, count(*) AS epochs,
+        trial, count(*) AS epochs,
         arg_min(coalesce(CASE WHEN isfinite(loss_first) THEN loss_first END, loss), epoch) AS loss_start,
         arg_min(loss, epoch) AS loss_first_epoch,
         arg_max(loss, epoch) AS loss_end,
@@ -104,7 +102,7 @@ course AS (
         min(epoch) FILTER (nth = from_nth) AS window_epoch,
         arg_min(loss, epoch) FILTER (nth >= from_nth) AS window_loss,
         count(*) FILTER (nth >= from_nth) AS window_epochs
-    FROM windowed, rules GROUP BY trial_id
+    FROM windowed, rules GROUP BY trial
 ),
 falls AS (
     SELECT
@@ -117,17 +115,17 @@ falls AS (
 ),
 facts AS (
     SELECT
-        t.trial_id, t.chance_loss, c.* EXCLUDE (trial_id), p.* EXCLUDE (trial_id), s.rho, b.bad_epoch,
+        t.trial_id, t.chance_loss, c.* EXCLUDE (trial), p.* EXCLUDE (trial), s.rho, b.bad_epoch,
         window_fall < plateau_fall AS flat,
         coalesce(loss_end <= plateau_loss * t.chance_loss, fall >= learned_fall, false) AS learned,
         coalesce(epochs >= epochs_min AND epochs_fall < epochs_loss_fall AND (
             total_slope <= epochs_slope AND total_r2 >= epochs_r2
             OR first_slope <= epochs_slope AND first_r2 >= epochs_r2), false) AS fading
     FROM subjects t
-    LEFT JOIN falls c USING (trial_id)
-    LEFT JOIN profile p USING (trial_id)
-    LEFT JOIN spearman s USING (trial_id)
-    LEFT JOIN bad b USING (trial_id), rules
+    LEFT JOIN falls c USING (trial)
+    LEFT JOIN profile p USING (trial)
+    LEFT JOIN spearman s USING (trial)
+    LEFT JOIN bad b USING (trial), rules
 ),
 verdicts AS (
     SELECT
