@@ -98,8 +98,9 @@ class Cases:
           of_peak: operations of the epoch's matrix products over its time, as a part of the peak.
           over_bare, bare_over_floor: lane_step_s over the bare step's, and that over its floor.
           compile_s: of tracing and compiling the epoch.
-          model_bytes, peak_bytes_init, peak_bytes: `Pack.memory_bytes()`, and the most that this
-            process had on the device after init, which stacks the lanes' states, and after an epoch.
+          model_bytes: `Pack.memory_bytes()`.
+          peak_bytes_init, peak_bytes: the most that this process has had on the device after init,
+            which stacks the lanes' states, and after an epoch.
           unequal: what is not equal to the bit, in words.
           apart, tolerance, agrees: of single runs; the tolerance is a hundred times the rounding.
           ...: what `bare_step.measure` returns.
