@@ -99,8 +99,9 @@ class Cases:
           over_bare, bare_over_floor: lane_step_s over the bare step's, and that over its floor.
           compile_s: of tracing and compiling the epoch.
           model_bytes: `Pack.memory_bytes()`.
-          peak_bytes_init, peak_bytes: the most that this process has had on the device after init,
-            which stacks the lanes' states, and after an epoch.
+          peak_bytes_compile, peak_bytes_init, peak_bytes: the most that this process has had on the
+            device after the compile (autotuning allocates, too), after init (which stacks the
+            lanes' states) and after an epoch. Null where the device does not tell.
           unequal: what is not equal to the bit, in words.
           apart, tolerance, agrees: of single runs; the tolerance is a hundred times the rounding.
           ...: what `bare_step.measure` returns.
@@ -114,6 +115,7 @@ class Cases:
             "steps": pack.steps, "parameters": pack.parameter_count,
             "compile_s": time.perf_counter() - begun, "model_bytes": pack.memory_bytes(),
         }  # fmt: skip
+        record["peak_bytes_compile"] = _peak(pack.device)
         pack.init()
         record["peak_bytes_init"] = _peak(pack.device)
         result = pack.epoch(0)
