@@ -39,6 +39,18 @@ from trainables.lanes import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = ("vmap", "sequential")
 OUT = Path(__file__).parent / "results" / "gpu.json"
+
+
+def _mb(value: int | None) -> str:
+    return "-" if value is None else f"{value / 1e6:.0f}"
+
+
+def _apart(case: dict[str, Any]) -> str:
+    """The largest difference that is judged, marked where it is over the tolerance."""
+    largest = max(case["apart"][kind] for kind in pack_cases.JUDGED)
+    return f"{largest:.1e}{'' if case['agrees'] else '!'}"
+
+
 _COLUMNS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("network", "<8", lambda r: r["network"]),
     ("strategy", "<10", lambda r: r["strategy"]),
@@ -52,12 +64,8 @@ _COLUMNS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("model MB", ">8", lambda r: _mb(r["model_bytes"])),
     ("peak MB", ">8", lambda r: _mb(r["peak_bytes"])),
     ("bits", ">5", lambda r: "differ" if r["unequal"] else "equal"),
-    ("apart", ">8", lambda r: f"{max(r['apart'].values()):.1e}"),
+    ("apart", ">8", _apart),
 )
-
-
-def _mb(value: int | None) -> str:
-    return "-" if value is None else f"{value / 1e6:.0f}"
 
 
 # ---- work of the child processes, one at a time ------------------------------------------------

@@ -36,6 +36,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "ffn": {"task": "digits", "depth": 3, "width": 16, "batch_size": 256, "val_fraction": ...},
     "rnn": {"depth": 3, "width": 8, "batch_size": 256},
 }
+JUDGED = ("first_steps", "epoch")
+"""Which differences from single runs are rounding alone, if all is well."""
 _SHAPES = {"mnist": (60_000, 10_000, 28, 255), "digits": (1797, 0, 8, 16)}
 """Training and test images, their height, their brightest grey."""
 
@@ -103,7 +105,10 @@ class Cases:
             device after the compile (autotuning allocates, too), after init (which stacks the
             lanes' states) and after an epoch. Null where the device does not tell.
           unequal: what is not equal to the bit, in words.
-          apart, tolerance, agrees: of single runs; the tolerance is a hundred times the rounding.
+          apart, tolerance, agrees: relative differences from single runs, of the first ten steps'
+            loss and norms, the epoch's losses, the last ten steps and all weights after the epoch.
+            The first two (`JUDGED`) should be below the tolerance, a hundred times the rounding;
+            later ones also show how training enlarges rounding.
           ...: what `bare_step.measure` returns.
         """
         trials = self.trials[:width]
@@ -177,8 +182,10 @@ class Cases:
     def _against_single(
         self, kept: dict[int, dict[str, np.ndarray]], tolerance: float
     ) -> dict[str, Any]:
-        """Largest relative difference of some lanes from packs of one; see `numbers`."""
-        largest = {"steps": 0.0, "epoch": 0.0, "weights": 0.0}
+        """Largest relative differences of some lanes from packs of one, of vectors in 2-norm."""
+        largest: dict[str, float] = dict.fromkeys(
+            ("first_steps", "epoch", "last_steps", "weights"), 0.0
+        )
         for i, lane in kept.items():
             if i not in self._single:
                 pack = self._started([self.trials[i]], 1)
@@ -187,7 +194,7 @@ class Cases:
                 kind, scale = name.partition("/")[0], np.linalg.norm(single)
                 apart = float(np.linalg.norm(lane[name] - single) / (scale or 1.0))
                 largest[kind] = float(np.maximum(largest[kind], apart))  # NaN stays
-        agrees = all(value <= tolerance for value in largest.values())
+        agrees = all(largest[kind] <= tolerance for kind in JUDGED)
         return {"apart": largest, "tolerance": tolerance, "agrees": agrees}
 
 
@@ -209,12 +216,16 @@ def bits(pack: Pack, result: EpochResult, count: int) -> list[dict[str, str]]:
 
 
 def numbers(pack: Pack, result: EpochResult, lane: int) -> dict[str, np.ndarray]:
-    """What a single run must reproduce to rounding: steps/ the loss and norms of the steps kept,
-    epoch/ the epoch's mean loss and held-out losses, weights/ the weights after it."""
-    found = {f"steps/{name}": column[lane] for name, column in result.steps.items()}
-    losses = ("loss", "val_loss", "test_loss")
-    found |= {f"epoch/{name}": result.epochs[name][lane] for name in losses}
-    return found | {f"weights/{name}": tensor for name, tensor in pack.weights(lane).items()}
+    """A lane's numbers to hold against a single run's, named by the keys of `apart`."""
+    first = result.step_index < 10
+    found = {}
+    for name in ("loss", "grad_norm", "update_norm"):
+        found[f"first_steps/{name}"] = result.steps[name][lane, first]
+        found[f"last_steps/{name}"] = result.steps[name][lane, -10:]
+    for name in ("loss", "val_loss", "test_loss"):
+        found[f"epoch/{name}"] = result.epochs[name][lane]
+    tensors = pack.weights(lane).values()
+    return found | {"weights": np.concatenate([tensor.ravel() for tensor in tensors])}
 
 
 def _peak(device: Any) -> int | None:

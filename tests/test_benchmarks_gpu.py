@@ -58,6 +58,7 @@ def test_it_measures_where_only_trainables_is_installed(tmp_path: Path) -> None:
     [case] = record["cases"]
     assert (case["network"], case["strategy"], case["lanes"]) == ("ffn", "vmap", 2)
     assert (case["unequal"], case["diverged"], case["agrees"]) == ([], 0, True)
+    assert max(case["apart"].values()) < 1e-4
     # Products of 3 x 16 hidden units, 64 inputs and 10 classes: forward, by weights, by inputs.
     inner, first = 2 * 256 * (2 * 16 * 16 + 16 * 10), 2 * 256 * 64 * 16
     assert case["step_flops"] == 3 * inner + 2 * first
@@ -97,12 +98,14 @@ class Misplaced:
         return {}
 
     def weights(self, lane: int) -> dict[str, np.ndarray]:
-        return {}
+        return {"w": np.ones(1)}
 
     def epoch(self, epoch: int) -> EpochResult:
         epochs: dict[str, np.ndarray] = dict.fromkeys(("loss", "val_loss", "test_loss"), self.loss)
         none = np.full(len(self.loss), -1)
-        return EpochResult(epochs, {}, {}, np.arange(0), none, none < 0, {}, {})
+        names = ("loss", "grad_norm", "update_norm")
+        steps: dict[str, np.ndarray] = {name: np.ones((len(none), 1)) for name in names}
+        return EpochResult(epochs, {}, steps, np.arange(1), none, none < 0, {}, {})
 
 
 def test_a_bit_that_hangs_on_the_position_fails_by_name(
