@@ -103,7 +103,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
         "plain Ray Tune": _plain,
     }
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
-    with local_ray(1, 0.0):
+    with local_ray(find_room(), 1):
         for _ in range(ROUNDS):
             for name, work in ways.items():
                 marks = Marks()

@@ -96,7 +96,7 @@ class PackRun:
         with compiles.once_per_node(self.spec.program):
             begun = time.monotonic()
             strategy = calibration.settle(
-                self.spec.strategy, self.trials, self._arrays, self.spec.width
+                self.spec.strategy, self.trials, self._arrays, self.spec.width, self.context.threads
             )
             self.signature = signature(strategy, self.spec.width, self.context.threads)
             self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
