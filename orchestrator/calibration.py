@@ -23,6 +23,9 @@ _MARGIN = 0.05
 _ROUNDS = 3
 _LONG_S = 20.0
 """Both ways are timed in turns, `_ROUNDS` times unless that takes longer than this."""
+_STEP_S = 0.01
+"""A lane whose step takes longer, with its share of the evaluation, is busy with arithmetic, of
+which vmap saves nothing (docs/benchmarks.md)."""
 
 
 def settle(
@@ -34,10 +37,10 @@ def settle(
 ) -> Strategy:
     """`vmap` or `sequential` for a pack.
 
-    `default` is vmap on an accelerator and sequential on a CPU. `calibrate` times an epoch in
-    sequence on a CPU (the program is compiled anyway), tries vmap only if the pack will take long,
-    and remembers the faster one in the user's cache, per program, width, CPU threads of this
-    process, and JAX version.
+    `default` is vmap on an accelerator and sequential on a CPU. `calibrate` times an epoch of one
+    lane in sequence on a CPU (the program is compiled anyway), tries vmap only if the pack will
+    take long and its steps are short, and remembers the faster one in the user's cache, per
+    program, width, CPU threads of this process, and JAX version.
     """
     if strategy in _NAMED:
         return _NAMED[strategy]
@@ -51,16 +54,20 @@ def settle(
     if remembered.is_file():
         return _NAMED[json.loads(remembered.read_text())["strategy"]]
     epochs = max(trial.epochs for trial in trials)
-    packs = {"sequential": _ready("sequential", trials, arrays, width)}
-    if _epoch_seconds(packs["sequential"]) * epochs < _WORTH_S:
+    # One lane: the others are padding, which a sequence skips.
+    lane = _ready("sequential", trials[:1], arrays, width)
+    lane_s = _epoch_seconds(lane)
+    if lane_s * len(trials) * epochs < _WORTH_S or lane_s > _STEP_S * lane.steps:
         return "sequential"
-    packs["vmap"] = _ready("vmap", trials, arrays, width)
-    seconds = dict.fromkeys(packs, math.inf)
+    every = _ready("vmap", trials, arrays, width)
+    seconds = {"sequential": lane_s * len(trials), "vmap": math.inf}
     begun = time.monotonic()
-    for _ in range(_ROUNDS):
-        for way, pack in packs.items():
-            # The least of several: what else the machine does only ever adds.
-            seconds[way] = min(seconds[way], _epoch_seconds(pack))
+    for turn in range(_ROUNDS):
+        # The least of several: what else the machine does only ever adds.
+        seconds["vmap"] = min(seconds["vmap"], _epoch_seconds(every))
+        if turn:
+            again = _epoch_seconds(lane) * len(trials)
+            seconds["sequential"] = min(seconds["sequential"], again)
         if time.monotonic() - begun > _LONG_S:
             break
     pays = seconds["vmap"] < (1 - _MARGIN) * seconds["sequential"]
