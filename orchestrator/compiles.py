@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -43,3 +45,16 @@ def counted() -> dict[str, int]:
     found = dict(_counts)
     _counts.clear()
     return found
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """What is compiled in here goes into the compile cache however little time it took. For epoch
+    programs: each new entry costs JAX a look at all others, which the many small ones never pay."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0.0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)

@@ -108,7 +108,8 @@ class PackRun:
                 self._endings.recall(lane, slot.memo)
                 if slot.memo.get("best") is not None:
                     self._keeper.best[lane] = slot.memo["best"]
-        self.pack.compile()
+        with compiles.kept():
+            self.pack.compile()
         self._compile_seconds = time.monotonic() - begun
         self._checkpointed_at = time.monotonic()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
