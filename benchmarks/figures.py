@@ -33,7 +33,7 @@ def packs() -> go.Figure:
             there = {case: value for case, value in values.items() if value is not None}
             fig.add_bar(
                 name=f"{way}, cache {which}",
-                x=[f"trials of {case}" if "network" not in case else case for case in there],
+                x=[case if "network" in case else f"trials of {case}" for case in there],
                 y=[value / warm[f"{case}: floor"] for case, value in there.items()],
                 text=[f"{value / warm[f'{case}: floor']:.2g}" for case, value in there.items()],
                 textposition="outside",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import packs_study
@@ -27,104 +29,122 @@ STUDY = Path(packs_study.__file__)
 
 @dataclass(frozen=True)
 class Case:
-    """A sweep of `trials` trials of one program, of `epochs` epochs each."""
+    """A sweep of `trials` trials of one program, of `epochs` epochs each, and its rivals."""
 
     space: str
     trials: int
     epochs: int
+    rivals: tuple[str, ...] = ("Tune", "Tune, reused actors", "shell loop")
 
-    @property
-    def settings(self) -> list[str]:
-        return [f"seed=range({self.trials // len(packs_study.LRS)})", f"epochs={self.epochs}"]
+    def settings(self, trials: int | None = None, epochs: int | None = None) -> list[str]:
+        seeds = (trials or self.trials) // len(packs_study.LRS)
+        return [f"seed=range({seeds})", f"epochs={epochs or self.epochs}"]
 
     def resolved(self) -> list[Trial]:
-        (one,) = plan(f"packs/{self.space}", set=self.settings, study=str(STUDY))
+        (one,) = plan(f"packs/{self.space}", set=self.settings(), study=str(STUDY))
         return list(one.trials)
 
 
+_REUSED = "Tune, reused actors"
+COLD = "1 s"
+"""The case that each way also runs with an empty compile cache."""
 CASES = {
-    "1 s": Case("vanishing", 28, 3),
-    "1 s, 84 lanes": Case("vanishing", 84, 3),
-    "5 s": Case("vanishing", 28, 16),
-    "network, 28 lanes": Case("network", 28, 1),
+    COLD: Case("vanishing", 28, 3),
+    "1 s, 84 trials": Case("vanishing", 84, 3, (_REUSED,)),
+    "5 s": Case("vanishing", 16, 16),
+    "network of 5 s": Case("network", 28, 1, (_REUSED, "shell loop")),
+    "60 s": Case("vanishing", 4, 190, ()),
 }
-LONGEST = {"60 s": Case("vanishing", 8, 190)}
-"""Held against the floor only: the others would take hours."""
 
 
 def run() -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds from the command to its end with a warm compile cache (and as facts with a cold one,
-    each once); the floor is the bare jitted epochs of all trials over the cores, measured here in
-    the same minutes."""
+    """Seconds from the command to its end with a warm compile cache; the floor is the bare jitted
+    epochs of all trials over the cores, measured before and after each case. The facts are a
+    trial's own seconds, trials per hour, the floor in per cent of the launch, what rivals take in
+    launches, and one case with a cold cache."""
     seconds: dict[str, float] = {}
     facts: dict[str, float] = {}
-    for name, case in {**CASES, **LONGEST}.items():
-        rivals = {} if name in LONGEST else _rivals(case)
-        ways = {"launch": _launched(case), **rivals}
+    for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            cold = {way: _timed(way, start, Path(folder)) for way, start in ways.items()}
+            sweep = Sweep(case, Path(folder))
+            cold = {way: sweep.timed(way) for way in sweep.ways} if name == COLD else {}
+            if not cold:
+                sweep.warm_up()
             floors = [_floor(case)]
-            warm = {way: _timed(way, start, Path(folder)) for way, start in ways.items()}
+            warm = {way: sweep.timed(way) for way in sweep.ways}
             floors.append(_floor(case))
         floor = statistics.mean(floors)
         seconds |= {f"{name}: {way}": value for way, value in warm.items()}
         seconds[f"{name}: floor"] = floor
         facts[f"{name}: seconds of a trial"] = floor * cpus_here() / case.trials
         facts[f"{name}: trials per hour"] = case.trials / warm["launch"] * 3600
-        facts[f"{name}: percent of the floor"] = 100 * floor / warm["launch"]
+        facts[f"{name}: floor, per cent of launch"] = 100 * floor / warm["launch"]
         facts |= {f"{name}: {way}, cold": value for way, value in cold.items()}
-        for way in rivals:
-            facts[f"{name}: {way} takes times as long"] = warm[way] / warm["launch"]
-            facts[f"{name}: {way} takes times as long, cold"] = cold[way] / cold["launch"]
-        print(f"  {name} done", flush=True)
+        for way in case.rivals:
+            facts[f"{name}: {way}, in launches"] = warm[way] / warm["launch"]
+            if cold:
+                facts[f"{name}: {way}, in launches, cold"] = cold[way] / cold["launch"]
+        print(f"  {name}: floor {floor:.1f} s, {warm}", flush=True)
     return seconds, facts
 
 
-def _launched(case: Case) -> Callable[[Path], Sequence[str]]:
-    sets = [word for setting in case.settings for word in ("--set", setting)]
+class Sweep:
+    """A case's sweep by each way, in a folder that holds a compile cache for each."""
 
-    def command(folder: Path) -> list[str]:
-        words = ["orchestrator", "launch", f"packs/{case.space}", "--study", str(STUDY)]
-        return [sys.executable, "-m", *words, *sets, "--store", str(folder / "store")]
+    def __init__(self, case: Case, folder: Path):
+        self._case, self._folder = case, folder
+        self._configs = [json.dumps(dict(trial.config)) for trial in case.resolved()]
+        rivals = {"Tune": self._tuned("tune"), _REUSED: self._tuned("reused")}
+        rivals["shell loop"] = self._looped
+        self.ways = {"launch": partial(self._launched, case.settings())}
+        self.ways |= {way: rivals[way] for way in case.rivals}
 
-    return command
+    def warm_up(self) -> None:
+        """Fills the caches: a launch of one epoch, and one trial of it for all rivals."""
+        self._run("launch", self._launched(self._case.settings(epochs=1), self._folder / "first"))
+        if self._case.rivals:
+            one = json.dumps({**json.loads(self._configs[0]), "epochs": 1})
+            self._run("rivals", _python("benchmarks.rivals", "one", one, str(self._folder / "one")))
+            for way in self._case.rivals:
+                shutil.copytree(self._folder / "rivals-cache", self._folder / f"{way}-cache")
 
+    def timed(self, way: str) -> float:
+        """Seconds of a way's command, in a folder of its own."""
+        words = self.ways[way](self._folder / f"{way}-{time.monotonic_ns()}")
+        begun = time.perf_counter()
+        self._run(way, words)
+        return time.perf_counter() - begun
 
-def _rivals(case: Case) -> dict[str, Callable[[Path], Sequence[str]]]:
-    configs = [json.dumps(dict(trial.config)) for trial in case.resolved()]
+    def _run(self, way: str, words: Sequence[str]) -> None:
+        cache = str(self._folder / f"{way}-cache")
+        places = dict.fromkeys(("GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR"), cache)
+        own = {**os.environ, **places, "RAY_worker_niceness": "0"}
+        done = subprocess.run(words, env=own, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{way} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
-    def tuned(way: str) -> Callable[[Path], list[str]]:
-        def command(folder: Path) -> list[str]:
-            folder.mkdir(parents=True)
-            (folder / "configs").write_text("\n".join(configs), encoding="utf-8")
-            rival = ["benchmarks.rivals", way, str(folder / "configs"), str(folder / "results")]
-            return [sys.executable, "-m", *rival]
+    def _launched(self, settings: list[str], place: Path) -> list[str]:
+        sets = [word for setting in settings for word in ("--set", setting)]
+        space = [f"packs/{self._case.space}", "--study", str(STUDY), *sets]
+        return _python("orchestrator", "launch", *space, "--store", str(place))
+
+    def _tuned(self, way: str) -> Callable[[Path], list[str]]:
+        def command(place: Path) -> list[str]:
+            place.mkdir(parents=True)
+            (place / "configs").write_text("\n".join(self._configs), encoding="utf-8")
+            return _python("benchmarks.rivals", way, str(place / "configs"), str(place / "results"))
 
         return command
 
-    def looped(folder: Path) -> list[str]:
-        one = [sys.executable, "-m", "benchmarks.rivals", "one", "{}", str(folder)]
-        lines = "\n".join(configs)
-        loop = f"xargs -d '\\n' -P {cpus_here()} -I{{}} {shlex.join(one)}"
-        return ["bash", "-c", f"printf '%s\\n' {shlex.quote(lines)} | {loop}"]
-
-    return {"Tune": tuned("tune"), "Tune, reused actors": tuned("reused"), "shell loop": looped}
+    def _looped(self, place: Path) -> list[str]:
+        one = shlex.join(_python("benchmarks.rivals", "one", "{}", str(place)))
+        lines = shlex.quote("\n".join(self._configs))
+        loop = f"printf '%s\\n' {lines} | xargs -d '\\n' -P {cpus_here()} -I{{}} {one}"
+        return ["bash", "-c", loop]
 
 
-def _timed(way: str, command: Callable[[Path], Sequence[str]], folder: Path) -> float:
-    """Seconds of a way's command, in a folder of its own each time, with a cache of its own that
-    the next time finds."""
-    place = folder / f"{way}-{time.monotonic_ns()}"
-    words = command(place)
-    cache = str(folder / f"{way}-cache")
-    places = dict.fromkeys(("GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR"), cache)
-    own = {**os.environ, **places, "RAY_worker_niceness": "0"}
-    begun = time.perf_counter()
-    done = subprocess.run(words, env=own, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - begun
-    if done.returncode:
-        sys.exit(f"{way} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return seconds
+def _python(*words: str) -> list[str]:
+    return [sys.executable, "-m", *words]
 
 
 def _floor(case: Case) -> float:

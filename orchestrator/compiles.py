@@ -60,3 +60,16 @@ def once_per_node(program: str) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / program))
         yield
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """What is compiled in here goes into the compile cache however little time it took. For epoch
+    programs: each new entry costs JAX a look at all others, which the many small ones never pay."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0.0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)

@@ -101,7 +101,8 @@ class PackRun:
             self.signature = signature(strategy, self.spec.width, self.context.threads)
             self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
             self.pack.init(parents)
-            self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+            with compiles.kept():
+                self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
             self._compile_seconds = time.monotonic() - begun
         for lane in self.lanes:
             slot = self.spec.lanes[lane]
