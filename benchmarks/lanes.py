@@ -62,7 +62,7 @@ def measure(widths: Iterable[int], rounds: int = 3) -> tuple[dict[str, float], d
             for width in widths:
                 own, busy = _alternate(workers, config, width, rounds)
                 case = f"{kind}, {width} lanes"
-                seconds |= {f"{case}, {way}": value / width for way, value in own.items()}
+                seconds |= {f"{case}: {way}": value / width for way, value in own.items()}
                 facts |= {f"{case}, {way}, cores busy": value for way, value in busy.items()}
                 if width > 1:
                     chosen = workers["one thread"].ask("settle", config, width // 2)
