@@ -45,8 +45,8 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "PJRT_NPROC": str(threads),
         "XLA_FLAGS": " ".join(flags).strip(),
-        # Workers share one cache per node. An entry costs JAX a look at all others (70 ms among 670),
-        # so quick compiles are not worth one; `compiles.kept` makes exceptions.
+        # Workers share one cache per node. A new entry costs JAX a look at all others (70 ms among
+        # 670), so quick compiles are not worth one; `compiles.kept` makes exceptions.
         "JAX_COMPILATION_CACHE_DIR": os.environ.get(
             "JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax")
         ),
