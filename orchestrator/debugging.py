@@ -279,7 +279,10 @@ def _started(
     spec = PackSpec(f"debug-{trial.id}-{lane.attempt}", trial.program, [lane], width, strategy)
     context = Context(launch_id=launch_id, space="debug", threads=threads)
     run = PackRun(spec, found.registry, store, context, parents=parents)
-    run.start()
+    try:
+        run.start()
+    except MemoryError as error:
+        raise RequestError(str(error)) from error
     return run
 
 

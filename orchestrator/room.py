@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +29,16 @@ def cpus_here() -> int:
 def gpus_here() -> int:
     """NVIDIA devices of this machine, without importing JAX."""
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def memory_free() -> float:
+    """Bytes that processes here may still take; infinite where the system does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return float(value.split()[0]) * 1024
+    return math.inf
 
 
 def find_room(

@@ -19,6 +19,7 @@ from orchestrator.keeping import Keeper
 from orchestrator.packing import Context, PackSpec, signature_text
 from orchestrator.provenance import signature, trial_columns
 from orchestrator.recording import Recorder
+from orchestrator.room import memory_free
 from results import Store
 from trainables.lanes import Strategy
 from trainables.packs import EpochResult, Pack
@@ -85,6 +86,7 @@ class PackRun:
         """Loads data, builds the pack, restores parents and checkpoints, publishes the start.
 
         Raises:
+          MemoryError: an epoch would take more than is free.
           DataError: a data set is missing, or corrupt, or could not be fetched.
           StoreError: an artifact or checkpoint cannot be read.
         """
@@ -103,6 +105,7 @@ class PackRun:
             self.pack.init(parents)
             with compiles.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+            self._require_memory()
             self._compile_seconds = time.monotonic() - begun
         for lane in self.lanes:
             slot = self.spec.lanes[lane]
@@ -115,6 +118,17 @@ class PackRun:
         self._checkpointed_at = time.monotonic()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
         self.recorder.flush()
+
+    def _require_memory(self) -> None:
+        """A pack that would not fit is refused before an epoch that the system would kill."""
+        stats = self.pack.device.memory_stats()
+        free = stats["bytes_limit"] - stats["bytes_in_use"] if stats else memory_free()
+        needed = self.pack.rise_bytes()
+        if needed > free:
+            raise MemoryError(
+                f"an epoch of {self.spec.width} lanes takes {needed / 1e9:.2f} GB and "
+                f"{free / 1e9:.2f} GB are free; --width gives packs fewer lanes"
+            )
 
     def _parents(self) -> dict[int, Mapping[str, np.ndarray]]:
         found = {}

@@ -267,8 +267,18 @@ class Pack:
         if found is None:
             trees = (self._values, self._data, [self._programs.shapes] * (2 * self.width))
             return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
-        total = found.argument_size_in_bytes + found.output_size_in_bytes
-        return total + found.temp_size_in_bytes - found.alias_size_in_bytes
+        return found.argument_size_in_bytes + _rise(found)
+
+    def rise_bytes(self) -> int:
+        """What an epoch takes beside what the pack holds already: results and temporaries; 0 where
+        XLA does not say."""
+        found = self._programs.epoch(self._values, self._data).memory_analysis()
+        return 0 if found is None else _rise(found)
+
+
+def _rise(found: Any) -> int:
+    written = found.output_size_in_bytes - found.alias_size_in_bytes
+    return written + found.temp_size_in_bytes
 
 
 def _is_key(leaf: Any) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import running
 from orchestrator.lease import Lease, SupersededError, passes
 from orchestrator.packing import Context
 from orchestrator.planning import plan
@@ -49,3 +50,20 @@ def test_a_fenced_attempt_stops_itself_and_publishes_nothing_more(tmp_path: Path
             with pytest.raises(SupersededError, match="taken over"):
                 publish()
         assert {p.name for p in (tmp_path / "store").rglob("*") if p.is_file()} == before
+
+
+def test_a_pack_that_would_not_fit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pack,) = plan("tiny/grid", study=TINY, width=4)[0].packs
+    run = PackRun(pack, catalogue(TINY).registry, None, Context())
+    run.start()
+    needed = run.pack.rise_bytes()
+    for free, fits in ((needed, True), (needed - 1, False)):
+        monkeypatch.setattr(running, "memory_free", lambda free=free: float(free))
+        again = PackRun(pack, catalogue(TINY).registry, None, Context())
+        if fits:
+            again.start()
+        else:
+            with pytest.raises(MemoryError, match=r"4 lanes takes .* --width"):
+                again.start()

@@ -151,5 +151,5 @@ def test_one_program_serves_all_epochs_and_traced_values(lanes):
     before = len(_compiles)
     others = [_residual(s, lr=0.01 * s, weight_decay=0.1, residual_scale=0.5) for s in (7, 8, 9)]
     pack, _ = _pack(others, lanes, epochs=3)
-    assert pack.memory_bytes() > 0
+    assert pack.memory_bytes() > pack.rise_bytes() > 0
     assert len(_compiles) == before
