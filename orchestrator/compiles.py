@@ -51,15 +51,20 @@ def counted() -> dict[str, int]:
 @contextlib.contextmanager
 def once_per_node(program: str) -> Iterator[None]:
     """Holds other processes of this machine back from compiling the same program meanwhile: they
-    find it in the cache then. Where no lock can be had, as on some network drives, all compile."""
+    find it in the cache then, and so does whoever comes later, who need not wait for anyone. Where
+    no lock can be had, as on some network drives, all compile."""
     from filelock import FileLock
 
+    folder = cache_dir() / "compiling"
+    done = folder / f"{program}.done"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, NotImplementedError):
-            folder = cache_dir() / "compiling"
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder / program))
+            if not done.exists():
+                stack.enter_context(FileLock(folder / program))
         yield
+        with contextlib.suppress(OSError):
+            done.touch()
 
 
 @contextlib.contextmanager

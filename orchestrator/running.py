@@ -95,7 +95,7 @@ class PackRun:
         self._arrays, self._checksum = load_arrays(self.trials[0])
         parents = self._parents()
         compiles.watch()
-        with compiles.once_per_node(self.spec.program):
+        with compiles.once_per_node(f"{self.spec.program}-{self.spec.width}"):
             begun = time.monotonic()
             strategy = calibration.settle(
                 self.spec.strategy, self.trials, self._arrays, self.spec.width, self.context.threads
