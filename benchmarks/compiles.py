@@ -87,7 +87,8 @@ def twice(space: str) -> list[Counted]:
 
 def launched(space: str) -> Counted:
     """What a launch of the space's smoke variant does, in this process."""
-    from orchestrator.running import Context, PackRun
+    from orchestrator import compiles  # imports JAX
+    from orchestrator.running import Context, PackRun, Progress
     from results import create_store
 
     begun = time.perf_counter()
@@ -104,8 +105,8 @@ def launched(space: str) -> Counted:
         while (pack := queue.next(runner := f"worker {len(queue.outcomes)}")) is not None:
             running = PackRun(pack, registry, store, Context("here", space))
             running.start()
-            progress = running.step()
-            queue.report(runner, vars(progress))
+            progress = Progress(running.epoch - 1, signature=running.signature)
+            queue.report(runner, vars(progress) | {"compiles": compiles.counted()})
             while not progress.done:
                 progress = running.step()
                 queue.report(runner, vars(progress))

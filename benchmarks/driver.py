@@ -49,13 +49,17 @@ class Instant:
 
     spec: PackSpec
     versions: dict[str, str]
+    epoch: int = 0
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        return {"strategy": "sequential", "width": self.spec.width, "versions": self.versions}
 
     def step(self) -> Any:
         from orchestrator.running import Progress
 
-        signature = {"strategy": "sequential", "width": self.spec.width, "versions": self.versions}
         ended = dict.fromkeys(self.spec.trial_ids, "done")
-        return Progress(0, ended, signature=signature, done=True)
+        return Progress(0, ended, signature=self.signature, done=True)
 
 
 class PlainTrainable(tune.Trainable):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.flat import flat_epoch
 from orchestrator.describing import space_json
 from orchestrator.packing import PackSpec
 from orchestrator.planning import SpacePlan, plan
@@ -92,7 +93,7 @@ def flat(grid: SpacePlan) -> Iterator[tuple[Trial, list[dict[str, Any]]]]:
                 [
                     {
                         "training_iteration": epoch,
-                        **_flat(one, pack.rows, lane),
+                        **flat_epoch(one, pack.rows, lane),
                         "config": trial.config,
                     }
                     for epoch, one in enumerate(shown)
@@ -246,14 +247,3 @@ def _step_columns(
         name: (values[:, None] * draw.lognormal(0, 0.1, shape)).astype(np.float32)
         for name, values in {**of, "grad_norm_smallest": 0.1 * total}.items()
     }
-
-
-def _flat(result: EpochResult, rows: Sequence[LayerRow], lane: int) -> dict[str, float]:
-    found = {name: float(column[lane]) for name, column in result.epochs.items()}
-    for index, row in enumerate(rows):
-        for name, column in result.layers.items():
-            found[f"{row.layer_name}/{row.tensor}/{name}"] = float(column[lane, index])
-    for index, step in enumerate(result.step_index):
-        for name, column in result.steps.items():
-            found[f"step{step}/{name}"] = float(column[lane, index])
-    return found

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.flat import flat_epoch
 from benchmarks.timing import alternate
 from orchestrator.recording import Recorder
 from results import create_store
@@ -32,7 +32,9 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     first, rng = pack.epoch(0), np.random.default_rng(0)
     results = [_noisy(first, rng) for _ in range(EPOCHS)]
     lanes = np.arange(LANES)
-    flat = [[_flat(result, pack.layer_rows, lane) for lane in range(LANES)] for result in results]
+    flat = [
+        [flat_epoch(result, pack.layer_rows, lane) for lane in range(LANES)] for result in results
+    ]
 
     def ours(folder: Path) -> None:
         recorder = Recorder(create_store(folder), [trial.id for trial in trials], [0] * LANES)
@@ -74,17 +76,6 @@ def _noisy(result: EpochResult, rng: np.random.Generator) -> EpochResult:
 
     tables = {name: other(getattr(result, name)) for name in ("epochs", "layers", "steps")}
     return replace(result, **tables)
-
-
-def _flat(result: EpochResult, layer_rows: Any, lane: int) -> dict[str, float]:
-    found = {name: float(column[lane]) for name, column in result.epochs.items()}
-    for index, row in enumerate(layer_rows):
-        for name, column in result.layers.items():
-            found[f"{row.layer_name}/{row.tensor}/{name}"] = float(column[lane, index])
-    for index, step in enumerate(result.step_index):
-        for name, column in result.steps.items():
-            found[f"step{step}/{name}"] = float(column[lane, index])
-    return found
 
 
 def _logged(kind: str, folder: Path, flat: list[list[dict[str, float]]]) -> None:

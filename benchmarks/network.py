@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 
+from benchmarks.packs_study import NETWORK
 from orchestrator import datasets
 from trainables.packs import Pack
 from trainables.spec import builtin_registry
 
-CONFIG = {
-    "model": "ffn", "task": "mnist", "layout": "flat", "standardise": "scalar",
-    "val_fraction": 0.1, "batch_size": 512, "optimizer": "adabelief", "activation": "relu",
-}  # fmt: skip
 LANES = 28
 
 
 def run() -> dict[str, float]:
     """Seconds of a trial's epoch (106 steps of 512, validation, test): alone, and of 28 lanes."""
     registry = builtin_registry()
-    trials = [registry.resolve({**CONFIG, "seed": seed, "lr": 1e-4}) for seed in range(LANES)]
+    trials = [registry.resolve({**NETWORK, "seed": seed, "lr": 1e-4}) for seed in range(LANES)]
     arrays = dict(datasets.load("mnist").arrays)
     packs = {
         "alone": Pack(trials[:1], arrays),

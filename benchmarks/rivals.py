@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class OneTrial(tune.Trainable):
 
     def _build(self, config: dict[str, Any]) -> None:
         environment.prepare()
+        # Only now: these import JAX.
         from orchestrator.running import load_arrays
         from trainables.packs import Pack
         from trainables.spec import builtin_registry
@@ -42,12 +44,11 @@ class OneTrial(tune.Trainable):
         self._epoch, self._epochs = 0, trial.epochs
 
     def step(self) -> dict[str, Any]:
+        from benchmarks.flat import flat_epoch
+
         result = self._pack.epoch(self._epoch)
         self._epoch += 1
-        found = {name: float(column[0]) for name, column in result.epochs.items()}
-        for index, row in enumerate(self._pack.layer_rows):
-            for name, column in result.layers.items():
-                found[f"{row.layer_name}/{row.tensor}/{name}"] = float(column[0, index])
+        found = flat_epoch(replace(result, steps={}), self._pack.layer_rows, 0)
         return {**found, "done": self._epoch == self._epochs}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -51,8 +51,8 @@ def counted() -> dict[str, int]:
 @contextlib.contextmanager
 def once_per_node(program: str) -> Iterator[None]:
     """Holds other processes of this machine back from compiling the same program meanwhile: they
-    find it in the cache then, and so does whoever comes later, who need not wait for anyone. Where
-    no lock can be had, as on some network drives, all compile."""
+    find it in the cache then, and so do later ones, who wait for nobody. Where no lock can be had,
+    as on some network drives, or the cache was emptied since, several compile."""
     from filelock import FileLock
 
     folder = cache_dir() / "compiling"
