@@ -119,6 +119,8 @@ def test_a_killed_driver_and_a_smaller_cluster(
 ) -> None:
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--width", "3"))
+    begun = "SELECT count(DISTINCT program) FROM attempts WHERE signature IS NOT NULL"
+    wait_for(lambda: count(store, begun) == 2, of=launch)  # else the width of one is not recorded
     wait_for(lambda: rows(store) > rows(uninterrupted) // 3, of=launch)
     launch.kill()
     launch.communicate()
