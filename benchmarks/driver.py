@@ -39,7 +39,7 @@ WARM = 0.1
 class InstantTrainable(PackTrainable):
     """The worker of a launch, whose lanes are all done after an epoch that computes nothing."""
 
-    def _start(self) -> Any:
+    def _open(self) -> Any:
         return Instant(PackSpec.from_text(self._text), self._job["context"]["versions"])
 
 
@@ -54,6 +54,9 @@ class Instant:
     @property
     def signature(self) -> dict[str, Any]:
         return {"strategy": "sequential", "width": self.spec.width, "versions": self.versions}
+
+    def start(self) -> None:
+        return None
 
     def step(self) -> Any:
         from orchestrator.running import Progress

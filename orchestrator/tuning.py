@@ -51,7 +51,7 @@ class PackTrainable(tune.Trainable):
         return {"report": json.dumps(report), "done": report["done"]}
 
     def _guarded_step(self) -> dict[str, Any]:
-        # Nothing here may import JAX: `_start` sets its environment first.
+        # Nothing here may import JAX: `_open` sets its environment first.
         from orchestrator.datasets import DataError
         from orchestrator.lease import SupersededError
         from results import StoreError
@@ -100,15 +100,16 @@ class PackTrainable(tune.Trainable):
     def _started(self) -> dict[str, Any]:
         """Starts the pack and says so at once, since packs of its program may be waiting for the
         strategy that it settled."""
-        run = self._start()
+        self._run = run = self._open()
+        run.start()
         from orchestrator import compiles  # imports JAX
         from orchestrator.running import Progress
 
         begun = Progress(run.epoch - 1, signature=run.signature)
         return _report(begun, {}, {}) | {"compiles": compiles.counted(), "node": self._node}
 
-    def _start(self) -> PackRun:
-        """The pack of this job, on this process's device."""
+    def _open(self) -> PackRun:
+        """The pack of this job, on this process's device, not yet started."""
         job = self._job
         context = Context(**job["context"])
         prepare(context.threads, context.gpu)
@@ -127,10 +128,7 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
-        run = PackRun(spec, catalogue(job["study"]).registry, self._store, context, guard)
-        self._run = run
-        run.start()
-        return run
+        return PackRun(spec, catalogue(job["study"]).registry, self._store, context, guard)
 
     def _end(self) -> None:
         self._asked_to_end = True
