@@ -43,14 +43,35 @@ def local_ray(room: Room, threads: int) -> Iterator[None]:
     variables = {_CLUSTERS: os.environ.get(_CLUSTERS, "0"), **worker_environment(threads, room.gpu)}
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
     if not room.gpu:
-        # Ray starts a worker per CPU at once; these can take packs, as no runtime environment asks
-        # for other ones, and import what they need while this process does.
+        # Ray starts a worker per CPU at once. These take packs, if they are still there when Tune
+        # asks for workers, and import what they need while this process imports Tune.
         options["num_cpus"] = room.packs * threads
         variables["RAY_preload_python_modules"] = "ray.tune,orchestrator.running"
+        variables["RAY_idle_worker_killing_time_threshold_ms"] = "60000"
     with contextlib.ExitStack() as stack:
         with _variables(variables):
             stack.enter_context(_started(None, **options))
+        if not room.gpu:
+            stack.enter_context(_any_worker())
         yield
+
+
+@contextlib.contextmanager
+def _any_worker() -> Iterator[None]:
+    """Lets Tune's actors take workers that are there. Of itself Tune asks for an environment, so
+    that none fits, with variables that all processes of a local Ray have from `local_ray`."""
+    import ray
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    def get(self: _ActorClassCache, trainable_cls: type) -> Any:
+        return self._cache.setdefault(trainable_cls, ray.remote(trainable_cls))
+
+    before = _ActorClassCache.get
+    _ActorClassCache.get = get
+    try:
+        yield
+    finally:
+        _ActorClassCache.get = before
 
 
 @contextlib.contextmanager
