@@ -13,8 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks import packs_study
@@ -51,17 +53,18 @@ COLD = "1 s"
 CASES = {
     COLD: Case("vanishing", 28, 3),
     "1 s, 84 trials": Case("vanishing", 84, 3, (_REUSED,)),
-    "5 s": Case("vanishing", 16, 16),
+    "5 s": Case("vanishing", 28, 16, (_REUSED, "shell loop")),
     "network of 5 s": Case("network", 28, 1, (_REUSED, "shell loop")),
-    "60 s": Case("vanishing", 4, 190, ()),
+    "60 s": Case("vanishing", 8, 190, ()),
 }
 
 
 def run() -> tuple[dict[str, float], dict[str, float]]:
     """Seconds from the command to its end with a warm compile cache; the floor is the bare jitted
-    epochs of all trials over the cores, measured before and after each case. The facts are a
-    trial's own seconds, trials per hour, the floor in per cent of the launch, what rivals take in
-    launches, and one case with a cold cache."""
+    epochs of all trials over the cores, measured before and after each case on one core while the
+    others are idle, and on all at once. The facts are a trial's own seconds, trials per hour, the
+    floors in per cent of the launch, what rivals take in launches, and one case with a cold
+    cache."""
     seconds: dict[str, float] = {}
     facts: dict[str, float] = {}
     for name, case in CASES.items():
@@ -70,21 +73,22 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
             cold = {way: sweep.timed(way) for way in sweep.ways} if name == COLD else {}
             if not cold:
                 sweep.warm_up()
-            floors = [_floor(case)]
+            floors = [(_floor(case), _busy_floor(case))]
             warm = {way: sweep.timed(way) for way in sweep.ways}
-            floors.append(_floor(case))
-        floor = statistics.mean(floors)
+            floors.append((_floor(case), _busy_floor(case)))
+        floor, busy = (statistics.mean(both) for both in zip(*floors, strict=True))
         seconds |= {f"{name}: {way}": value for way, value in warm.items()}
-        seconds[f"{name}: floor"] = floor
+        seconds |= {f"{name}: floor": floor, f"{name}: floor, all cores busy": busy}
         facts[f"{name}: seconds of a trial"] = floor * cpus_here() / case.trials
         facts[f"{name}: trials per hour"] = case.trials / warm["launch"] * 3600
-        facts[f"{name}: floor, per cent of launch"] = 100 * floor / warm["launch"]
+        for which, least in (("floor", floor), ("floor, all cores busy", busy)):
+            facts[f"{name}: {which}, per cent of launch"] = 100 * least / warm["launch"]
         facts |= {f"{name}: {way}, cold": value for way, value in cold.items()}
         for way in case.rivals:
             facts[f"{name}: {way}, in launches"] = warm[way] / warm["launch"]
             if cold:
                 facts[f"{name}: {way}, in launches, cold"] = cold[way] / cold["launch"]
-        print(f"  {name}: floor {floor:.1f} s, {warm}", flush=True)
+        print(f"  {name}: floor {floor:.1f} s, {busy:.1f} s if all are busy, {warm}", flush=True)
     return seconds, facts
 
 
@@ -147,6 +151,13 @@ def _python(*words: str) -> list[str]:
     return [sys.executable, "-m", *words]
 
 
+def _busy_floor(case: Case) -> float:
+    """The floor as each core measures it while all the others do the same."""
+    cores = cpus_here()
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        return statistics.mean(pool.map(_floor, [case] * cores))
+
+
 def _floor(case: Case) -> float:
     """Seconds that the bare epochs of all trials would take on all cores, from some epochs of one
     trial on one of them."""
@@ -155,7 +166,7 @@ def _floor(case: Case) -> float:
     pack.init()
     pack.epoch(0)
     spans = []
-    for epoch in range(1, 4):
+    for epoch in range(1, 6):
         begun = time.perf_counter()
         pack.epoch(epoch)
         spans.append(time.perf_counter() - begun)
