@@ -22,7 +22,8 @@ def packs() -> go.Figure:
     record = _record("packs")
     warm, cold = record["seconds"], record["measured"]
     cases = list(dict.fromkeys(name.partition(": ")[0] for name in warm))
-    ways = list(dict.fromkeys(way for name in warm if (way := name.partition(": ")[2]) != "floor"))
+    every = dict.fromkeys(name.partition(": ")[2] for name in warm)
+    ways = [way for way in every if not way.startswith("floor")]
     fig = go.Figure()
     for index, way in enumerate(ways):
         for filled, which in ((True, "warm"), (False, "cold")):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.spec import Trial, digest
+from trainables.spec.structure import Structure
 
 MAX_WIDTH = 16
 """Lanes in a pack unless forced: enough to share a compile, small enough to lose little."""
@@ -134,12 +135,15 @@ def make_packs(
       lanes: auto, vmap or sequential. width: lanes per pack; both force a new signature.
     """
     groups: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
+    observed = {one: _observed(one) for one in {trial.structure for trial in trials}}
     running = {trial.id for trial in trials}
     for trial in trials:
         start = resume[trial.id].first_epoch if trial.id in resume else 0
         # A lane that need not wait for a parent must not sit in a pack that does.
         waits = trial.parent is not None and trial.parent.id in running
-        groups[trial.program, start, waits, _observed(trial)].append(trial)
+        names = observed[trial.structure]
+        values = tuple([trial.config[name] for name in names])
+        groups[trial.program, start, waits, names, values].append(trial)
     sizes: dict[str, int] = defaultdict(int)
     for (program, *_), members in groups.items():
         sizes[program] = max(sizes[program], len(members))
@@ -156,13 +160,13 @@ def make_packs(
     return packs
 
 
-def _observed(trial: Trial) -> tuple[Any, ...]:
+def _observed(structure: Structure) -> tuple[str, ...]:
     """What must be equal for lanes to share their probes' programs: observation keys other than
     what each lane follows by itself, its cadences and kept weights."""
     return tuple(
         [
-            (name, trial.config[name])
-            for name in trial.structure.of_kind("observation")
+            name
+            for name in structure.of_kind("observation")
             if not name.endswith("_every") and name != "keep_weights"
         ]
     )

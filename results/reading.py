@@ -20,8 +20,9 @@ from results.paths import Paths
 from results.result import Result, refuse_all_but_select, sentence
 from results.schema import table_name
 from results.spaces import fault
-from results.views import connect, view_name
+from results.views import connect, keep_diagnosis, view_name
 
+_DIAGNOSIS = re.compile(r"\bdiagnosis\b", re.IGNORECASE)
 _LOST = re.compile(r"reading the stream registered as 'files_([^']+)' failed")
 _RETRIES = 10
 
@@ -53,6 +54,7 @@ class Reader:
         self._lock = threading.RLock()
         self._con: duckdb.DuckDBPyConnection | None = None
         self._columns: dict[str, str] = {}
+        self._judged = False
         self._listed = False
         self._spaces: dict[str, dict[str, Any]] = {}
         self._space_warnings: list[str] = []
@@ -124,6 +126,9 @@ class Reader:
                 if read_only:
                     refuse_all_but_select(con, query)
                 try:
+                    if not self._judged and _DIAGNOSIS.search(query):
+                        keep_diagnosis(con, self.rules)
+                        self._judged = True
                     return _execute(con, query, params, read_only)
                 except duckdb.TransactionException as error:
                     raise StoreError("a query must be one SELECT that changes nothing.") from error
@@ -141,6 +146,7 @@ class Reader:
                 return self._con
             try:
                 self._con, self._columns = connect(index, self._spaces, self.rules)
+                self._judged = False
             except duckdb.Error as error:
                 lost = _LOST.search(str(error))
                 if lost is None:

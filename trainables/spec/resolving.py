@@ -39,6 +39,7 @@ class Resolver:
         self.spellings |= {n: n for n in (*SELECTORS, *macros, *(key.name for key in keys))}
         self._chosen: dict[tuple[Any, ...], tuple[Structure | None, list[str]]] = {}
         self._children: dict[tuple[Structure, Structure], Structure] = {}
+        self._canonical: set[tuple[str, ...]] = set()
 
     def canonical_name(self, name: str) -> str:
         """The key, selector or macro that `name` is an alias of, or `name` itself."""
@@ -82,6 +83,23 @@ class Resolver:
         Raises:
           ConfigError: with every problem found, not only the first.
         """
+        given, problems = self._canonically(raw)
+        before = given.get("stage")
+        if before is not None and before == given.get("pretrain"):
+            given["stage"] = SELECTOR_DEFAULTS["stage"]
+            trial = self._resolve(given, problems)
+            trial = trial.parent if trial else None
+        else:
+            trial = self._resolve(given, problems)
+        if problems or trial is None:
+            raise ConfigError(problems)
+        return trial
+
+    def _canonically(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """`raw` by canonical names, macros read as what they stand for; and the problems met."""
+        names = tuple(raw)
+        if names in self._canonical:
+            return dict(raw), []
         problems: list[str] = []
         given: dict[str, Any] = {}
         for name, value in raw.items():
@@ -94,16 +112,9 @@ class Resolver:
             problems += found
             left = self._macros.keys() - self._declared
             given = {n: v for n, v in given.items() if n not in left}
-        before = given.get("stage")
-        if before is not None and before == given.get("pretrain"):
-            given["stage"] = SELECTOR_DEFAULTS["stage"]
-            trial = self._resolve(given, problems)
-            trial = trial.parent if trial else None
-        else:
-            trial = self._resolve(given, problems)
-        if problems or trial is None:
-            raise ConfigError(problems)
-        return trial
+        elif names == tuple(given) and len(self._canonical) < MOST_REMEMBERED:
+            self._canonical.add(names)
+        return given, problems
 
     def _structure(
         self, given: Mapping[str, Any], stage: Any
@@ -181,10 +192,10 @@ class Resolver:
 
 
 def _unknown_keys(given: Mapping[str, Any], structure: Structure) -> list[str]:
-    keys = structure.keys
-    unknown = [n for n in given if n not in keys and n not in SELECTORS]
-    if not unknown:
+    if structure.readable.issuperset(given):
         return []
+    keys = structure.keys
+    unknown = [name for name in given if name not in structure.readable]
     known = list(keys) + [a for k in keys.values() for a in k.aliases]
     where = ", ".join(f"{r} {p.name}" for r, p in structure.parts.items() if r != "base")
     return [f"unknown key {n!r}{nearest(n, known)}; not read by {where}" for n in unknown]
@@ -203,8 +214,9 @@ def _checked(given: Mapping[str, Any], structure: Structure) -> tuple[dict[str, 
         value = given.get(name, key.default)
         mark = name, type(value), value
         try:
-            if mark in accepted:
-                config[name] = accepted[mark]
+            known = accepted.get(mark, REQUIRED)
+            if known is not REQUIRED:
+                config[name] = known
                 continue
         except TypeError:  # a list, or another value that no key takes
             mark = None

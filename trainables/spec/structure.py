@@ -27,6 +27,8 @@ class Structure:
       accepted: (key, type, value) as given -> the value in the key's type; for `Resolver` to fill.
       texts: (key, value) -> canonical JSON of the two, for `Trial.id` to fill.
       programs: values of `statics` -> the program's hash, as `Trial.program` finds them.
+      version_texts: structures of a trial's ancestors -> canonical JSON of all versions, for
+        `Trial.id` to fill.
     """
 
     def __init__(self, parts: dict[str, Part], above: Mapping[str, Part] | None = None):
@@ -43,6 +45,7 @@ class Structure:
         self.accepted: dict[tuple[str, type, Any], Scalar] = {}
         self.texts: dict[tuple[str, Scalar], str] = {}
         self.programs: dict[tuple[Scalar, ...], str] = {}
+        self.version_texts: dict[tuple[Structure, ...], str] = {}
         stage = parts["stage"]
         assert isinstance(stage, Stage)
         self.stage = stage
@@ -100,6 +103,11 @@ class Structure:
             found["optimizer"] = SELECTOR_DEFAULTS["optimizer"]
         found |= {name: key.default for name, key in self.keys.items() if key.hashed}
         return tuple(sorted(found.items()))
+
+    @cached_property
+    def readable(self) -> frozenset[str]:
+        """Names that a config may have: keys and selectors."""
+        return frozenset(self.keys).union(SELECTORS)
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the trial's own keys of a kind."""

@@ -139,8 +139,10 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """16 hex digits: hashed keys away from their default, and the parts' versions."""
-        versions = _canonical(self.versions)
-        return _hex(f'{{"config":{self._identity()},"versions":{versions}}}')
+        known, above = self.structure.version_texts, tuple([t.structure for t in self.ancestors])
+        if above not in known:
+            known[above] = _canonical(self.versions)
+        return _hex(f'{{"config":{self._identity()},"versions":{known[above]}}}')
 
     @cached_property
     def config_id(self) -> str:
