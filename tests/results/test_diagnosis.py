@@ -215,3 +215,21 @@ def test_trials_without_layers_use_the_smallest_tensor(store: Store) -> None:
 def test_a_trial_without_epochs_is_undetermined(store: Store) -> None:
     publish_trial(store, "a", [])
     assert store.sql("SELECT verdict, epochs FROM diagnosis").fetchall() == [("undetermined", 0)]
+
+
+def test_verdicts_follow_what_is_published(store: Store) -> None:
+    """They are computed once a connection: after `refresh` for what came since, and again where the
+    parts they were to be read from have been merged meanwhile."""
+    asked = "SELECT trial_id, verdict FROM diagnosis ORDER BY trial_id"
+    for name in ("erratic", "one epoch"):
+        publish(store, name, CASES[name])
+    reader = open_store(store.uri)
+    reader.sql("SELECT count(*) FROM layers")
+    store.compact(grace_s=0)
+    before = [(name, "undetermined") for name in ("erratic", "one epoch")]
+    assert reader.sql(asked).fetchall() == before
+    publish(store, "zeros", CASES["gradients exactly 0"])
+    assert reader.sql(asked).fetchall() == before
+    reader.refresh()
+    assert reader.sql(asked).fetchall() == [*before, ("zeros", "dead")]
+    assert reader.query_user(asked).fetchall() == [*before, ("zeros", "dead")]
