@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from benchmarks.packs import CASES
 from results.style import finish, look
 
 RESULTS = Path(__file__).parent / "results"
@@ -34,22 +36,30 @@ def packs() -> go.Figure:
             there = {case: value for case, value in values.items() if value is not None}
             fig.add_bar(
                 name=f"{way}, cache {which}",
-                x=[case if "network" in case else f"trials of {case}" for case in there],
+                x=[_label(case, cold[f"{case}: seconds of a trial"]) for case in there],
                 y=[value / warm[f"{case}: floor"] for case, value in there.items()],
                 text=[f"{value / warm[f'{case}: floor']:.2g}" for case, value in there.items()],
                 textposition="outside",
+                textfont={"size": 11},
                 marker={
                     "color": look(index)["colour"] if filled else "white",
                     "line": {"color": look(index)["colour"], "width": 2},
                 },
             )
-    fig.update_yaxes(title="time from command to end / floor", type="log", dtick="D2")
+    ticks = [1, 2, 5, 10]
+    fig.update_yaxes(title="time from command to end / floor", type="log", tickvals=ticks)
+    fig.update_yaxes(range=[0, math.log10(13)])
     fig.add_hline(1, line_color="#444444")
     note = (
         "The floor is the bare jitted epochs of all trials over both cores. All ways train by the "
         "same programs; a rival has one trial at a time in each process."
     )
     return finish(fig, "What a sweep takes beside its arithmetic", [note], 420)
+
+
+def _label(case: str, seconds: float) -> str:
+    kind = ", network" if "network" in case else ""
+    return f"{CASES[case].trials} trials of {seconds:.2g} s{kind}"
 
 
 def lanes() -> go.Figure:
@@ -71,8 +81,8 @@ def lanes() -> go.Figure:
                 marker={"symbol": style["symbol"], "size": 9},
                 row=1, col=column,
             )  # fmt: skip
-    fig.update_xaxes(title="lanes", type="log", tickvals=[1, 4, 16, 64, 128])
-    fig.update_yaxes(type="log", dtick="D2")
+    fig.update_xaxes(title="lanes", type="log", tickvals=[1, 4, 16, 64])
+    fig.update_yaxes(rangemode="tozero")
     fig.update_yaxes(title="ms of an epoch per lane", col=1)
     notes = ["A launch runs one process per core; what it chooses is in the table."]
     return finish(fig, "Lanes together, two cores", notes, 360, heads=1)

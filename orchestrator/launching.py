@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,9 @@ def launch(
                 if result.ran:
                     if address is None:
                         say("starting Ray")
+                        # With no more CPUs than packs: Ray starts a worker for each.
+                        packs = min(room.packs, sum(len(one.packs) for one in plans))
+                        room = replace(room, packs=packs)
                         stack.enter_context(local_ray(room, cpus_per_pack))
                     context = Context(
                         lease.id, space, cpus_per_pack, checkpoint_s, room.gpu, versions(),
