@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.planning import plan
+from orchestrator.room import cpus_here
 from results import open_store
 from tests.orchestrator.launches import SPACE, TINY, command, except_counts, run, wait_for
 
@@ -111,10 +113,17 @@ def launching(store: Path) -> Iterator[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_a_local_ray_listens_on_loopback_only(tmp_path: Path) -> None:
+def test_a_local_ray_is_lean_and_listens_on_loopback_only(tmp_path: Path) -> None:
+    """Packs train in the workers that Ray starts with; it starts no others."""
     store = tmp_path / "store"
     with launching(store) as driver:
         wait_for(lambda: any(store.glob("epochs/*.parquet")))
+        (raylet,) = [p for p in driver.children(recursive=True) if p.name() == "raylet"]
+        (folder,) = [word for word in raylet.cmdline() if word.startswith("--log_dir=")]
+        log = Path(folder.partition("=")[2]) / "raylet.out"
+        (planned,) = plan(SPACE, set=TINY, devices=cpus_here())
+        workers = min(len(planned.packs), cpus_here())
+        assert log.read_text().count("Started worker process") == workers
         ports = set()
         for process in (driver, *driver.children(recursive=True)):
             for one in process.net_connections(kind="inet"):
