@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -189,22 +190,28 @@ class Recorder:
         Raises:
           StoreError: the disk is full or the store unwritable; what is published stays.
         """
-        for table, parts in self._gathered.items():
-            schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
-            rows = _joined(parts, schema)
-            if self.store is None:
-                self.kept[table].append(rows)
-            else:
-                self.guard()
-                self.store.publish(table_name(table), rows)
+        tables = list(self._gathered)
+        if tables:
+            # Side by side: a part waits for the disk, or for an object store's answer.
+            with ThreadPoolExecutor(len(tables)) as pool:
+                list(pool.map(self._publish, tables))
         if self.store is not None and self._ends:
             self.guard()
             self.store.publish("trials", pa.Table.from_pylist(self._ends, arrow_schema("trials")))
         self.published += self._rows
-        self._gathered.clear()
         self._ends.clear()
         self._rows = 0
         self._flushed_at = time.monotonic()
+
+    def _publish(self, table: str) -> None:
+        schema = arrow_schema(table_name(table)) or probe_schema(self._probes[table])
+        rows = _joined(self._gathered[table], schema)
+        if self.store is None:
+            self.kept[table].append(rows)
+        else:
+            self.guard()
+            self.store.publish(table_name(table), rows)
+        del self._gathered[table]  # once only, though another table's part may fail
 
 
 def _joined(parts: Sequence[tuple[int, Columns]], schema: pa.Schema) -> pa.Table:
