@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -190,11 +189,8 @@ class Recorder:
         Raises:
           StoreError: the disk is full or the store unwritable; what is published stays.
         """
-        tables = list(self._gathered)
-        if tables:
-            # Side by side: a part waits for the disk, or for an object store's answer.
-            with ThreadPoolExecutor(len(tables)) as pool:
-                list(pool.map(self._publish, tables))
+        for table in list(self._gathered):
+            self._publish(table)
         if self.store is not None and self._ends:
             self.guard()
             self.store.publish("trials", pa.Table.from_pylist(self._ends, arrow_schema("trials")))
@@ -211,7 +207,7 @@ class Recorder:
         else:
             self.guard()
             self.store.publish(table_name(table), rows)
-        del self._gathered[table]  # once only, though another table's part may fail
+        del self._gathered[table]  # published once only, though the next table's may fail
 
 
 def _joined(parts: Sequence[tuple[int, Columns]], schema: pa.Schema) -> pa.Table:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator import running
 from orchestrator.lease import Lease, SupersededError, passes
 from orchestrator.packing import Context
 from orchestrator.planning import plan
+from orchestrator.recording import Recorder
 from orchestrator.running import PackRun
 from orchestrator.studies import catalogue
-from results import create_store, open_store
+from results import StoreError, create_store, open_store
 
 TINY = str(Path(__file__).with_name("tiny_study.py"))
 
@@ -67,3 +69,18 @@ def test_a_pack_that_would_not_fit_is_refused(
         else:
             with pytest.raises(MemoryError, match=r"4 lanes takes .* --width"):
                 again.start()
+
+
+def test_a_flush_that_failed_half_way_publishes_nothing_twice(tmp_path: Path) -> None:
+    store = create_store(tmp_path / "store")
+    recorder = Recorder(store, ["a"], [0])
+    for table in ("epochs", "steps"):
+        recorder.add(table, np.array([0]), {"epoch": np.zeros(1, np.int32)}, 1)
+    in_the_way = tmp_path / "store" / "steps"
+    in_the_way.touch()
+    with pytest.raises(StoreError):
+        recorder.flush()
+    in_the_way.unlink()
+    recorder.flush()
+    parts = [path.parent.name for path in sorted((tmp_path / "store").glob("*/*.parquet"))]
+    assert parts == ["epochs", "steps"]
