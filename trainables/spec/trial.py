@@ -154,7 +154,7 @@ class Trial:
         """What fixes the compiled epoch: the static keys of the trial's own parts."""
         return {name: self.config[name] for name in self.structure.statics}
 
-    @property
+    @cached_property
     def program(self) -> str:
         """Hash of the compiled program: equal for all trials that can share a pack."""
         known = self.structure.programs
