@@ -22,8 +22,7 @@ def estimated_rows(trials: Sequence[Trial]) -> dict[str, int]:
     """Rows by table that the trials will write."""
     alike: dict[tuple[Any, ...], tuple[Trial, int]] = {}
     for trial in trials:
-        seen = [trial.config[name] for name in trial.structure.of_kind("observation")]
-        key = trial.program, trial.epochs, *seen
+        key = trial.program, trial.epochs, *trial.observations().values()
         alike[key] = trial, alike.get(key, (trial, 0))[1] + 1
     found: Counter[str] = Counter()
     for trial, count in alike.values():

@@ -80,7 +80,7 @@ def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
     return rules
 
 
-def diagnosis_sql(sql: str, rules: Mapping[str, float]) -> str:
-    """The SELECT of `sql/diagnosis.sql` with the thresholds filled in."""
+def diagnosis_view(sql: str, rules: Mapping[str, float]) -> str:
+    """The text of `sql/diagnosis.sql` with the thresholds filled in."""
     columns = ", ".join(f"{value!r}::DOUBLE AS {name}" for name, value in rules.items())
     return sql.replace("{rules}", f"SELECT {columns}")

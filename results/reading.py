@@ -127,7 +127,7 @@ class Reader:
                     refuse_all_but_select(con, query)
                 try:
                     if not self._judged and _DIAGNOSIS.search(query):
-                        keep_diagnosis(con, self.rules)
+                        keep_diagnosis(con)
                         self._judged = True
                     return _execute(con, query, params, read_only)
                 except duckdb.TransactionException as error:

@@ -226,7 +226,7 @@ FINISHED = ("done", "diverged", "stopped", "gate_failed")
 
 _VIEWS = {
     "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials", "numbered_epochs", "numbered_layers",
+    "spaces", "space_trials", "kept_diagnosis", "numbered_epochs", "numbered_layers",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from results.configs import config_table
-from results.diagnosis import diagnosis_sql
+from results.diagnosis import diagnosis_view
 from results.parts import PartIndex
 from results.schema import EPOCHS, KEYS, TRIALS
 
@@ -62,23 +62,17 @@ def connect(
         if table != "trials":
             _create_rows(con, view_name(table))
     _create_runs(con)
-    con.execute(f"CREATE VIEW diagnosis AS {diagnosis_sql(sql_text('diagnosis'), rules)}")
+    con.execute(diagnosis_view(sql_text("diagnosis"), rules))
     spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}"
     for statement in _LOCK:
         con.execute(statement.format(spill=spill.replace("'", "''")))
     return con, columns
 
 
-def keep_diagnosis(con: duckdb.DuckDBPyConnection, rules: Mapping[str, float]) -> None:
+def keep_diagnosis(con: duckdb.DuckDBPyConnection) -> None:
     """Makes the view `diagnosis` a table: what reads all layers is computed once a connection."""
-    con.execute("BEGIN TRANSACTION")
-    try:
-        con.execute("DROP VIEW diagnosis")
-        con.execute(f"CREATE TABLE diagnosis AS {diagnosis_sql(sql_text('diagnosis'), rules)}")
-        con.execute("COMMIT")
-    except BaseException:
-        con.execute("ROLLBACK")
-        raise
+    con.execute("CREATE OR REPLACE TABLE kept_diagnosis AS SELECT * FROM diagnosis")
+    con.execute("CREATE OR REPLACE VIEW diagnosis AS SELECT * FROM kept_diagnosis")
 
 
 def _create_trials(

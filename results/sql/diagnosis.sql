@@ -1,5 +1,6 @@
 -- Verdict per trial, from metric columns alone (epochs, layers) and the chance loss.
 -- {rules} is replaced by one row of thresholds; see results/diagnosis.py for their meaning.
+CREATE VIEW diagnosis AS
 WITH rules AS ({rules}),
 subjects AS (
     SELECT v.trial, a.trial_id, a.chance_loss
@@ -179,4 +180,4 @@ SELECT
         'first_slope': first_slope, 'first_r2': first_r2, 'bad_epoch': bad_epoch,
         'rules': (SELECT r FROM rules r)
     })::VARCHAR AS evidence
-FROM named
+FROM named;
