@@ -35,6 +35,7 @@ from typing import Any
 import jax
 
 from benchmarks import pack_cases, roofline
+from trainables import gpus
 from trainables.lanes import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = ("vmap", "sequential")
@@ -146,7 +147,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
       one width: bits equal in a process that compiled anew) and `failures` in words.
     """
     [rates] = _in_child(_device, options.small)
-    record: dict[str, Any] = {"benchmark": "gpu", **_surroundings(), **rates}
+    record: dict[str, Any] = {"benchmark": "gpu", **surroundings(), **rates}
     record |= {"small": options.small, "cases": [], "restarts": [], "failures": []}
     if "error" in rates:
         record["failures"].append(f"device: {rates['error']}")
@@ -191,13 +192,15 @@ def _add(record: dict[str, Any], name: str, found: dict[str, Any], prints: list[
         print("  ".join(f"{get(found):{form}}" for _, form, get in _COLUMNS), flush=True)
 
 
-def _surroundings() -> dict[str, Any]:
+def surroundings() -> dict[str, Any]:
+    """Of a record: versions, machine, driver, flags, commit and day."""
     return {
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "driver": _said_by("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "xla_flags": os.environ.get("XLA_FLAGS"),
+        "precision": os.environ.get(gpus.PRECISION),
         "commit": _said_by("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"),
         "day": datetime.now(UTC).date().isoformat(),
     }
@@ -245,6 +248,9 @@ def main(arguments: list[str]) -> int:
     if not options.small:
         # Compile times are those of cold compiles, and "compiled again" means it.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    # As the command line sets them on a GPU; children start with these.
+    os.environ["XLA_FLAGS"] = gpus.with_flags(os.environ.get("XLA_FLAGS", ""), gpus.XLA_FLAGS)
+    os.environ.setdefault(gpus.PRECISION, gpus.MATMUL_PRECISION)
     options.out = options.out or (None if options.small else OUT)
     record = run(options)
     _write(options.out, record)

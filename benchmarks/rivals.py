@@ -5,13 +5,15 @@ the very programs of ours, one lane each: what differs is all around them.
     python -m benchmarks.rivals reused CONFIGS FOLDER   the same with reuse_actors=True
     python -m benchmarks.rivals one CONFIG FOLDER       one trial, for a shell loop
 
-CONFIGS is a file of one JSON config per line; CONFIG is such a line.
+CONFIGS is a file of one JSON config per line; CONFIG is such a line. A last word, GPU, is the share
+of a GPU that each trial has; none without it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,14 @@ class OneTrial(tune.Trainable):
     """A trial as Tune's guide writes it: built in `setup`, an epoch in each `step`."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._build(config["trial"])
+        self._build(config["trial"], config["gpu"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._build(new_config["trial"])
+        self._build(new_config["trial"], new_config["gpu"])
         return True
 
-    def _build(self, config: dict[str, Any]) -> None:
-        environment.prepare()
+    def _build(self, config: dict[str, Any], gpu: float) -> None:
+        environment.prepare(1, gpu)
         # Only now: these import JAX.
         from orchestrator.running import load_arrays
         from trainables.packs import Pack
@@ -55,15 +57,15 @@ class OneTrial(tune.Trainable):
         return None
 
 
-def run_tune(configs: list[dict[str, Any]], folder: Path, reuse: bool) -> None:
+def run_tune(configs: list[dict[str, Any]], folder: Path, reuse: bool, gpu: float) -> None:
     """Every config as one Tune trial, with Tune's own JSON and CSV loggers."""
     import ray
 
-    variables = environment.worker_environment()
+    variables = environment.worker_environment(1, gpu)
     ray.init(include_dashboard=False, runtime_env={"env_vars": variables}, log_to_driver=False)
     tuner = tune.Tuner(
-        tune.with_resources(OneTrial, {"CPU": 1}),
-        param_space={"trial": tune.grid_search(configs)},
+        tune.with_resources(OneTrial, {"CPU": 1, "GPU": gpu}),
+        param_space={"trial": tune.grid_search(configs), "gpu": gpu},
         tune_config=tune.TuneConfig(reuse_actors=reuse),
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )
@@ -72,24 +74,26 @@ def run_tune(configs: list[dict[str, Any]], folder: Path, reuse: bool) -> None:
         sys.exit(f"{found.num_errors} trials failed")
 
 
-def run_one(config: dict[str, Any], folder: Path) -> None:
+def run_one(config: dict[str, Any], folder: Path, gpu: float) -> None:
     """One trial in this process, a line of JSON an epoch."""
     trial = OneTrial.__new__(OneTrial)
-    trial._build(config)
+    trial._build(config, gpu)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{config['lr']}-{config['seed']}.json").open("w", encoding="utf-8") as lines:
         found: dict[str, Any] = {"done": False}
         while not found["done"]:
+            begun = time.monotonic()
             found = trial.step()
+            found["time_this_iter_s"] = time.monotonic() - begun
             lines.write(json.dumps(found) + "\n")
 
 
-def main(way: str, what: str, folder: str) -> None:
+def main(way: str, what: str, folder: str, gpu: str = "0") -> None:
     if way == "one":
-        run_one(json.loads(what), Path(folder))
+        run_one(json.loads(what), Path(folder), float(gpu))
     else:
         lines = Path(what).read_text(encoding="utf-8").splitlines()
-        run_tune([json.loads(line) for line in lines], Path(folder), reuse=way == "reused")
+        run_tune([json.loads(line) for line in lines], Path(folder), way == "reused", float(gpu))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from trainables import gpus
+
 XLA_FLAGS = (
     # With OPENBLAS_NUM_THREADS=1 it keeps several eigendecompositions in one program from hanging.
     "--xla_cpu_enable_concurrency_optimized_scheduler=false",
@@ -36,15 +38,15 @@ def cache_dir() -> Path:
 def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
     """Variables for a process that runs packs with `threads` CPU threads and a share of a GPU.
 
-    The same threads give the same bits, so they are part of a pack's signature.
+    The same threads give the same bits, so they are part of a pack's signature. On a GPU, where
+    they only compile, there are as many as CPUs: a small program took 24 s with one.
     """
-    given = os.environ.get("XLA_FLAGS", "")
-    flags = [given, *(flag for flag in XLA_FLAGS if flag.partition("=")[0] not in given)]
+    flags = (*XLA_FLAGS, *(gpus.XLA_FLAGS if gpu else ()))
     variables = {
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": str(threads),
-        "PJRT_NPROC": str(threads),
-        "XLA_FLAGS": " ".join(flags).strip(),
+        "PJRT_NPROC": str(max(threads, os.cpu_count() or 1) if gpu else threads),
+        "XLA_FLAGS": gpus.with_flags(os.environ.get("XLA_FLAGS", ""), flags),
         # Workers share one cache per node. A new entry costs JAX a look at all others (70 ms among
         # 670), so quick compiles are not worth one; `compiles.kept` makes exceptions.
         "JAX_COMPILATION_CACHE_DIR": os.environ.get(
@@ -60,6 +62,9 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
         variables["XLA_CLIENT_MEM_FRACTION"] = os.environ.get("XLA_CLIENT_MEM_FRACTION", share)
     else:
         variables["JAX_PLATFORMS"] = "cpu"
+    precision = os.environ.get(gpus.PRECISION, gpus.MATMUL_PRECISION if gpu else "")
+    if precision:
+        variables[gpus.PRECISION] = precision
     return variables
 
 

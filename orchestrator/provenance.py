@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.packing import PackSpec
+from trainables.gpus import PRECISION
 from trainables.spec import Trial
 
 COMMIT = "GRADSWEEP_COMMIT"
@@ -21,7 +22,7 @@ def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
     """What fixes a lane's bits on this process's device."""
     import jax
 
-    device = jax.devices()[0]
+    device, precision = jax.devices()[0], os.environ.get(PRECISION)
     return {
         "strategy": strategy,
         "width": width,
@@ -29,6 +30,7 @@ def signature(strategy: str, width: int, threads: int) -> dict[str, Any]:
         "machine": platform.machine(),
         "threads": threads,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **({"precision": precision} if precision else {}),
         "versions": versions(),
     }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 
 from orchestrator import environment
+from orchestrator.provenance import signature
 
 
 def test_a_users_flags_stay_and_ours_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +31,26 @@ def test_preparing_twice_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_another_environment_after_jax_is_an_error() -> None:
     with pytest.raises(environment.LateEnvironmentError, match="PJRT_NPROC"):
         environment.prepare(threads=7)
+
+
+def test_a_gpu_multiplies_in_float32_and_compiles_on_every_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("JAX_DEFAULT_MATMUL_PRECISION", raising=False)
+    on_cpu, on_gpu = (environment.process_environment(1, gpu) for gpu in (0.0, 0.5))
+    assert "JAX_DEFAULT_MATMUL_PRECISION" not in on_cpu
+    assert "gpu" not in on_cpu["XLA_FLAGS"]
+    assert on_gpu["JAX_DEFAULT_MATMUL_PRECISION"] == "float32"
+    assert "--xla_gpu_deterministic_ops=true" in on_gpu["XLA_FLAGS"].split()
+    assert int(on_gpu["PJRT_NPROC"]) == max(1, os.cpu_count() or 1)
+    assert on_gpu["XLA_CLIENT_MEM_FRACTION"] == "0.45"
+
+
+def test_a_users_precision_stays_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "tensorfloat32")
+    for gpu in (0.0, 1.0):
+        found = environment.process_environment(1, gpu)
+        assert found["JAX_DEFAULT_MATMUL_PRECISION"] == "tensorfloat32"
+    assert signature("vmap", 2, 1)["precision"] == "tensorfloat32"
+    monkeypatch.delenv("JAX_DEFAULT_MATMUL_PRECISION")
+    assert "precision" not in signature("vmap", 2, 1)
