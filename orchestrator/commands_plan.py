@@ -123,7 +123,7 @@ def plan(
     --simulate, what it would take on a cluster."""
     from orchestrator.plan_text import plan_lines, shared_line
     from orchestrator.planning import plan as make_plan
-    from orchestrator.room import cpus_here
+    from orchestrator.room import cpus_here, find_room
 
     options: dict[str, Any] = {
         "store": store, "set": set or [], "smoke": smoke, "limit": limit, "rerun": rerun or [],
@@ -139,7 +139,8 @@ def plan(
     if not simulate:
         if of_cluster or any(value is not None for value in others):
             raise RequestError("--nodes and the other options of a cluster need --simulate")
-        plans = make_plan(space, devices=cpus_here(), **options)
+        room = find_room()
+        plans = make_plan(space, devices=room.packs, gpu=bool(room.gpu), **options)
         if json:
             documents = [one.to_json() for one in plans]
             dump(documents[0] if len(documents) == 1 else documents)

@@ -107,6 +107,7 @@ def launch(
         options: dict[str, Any] = {
             "set": set, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
             "lanes": lanes, "width": width, "devices": room.packs,
+            "gpu": bool(room.gpu),
         }  # fmt: skip
         plans = plan(space, store=known, **options)
         if address is None:  # the nodes of a cluster have their own files
@@ -127,9 +128,10 @@ def launch(
                 if result.ran:
                     if address is None:
                         say("starting Ray")
-                        # With no more CPUs than packs: Ray starts a worker for each.
-                        packs = min(room.packs, sum(len(one.packs) for one in plans))
-                        room = replace(room, packs=packs)
+                        if not room.gpu:
+                            # With no more CPUs than packs: Ray starts a worker for each.
+                            packs = min(room.packs, sum(len(one.packs) for one in plans))
+                            room = replace(room, packs=packs)
                         stack.enter_context(local_ray(room, cpus_per_pack))
                     context = Context(
                         lease.id, space, cpus_per_pack, checkpoint_s, room.gpu, versions(),

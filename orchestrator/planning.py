@@ -141,6 +141,7 @@ def plan(
     lanes: str = "auto",
     width: int | None = None,
     devices: int = 2,
+    gpu: bool = False,
 ) -> list[SpacePlan]:
     """Plans a space, or every space of a study; reads the store, writes nothing.
 
@@ -151,7 +152,8 @@ def plan(
       smoke, limit: the space's small variant; only its first trials.
       rerun: any of `stale`, `failed`, or trial ids (a unique prefix will do).
       study: path of a user's study file.
-      lanes: auto, vmap or sequential. width: lanes per pack. devices: packs at once.
+      lanes: auto, vmap or sequential. width: lanes per pack. devices: packs at once. gpu: whether
+        on GPUs.
 
     Raises:
       RequestError: with everything wrong with the request.
@@ -168,8 +170,9 @@ def plan(
         finish.packs = make_packs(
             finish.to_run,
             resume_points(opened, finish.to_run, fresh),
-            recorded_signatures(opened),
+            recorded_signatures(opened, gpu),
             devices=devices,
+            gpu=gpu,
             lanes=lanes,
             width=width,
             needed_as_parents=needed,

@@ -88,8 +88,9 @@ def resume_points(
     return lanes
 
 
-def recorded_signatures(store: Store | None) -> dict[str, dict[str, Any]]:
-    """program -> the signature its newest attempt ran under."""
+def recorded_signatures(store: Store | None, gpu: bool = False) -> dict[str, dict[str, Any]]:
+    """program -> the signature its newest attempt ran under, on a GPU or on a CPU; bits differ
+    between the two in any case, and the width and strategy that suit one are slow on the other."""
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
     if store is not None:
         for row in store.attempts().to_pylist():
@@ -97,7 +98,8 @@ def recorded_signatures(store: Store | None) -> dict[str, dict[str, Any]]:
                 known = found.get(row["program"])
                 signature = json_object(row["signature"])
                 fits = isinstance(signature.get("width", 1), int) and signature.get("width", 1) > 0
-                if fits and (known is None or row["started"] > known[0]):
+                there = not str(signature.get("device", "cpu")).startswith("cpu")
+                if fits and there == gpu and (known is None or row["started"] > known[0]):
                     found[row["program"]] = (row["started"], signature)
     return {program: signature for program, (_, signature) in found.items()}
 

@@ -128,7 +128,8 @@ def simulate(
     process = psutil.Process()
     before, begun = process.memory_info().rss, time.perf_counter()
     opened = open_or_none(store)
-    plans = plan(space, store=opened, devices=cluster.nodes * cluster.slots, **options)
+    slots = cluster.nodes * cluster.slots
+    plans = plan(space, store=opened, devices=slots, gpu=gpu, **options)
     planned = time.perf_counter()
     paces = find_paces(plans, opened, gpu, seconds_per_epoch, compile_s)
     work = workload(plans)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.packing import (
     LONG_GROUP,
     MAX_WIDTH,
+    MAX_WIDTH_GPU,
     Lane,
     PackSpec,
     choose_width,
@@ -97,13 +98,15 @@ def test_every_trial_is_in_exactly_one_pack_of_its_program(request: dict[str, An
         assert PackSpec.from_text(pack.to_text()) == pack
 
 
-@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 16))
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 16), st.booleans())
 def test_a_width_keeps_devices_busy_and_padding_small(
-    count: int, groups: int, devices: int
+    count: int, groups: int, devices: int, gpu: bool
 ) -> None:
-    width = choose_width(count, groups, devices)
+    width = choose_width(count, groups, devices, gpu=gpu)
     packs = math.ceil(count / width)
-    assert 1 <= width <= MAX_WIDTH
+    assert 1 <= width <= (MAX_WIDTH_GPU if gpu else MAX_WIDTH)
+    if devices == 1 and gpu:
+        assert packs == math.ceil(count / MAX_WIDTH_GPU)
     assert packs * width - count < packs  # less than one padding lane a pack
     if count >= devices and groups == 1:
         assert packs >= math.ceil(devices / 2)

@@ -36,6 +36,22 @@ def test_an_interrupt_after_a_resume_point_keeps_it(tmp_path: Path) -> None:
     assert {lane.attempt for lane in again.lanes} == {1}
 
 
+def test_a_gpu_takes_up_what_a_cpu_began_in_packs_of_its_own(tmp_path: Path) -> None:
+    store = create_store(str(tmp_path / "store"))
+    (pack, *_) = plan("tiny/grid", study=TINY, store=store, width=1)[0].packs
+    run = PackRun(pack, catalogue(TINY).registry, store, Context(checkpoint_s=0.0))
+    run.start()
+    run.step()
+    run.interrupt()
+    on_cpu, on_gpu = (
+        plan("tiny/grid", study=TINY, store=store, devices=1, gpu=gpu)[0].packs
+        for gpu in (False, True)
+    )
+    assert {(p.width, p.strategy) for p in on_cpu} == {(1, "sequential")}
+    assert {(p.width, p.strategy) for p in on_gpu} == {(3, "default")}
+    assert sorted(p.lanes[0].first_epoch for p in on_gpu) == [0, 1]
+
+
 def test_a_fenced_attempt_stops_itself_and_publishes_nothing_more(tmp_path: Path) -> None:
     """As that of a worker whose node was cut off, when its pack runs elsewhere."""
     store = create_store(str(tmp_path / "store"))
