@@ -89,7 +89,7 @@ def _publish(
     content = encode(merged, [part.name for part in parts])
     if time.monotonic() - begun > grace_s > 0:
         return False
-    path = store.paths.new_merged(table)
+    path = store.paths.new_part(table, content, merged=True)
     files.publish(store.fs, path, content)
     if time.monotonic() - begun > grace_s > 0:
         files.delete(store.fs, path)

@@ -6,15 +6,18 @@ import math
 import os
 import re
 import uuid
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
 from results.remote import open_remote, reaching
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*")
+_SUM = re.compile(r"-([0-9a-f]{8})\.parquet$")
 
 MANIFEST = "store.json"
 
@@ -101,13 +104,11 @@ class Paths:
         """Folder of a table's parts; `probes/<name>` for a probe."""
         return self.under(_checked(table, "table"))
 
-    def new_part(self, table: str) -> str:
-        """A path no other writer chooses. Names sort by time of publication."""
-        return f"{self.table(table)}/{_stamp()}-{uuid.uuid4().hex[:12]}.parquet"
-
-    def new_merged(self, table: str) -> str:
-        """As `new_part`, for a part that replaces others."""
-        return f"{self.table(table)}/{MERGED}{_stamp()}-{uuid.uuid4().hex[:12]}.parquet"
+    def new_part(self, table: str, content: bytes | pa.Buffer, merged: bool = False) -> str:
+        """A path no other writer chooses. Names sort by time of publication and end with a checksum
+        of the content; that of a part which replaces others starts with `MERGED`."""
+        name = f"{MERGED if merged else ''}{_stamp()}-{uuid.uuid4().hex[:12]}"
+        return f"{self.table(table)}/{name}-{checksum(content)}.parquet"
 
     def tensors(self, kind: str, name: str) -> str:
         """Safetensors file of a save; `kind` is artifacts or checkpoints."""
@@ -120,6 +121,17 @@ class Paths:
 
 def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+
+
+def checksum(content: bytes | pa.Buffer, before: str = "0") -> str:
+    """CRC-32 in hexadecimal digits, of what came `before` and then `content`."""
+    return f"{zlib.crc32(memoryview(content), int(before, 16)):08x}"
+
+
+def told_checksum(path: str) -> str | None:
+    """The checksum in a part's name; parts of older versions have none."""
+    found = _SUM.search(path)
+    return found[1] if found else None
 
 
 def merged_age(name: str, now: datetime) -> float:

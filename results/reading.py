@@ -15,6 +15,7 @@ from results import files
 from results.completeness import Completeness, completeness, row_counts
 from results.diagnosis import merged_rules
 from results.errors import StoreError
+from results.native import NativeParts
 from results.parts import PartIndex
 from results.paths import Paths
 from results.result import Result, refuse_all_but_select, sentence
@@ -23,7 +24,7 @@ from results.spaces import fault
 from results.views import connect, keep_diagnosis, view_name
 
 _DIAGNOSIS = re.compile(r"\bdiagnosis\b", re.IGNORECASE)
-_LOST = re.compile(r"reading the stream registered as 'files_([^']+)' failed")
+_LOST = re.compile(r"reading the stream registered as '(?:arrow|files)_([^']+)' failed")
 _RETRIES = 10
 
 
@@ -53,6 +54,7 @@ class Reader:
         self._index = PartIndex(filesystem, self.paths)
         self._lock = threading.RLock()
         self._con: duckdb.DuckDBPyConnection | None = None
+        self._native = NativeParts(self._index)
         self._columns: dict[str, str] = {}
         self._judged = False
         self._listed = False
@@ -126,17 +128,20 @@ class Reader:
                 if read_only:
                     refuse_all_but_select(con, query)
                 try:
-                    if not self._judged and _DIAGNOSIS.search(query):
-                        keep_diagnosis(con)
-                        self._judged = True
-                    return _execute(con, query, params, read_only)
+                    self._native.take(con, query)
+                    lost = self._native.changed()
+                    if lost is None:
+                        if not self._judged and _DIAGNOSIS.search(query):
+                            keep_diagnosis(con)
+                            self._judged = True
+                        return _execute(con, query, params, read_only)
                 except duckdb.TransactionException as error:
                     raise StoreError("a query must be one SELECT that changes nothing.") from error
                 except duckdb.Error as error:
-                    lost = _LOST.search(str(error))
+                    lost = _lost(error) or self._native.changed()
                     if lost is None:
                         raise StoreError(sentence(error)) from error
-                    self.recheck(lost[1])
+                self.recheck(lost)
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -145,13 +150,15 @@ class Reader:
             if self._con is not None:
                 return self._con
             try:
-                self._con, self._columns = connect(index, self._spaces, self.rules)
+                self._native = NativeParts(index)
+                allowed = self._native.paths
+                self._con, self._columns = connect(index, self._spaces, self.rules, allowed)
                 self._judged = False
             except duckdb.Error as error:
-                lost = _LOST.search(str(error))
+                lost = _lost(error)
                 if lost is None:
                     raise StoreError(f"{self.uri} cannot be read: {sentence(error)}") from error
-                self.recheck(lost[1])
+                self.recheck(lost)
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
     def recheck(self, table: str) -> None:
@@ -235,6 +242,12 @@ class Reader:
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."
                 )
         return found
+
+
+def _lost(error: Exception) -> str | None:
+    """The table of which Arrow could not read a part."""
+    found = _LOST.search(str(error))
+    return found[1] if found else None
 
 
 def _execute(con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool) -> Result:

@@ -232,7 +232,9 @@ _VIEWS = {
 
 def is_view(name: str) -> bool:
     """Whether a view or table of SQL that is no probe's has that name, in any case of letters."""
-    return name.lower() in _VIEWS or name.lower().startswith(("all_", "files_", "counts_"))
+    return name.lower() in _VIEWS or name.lower().startswith(
+        ("all_", "arrow_", "counts_", "files_")
+    )
 
 
 def table_name(name: str) -> str:

@@ -66,8 +66,10 @@ class Store(Reader):
         table = table_name(table)
         if table.startswith("probes/") and is_view(view_name(table)):
             raise StoreError(f"a probe cannot be called {view_name(table)}: a view has that name.")
-        path = self.paths.new_part(table)
-        files.publish(self.fs, path, encode(conform(table, data)))
+        self.paths.table(table)  # before all else: a name that is none
+        content = encode(conform(table, data))
+        path = self.paths.new_part(table, content)
+        files.publish(self.fs, path, content)
         self.refresh()
         return path
 

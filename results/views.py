@@ -1,14 +1,14 @@
 """A DuckDB connection whose views show a store: visible rows, typed configs, diagnosis.
 
-After `connect` the connection is locked: no file, network or setting can be reached from SQL. The
-Parquet parts are read through pyarrow data sets registered before.
+After `connect` the connection is locked: no file, network or setting can be reached from SQL, but
+for Parquet parts that `native` may come to read. The others are read through pyarrow data sets.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -24,6 +24,7 @@ _LOCK = (
     "SET temp_directory = '{spill}'",
     "SET TimeZone = 'UTC'",
     "SET python_enable_replacements = false",
+    "SET allowed_paths = {allowed}",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
@@ -39,15 +40,26 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def strings(values: Iterable[str]) -> str:
+    """A list of SQL strings."""
+    return "[" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + "]"
+
+
 def view_name(table: str) -> str:
     """View of a table; for a probe its bare name."""
     return table.removeprefix("probes/")
 
 
 def connect(
-    index: PartIndex, spaces: Mapping[str, Mapping[str, Any]], rules: Mapping[str, float]
+    index: PartIndex,
+    spaces: Mapping[str, Mapping[str, Any]],
+    rules: Mapping[str, float],
+    allowed: Iterable[str] = (),
 ) -> tuple[duckdb.DuckDBPyConnection, dict[str, str]]:
     """A locked in-memory connection over the parts of `index`.
+
+    Args:
+      allowed: files that SQL may read.
 
     Returns:
       The connection, and the column name of every config key.
@@ -63,9 +75,9 @@ def connect(
             _create_rows(con, view_name(table))
     _create_runs(con)
     con.execute(diagnosis_view(sql_text("diagnosis"), rules))
-    spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}"
+    spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}".replace("'", "''")
     for statement in _LOCK:
-        con.execute(statement.format(spill=spill.replace("'", "''")))
+        con.execute(statement.format(spill=spill, allowed=strings(allowed)))
     return con, columns
 
 

@@ -95,8 +95,8 @@ def test_two_compactions_at_once(store: Store) -> None:
     for some in (live[:4], live[2:]):
         merged = _merge(store, "epochs", some, attempts)
         assert isinstance(merged, pa.Table)
-        path = Path(store.paths.new_merged("epochs"))
-        path.write_bytes(encode(merged, [part.name for part in some]))
+        content = encode(merged, [part.name for part in some])
+        Path(store.paths.new_part("epochs", content, merged=True)).write_bytes(content)
     assert answers(store) == before
     store.compact(grace_s=0)
     assert answers(store) == before
@@ -111,7 +111,7 @@ def test_a_merge_published_too_late_loses_nothing(
     fill(store)
     before = answers(store)
     live = list(store.index.tables["epochs"].live)
-    late = store.paths.new_merged("epochs")
+    late = store.paths.new_part("epochs", b"", merged=True)
     others = open_store(store.uri)
     others.compact(grace_s=0)
     assert answers(others) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_a_users_query_stays_inside(filled: Store, tmp_path: Path, query: str) -
     assert secret_table.num_rows
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\n1,2\n")
-    parquet = next(Path(filled.root, "epochs").glob("*.parquet"))
+    parquet = shutil.copy(next(Path(filled.root, "epochs").glob("*.parquet")), tmp_path)
     before = filled.sql("SELECT * FROM configs ORDER BY trial_id").fetchall()
     text = query.format(out=tmp_path / "out", secret=secret, parquet=parquet)
     with pytest.raises(StoreError):

@@ -1,0 +1,170 @@
+"""Parts that DuckDB reads by itself: the same answers as through Arrow, and no damage unseen."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from results import Store, StoreError, create_store, native, open_store
+from results.schema import TABLES, arrow_schema
+from results.views import view_name
+from tests.results.synthetic import publish_trial
+
+ODD = [math.nan, math.inf, -math.inf, -0.0, 0.0, 1e-45, 3.4e38, None]
+PINNED = [table for table in TABLES if table != "trials"]
+
+
+def both_ways(store: Store, query: str) -> tuple[list[tuple], list[tuple]]:
+    """Rows of a query in any order, read by DuckDB and through Arrow."""
+    found = []
+    for least in (0, 10**12):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(native, "_LEAST", least)
+            reader = open_store(store.uri)
+            found.append(sorted(reader.sql(query).fetchall(), key=repr))
+            assert bool(reader._native._taken) == (least == 0)
+    return found[0], found[1]
+
+
+def filled(store: Store, rng: np.random.Generator, rows: int = 40) -> None:
+    """Rows of every pinned table for one trial, numbers odd ones among them."""
+    publish_trial(store, "t0", [2.0] * 3)
+    for table in PINNED:
+        columns = {}
+        for column in arrow_schema(table) or ():
+            values = rng.choice([*rng.normal(size=8), *ODD], rows).tolist()
+            kinds = {
+                "trial_id": ["t0"] * rows,
+                "attempt": [0] * rows,
+                "epoch": rng.integers(0, 3, rows).tolist(),
+            }
+            if column.name in kinds:
+                columns[column.name] = pa.array(kinds[column.name], column.type)
+            elif pa.types.is_floating(column.type):
+                columns[column.name] = pa.array(values, pa.float64()).cast(column.type, safe=False)
+            elif pa.types.is_integer(column.type):
+                columns[column.name] = pa.array(rng.integers(0, 99, rows)).cast(column.type)
+            elif pa.types.is_string(column.type):
+                columns[column.name] = pa.array(rng.choice(["a", "*", ""], rows).tolist())
+            else:
+                columns[column.name] = pa.nulls(rows, column.type)
+        store.publish(table, pa.table(columns))
+
+
+def test_every_pinned_table_is_the_same_both_ways(store: Store) -> None:
+    filled(store, np.random.default_rng())
+    for table in PINNED:
+        name = view_name(table)
+        mine, through_arrow = both_ways(store, f"SELECT * FROM {name}")
+        assert repr(mine) == repr(through_arrow)
+        assert mine
+        mine, through_arrow = both_ways(store, f"DESCRIBE SELECT * FROM {name}")
+        assert mine == through_arrow
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["<", "<=", ">", ">=", "=", "<>"]),
+    st.sampled_from(["'nan'::float", "'inf'::float", "'-inf'::float", "0", "0.5", "NULL"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_filter_keeps_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, operator: str, value: str, seed: int
+) -> None:
+    """NaN above all among them, which the statistics in a footer leave out."""
+    store = create_store(tmp_path_factory.mktemp("filter") / "store")
+    publish_trial(store, "t0", [2.0] * 3)
+    rng = np.random.default_rng(seed)
+    for _ in range(2):
+        numbers = rng.choice([*rng.normal(size=3), *ODD], 5).tolist()
+        rows = {"trial_id": ["t0"] * 5, "attempt": [0] * 5, "epoch": [0] * 5, "layer": [0] * 5}
+        store.publish("layers", pa.table({**rows, "tensor": ["*"] * 5, "grad_norm": numbers}))
+    where = f"grad_norm {operator} {value}"
+    query = f"SELECT layer, epoch, grad_norm FROM layers WHERE {where}"
+    mine, _ = both_ways(store, query)
+    every, _ = both_ways(store, f"SELECT layer, epoch, grad_norm, {where} FROM layers")
+    assert repr(mine) == repr(sorted([row[:3] for row in every if row[3]], key=repr))
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_a_flipped_bit_is_seen_wherever_it_is(store: Store, when: str) -> None:
+    rng = np.random.default_rng()
+    filled(store, rng)
+    publish_trial(store, "t1", [2.0] * 3, layers=[[0.1, 1.0, 2.0]] * 3)
+    sound = open_store(store.uri).sql("FROM layers ORDER BY ALL").fetchall()
+    parts = sorted(Path(store.root, "layers").glob("*.parquet"))
+    for _ in range(6):
+        victim = parts[rng.integers(len(parts))]
+        kept = victim.read_bytes()
+        reader = open_store(store.uri)
+        if when == "between":
+            assert repr(reader.sql("FROM layers ORDER BY ALL").fetchall()) == repr(sound)
+        content = bytearray(kept)
+        content[rng.integers(4, len(content))] ^= 1 << rng.integers(8)
+        victim.write_bytes(bytes(content))
+        try:
+            shown = reader.sql("FROM layers ORDER BY ALL").fetchall()
+            # Through Arrow: left out by name, or the flip is where nothing is told by it.
+            assert reader.warnings or repr(shown) == repr(sound)
+        except StoreError:
+            pass
+        assert str(victim) not in [p for own in reader._native._taken.values() for p in own]
+        victim.write_bytes(kept)
+
+
+def test_a_part_that_goes_is_found_where_it_went(store: Store) -> None:
+    for number in range(4):
+        publish_trial(store, f"t{number}", [2.0], layers=[[0.1, 1.0]])
+    reader = open_store(store.uri)
+    before = reader.sql("FROM layers ORDER BY ALL").fetchall()
+    open_store(store.uri).compact(grace_s=0)
+    assert reader.sql("FROM layers ORDER BY ALL").fetchall() == before
+
+
+def test_questions_about_one_trial_compare_nothing_first(store: Store) -> None:
+    publish_trial(store, "t0", [2.0], layers=[[0.1, 1.0]])
+    reader = open_store(store.uri)
+    one = "SELECT layer FROM layers WHERE trial_id = 't0' ORDER BY ALL"
+    before = reader.sql(one).fetchall()
+    assert "layers" not in reader._native._taken
+    reader.sql("SELECT count(*) FROM layers")
+    assert reader._native._taken["layers"]
+    assert reader.sql(one).fetchall() == before
+
+
+def test_any_folder_will_do(store: Store, tmp_path: Path) -> None:
+    publish_trial(store, "t0", [2.0], layers=[[0.1, 1.0]])
+    before = store.sql("FROM layers ORDER BY ALL").fetchall()
+    for name in ("it's", "lr=1", "a b", "run[1]", "what?*"):
+        shutil.copytree(store.root, tmp_path / name / "store")
+        reader = open_store(tmp_path / name / "store")
+        assert reader.sql("FROM layers ORDER BY ALL").fetchall() == before
+        assert bool(reader._native._taken) == (not set(name) & set("[?*"))
+
+
+def test_names_without_a_checksum_go_through_arrow(store: Store) -> None:
+    publish_trial(store, "t0", [2.0], layers=[[0.1, 1.0]])
+    before = store.sql("FROM layers ORDER BY ALL").fetchall()
+    for part in Path(store.root, "layers").glob("*.parquet"):
+        part.rename(part.with_name(part.name.rsplit("-", 1)[0] + ".parquet"))
+    reader = open_store(store.uri)
+    assert reader.sql("FROM layers ORDER BY ALL").fetchall() == before
+    assert "layers" not in reader._native._taken
+
+
+def test_nothing_else_can_be_read(store: Store, tmp_path: Path) -> None:
+    publish_trial(store, "t0", [2.0], layers=[[0.1, 1.0]])
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    store.sql("SELECT count(*) FROM layers")
+    manifest = store.paths.manifest
+    for place in (secret, Path(store.root, "layers", "..", "..", "secret.csv"), manifest):
+        with pytest.raises(StoreError, match="disabled"):
+            store.sql(f"SELECT * FROM read_text('{place}')")
