@@ -57,8 +57,9 @@ test: install ## tests of at most about 8 s each; a quarter of an hour on two sl
 	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
 
 .PHONY: test-all
-test-all: install ## every test, as CI runs them; Ray's that fail are tried once more
-	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" $(ALLOW_NONE)
+test-all: install ## every test, as CI runs them; those that fail are tried once more, alone
+	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" || \
+	    $(FAST) $(PYTEST) -m "not ray" --last-failed $(ALLOW_NONE)
 	$(PYTEST) -m ray || $(PYTEST) -m ray --last-failed $(ALLOW_NONE)
 
 .PHONY: chaos
