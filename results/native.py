@@ -28,9 +28,11 @@ _READ = 4 * 2**20
 _GLOB = frozenset("*?[")
 _READS = {"epochs": ("runs", "diagnosis"), "layers": ("diagnosis",)}
 """Views made of a table, beside those that have its name in theirs."""
-_ONE_TRIAL = re.compile(r"\btrial_id\s*(=|in\b|like\b)", re.IGNORECASE)
-"""A query that wants some trials only; Arrow passes over the others' row groups, and nothing need
-be compared first."""
+_SOME_TRIALS = re.compile(
+    r"""trial_id\s*(=\s*['$?]|like\s|in\s*\(\s*')|starts_with\([\w."]*trial_id""", re.IGNORECASE
+)
+"""A query that names the trials it wants; Arrow passes over the others' row groups, and nothing
+need be compared first."""
 
 _Stamp = tuple[int, int, int]
 _compared: dict[str, _Stamp] = {}
@@ -54,7 +56,7 @@ class NativeParts:
         """Has DuckDB itself read what the query names, if that is worth comparing it first."""
         for table in [name for name in self._waiting if _names(query, name)]:
             paths = [part.path for part in self._waiting[table]]
-            if _ONE_TRIAL.search(query) and not all(_unchanged(path) for path in paths):
+            if _SOME_TRIALS.search(query) and not all(_unchanged(path) for path in paths):
                 continue
             del self._waiting[table]
             sound = set(_sound(paths))

@@ -133,8 +133,12 @@ def test_questions_about_one_trial_compare_nothing_first(store: Store) -> None:
     reader = open_store(store.uri)
     one = "SELECT layer FROM layers WHERE trial_id = 't0' ORDER BY ALL"
     before = reader.sql(one).fetchall()
+    for where in ("trial_id = $t", "trial_id IN ('t0')", "starts_with(l.trial_id, $t)"):
+        reader.sql(
+            f"SELECT layer FROM layers l WHERE {where}", {"t": "t0"} if "$" in where else None
+        )
     assert "layers" not in reader._native._taken
-    reader.sql("SELECT count(*) FROM layers")
+    reader.sql("SELECT count(*) FROM layers l JOIN trials t ON l.trial_id = t.trial_id")
     assert reader._native._taken["layers"]
     assert reader.sql(one).fetchall() == before
 
