@@ -2,15 +2,15 @@
 
 DuckDB compares no checksums: a damaged page would be other numbers. So the name of a part ends with
 one of the whole file, and a file is compared with its name before DuckDB gets to read it, once in a
-process and again when it has changed. Other parts (of remote stores, older versions, users'
-probes, small ones) and damaged ones are left to Arrow, which names what is wrong.
+process and again when it has changed; one that differs is left out, by name. Other parts (of remote
+stores, older versions, users' probes) are left to Arrow, which compares every page it reads.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,8 +22,6 @@ from results.paths import checksum, told_checksum
 from results.schema import arrow_schema
 from results.views import strings, view_name
 
-_LEAST = 64 * 1024
-"""Bytes; of smaller parts there is nothing to gain."""
 _READ = 4 * 2**20
 _GLOB = frozenset("*?[")
 _READS = {"epochs": ("runs", "diagnosis"), "layers": ("diagnosis",)}
@@ -44,26 +42,38 @@ class NativeParts:
 
     def __init__(self, index: PartIndex):
         self._index = index
-        self._waiting = {table: parts for table in index.tables if (parts := _fit(index, table))}
+        self._waiting = {table: told for table in index.tables if (told := _told(index, table))}
         self._taken: dict[str, list[str]] = {}
 
     @property
     def paths(self) -> list[str]:
         """All that the connection must be allowed to read."""
-        return [part.path for parts in self._waiting.values() for part in parts]
+        waiting = self._waiting.items()
+        return [part.path for table, told in waiting for part in told if _fits(part, table)]
 
-    def take(self, con: duckdb.DuckDBPyConnection, query: str) -> None:
-        """Has DuckDB itself read what the query names, if that is worth comparing it first."""
+    def take(self, con: duckdb.DuckDBPyConnection, query: str) -> str | None:
+        """Has DuckDB itself read what the query names, if that is worth comparing it first.
+
+        Returns:
+          A table of which files are not what their names say: these are bad from now on, and the
+          store must be listed again. None if all is well.
+        """
         for table in [name for name in self._waiting if _names(query, name)]:
             paths = [part.path for part in self._waiting[table]]
             if _SOME_TRIALS.search(query) and not all(_unchanged(path) for path in paths):
                 continue
-            del self._waiting[table]
-            sound = set(_sound(paths))
+            told, found = self._waiting.pop(table), _compared_all(paths)
+            damaged = [part for part in told if found[part.path] is False]
+            for part in damaged:
+                self._index.condemn(part, "its content is not what its name tells")
+            if damaged:
+                return table
+            sound = {part.path for part in told if found[part.path] and _fits(part, table)}
             if sound:
                 self._taken[table] = sorted(sound)
                 rest = [p for p in self._index.tables[table].live if p.path not in sound]
                 _show(con, self._index, table, self._taken[table], rest)
+        return None
 
     def changed(self) -> str | None:
         """A table of which DuckDB reads a file that is no longer what was compared."""
@@ -73,19 +83,16 @@ class NativeParts:
         return None
 
 
-def _fit(index: PartIndex, table: str) -> list[Part]:
-    """Live parts with a checksum and every column of the table."""
-    schema = arrow_schema(table)
-    if schema is None or table == "trials" or not files.is_local(index.fs):
+def _told(index: PartIndex, table: str) -> list[Part]:
+    """Live local parts of a pinned table whose names have a checksum."""
+    if arrow_schema(table) is None or table == "trials" or not files.is_local(index.fs):
         return []
-    return [
-        part
-        for part in index.tables[table].live
-        if part.size >= _LEAST
-        and told_checksum(part.path)
-        and part.schema.equals(schema)
-        and _GLOB.isdisjoint(part.path)
-    ]
+    return [part for part in index.tables[table].live if told_checksum(part.path)]
+
+
+def _fits(part: Part, table: str) -> bool:
+    """Whether a part has every column of the table, and a path that DuckDB takes as it is."""
+    return part.schema.equals(arrow_schema(table)) and _GLOB.isdisjoint(part.path)
 
 
 def _names(query: str, table: str) -> bool:
@@ -93,15 +100,13 @@ def _names(query: str, table: str) -> bool:
     return any(word in text for word in (name, *_READS.get(name, ())))
 
 
-def _sound(paths: Iterable[str]) -> Iterator[str]:
-    """Those files whose content is what their names say."""
+def _compared_all(paths: Sequence[str]) -> dict[str, bool | None]:
+    """By path, whether its content is what its name says; None of what cannot be read."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for path, sound in zip(paths, pool.map(_compare, paths), strict=True):
-            if sound:
-                yield path
+        return dict(zip(paths, pool.map(_compare, paths), strict=True))
 
 
-def _compare(path: str) -> bool:
+def _compare(path: str) -> bool | None:
     if _unchanged(path):
         return True
     try:
@@ -110,7 +115,7 @@ def _compare(path: str) -> bool:
             while chunk := stream.read(_READ):
                 found = checksum(chunk, found)
     except OSError:
-        return False
+        return None
     if found != told_checksum(path):
         return False
     _compared[path] = before

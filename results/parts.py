@@ -282,6 +282,10 @@ class PartIndex:
         """A part to read; that its size is known saves an object store a request."""
         return parquet_format().make_fragment(path, self.fs, file_size=size)
 
+    def condemn(self, part: Part, reason: str) -> None:
+        """Makes a part bad, from the next `refresh` on."""
+        self._footers[part.path, part.size] = f"damaged: {reason}"
+
     def verify(self, table: str) -> None:
         """Reads every live part of a table in full; the unreadable ones become bad."""
         for part in self.tables[table].live:
@@ -291,7 +295,7 @@ class PartIndex:
             except FileNotFoundError:
                 continue
             except (OSError, pa.ArrowException) as error:
-                self._footers[part.path, part.size] = f"damaged: {error}"
+                self.condemn(part, str(error))
 
     def schema(self, table: str) -> pa.Schema:
         """The pinned schema, or the union of what a user's probe has been written with."""

@@ -128,8 +128,7 @@ class Reader:
                 if read_only:
                     refuse_all_but_select(con, query)
                 try:
-                    self._native.take(con, query)
-                    lost = self._native.changed()
+                    lost = self._native.take(con, query) or self._native.changed()
                     if lost is None:
                         if not self._judged and _DIAGNOSIS.search(query):
                             keep_diagnosis(con)

@@ -11,19 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from results import native
 from tests.fuzz.command_line import snapshot
 
 SECRET = "canary-7f3a91"
 """Content of the file outside the store that nothing may show."""
 
 Fuzz = Callable[..., None]
-
-
-@pytest.fixture(autouse=True)
-def _parts_of_any_size_are_read_by_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As large ones are; damaged ones go through Arrow."""
-    monkeypatch.setattr(native, "_LEAST", 0)
 
 
 @pytest.fixture

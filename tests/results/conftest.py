@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results import Store, create_store, native
-
-
-@pytest.fixture(autouse=True)
-def _parts_of_any_size_are_read_by_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As large ones are; those of object stores and damaged ones go through Arrow here too."""
-    monkeypatch.setattr(native, "_LEAST", 0)
+from results import Store, create_store
 
 
 @pytest.fixture
