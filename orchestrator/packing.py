@@ -17,6 +17,14 @@ from trainables.spec.structure import Structure
 MAX_WIDTH = 16
 """Lanes in a pack unless forced: enough to share a compile, small enough to lose little."""
 
+MAX_WIDTH_SHORT = 64
+"""The same of short trials, as long as every worker still gets four packs of the group: a pack
+costs the driver 16 ms and its worker some seconds, however wide it is."""
+
+SHORT = 100
+"""Optimizer steps of a short training. What a pack's epoch of all lanes takes, it takes to report
+and to end on Ctrl-C, too."""
+
 MAX_WIDTH_GPU = 128
 """The same on a GPU, where lanes advance together: 28 of a 20-layer RNN took an H100 1.2 times as
 long as one. A pack that does not fit comes again in halves."""
@@ -109,16 +117,23 @@ class Context:
 
 
 def choose_width(
-    count: int, groups: int, devices: int, forced: int | None = None, gpu: bool = False
+    count: int,
+    groups: int,
+    devices: int,
+    forced: int | None = None,
+    gpu: bool = False,
+    short: bool = False,
 ) -> int:
     """Lanes per pack for a group of `count` trials among `groups` groups on `devices` workers.
 
-    As few packs as keep every device busy and no pack over MAX_WIDTH (MAX_WIDTH_GPU); then as
-    little padding as that number of packs allows.
+    As few packs as keep every device busy and no pack over MAX_WIDTH (or its like for a `gpu` and
+    for `short` trials); then as little padding as that number of packs allows.
     """
     if forced is not None:
         return forced
     widest = MAX_WIDTH_GPU if gpu else MAX_WIDTH
+    if short and not gpu:
+        widest = max(MAX_WIDTH, min(MAX_WIDTH_SHORT, count // (4 * devices)))
     packs = max(math.ceil(count / widest), min(count, math.ceil(devices / max(groups, 1))))
     return math.ceil(count / packs)
 
@@ -153,13 +168,18 @@ def make_packs(
         values = tuple([trial.config[name] for name in names])
         groups[trial.program, start, waits, names, values].append(trial)
     sizes: dict[str, int] = defaultdict(int)
+    longest: dict[str, float] = defaultdict(float)
     for (program, *_), members in groups.items():
         sizes[program] = max(sizes[program], len(members))
+        # How long another stage takes, its steps do not tell.
+        steps = _steps(members[0]) if members[0].stage.task_loss else math.inf
+        longest[program] = max(longest[program], steps * max(trial.epochs for trial in members))
     packs = []
     for (program, *_), members in groups.items():
         known = signatures.get(program, {})
+        count, short = sizes[program], longest[program] <= SHORT
         chosen = width or known.get("width")
-        chosen = chosen or choose_width(sizes[program], len(groups), devices, gpu=gpu)
+        chosen = chosen or choose_width(count, len(groups), devices, gpu=gpu, short=short)
         strategy = lanes if lanes != "auto" else known.get("strategy") or _strategy(members, chosen)
         # Children of one parent pack sit together, so that no child waits for a second pack.
         ordered = sorted(members, key=lambda t: t.parent.program if t.parent else "")
@@ -183,9 +203,13 @@ def _observed(structure: Structure) -> tuple[str, ...]:
 
 def _strategy(members: Sequence[Trial], width: int) -> str:
     """`calibrate` where that pays, else `default`; the worker settles both on its device."""
-    steps = members[0].sizes.steps if "task" in members[0].parts else 1
-    work = steps * sum(trial.epochs for trial in members)
+    work = _steps(members[0]) * sum(trial.epochs for trial in members)
     return "calibrate" if width > 1 and work >= LONG_GROUP else "default"
+
+
+def _steps(trial: Trial) -> int:
+    """Optimizer steps of an epoch."""
+    return trial.sizes.steps if "task" in trial.parts else 1
 
 
 def _pack(

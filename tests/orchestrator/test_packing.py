@@ -14,6 +14,8 @@ from orchestrator.packing import (
     LONG_GROUP,
     MAX_WIDTH,
     MAX_WIDTH_GPU,
+    MAX_WIDTH_SHORT,
+    SHORT,
     Lane,
     PackSpec,
     choose_width,
@@ -98,19 +100,31 @@ def test_every_trial_is_in_exactly_one_pack_of_its_program(request: dict[str, An
         assert PackSpec.from_text(pack.to_text()) == pack
 
 
-@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 16), st.booleans())
+@given(st.integers(1, 3000), st.integers(1, 20), st.integers(1, 16), st.booleans(), st.booleans())
 def test_a_width_keeps_devices_busy_and_padding_small(
-    count: int, groups: int, devices: int, gpu: bool
+    count: int, groups: int, devices: int, gpu: bool, short: bool
 ) -> None:
-    width = choose_width(count, groups, devices, gpu=gpu)
+    width = choose_width(count, groups, devices, gpu=gpu, short=short)
     packs = math.ceil(count / width)
-    assert 1 <= width <= (MAX_WIDTH_GPU if gpu else MAX_WIDTH)
+    assert 1 <= width <= (MAX_WIDTH_GPU if gpu else MAX_WIDTH_SHORT if short else MAX_WIDTH)
+    if width > MAX_WIDTH and not gpu:
+        assert packs >= 4 * devices
     if devices == 1 and gpu:
         assert packs == math.ceil(count / MAX_WIDTH_GPU)
     assert packs * width - count < packs  # less than one padding lane a pack
     if count >= devices and groups == 1:
         assert packs >= math.ceil(devices / 2)
     assert choose_width(count, groups, devices, forced=7) == 7
+
+
+def test_many_short_trainings_share_wide_packs_and_long_ones_do_not() -> None:
+    short, long = ([trial(seed=s, epochs=e) for s in range(600)] for e in (1, SHORT + 1))
+    assert short[0].sizes.steps == 1
+    assert {p.width for p in make_packs(short, {}, {}, devices=2)} == {60}
+    assert {p.width for p in make_packs(long, {}, {}, devices=2)} == {MAX_WIDTH}
+    assert {p.width for p in make_packs(short[:100], {}, {}, devices=2)} == {15}
+    known = {short[0].program: {"width": 3, "strategy": "sequential"}}
+    assert {p.width for p in make_packs(short, {}, known, devices=2)} == {3}
 
 
 def test_a_narrower_recorded_width_is_padded_not_changed() -> None:
