@@ -83,7 +83,12 @@ def main(arguments: list[str]) -> int:
     add("--space", choices=("vanishing", "network"), default="vanishing")
     add("--trials", type=int, default=84, help="a multiple of four; default 84")
     add("--epochs", type=int, default=200, help="of each; default 200")
-    add("--at-once", type=int, default=8, help="rivals that share the GPU; default 8")
+    add(
+        "--at-once",
+        type=int,
+        default=8,
+        help="rivals that share the GPU, a multiple of four; default 8",
+    )
     add("--rival-epochs", type=int, default=40, help="of each rival's trial; default 40")
     add("--out", type=Path, default=OUT, help="JSON; default: benchmarks/results/packs_gpu.json")
     options = parser.parse_args(arguments)
