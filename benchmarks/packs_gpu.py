@@ -14,12 +14,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import surroundings
-from benchmarks.packs import STUDY, Case
+from benchmarks.packs import Case, Sweep
 
 OUT = Path(__file__).parent / "results" / "packs_gpu.json"
 
@@ -38,15 +37,11 @@ def measured(case: Case, at_once: int, rival_epochs: int) -> dict[str, Any]:
     configs = [json.dumps(dict(trial.config)) for trial in rival.resolved()]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        launch_s = _timed(place / "cache", "orchestrator", "launch", f"packs/{case.space}",
-                          "--study", str(STUDY), "--store", str(place / "store"),
-                          *(word for s in case.settings() for word in ("--set", s)))  # fmt: skip
+        launch_s = Sweep(case, place).timed("launch")
         one, many = place / "one", place / "many"
-        cache = place / "rivals-cache"
-        _timed(cache, "benchmarks.rivals", "one", configs[0], str(one), "1")
+        _rivals(place, "one", configs[0], str(one), "1")
         (place / "configs").write_text("\n".join(configs), encoding="utf-8")
-        words = "reused", str(place / "configs"), str(many), str(1 / at_once)
-        _timed(cache, "benchmarks.rivals", *words)
+        _rivals(place, "reused", str(place / "configs"), str(many), str(1 / at_once))
         rows = {"alone_s": _lines(one, "*.json"), "together_s": _lines(many, "result.json")}
     found = {name: statistics.median(seconds) for name, seconds in rows.items()}
     pace = min(found["alone_s"], found["together_s"] / at_once)
@@ -58,11 +53,10 @@ def measured(case: Case, at_once: int, rival_epochs: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _timed(cache: Path, *words: str) -> float:
-    places = dict.fromkeys(("GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR"), str(cache))
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-m", *words], env={**os.environ, **places}, check=True)
-    return time.perf_counter() - begun
+def _rivals(place: Path, *words: str) -> None:
+    """Runs `benchmarks.rivals`; all of a place share its compile cache."""
+    own = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(place / "rivals-cache")}
+    subprocess.run([sys.executable, "-m", "benchmarks.rivals", *words], env=own, check=True)
 
 
 def _lines(folder: Path, pattern: str) -> list[float]:

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from orchestrator.room import cpus_here
 from trainables import gpus
 
 XLA_FLAGS = (
@@ -45,7 +46,7 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
     variables = {
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": str(threads),
-        "PJRT_NPROC": str(max(threads, os.cpu_count() or 1) if gpu else threads),
+        "PJRT_NPROC": str(max(threads, cpus_here()) if gpu else threads),
         "XLA_FLAGS": gpus.with_flags(os.environ.get("XLA_FLAGS", ""), flags),
         # Workers share one cache per node. A new entry costs JAX a look at all others (70 ms among
         # 670), so quick compiles are not worth one; `compiles.kept` makes exceptions.

@@ -58,11 +58,13 @@ class NativeParts:
           A table of which files are not what their names say: these are bad from now on, and the
           store must be listed again. None if all is well.
         """
+        some = _SOME_TRIALS.search(query)
         for table in [name for name in self._waiting if _names(query, name)]:
-            paths = [part.path for part in self._waiting[table]]
-            if _SOME_TRIALS.search(query) and not all(_unchanged(path) for path in paths):
+            told = self._waiting[table]
+            if some and not all(_unchanged(part.path) for part in told):
                 continue
-            told, found = self._waiting.pop(table), _compared_all(paths)
+            del self._waiting[table]
+            found = _compared_all([part.path for part in told])
             damaged = [part for part in told if found[part.path] is False]
             for part in damaged:
                 self._index.condemn(part, "its content is not what its name tells")
@@ -130,7 +132,7 @@ def _unchanged(path: str) -> bool:
 
 
 def _stamp(path: str) -> _Stamp:
-    found = os.stat(path)  # noqa: PTH116
+    found = Path(path).stat()
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
 
 from orchestrator import environment
 from orchestrator.provenance import signature
+from orchestrator.room import cpus_here
 
 
 def test_a_users_flags_stay_and_ours_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_a_gpu_multiplies_in_float32_and_compiles_on_every_cpu(
     assert "gpu" not in on_cpu["XLA_FLAGS"]
     assert on_gpu["JAX_DEFAULT_MATMUL_PRECISION"] == "float32"
     assert "--xla_gpu_deterministic_ops=true" in on_gpu["XLA_FLAGS"].split()
-    assert int(on_gpu["PJRT_NPROC"]) == max(1, os.cpu_count() or 1)
+    assert int(on_gpu["PJRT_NPROC"]) == cpus_here()
     assert on_gpu["XLA_CLIENT_MEM_FRACTION"] == "0.45"
 
 
