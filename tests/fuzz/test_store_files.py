@@ -168,12 +168,10 @@ def test_what_is_whole_is_shown_and_what_is_not_is_named(
         said = told("query", f"SELECT * FROM all_{name}", *at_store)
         assert said.status == 0, said
         rows = json.loads(said.out)
-        try:
-            pq.ParquetFile(path, page_checksum_verification=True).read()
-        except (OSError, pa.ArrowException):
-            assert str(path) in said.err, said
+        if part.parent == whole / "trials":  # which Arrow reads, and it passes over unused bytes
+            assert (str(path) in said.err) != readable(path), said
         else:
-            assert str(path) not in said.err, said
+            assert str(path) in said.err, said
         others = {
             str(one)
             for other in part.parent.glob("*.parquet")
@@ -182,6 +180,13 @@ def test_what_is_whole_is_shown_and_what_is_not_is_named(
         }
         known = {row["trial_id"] for row in json.loads(told("query", "FROM trials", *at_store).out)}
         assert {row["trial_id"] for row in rows} >= others & known
+
+    def readable(path: Path) -> bool:
+        try:
+            pq.ParquetFile(path, page_checksum_verification=True).read()
+        except (OSError, pa.ArrowException):
+            return False
+        return True
 
     drawn = st.tuples(
         st.integers(0, len(parts)), st.floats(0, 1, exclude_max=True), st.integers(1, 255),
