@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Mapping
@@ -332,6 +333,21 @@ def test_a_missing_data_set_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mon
     (warning,) = one.warnings
     assert warning.startswith(f"data set cifar10 is not complete in {tmp_path}")
     assert "run `gradsweep data fetch cifar10`" in warning
+
+
+def test_planning_leaves_garbage_collection_as_it_was() -> None:
+    assert gc.isenabled()
+    planned()
+    assert gc.isenabled()
+    with pytest.raises(RequestError):
+        planned("nothing")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        planned()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_what_is_no_store(tmp_path: Path) -> None:
