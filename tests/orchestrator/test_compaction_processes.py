@@ -127,7 +127,7 @@ def _shown(store: Store) -> dict[str, dict[int, int]]:
 
 @pytest.mark.slow
 def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int) -> None:
-    """About every other `compact` dies by SIGKILL, at any moment."""
+    """Every other `compact` is killed, somewhere within the time that the one before took."""
     store = create_store(tmp_path / "store")
     draw = random.Random(seed)
     reader = _start("read", store, "", seed)
@@ -135,15 +135,17 @@ def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int) -> None:
     assert reader.stdout.readline() == "reading\n"
     writers = [_start("write", store, name, seed) for name in ("a", "b")]
     summed = {"merged": 0, "dropped_rows": 0, "deleted": 0}
-    deaths = 0
+    deaths, kill, took = 0, False, 0.0
     while any(writer.poll() is None for writer in writers):
         words = command("compact", "--grace", "0.6", "--store", store.uri, "--json")
+        begun = time.monotonic()
         compact = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        if draw.random() < 0.4:
-            time.sleep(draw.uniform(0.7, 1.6))
+        if kill:
+            time.sleep(draw.uniform(0.4, 0.9) * took)
             compact.kill()
         output, _ = compact.communicate()
         deaths += compact.returncode == -signal.SIGKILL
+        kill, took = not kill, time.monotonic() - begun
         if compact.returncode == 0:
             summed = {name: summed[name] + json.loads(output)[name] for name in summed}
     for writer in writers:
