@@ -21,8 +21,12 @@ _WORTH_S = 120.0
 _MARGIN = 0.05
 """What vmap must save: it goes on computing lanes that have ended, a sequence skips them."""
 _ROUNDS = 3
-_LONG_S = 20.0
-"""Both ways are timed in turns, `_ROUNDS` times unless that takes longer than this."""
+_LEAST_S, _LONG_S = 1.0, 20.0
+"""Both ways are timed in turns, `_ROUNDS` times and for a second, unless that takes longer than
+20."""
+_QUICK_S = 2.0
+"""A pack whose epoch takes longer than this in sequence is timed by one of its lanes. Of quick ones
+one lane tells too little: 8 to 30 % of its epoch is the start and the end, once for all lanes."""
 _STEP_S = 0.01
 """A lane whose step takes longer, with its share of the evaluation, is taken to be busy with
 arithmetic, of which vmap saves nothing: at 45 ms it takes 1.9 times as long (`benchmarks network`).
@@ -39,8 +43,8 @@ def settle(
     """`vmap` or `sequential` for a pack.
 
     `default` is vmap on an accelerator and sequential on a CPU. `calibrate` times an epoch of one
-    lane in sequence on a CPU (the program is compiled anyway), tries vmap only if the pack will
-    take long and its steps are short, and remembers the faster one in the user's cache, per
+    lane in sequence on a CPU (the program is compiled anyway), compares with vmap only if the pack
+    will take long and its steps are short, and remembers the faster one in the user's cache, per
     program, width, CPU threads of this process, and JAX version.
     """
     if strategy in _NAMED:
@@ -61,16 +65,16 @@ def settle(
     if lane_s * len(trials) * epochs < _WORTH_S or lane_s > _STEP_S * lane.steps:
         return "sequential"
     every = _ready("vmap", trials, arrays, width)
-    seconds = {"sequential": lane_s * len(trials), "vmap": math.inf}
-    begun = time.monotonic()
-    for turn in range(_ROUNDS):
+    quick = lane_s * len(trials) < _QUICK_S
+    some = _ready("sequential", trials, arrays, width) if quick else lane
+    scale = 1 if quick else len(trials)
+    seconds = {"sequential": math.inf, "vmap": math.inf}
+    begun, turn = time.monotonic(), 0
+    while (took := time.monotonic() - begun) < _LONG_S and (turn < _ROUNDS or took < _LEAST_S):
         # The least of several: what else the machine does only ever adds.
         seconds["vmap"] = min(seconds["vmap"], _epoch_seconds(every))
-        if turn:
-            again = _epoch_seconds(lane) * len(trials)
-            seconds["sequential"] = min(seconds["sequential"], again)
-        if time.monotonic() - begun > _LONG_S:
-            break
+        seconds["sequential"] = min(seconds["sequential"], scale * _epoch_seconds(some))
+        turn += 1
     pays = seconds["vmap"] < (1 - _MARGIN) * seconds["sequential"]
     chosen: Strategy = "vmap" if pays else "sequential"
     remembered.parent.mkdir(parents=True, exist_ok=True)

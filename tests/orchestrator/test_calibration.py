@@ -16,8 +16,8 @@ PACE = {"sequential": 10.0, "vmap": 7.0}
 class Machine:
     """A clock and packs that only let it advance; notes every epoch."""
 
-    def __init__(self, pace: dict[str, float]):
-        self.now, self.pace, self.epochs = 0.0, pace, list[str]()
+    def __init__(self, pace: dict[str, float], start: float = 0.0):
+        self.now, self.pace, self.start, self.epochs = 0.0, pace, start, list[str]()
 
     def monotonic(self) -> float:
         return self.now
@@ -34,7 +34,8 @@ class Machine:
                 machine.epochs.append(lanes)
                 whole = machine.pace[lanes]
                 # A sequence skips the lanes that nobody has.
-                machine.now += whole if lanes == "vmap" else whole * len(trials) / width
+                own = whole if lanes == "vmap" else whole * len(trials) / width
+                machine.now += machine.start + own
 
         return Pack()
 
@@ -46,9 +47,9 @@ def settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def found(
         pace: dict[str, float], strategy: str = "calibrate", epochs: int = 1000, width: int = 4,
-        threads: int = 1, steps: int = 10_000,
+        threads: int = 1, steps: int = 10_000, start: float = 0.0,
     ) -> tuple[str, list[str]]:  # fmt: skip
-        machine = Machine(pace)
+        machine = Machine(pace, start)
         monkeypatch.setattr(calibration, "Pack", machine.pack)
         monkeypatch.setattr(calibration, "time", machine)
         config = {"model": "vanilla_rnn", "task": "gaussian", "epochs": epochs}
@@ -69,12 +70,18 @@ def test_a_long_pack_takes_the_faster_way_timed_in_turns(settle: Any) -> None:
     fast = {name: value / 10 for name, value in PACE.items()}
     chosen, epochs = settle(fast)
     assert chosen == "vmap"
-    assert epochs == ["sequential"] * 2 + ["vmap"] * 2 + ["vmap", "sequential"] * 2
+    assert epochs == ["sequential"] * 2 + ["vmap", "sequential"] * 4
 
 
-def test_slow_epochs_are_timed_fewer_times(settle: Any) -> None:
+def test_slow_epochs_are_timed_fewer_times_and_by_one_lane(settle: Any) -> None:
     chosen, epochs = settle({name: value * 10 for name, value in PACE.items()})
-    assert (chosen, epochs) == ("vmap", ["sequential"] * 2 + ["vmap"] * 2)
+    assert (chosen, epochs) == ("vmap", ["sequential"] * 2 + ["vmap"] * 2 + ["sequential"])
+
+
+def test_quick_epochs_are_timed_for_a_second_and_their_start_counts_once(settle: Any) -> None:
+    chosen, epochs = settle({"sequential": 0.1, "vmap": 0.11}, start=0.01, epochs=3000)
+    assert chosen == "sequential"
+    assert epochs.count("vmap") == epochs.count("sequential") - 2 == 6
 
 
 def test_a_small_gain_is_not_worth_computing_ended_lanes(settle: Any) -> None:

@@ -164,12 +164,12 @@ def test_a_store_that_refuses_is_slow_or_away_changes_no_row(
     store = "s3://bucket/trouble/store"
     with _launching(object_store, logs, store) as done:
         object_store.trouble(status=403)
-    object_store.trouble(delay=1.5)
+    object_store.trouble(delay=0.5)
     assert "access denied" in _ended(done[0], 2)
     with _launching(object_store, logs, store) as done:
         object_store.trouble(status=503)
         time.sleep(6)
-        object_store.trouble(delay=1.5)
+        object_store.trouble(delay=0.5)
     assert "took over" not in _ended(done[0])
     object_store.trouble()
     assert except_counts(local, store) == SAME
