@@ -24,6 +24,8 @@ KINDS: dict[str, Config] = {
         "eval_batches": 0, "optimizer": "adam", "lr": 1e-3, "lr_end": 1e-7, "steps_per_epoch": 10,
     },
 }  # fmt: skip
+ROUNDS, LEAST_S = 3, 6.0
+"""There are so many rounds and they go on for so long: of short epochs they differ by a tenth."""
 LAUNCH = "process per core, "
 WAYS = {
     # way: workers, lane strategy, packs in each worker
@@ -48,8 +50,8 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     return measure([8])
 
 
-def measure(widths: Iterable[int], rounds: int = 3) -> tuple[dict[str, float], dict[str, float]]:
-    """`run` for each kind and each number of lanes, in `rounds` after an untimed one."""
+def measure(widths: Iterable[int]) -> tuple[dict[str, float], dict[str, float]]:
+    """`run` for each kind and each number of lanes."""
     seconds: dict[str, float] = {}
     facts: dict[str, float] = {}
     with ExitStack() as stack:
@@ -60,7 +62,7 @@ def measure(widths: Iterable[int], rounds: int = 3) -> tuple[dict[str, float], d
             stack.callback(workers[name].close)
         for kind, config in KINDS.items():
             for width in widths:
-                own, busy = _alternate(workers, config, width, rounds)
+                own, busy = _alternate(workers, config, width)
                 case = f"{kind}, {width} lanes"
                 seconds |= {f"{case}: {way}": value / width for way, value in own.items()}
                 facts |= {f"{case}, {way}, cores busy": value for way, value in busy.items()}
@@ -74,7 +76,7 @@ def measure(widths: Iterable[int], rounds: int = 3) -> tuple[dict[str, float], d
 
 
 def _alternate(
-    workers: dict[str, Worker], config: Config, width: int, rounds: int
+    workers: dict[str, Worker], config: Config, width: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Median seconds of all lanes' epoch, and cores busy, by way."""
     ways: dict[str, list[Worker]] = {}
@@ -92,7 +94,8 @@ def _alternate(
             worker.ask("build", way, config, lanes, seeds[index * each : (index + 1) * each])
     wall: dict[str, list[float]] = {way: [] for way in ways}
     cpu: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
+    first, turn = time.perf_counter(), 0  # which is not timed
+    while turn <= ROUNDS or time.perf_counter() - first < LEAST_S:
         for way, group in ways.items():
             begun = time.perf_counter()
             for worker in group:
@@ -101,6 +104,7 @@ def _alternate(
             if turn:
                 wall[way].append(time.perf_counter() - begun)
                 cpu[way].append(used)
+        turn += 1
     return (
         {way: median(values) for way, values in wall.items()},
         {way: sum(cpu[way]) / sum(wall[way]) for way in ways},
