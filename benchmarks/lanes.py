@@ -94,14 +94,14 @@ def _alternate(
             worker.ask("build", way, config, lanes, seeds[index * each : (index + 1) * each])
     wall: dict[str, list[float]] = {way: [] for way in ways}
     cpu: dict[str, list[float]] = {way: [] for way in ways}
-    first, turn = time.perf_counter(), 0  # which is not timed
+    first, turn = time.perf_counter(), 0
     while turn <= ROUNDS or time.perf_counter() - first < LEAST_S:
         for way, group in ways.items():
             begun = time.perf_counter()
             for worker in group:
                 worker.send("epoch", way)
             used = sum(worker.receive() for worker in group)
-            if turn:
+            if turn:  # the first round is not timed
                 wall[way].append(time.perf_counter() - begun)
                 cpu[way].append(used)
         turn += 1
