@@ -25,8 +25,8 @@ _LEAST_S, _LONG_S = 1.0, 20.0
 """Both ways are timed in turns, `_ROUNDS` times and for a second, unless that takes longer than
 20."""
 _QUICK_S = 2.0
-"""A pack whose epoch takes longer than this in sequence is timed by one of its lanes. Of quick ones
-one lane tells too little: 8 to 30 % of its epoch is the start and the end, once for all lanes."""
+"""A pack whose epoch takes longer than this in sequence is timed by one of its lanes. An epoch's
+start and end come once for all lanes: one times their number was 7 to 32 % too much."""
 _STEP_S = 0.01
 """A lane whose step takes longer, with its share of the evaluation, is taken to be busy with
 arithmetic, of which vmap saves nothing: at 45 ms it takes 1.9 times as long (`benchmarks network`).
