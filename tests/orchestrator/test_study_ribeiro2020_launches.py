@@ -115,7 +115,6 @@ def test_a_grid_of_nine_is_what_each_is_alone_and_survives_a_kill(
         "count(metrics['clip_fraction']) FROM epochs"
     )
     assert found.fetchall() == [(360, 360, 9, 360, 360, 360, 360)]
-    for seed in (0, 1, 2):
-        assert run(alone, *brief, f"seed={seed}", space=SINE, tiny=()).exit_status == 0
+    assert run(alone, *brief, space=SINE, tiny=(), width=1).exit_status == 0
     tables = ("epochs", "layers", "orbits", "contraction")
     assert except_counts(together, alone, tables) == dict.fromkeys(tables, 0)
