@@ -14,9 +14,9 @@ import psutil
 from ray import tune
 
 from orchestrator import launching
-from orchestrator.cluster import local_ray
 from orchestrator.driving import drive
 from orchestrator.lease import Lease
+from orchestrator.local_ray import local_ray
 from orchestrator.packing import Context, PackSpec
 from orchestrator.planning import plan
 from orchestrator.provenance import versions

@@ -1,5 +1,4 @@
-"""The Ray a launch runs on: a local one for the time being, or a cluster; its nodes, and which of
-them have died."""
+"""The Ray cluster a launch runs on; its nodes, and which of them have died."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ import logging
 import os
 import shutil
 import socket
-import sys
 import tempfile
 import uuid
 import warnings
@@ -21,72 +19,10 @@ from orchestrator.environment import ray_environment, worker_environment
 from orchestrator.errors import RequestError
 from orchestrator.provenance import COMMIT, git_commit, versions
 from orchestrator.queueing import Machines
-from orchestrator.room import Room
 from orchestrator.shipping import build_wheel
-
-_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 ANSWER_S = 120.0
 """How long a node may take to say which versions it has; it fetches our code first."""
-
-
-@contextlib.contextmanager
-def local_ray(room: Room, threads: int) -> Iterator[None]:
-    """A Ray of this process's own, which listens on loopback only; one that runs in this process
-    already (a notebook's, or the one a test session shares) is used as it is."""
-    os.environ.update(ray_environment())
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield
-        return
-    # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
-    # as it is imported, in this process and in those it starts.
-    variables = {_CLUSTERS: os.environ.get(_CLUSTERS, "0"), **worker_environment(threads, room.gpu)}
-    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
-    if not room.gpu:
-        # Ray starts a worker per CPU at once. These take packs, if they are still there when Tune
-        # asks for workers, and import what they need while this process imports Tune.
-        options["num_cpus"] = room.packs * threads
-        variables["RAY_preload_python_modules"] = "ray.tune,orchestrator.running"
-        variables["RAY_idle_worker_killing_time_threshold_ms"] = "60000"
-    with contextlib.ExitStack() as stack:
-        with _variables(variables):
-            stack.enter_context(_started(None, **options))
-        if not room.gpu:
-            stack.enter_context(_any_worker())
-        yield
-
-
-@contextlib.contextmanager
-def _any_worker() -> Iterator[None]:
-    """Lets Tune's actors take workers that are there. Of itself Tune asks for an environment, so
-    that none fits, with variables that all processes of a local Ray have from `local_ray`."""
-    import ray
-    from ray.tune.execution.class_cache import _ActorClassCache
-
-    def get(self: _ActorClassCache, trainable_cls: type) -> Any:
-        return self._cache.setdefault(trainable_cls, ray.remote(trainable_cls))
-
-    before = _ActorClassCache.get
-    _ActorClassCache.get = get
-    try:
-        yield
-    finally:
-        _ActorClassCache.get = before
-
-
-@contextlib.contextmanager
-def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """These in the environment, for processes started meanwhile."""
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -110,7 +46,7 @@ def cluster_ray(address: str, threads: int, study: str | None) -> Iterator[None]
         if not in_job():
             ships = baggage(Path(folder), study)
             variables |= ships.pop("env_vars")
-        with _started({**ships, "env_vars": variables}, address=address):
+        with started({**ships, "env_vars": variables}, address=address):
             _check_nodes()
             yield
 
@@ -162,7 +98,7 @@ def baggage(folder: Path, study: str | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _started(environment: dict[str, Any] | None, **options: Any) -> Iterator[None]:
+def started(environment: dict[str, Any] | None, **options: Any) -> Iterator[None]:
     import ray
 
     try:

@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator import datasets
-from orchestrator.cluster import cluster_ray, cluster_resources, local_ray
+from orchestrator.cluster import cluster_ray, cluster_resources
 from orchestrator.describing import space_json
 from orchestrator.driving import drive
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease, check_free
+from orchestrator.local_ray import local_ray
 from orchestrator.packing import Context, Lane, PackSpec
 from orchestrator.planning import SpacePlan, open_or_none, plan
 from orchestrator.provenance import trial_columns, versions
