@@ -124,6 +124,9 @@ def test_a_local_ray_is_lean_and_listens_on_loopback_only(tmp_path: Path) -> Non
         (planned,) = plan(SPACE, set=TINY, devices=cpus_here())
         workers = min(len(planned.packs), cpus_here())
         assert log.read_text().count("Started worker process") == workers
+        words = [word for p in driver.children(recursive=True) for word in p.cmdline()]
+        run = {Path(word).name for word in words}
+        assert run.isdisjoint({"dashboard.py", "monitor.py", "log_monitor.py"})
         ports = set()
         for process in (driver, *driver.children(recursive=True)):
             for one in process.net_connections(kind="inet"):
