@@ -29,8 +29,8 @@ _QUICK_S = 2.0
 start and end come once for all lanes: one times their number was 7 to 32 % too much."""
 _STEP_S = 0.002
 """A lane whose step takes longer, with its share of the evaluation, is taken to be busy with
-arithmetic, of which vmap saves nothing: it saved 24 to 39 % of steps of .03 to .07 ms, 6 to 11 % at
-.2 to .5, and nothing from 1 ms on; at 45 ms it took 1.9 times as long (docs/benchmarks)."""
+arithmetic, of which vmap saves nothing: it saved 24 to 39 % of steps of .03 to .07 ms, 2 to 11 % of
+most of .2 to .7, and nothing from 1 ms on; at 45 ms it took 1.9 times as long (docs/benchmarks)."""
 
 
 def settle(
