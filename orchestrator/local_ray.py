@@ -25,7 +25,7 @@ def local_ray(room: Room, threads: int) -> Iterator[None]:
         yield
         return
     # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
-    # as it is imported, in this process and in those it starts.
+    # as it is imported (by `_few_processes` here), in this process and in those it starts.
     variables = {_CLUSTERS: os.environ.get(_CLUSTERS, "0"), **worker_environment(threads, room.gpu)}
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
     if not room.gpu:
