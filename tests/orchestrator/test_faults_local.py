@@ -36,6 +36,7 @@ def attempts(store: Path) -> list[dict[str, object]]:
     return open_store(str(store)).attempts().to_pylist()
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_is_isolated(ray_session: str, tmp_path: Path) -> None:
     """Its pack is halved, as wide as before: one failed row, with the traceback; the others have
     the numbers that they have without it."""

@@ -20,6 +20,7 @@ TABLES = ("epochs", "layers", "steps")
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_lanes_of_several_packs_and_epochs(ray_session: str, tmp_path: Path) -> None:
     store, calm = tmp_path / "store", tmp_path / "calm"
     opened = create_store(store)

@@ -54,6 +54,7 @@ def test_pretrainings_are_shared_and_pass_their_gate_first(toy: Path) -> None:
     assert kinds == (iterations, 4)
 
 
+@pytest.mark.slow
 def test_a_killed_driver_and_a_resume_redo_nothing_that_ended(
     ray_session: str, toy: Path, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def _ended(store: Path, stage: str) -> int:
     return count(store, f"SELECT count(*) FROM trials WHERE stage = '{stage}' AND status = 'done'")
 
 
+@pytest.mark.slow
 def test_a_pretraining_that_fails_blocks_only_its_own(ray_session: str, tmp_path: Path) -> None:
     # Two iterations cannot bring a radius of 1 to 40; for 1 the gate is wide enough.
     sets = ("lsc_epochs=1", "lsc_steps=2", "gate_radius=5", "gate_std=9", "lsc_target=1,40")
