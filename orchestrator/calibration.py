@@ -65,15 +65,15 @@ def settle(
     if lane_s * len(trials) * epochs < _WORTH_S or lane_s > _STEP_S * lane.steps:
         return "sequential"
     every = _ready("vmap", trials, arrays, width)
-    quick = lane_s * len(trials) < _QUICK_S
-    some = _ready("sequential", trials, arrays, width) if quick else lane
-    scale = 1 if quick else len(trials)
+    some, times = lane, len(trials)
+    if lane_s * len(trials) < _QUICK_S:
+        some, times = _ready("sequential", trials, arrays, width), 1
     seconds = {"sequential": math.inf, "vmap": math.inf}
     begun, turn = time.monotonic(), 0
     while (took := time.monotonic() - begun) < _LONG_S and (turn < _ROUNDS or took < _LEAST_S):
         # The least of several: what else the machine does only ever adds.
         seconds["vmap"] = min(seconds["vmap"], _epoch_seconds(every))
-        seconds["sequential"] = min(seconds["sequential"], scale * _epoch_seconds(some))
+        seconds["sequential"] = min(seconds["sequential"], times * _epoch_seconds(some))
         turn += 1
     pays = seconds["vmap"] < (1 - _MARGIN) * seconds["sequential"]
     chosen: Strategy = "vmap" if pays else "sequential"
