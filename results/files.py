@@ -67,8 +67,9 @@ def publish(
     """Writes a whole file so that readers see all of it or nothing, and it survives a power cut,
     unless `durable` is False: then a local file costs no fsync.
 
-    Locally: a temporary name, fsync, rename, fsync of the folder. Elsewhere: one PUT (a multipart
-    upload above 10 MB or so), which object stores show only when it is complete.
+    Locally: a temporary name, fsync, rename, fsync of the folder, and of the one above where the
+    folder is new. Elsewhere: one PUT (a multipart upload above 10 MB or so), which object stores
+    show only when it is complete.
 
     Raises:
       StoreError: the disk is full, or the place is not writable.
@@ -95,6 +96,7 @@ def why_not_written(path: str, error: OSError) -> str:
 
 def _publish_local(path: str, content: bytes | pa.Buffer, durable: bool) -> None:
     final = Path(path)
+    missing = [folder for folder in final.parents if not folder.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{final.name}")
     try:
@@ -110,11 +112,13 @@ def _publish_local(path: str, content: bytes | pa.Buffer, durable: bool) -> None
         raise
     if not durable:
         return
-    handle = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # A new folder is a name in the one above, which a power cut could take with all that is in it.
+    for folder in (final.parent, *(made.parent for made in missing)):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def listing(
