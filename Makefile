@@ -19,12 +19,19 @@ CODE := orchestrator trainables search_spaces results tests benchmarks examples
 UV := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--fork-strategy fewest --no-header --no-annotate
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+# Tests of one file share their fixtures, and those that use Ray the session's Ray.
+PARALLEL := -n $(JOBS) --dist loadgroup
 # Most of a test is compiling, which takes about half as long by LLVM's first level and XLA's older
-# emitters; programs then take up to 1.6 times as long, and round otherwise. Ray's tests, which train
-# longer, keep what users have.
+# emitters. Programs then take up to 1.6 times as long and round differently, so tests marked
+# `exact`, which compare bits, and `ray`, which train longer, keep the flags that users have.
 FAST := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-# pytest says 5 where a selection holds no test.
+# pytest's exit status is 5 where a selection holds no test.
 ALLOW_NONE := || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
+
+# `make test COLD=1` compiles everything again, in a cache that is empty at the start.
+ifdef COLD
+export GRADSWEEP_CACHE := $(CURDIR)/.cache/cold
+endif
 
 .PHONY: help
 help: ## this list
@@ -52,15 +59,26 @@ quickstart: install ## train vanishing/quickstart, print its table, draw its fig
 	@echo "  $(BIN)/gradsweep plan vanishing/depth --store $(QUICKSTART_STORE)"
 
 .PHONY: test
-test: install ## tests of at most about 8 s each; a quarter of an hour on two slow cores
-	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not ray" $(ALLOW_NONE)
-	$(PYTEST) -m "ray and not slow" $(ALLOW_NONE)
+test: install cold ## tests of at most about 8 s each: 5 minutes on two cores, 8 with COLD=1
+	$(FAST) $(PYTEST) $(PARALLEL) -m "not (slow or study or ray or exact)" $(ALLOW_NONE)
+	$(PYTEST) $(PARALLEL) -m "(ray or exact) and not (slow or study)" $(ALLOW_NONE)
 
-.PHONY: test-all
-test-all: install ## every test, as CI runs them; those that fail are tried once more, alone
-	$(FAST) $(PYTEST) -n $(JOBS) --dist loadfile -m "not ray" || \
-	    $(FAST) $(PYTEST) -m "not ray" --last-failed $(ALLOW_NONE)
-	$(PYTEST) -m ray || $(PYTEST) -m ray --last-failed $(ALLOW_NONE)
+.PHONY: test-slow
+test-slow: install ## the longer tests, and the shortest launch of each study
+	$(FAST) $(PYTEST) $(PARALLEL) -m "slow and not (ray or exact)" $(ALLOW_NONE)
+	$(PYTEST) $(PARALLEL) -m "slow and (ray or exact)" $(ALLOW_NONE)
+
+.PHONY: test-studies
+test-studies: install ## full-length launches of the studies: for whoever changes one
+	$(PYTEST) --timeout 3600 -m study $(ALLOW_NONE)
+
+.PHONY: test-pythons
+test-pythons: install ## the planner's and the store's tests on the oldest and the newest Python
+	@bash .ci/pythons $(LOCK) 3.11 3.13
+
+.PHONY: cold
+cold:
+	@$(if $(COLD),rm -rf "$(GRADSWEEP_CACHE)")
 
 .PHONY: chaos
 chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n
@@ -89,7 +107,7 @@ arrows: install ## import-linter: which package may import which
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: ci
-ci: lint types arrows test-all ## what CI runs
+ci: lint types arrows test test-slow test-pythons ## what CI runs
 
 .PHONY: bench
 bench: install ## benchmarks; alone on the machine, please

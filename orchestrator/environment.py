@@ -48,15 +48,9 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "PJRT_NPROC": str(max(threads, cpus_here()) if gpu else threads),
         "XLA_FLAGS": gpus.with_flags(os.environ.get("XLA_FLAGS", ""), flags),
-        # Workers share one cache per node. A new entry costs JAX a look at all others (70 ms among
-        # 670), so quick compiles are not worth one; `compiles.kept` makes exceptions.
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get(
-            "JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "jax")
-        ),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        # Setting a size is what makes JAX write cache entries under a lock.
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+        # Workers share one cache per node. Each of these yields to what the user has set.
+        **{name: os.environ.get(name, value) for name, value in _compile_cache().items()},
     }
     if gpu:
         share = f"{0.9 * min(gpu, 1.0):.3g}"
@@ -67,6 +61,17 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
     if precision:
         variables[gpus.PRECISION] = precision
     return variables
+
+
+def _compile_cache() -> dict[str, str]:
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(cache_dir() / "jax"),
+        # A new entry costs JAX a look at all others (70 ms among 670 entries), so quick compiles
+        # are not worth one; `compiles.kept` makes exceptions.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        # Setting a size is what makes JAX write cache entries under a lock.
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+    }
 
 
 def ray_environment() -> dict[str, str]:

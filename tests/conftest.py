@@ -5,10 +5,11 @@ Needs nothing but pytest, so that tests/trainables runs where only JAX's librari
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import logging
 import os
 import secrets
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +20,15 @@ from orchestrator import environment
 
 pytest_plugins = ["tests.object_store"]
 
-ROOT = Path(__file__).parents[1]
-
-# What packs run in, here and in every process that a test starts; the compile cache is one for all.
-os.environ.setdefault("GRADSWEEP_CACHE", str(ROOT / ".cache"))
+# What packs run in, here and in every process that a test starts. They share one compile cache,
+# kept from run to run. It holds every program, since most of a test's time is compiling small ones,
+# and has no size limit, since JAX would then read its whole folder at each new entry;
+# `pytest_sessionstart` removes old entries.
+os.environ.setdefault("GRADSWEEP_CACHE", str(environment.cache_dir() / "tests"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", "-1")
 environment.prepare()
-if importlib.util.find_spec("filelock") is None:  # needed for a cache with a size limit only
-    del os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"]
+KEPT_DAYS = 30
 
 
 def _seed(text: str) -> int:
@@ -69,9 +72,33 @@ def pytest_configure(config: pytest.Config) -> None:
             config.option.hypothesis_seed = str(config.option.seed)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Removes entries of the compile cache that are a month old."""
+    if hasattr(session.config, "workerinput"):  # xdist's workers leave it to their parent
+        return
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for entry in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another run may remove it too
+            if entry.stat().st_mtime < oldest:
+                entry.unlink()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps tests that use Ray in one process under xdist, and the tests of a file together."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "ray" if item.get_closest_marker("ray") else item.location[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     data = os.environ.get("GRADSWEEP_DATA") or "not set: tests of real data sets are skipped"
-    return [f"seed: {config.option.seed} (repeat with --seed)", f"GRADSWEEP_DATA: {data}"]
+    return [
+        f"seed: {config.option.seed} (repeat with --seed)",
+        f"GRADSWEEP_DATA: {data}",
+        f"compile cache: {os.environ['JAX_COMPILATION_CACHE_DIR']}",
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

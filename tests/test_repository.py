@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -47,9 +48,14 @@ ALLOWED = {  # folder -> what its modules may import beside the standard library
 }
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
 def imported(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -100,7 +106,7 @@ def test_nothing_of_ours_reads_a_pickle() -> None:
             where = path.relative_to(ROOT)
             tops = {name.partition(".")[0] for name in imported(path)}
             found += [f"{where}: {name}" for name in sorted(tops & UNPICKLERS)]
-            for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            for node in ast.walk(parsed(path)):
                 if not isinstance(node, ast.Call):
                     continue
                 if ast.unparse(node.func).endswith("read_pickle"):

@@ -18,6 +18,25 @@ def test_a_users_flags_stay_and_ours_are_added(monkeypatch: pytest.MonkeyPatch) 
     assert flags[2:] == ["--xla_cpu_enable_concurrency_optimized_scheduler=false"]
 
 
+def test_a_users_compile_cache_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {
+        "JAX_COMPILATION_CACHE_DIR": "/elsewhere",
+        "JAX_COMPILATION_CACHE_MAX_SIZE": "-1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "7",
+    }
+    for name in own:
+        monkeypatch.delenv(name, raising=False)
+    ours = environment.process_environment()
+    assert {name: ours[name] for name in own} == {
+        "JAX_COMPILATION_CACHE_DIR": str(environment.cache_dir() / "jax"),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert own.items() <= environment.process_environment().items()
+
+
 def test_preparing_twice_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
     first = environment.process_environment()
