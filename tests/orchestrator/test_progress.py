@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import Counter
 
 import pytest
@@ -52,33 +52,53 @@ def queue() -> PackQueue:
 
 
 def test_a_log_gets_plain_lines(queue: PackQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LINE_S", 0.05)
+    monkeypatch.setattr(progress, "LINE_S", 0.001)
     said: list[str] = []
-    with Display(queue, "auto", said.append) as display:
+    twice = threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            twice.set()
+
+    with Display(queue, "auto", say) as display:
         assert display.mode == "plain"  # pytest's stderr is no terminal
-        end = time.monotonic() + 10
-        while not said:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        twice.wait()
     assert "1/2 trials, 6/8 epochs" in said[0]
     assert "1 diverged" in said[0]
     assert "\x1b" not in said[0]
+    assert not display._thread.is_alive()
 
 
 def test_none_says_nothing(queue: PackQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LINE_S", 0.01)
+    monkeypatch.setattr(progress, "LINE_S", 0.001)
     said: list[str] = []
-    with Display(queue, "none", said.append):
-        time.sleep(0.05)
+    with Display(queue, "none", said.append) as display:
+        display._thread.join()  # it ends by itself, having nothing to do
     assert said == []
 
 
-def test_a_terminal_gets_bars_that_end_where_the_launch_ends(queue: PackQueue) -> None:
+def test_a_terminal_gets_bars_that_end_where_the_launch_ends(
+    queue: PackQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "TICK_S", 0.001)
     display = Display(queue, "bar")
     display.console = Console(record=True, force_terminal=True, width=120, quiet=False)
+    snapshot, twice = queue.snapshot, threading.Event()
+    asked: list[Snapshot] = []
+
+    def noted() -> Snapshot:
+        asked.append(snapshot())
+        if len(asked) == 2:
+            twice.set()
+        return asked[-1]
+
+    monkeypatch.setattr(queue, "snapshot", noted)
     with display:
-        time.sleep(0.05)
+        twice.wait()
         queue.complete("r", {"ended": {"b": "done"}, "done": True})
     text = display.console.export_text()
     assert "2/2 0 running, 1 diverged, 0 failed, 0 blocked" in text
     assert "8/8" in text
+    assert asked[0].running == 1
+    assert asked[-1].running == 0

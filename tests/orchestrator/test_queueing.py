@@ -5,14 +5,23 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator import queueing
 from orchestrator.packing import Lane, PackSpec
-from orchestrator.queueing import MAX_DEATHS, MAX_ERRORS, PASSED, Machines, PackQueue
+from orchestrator.queueing import (
+    MAX_DEATHS,
+    MAX_ERRORS,
+    MAX_MOVES,
+    PASSED,
+    Machines,
+    PackQueue,
+)
 from results import StoreError
 
 SIGNATURE = {"strategy": "vmap"}
@@ -190,12 +199,27 @@ def test_every_trial_ends_exactly_once_or_is_blocked(world: World, runners: int)
         assert world.handed[name] - world.excused[name] <= 4 * (MAX_DEATHS + MAX_ERRORS + 2 * 3)
 
 
-def queue_of(*packs: PackSpec, refresh: Any = None, **options: Any) -> PackQueue:
+def queue_of(
+    *packs: PackSpec,
+    refresh: Any = None,
+    epochs: dict[str, int] | None = None,
+    passed: set[str] | None = None,
+    **options: Any,
+) -> PackQueue:
     def again(lost: PackSpec) -> tuple[list[Lane], dict[str, str]]:
         return [lane(o.trial_id, o.parent_id, attempt=o.attempt + 1) for o in lost.lanes], {}
 
-    epochs = {one.trial_id: 4 for p in packs for one in p.lanes}
-    return PackQueue(list(packs), epochs, set(), "launch", refresh or again, **options)
+    all_epochs = {one.trial_id: 4 for p in packs for one in p.lanes} | (epochs or {})
+    return PackQueue(
+        list(packs), all_epochs, passed or set(), "launch", refresh or again, **options
+    )
+
+
+def handed(queue: PackQueue, runner: str = "r") -> PackSpec:
+    """A pack that must be there."""
+    found = queue.next(runner)
+    assert found is not None
+    return found
 
 
 def names(queue: PackQueue) -> list[list[str]]:
@@ -218,6 +242,47 @@ def test_out_of_memory_splits_in_half_and_waiting_packs_with_it() -> None:
     assert again is not None
     queue.report("r", {"signature": {**SIGNATURE, "width": 3}})
     assert queue.signatures["p"]["width"] == 3  # the width that worked is remembered
+
+
+MEMORY = {"failure": "memory", "error": "", "reason": "RESOURCE_EXHAUSTED"}
+
+
+@pytest.mark.parametrize(
+    ("width", "lanes", "narrower", "cut"),
+    [
+        (2, 2, 1, [1, 1]),
+        (3, 3, 2, [2, 1]),
+        (5, 5, 3, [3, 2]),
+        (5, 2, 3, [2]),
+        (7, 7, 4, [4, 3]),
+        (8, 8, 4, [4, 4]),
+        (9, 9, 5, [5, 4]),
+    ],
+)
+def test_a_width_that_does_not_fit_is_halved_and_an_odd_one_upwards(
+    width: int, lanes: int, narrower: int, cut: list[int]
+) -> None:
+    queue = queue_of(pack(*(lane(f"a{i}") for i in range(lanes)), width=width))
+    handed(queue)
+    queue.complete("r", MEMORY)
+    assert [p.width for p in queue.packs] == [narrower] * len(cut)
+    assert [len(p.lanes) for p in queue.packs] == cut
+    assert [i for p in queue.packs for i in p.trial_ids] == [f"a{i}" for i in range(lanes)]
+
+
+def test_the_width_that_did_not_fit_is_forgotten_and_its_failures_with_it() -> None:
+    first = pack(lane("a"), lane("b"), lane("c"), width=4)
+    first.deaths, first.errors = 3, 1
+    narrow, other = pack(lane("n"), width=2), pack(lane("o"), program="q", width=4)
+    queue = queue_of(first, narrow, other)
+    queue.signatures = {"p": {"width": 4, "strategy": "vmap"}, "q": {"width": 4}}
+    handed(queue)
+    queue.report("r", {"epoch": 0, "signature": {"width": 4, "strategy": "vmap"}})
+    queue.complete("r", MEMORY)
+    assert queue.signatures == {"q": {"width": 4}}
+    assert names(queue) == [["a", "b"], ["c"], ["n"], ["o"]], "a pack that is narrow enough stays"
+    assert [(p.width, p.deaths, p.errors) for p in queue.packs[:2]] == [(2, 0, 0)] * 2
+    assert queue.packs[2] is narrow
 
 
 def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> None:
@@ -309,12 +374,67 @@ def test_a_node_that_cannot_run_a_pack_is_avoided_and_the_last_one_ends_it() -> 
     assert lost == ["a", "b"]
 
 
+class Endless(Machines):
+    """There is always another."""
+
+    def others(self, avoided: set[str]) -> bool:
+        return True
+
+
+def test_moves_between_nodes_that_cannot_run_a_pack_end() -> None:
+    lost: list[tuple[list[str], str]] = []
+    queue = queue_of(
+        pack(lane("a"), lane("b")),
+        machines=Endless(),
+        on_lost=lambda given, why: lost.append((given.trial_ids, why)),
+    )
+    moves = []
+    while given := queue.next("r"):
+        moves.append(given.moves)
+        assert (given.errors, given.deaths, given.width) == (0, 0, 2)
+        node = f"n{len(moves)}"
+        queue.complete("r", {"failure": "node", "reason": f"damaged on {node}", "node": node})
+    assert moves == list(range(MAX_MOVES + 1))
+    assert lost == [(["a", "b"], "damaged on n6")]
+    assert queue.outcomes == {"a": "failed", "b": "failed"}
+    assert queue.avoid == {f"n{i}": f"damaged on n{i}" for i in range(1, 7)}
+    assert queue.exhausted
+
+
+def test_a_pack_that_the_only_node_cannot_run_fails_at_once() -> None:
+    for machines, node in ((Machines(), "n0"), (Endless(), None)):
+        said: list[str] = []
+        queue = queue_of(pack(lane("a")), machines=machines, tell=said.append)
+        handed(queue)
+        result = {"failure": "node", "reason": "damaged\nin detail"}
+        queue.complete("r", result | ({"node": node} if node else {}))
+        assert queue.outcomes == {"a": "failed"}
+        assert queue.avoid == {}
+        assert said == ["pack a.0 of 1 trial: damaged"]
+
+
+def test_a_node_is_avoided_for_the_first_reason_and_said_to_be_so_once() -> None:
+    said: list[str] = []
+    queue = queue_of(
+        pack(lane("a")), pack(lane("b"), lane("c")), machines=Endless(), tell=said.append
+    )
+    handed(queue, "r")
+    handed(queue, "s")
+    for runner, reason in (("r", "damaged\nin detail"), ("s", "another")):
+        queue.complete(runner, {"failure": "node", "reason": reason, "node": "0123456789abcdef"})
+    assert queue.avoid == {"0123456789abcdef": "damaged\nin detail"}
+    assert [line for line in said if line.startswith("node")] == [
+        "node 0123456789ab gets no more packs: damaged"
+    ]
+    assert "pack b.0+c.0 of 2 trials: another" in said
+
+
 def test_a_node_that_is_told_to_leave_gets_no_more_packs_while_there_are_others() -> None:
     queue = queue_of(pack(lane("a")), machines=Few())
     for node in ("n0", "n1", "n2"):
         queue.next("r")
         queue.complete("r", {"interrupted": True, "done": True, "node": node})
-    assert set(queue.avoid) == {"n0", "n1"}
+    assert queue.avoid == {"n0": "it was told to leave", "n1": "it was told to leave"}
     assert names(queue) == [["a"]]
 
 
@@ -460,6 +580,120 @@ def test_stopping_hands_out_nothing_more_and_requeues_nothing() -> None:
     queue.complete("r", {"interrupted": True, "done": True})
     assert names(queue) == [["b"]]
     assert queue.outcomes == {}
+
+
+def test_progress_is_at_most_the_whole() -> None:
+    """Whatever a worker reports: its pack goes on for the longest of its lanes."""
+    queue = queue_of(pack(lane("a"), lane("b"), lane("c")), epochs={"b": 10})
+    handed(queue)
+    for epoch, done in ((0, 3), (2, 9), (3, 12), (6, 4 + 7 + 4), (9, 18), (25, 18)):
+        queue.report("r", {"epoch": epoch})
+        now = queue.snapshot()
+        assert now.epochs_done == done <= now.epochs_total == 18
+    queue.complete("r", {"epoch": 9, "ended": dict.fromkeys("abc", "done"), "done": True})
+    assert queue.snapshot().epochs_done == 18
+
+
+def test_what_was_compiled_is_counted_once_for_each_worker() -> None:
+    queue = queue_of(pack(lane("a")), pack(lane("b")))
+    handed(queue, "r")
+    handed(queue, "s")
+    queue.report("r", {"epoch": 0, "compiles": {"compiled": 2, "cached": 1}})
+    queue.report("r", {"epoch": 1, "compiles": {"compiled": 2, "cached": 1}})
+    queue.complete("r", {"epoch": 1, "compiles": {"compiled": 2, "cached": 1}, "done": True})
+    assert queue.compiles == Counter(compiled=2, cached=1)
+    queue.report("s", {"epoch": 0, "compiles": {"cached": 1}})
+    assert queue.compiles == Counter(compiled=2, cached=2)
+
+
+def test_who_runs_nothing_changes_nothing() -> None:
+    queue = queue_of(pack(lane("a")))
+    handed(queue)
+    report = {"epoch": 3, "ended": {"a": "done"}, "signature": SIGNATURE, "compiles": {"cached": 1}}
+    queue.report("s", report)
+    queue.complete("s", None)
+    assert (queue.outcomes, queue.signatures, queue.compiles) == ({}, {}, Counter())
+    assert list(queue.running) == ["r"]
+    assert names(queue) == []
+
+
+def test_what_comes_again_is_first_in_line() -> None:
+    queue = queue_of(pack(lane("a"), lane("b")), pack(lane("c"), program="q"))
+    handed(queue)
+    queue.complete("r", None)
+    assert names(queue) == [["a", "b"], ["c"]]
+    assert queue.packs[0].deaths == 1
+    handed(queue)
+    queue.complete("r", ERROR)
+    assert names(queue) == [["a"], ["b"], ["c"]]
+    assert [(p.deaths, p.errors) for p in queue.packs] == [(1, 1), (1, 1), (0, 0)]
+
+
+def test_a_worker_that_published_its_failure_is_not_spoken_for() -> None:
+    for said in (True, False):
+        lost: list[list[str]] = []
+        queue = queue_of(
+            pack(lane("a")), on_lost=lambda given, why, lost=lost: lost.append(given.trial_ids)
+        )
+        for _ in range(MAX_ERRORS):
+            handed(queue)
+            queue.complete("r", {**ERROR, "said": said})
+        assert queue.outcomes == {"a": "failed"}
+        assert lost == ([] if said else [["a"]])
+
+
+def test_only_the_lanes_that_were_left_have_failed() -> None:
+    lost: list[list[str]] = []
+    queue = queue_of(
+        pack(lane("a"), lane("b")), on_lost=lambda given, why: lost.append(given.trial_ids)
+    )
+    handed(queue)
+    queue.report("r", {"epoch": 0, "ended": {"a": "stopped"}})
+    queue.complete("r", {"failure": "node", "reason": "damaged"})
+    assert lost == [["b"]]
+    assert queue.outcomes == {"a": "stopped", "b": "failed"}
+    assert queue.reasons == {"b": "damaged"}
+
+
+def test_a_child_of_a_parent_that_passed_before_this_launch_starts_at_once() -> None:
+    child = pack(lane("c", "p"))
+    queue = queue_of(child, passed={"p"})
+    assert handed(queue) is child
+    assert queue.outcomes == {}
+
+
+def test_a_pack_whose_every_lane_is_blocked_is_never_handed_out() -> None:
+    queue = queue_of(pack(lane("p")), pack(lane("c", "p"), program="q"), pack(lane("x")))
+    handed(queue)
+    queue.complete("r", {"ended": {"p": "diverged"}, "done": True})
+    assert handed(queue).trial_ids == ["x"]
+    assert queue.outcomes == {"p": "diverged", "c": "blocked"}
+    assert queue.reasons == {"c": "parent p diverged"}
+
+
+@pytest.mark.parametrize(
+    ("status", "blocked"), [("failed", True), ("done", False), ("stopped", False), (None, False)]
+)
+def test_what_never_started_is_blocked_only_by_a_parent_that_did_not_pass(
+    status: str | None, blocked: bool
+) -> None:
+    queue = queue_of(pack(lane("p"), lane("x")), pack(lane("c", "p"), lane("d"), program="q"))
+    handed(queue)
+    queue.report("r", {"ended": {"p": status}} if status else {"epoch": 0})
+    queue.stop()
+    queue.block_the_rest()
+    assert queue.outcomes.get("c") == ("blocked" if blocked else None)
+    assert "d" not in queue.outcomes
+
+
+def test_a_snapshot_tells_the_seconds_since_the_launch_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(queueing, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    queue = queue_of(pack(lane("a")))
+    now[0] = 107.5
+    assert queue.snapshot().seconds == 7.5
 
 
 def test_a_snapshot_counts_epochs_of_ended_and_running_trials() -> None:

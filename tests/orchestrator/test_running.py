@@ -2,25 +2,82 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import running
+from orchestrator import recording, running
 from orchestrator.lease import Lease, SupersededError, passes
-from orchestrator.packing import Context
+from orchestrator.packing import Context, Lane, PackSpec, make_packs
 from orchestrator.planning import plan
 from orchestrator.recording import Recorder
-from orchestrator.running import PackRun
+from orchestrator.running import PackRun, stop_on_sigterm
 from orchestrator.studies import catalogue
-from results import StoreError, create_store, open_store
+from results import Store, StoreError, create_store, open_store
+from tests.orchestrator import tiny_study
+from tests.trainables.helpers import same
 
 TINY = str(Path(__file__).with_name("tiny_study.py"))
 
 
-@pytest.mark.slow
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return create_store(tmp_path / "store")
+
+
+def tiny(*lanes: dict[str, Any], **shared: Any) -> PackSpec:
+    """A pack of up to four trials of the tiny grid, all of one program."""
+    registry = catalogue(TINY).registry
+    grid = {**tiny_study.GRID.param_space, "lr": 0.1, "seed": 0, **shared}
+    trials = [registry.resolve({**grid, **lane}) for lane in lanes]
+    (spec,) = make_packs(trials, {}, {}, devices=1, width=4)
+    return spec
+
+
+def started(spec: PackSpec, store: Store | None = None, *more: Any, **context: Any) -> PackRun:
+    """A run that writes no resume points unless told to."""
+    told = Context(**{"checkpoint_s": math.inf, **context})
+    run = PackRun(spec, catalogue(TINY).registry, store, told, *more)
+    run.start()
+    return run
+
+
+def finished(run: PackRun) -> PackRun:
+    while not run.step().done:
+        pass
+    return run
+
+
+def files_of(store: Store) -> dict[str, bytes]:
+    """Content of each file but the lease, which beats."""
+    root = Path(store.root)
+    paths = [path for path in root.rglob("*") if path.is_file() and path.name != "lease.json"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+class Clock:
+    """Goes on by `pace` seconds whenever it is read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pace: float = 0.0):
+        self.now, self.pace = 0.0, pace
+        for module in (running, recording):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
+
+    def monotonic(self) -> float:
+        self.now += self.pace
+        return self.now
+
+
 def test_an_interrupt_after_a_resume_point_keeps_it(tmp_path: Path) -> None:
     store = create_store(str(tmp_path / "store"))
     (pack,) = plan("tiny/grid", study=TINY, store=store, width=4)[0].packs
@@ -38,7 +95,7 @@ def test_an_interrupt_after_a_resume_point_keeps_it(tmp_path: Path) -> None:
 
 def test_a_gpu_takes_up_what_a_cpu_began_in_packs_of_its_own(tmp_path: Path) -> None:
     store = create_store(str(tmp_path / "store"))
-    (pack, *_) = plan("tiny/grid", study=TINY, store=store, width=1)[0].packs
+    (pack,) = plan("tiny/grid", study=TINY, store=store, width=4, limit=1)[0].packs
     run = PackRun(pack, catalogue(TINY).registry, store, Context(checkpoint_s=0.0))
     run.start()
     run.step()
@@ -47,7 +104,7 @@ def test_a_gpu_takes_up_what_a_cpu_began_in_packs_of_its_own(tmp_path: Path) -> 
         plan("tiny/grid", study=TINY, store=store, devices=1, gpu=gpu)[0].packs
         for gpu in (False, True)
     )
-    assert {(p.width, p.strategy) for p in on_cpu} == {(1, "sequential")}
+    assert {(p.width, p.strategy) for p in on_cpu} == {(4, "sequential")}
     assert {(p.width, p.strategy) for p in on_gpu} == {(3, "default")}
     assert sorted(p.lanes[0].first_epoch for p in on_gpu) == [0, 1]
 
@@ -68,6 +125,298 @@ def test_a_fenced_attempt_stops_itself_and_publishes_nothing_more(tmp_path: Path
             with pytest.raises(SupersededError, match="taken over"):
                 publish()
         assert {p.name for p in (tmp_path / "store").rglob("*") if p.is_file()} == before
+
+
+def fenced(spec: PackSpec, store: Store, lease: Lease, **context: Any) -> PackRun:
+    """A run behind its fence, after one epoch, with nothing left to publish."""
+    spec.generation = "launch:first"
+    lease.raise_fence(spec.id, spec.generation)
+    guard = partial(passes, open_store(store.uri), spec.id, spec.generation)
+    run = started(spec, store, guard, **context)
+    assert not run.step().done
+    return run
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+@pytest.mark.parametrize(
+    "publish",
+    [PackRun.checkpoint, PackRun.interrupt, PackRun.step, finished],
+    ids=lambda f: f.__name__,
+)
+def test_a_fenced_worker_writes_no_resume_point_nor_weights_nor_rows(
+    store: Store, publish: Callable[[PackRun], Any], taken_over: bool
+) -> None:
+    """Whether its fence is gone or names the attempt that has taken over."""
+    spec = tiny({"keep_weights": "every:2"}, {"keep_weights": "last", "seed": 1}, epochs=3)
+    with Lease(store) as lease:
+        run = fenced(spec, store, lease)
+        if taken_over:
+            lease.raise_fence(spec.id, "launch:second")
+        else:
+            lease.drop_fence(spec.id)
+        before = files_of(store)
+        with pytest.raises(SupersededError):
+            publish(run)
+        assert files_of(store) == before
+
+
+def test_a_fenced_worker_leaves_the_resume_point_to_the_next(store: Store) -> None:
+    """It has written one itself, which the attempt that takes over starts from."""
+    spec = tiny({}, epochs=3)
+    with Lease(store) as lease:
+        run = fenced(spec, store, lease, checkpoint_s=0.0)
+        lease.drop_fence(spec.id)
+        before = files_of(store)
+        assert [name for name in before if name.startswith("checkpoints/")]
+        for publish in (run.checkpoint, run.step, run.interrupt):
+            with pytest.raises(SupersededError):
+                publish()
+        assert files_of(store) == before
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs"),
+    [(None, []), (0, [0, 6]), (1, [0, 1, 2, 3, 4, 5, 6]), (2, [0, 2, 4, 6]), (3, [0, 3, 6]),
+     (4, [0, 4, 6]), (6, [0, 6]), (7, [0, 6])],
+)  # fmt: skip
+def test_a_probe_comes_with_the_first_and_the_last_epoch_and_each_kth(
+    every: int | None, epochs: list[int]
+) -> None:
+    assert [e for e in range(7) if running._on_cadence(e, every, e == 6)] == epochs
+
+
+def test_each_lane_is_probed_at_its_own_cadence_and_at_its_own_end(store: Store) -> None:
+    spec = tiny(
+        {"timeline_every": 0},
+        {"timeline_every": 2, "seed": 1},
+        {"timeline_every": 3, "seed": 2},
+        {"timeline_every": 0, "seed": 3, "epochs": 3},
+        epochs=5,
+    )
+    finished(started(spec, store))
+    query = "SELECT trial_id, list(DISTINCT epoch ORDER BY epoch) FROM timeline GROUP BY 1"
+    found = dict(store.sql(query).fetchall())
+    assert [found[i] for i in spec.trial_ids] == [[0, 4], [0, 2, 4], [0, 3, 4], [0, 2]]
+    assert not store.has("probes/sharpness"), "null is never"
+    assert all(state["done"] for state in store.completeness(spec.trial_ids).values())
+
+
+def test_an_end_that_is_shown_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the store at any moment finds, with a trial's end, its rows and weights."""
+    spec = tiny({"epochs": 1}, {"seed": 1, "epochs": 2}, {"seed": 2}, epochs=3, keep_weights="last")
+    publish, save = store.publish, store.save_weights
+    ends: list[set[str]] = []
+
+    reader = open_store(store.uri)
+
+    def look(path: str) -> str:
+        states = reader.completeness(spec.trial_ids)
+        ended = {i for i, state in states.items() if state["status"] == "done"}
+        assert all(states[i]["done"] and reader.has_weights(i) for i in ended)
+        ends.append(ended)
+        return path
+
+    monkeypatch.setattr(store, "publish", lambda *given: look(publish(*given)))
+    monkeypatch.setattr(store, "save_weights", lambda *given: look(save(*given)))
+    finished(started(spec, store))
+    assert [len(set(found)) for found in ends[:1] + ends[-1:]] == [0, 3]
+    assert {len(found) for found in ends} == {0, 1, 2, 3}
+
+
+def test_a_resume_point_comes_with_the_epoch_that_ends_a_minute_after_the_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    run = started(tiny({}, epochs=6), store, checkpoint_s=60.0)
+    found = []
+    for now in (59.99, 60.0, 119.99, 120.0, 121.0, 999.0):
+        clock.now = now
+        run.step()
+        found.append([entry["path"] for entry in store.list_checkpoints()])
+    first, second = (f"checkpoints/{run.spec.id}-{epoch:06d}" for epoch in (2, 4))
+    assert found == [[], [first], [first], [second], [second], []], "one at a time, and none at end"
+
+
+def test_a_resume_point_holds_the_lanes_that_go_on(store: Store) -> None:
+    run = started(tiny({"epochs": 1}, {"seed": 1}, {"seed": 2}, epochs=3), store)
+    run.step()
+    run.checkpoint()
+    (entry,) = store.list_checkpoints()
+    assert [(lane["trial_id"], lane["attempt"], lane["epoch"]) for lane in entry["lanes"]] == [
+        (trial_id, 0, 1) for trial_id in run.spec.trial_ids[1:]
+    ]
+    state = run.pack.state()
+    for position in (0, 1):
+        held = store.load_lane(entry["path"], position)
+        assert held.keys() == state.keys()
+        assert all(same(held[name], values[position + 1]) for name, values in state.items())
+
+
+def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
+    store: Store, tmp_path: Path
+) -> None:
+    """Weights to the last bit, ends, and all that rows are counted by."""
+    lanes = [
+        {"early_stopping": 2, "lr": 1.0, "seed": 1},  # its lowest loss is that of the first epoch
+        {"keep_weights": "best", "lr": 1.0, "seed": 1},
+        {"stop_below": 1e9, "stop_patience": 3},
+        {"keep_weights": "last"},
+    ]
+    whole = finished(started(tiny(*lanes, epochs=5), create_store(tmp_path / "whole")))
+    first = started(tiny(*lanes, epochs=5), store)
+    first.step()
+    first.step()
+    first.interrupt()
+    spec = tiny(*lanes, epochs=5)
+    (entry,) = store.list_checkpoints()
+    for position, lane in enumerate(spec.lanes):
+        memo = entry["lanes"][position]
+        assert (memo["trial_id"], memo["epoch"]) == (lane.trial_id, 2)
+        lane.attempt, lane.first_epoch = 1, 2
+        lane.checkpoint, lane.checkpoint_lane, lane.memo = entry["path"], position, memo
+    again = finished(started(spec, store))
+    assert whole.store is not None
+    for lane, trial_id in enumerate(spec.trial_ids):
+        ours, theirs = again.pack.weights(lane), whole.pack.weights(lane)
+        assert all(same(ours[name], theirs[name]) for name in theirs)
+        ends = [
+            found.sql(
+                "SELECT status, reason, epochs_done, rows::JSON FROM attempts "
+                "WHERE trial_id = $id AND newest",
+                {"id": trial_id},
+            ).fetchone()
+            for found in (store, whole.store)
+        ]
+        assert ends[0] == ends[1]
+        kept = [
+            [e for e in range(5) if found.has_weights(trial_id, e)]
+            for found in (store, whole.store)
+        ]
+        assert kept[0] == kept[1]
+    assert all(state["done"] for state in store.completeness(spec.trial_ids).values())
+
+
+def test_rows_of_trials_say_how_far_each_came_and_at_what_cost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    spec = tiny({}, {"lr": 1e38}, {"seed": 1, "epochs": 1}, epochs=2)
+    run = started(spec, store, launch_id="launch", space="tiny/grid")
+    clock.pace = 0.5  # an epoch takes as long, as it reads the clock before and after
+    first, second = run.step(), run.step()
+    done, bad, short = spec.trial_ids
+    assert run.last is not None
+    assert (first.epoch, first.ended, first.done) == (
+        0, {bad: "diverged", short: "done"}, False
+    )  # fmt: skip
+    assert first.reasons.keys() == {bad}
+    assert (second.epoch, second.ended, second.reasons, second.done) == (
+        1,
+        {done: "done"},
+        {},
+        True,
+    )
+    assert first.signature == run.signature
+    rows = {
+        (row["trial_id"], row["event"]): row
+        for part in (Path(store.root) / "trials").glob("*.parquet")
+        for row in pq.read_table(part).to_pylist()
+    }
+    assert len(rows) == 6
+    for trial_id in spec.trial_ids:
+        begun, ended = rows[trial_id, 0], rows[trial_id, 1]
+        assert (begun["status"], begun["epochs_done"]) == ("running", 0)
+        assert all(begun[name] is None for name in ("rows", "ended", "seconds", "bad_epoch"))
+        assert ended["started"] == begun["started"] <= ended["ended"]
+        for row in (begun, ended):
+            assert (row["launch_id"], row["space"]) == ("launch", "tiny/grid")
+            assert json.loads(row["signature"]) == run.signature
+            assert row["device"] == run.signature["device"]
+            assert row["parameters"] == run.pack.parameter_count > 0
+            assert row["error"] is None
+    assert {i: rows[i, 1]["epochs_done"] for i in spec.trial_ids} == {done: 2, bad: 1, short: 1}
+    shares = {i: rows[i, 1]["seconds"] for i in spec.trial_ids}
+    assert shares == pytest.approx({done: 0.5 / 3 + 0.5, bad: 0.5 / 3, short: 0.5 / 3})
+    assert rows[bad, 1]["bad_epoch"] == 0
+    step = rows[bad, 1]["bad_step"]
+    assert rows[bad, 1]["reason"] == first.reasons[bad] == f"non-finite at epoch 0, step {step}"
+    assert rows[done, 1]["bad_epoch"] is rows[done, 1]["bad_step"] is None
+
+
+def test_a_failure_ends_the_lanes_that_were_still_active(store: Store) -> None:
+    run = started(tiny({"epochs": 1}, {"seed": 1}, epochs=3), store)
+    run.step()
+    run.fail("Traceback", "ValueError: why")
+    rows = store.sql("SELECT status, reason, error, epochs_done FROM attempts ORDER BY lane")
+    assert rows.fetchall() == [
+        ("done", None, None, 1), ("failed", "ValueError: why", "Traceback", 1)
+    ]  # fmt: skip
+
+
+def test_a_failure_before_the_pack_is_built_ends_all_lanes(store: Store) -> None:
+    run = PackRun(tiny({}, {"seed": 1}), catalogue(TINY).registry, store, Context())
+    run.fail("Traceback", "MemoryError: why")
+    rows = store.sql("SELECT status, parameters, device, signature FROM attempts")
+    assert rows.fetchall() == [("failed", None, None, None)] * 2
+
+
+def test_an_interrupt_comes_once_and_only_while_something_runs(store: Store) -> None:
+    run = started(tiny({"epochs": 1}, {"seed": 1, "epochs": 2}), store)
+    run.step()
+    run.interrupt("it was told to leave")
+    before = files_of(store)
+    assert [name for name in before if name.startswith("checkpoints/")]
+    run.interrupt("again")
+    assert files_of(store) == before
+    rows = store.sql("SELECT status, reason FROM attempts ORDER BY lane").fetchall()
+    assert rows == [("done", None), ("interrupted", "it was told to leave")]
+    finished(run)
+    ended = files_of(store)
+    run._interrupted = False
+    run.interrupt()
+    assert files_of(store) == ended
+
+
+def test_without_a_store_rows_are_kept_and_no_resume_point_is_written() -> None:
+    run = started(tiny({}, {"seed": 1}), checkpoint_s=0.0)
+    finished(run)
+    kept = {name: sum(table.num_rows for table in t) for name, t in run.recorder.kept.items()}
+    assert kept["epochs"] == 4
+    assert run.recorder.counts[0]["epochs"] == 2
+
+
+def test_another_segment_goes_on_from_the_same_states() -> None:
+    """As a replay does it where a trial was resumed under another signature."""
+    whole, cut = started(tiny({}, {"seed": 1})), started(tiny({}, {"seed": 1}))
+    whole.step()
+    cut.step()
+    before = cut.pack
+    cut.change_segment({"width": 4, "strategy": "sequential"})
+    assert cut.pack is not before
+    assert cut.signature == whole.signature
+    whole.step()
+    cut.step()
+    for lane in (0, 1):
+        theirs = whole.pack.weights(lane)
+        assert all(same(value, theirs[name]) for name, value in cut.pack.weights(lane).items())
+
+
+def test_a_trial_that_another_version_would_make_is_refused() -> None:
+    spec = tiny({})
+    spec.lanes[0] = Lane("0" * 16, spec.lanes[0].config)
+    with pytest.raises(RuntimeError, match="another version of the code"):
+        PackRun(spec, catalogue(TINY).registry, None, Context())
+
+
+def test_a_notice_to_leave_is_heard() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    heard: list[bool] = []
+    try:
+        stop_on_sigterm(lambda: heard.append(True))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [True]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_pack_that_would_not_fit_is_refused(
