@@ -28,11 +28,14 @@ configs = st.fixed_dictionaries(
 )
 
 
+REGISTRY = builtin_registry()
+
+
 @hypothesis.given(config=configs, data=st.data())
 def test_the_id_depends_on_neither_order_nor_spelled_out_defaults(
     config: dict[str, Any], data: Any
 ) -> None:
-    registry = builtin_registry()
+    registry = REGISTRY
     trial = registry.resolve(config)
     shuffled = dict(data.draw(st.permutations(list(config.items()))))
     assert registry.resolve(shuffled).id == trial.id

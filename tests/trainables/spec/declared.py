@@ -1,0 +1,103 @@
+"""What the built-in parts declare, as text: `declared.txt`, one line for each part, key and trial.
+
+python -m tests.trainables.spec.declared        writes it anew
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainables.spec import ConfigError, Key, Part, Registry, Stage, Trial, builtin_registry, digest
+
+FILE = Path(__file__).with_name("declared.txt")
+_TOLD = ("name", "type", "kind", "default", "doc")
+_PARTNERS = ("vanilla_rnn", "ffn", "lstm", "lru_stack")
+
+
+def lines() -> list[str]:
+    """The file's content."""
+    registry = builtin_registry()
+    return [*_parts(registry), *_probes(registry), *_macros(registry), *_trials(registry)]
+
+
+def _parts(registry: Registry) -> Iterator[str]:
+    for (role, name), part in sorted(registry.parts.items()):
+        yield f"{role} {name}{_fields(part, ('name', 'keys', 'doc'))}"
+        yield from (f"    {_key(key)}" for key in part.keys)
+
+
+def _key(key: Key) -> str:
+    return f"{key.name} {key.type} {key.kind} {key.default!r}{_fields(key, _TOLD)}"
+
+
+def _fields(of: Part | Key, without: tuple[str, ...]) -> str:
+    """The fields that are not at their default; of a function only that it is there."""
+    found = ""
+    for field in dataclasses.fields(of):
+        value = getattr(of, field.name)
+        if field.name == "named" and value:
+            value = {name: "..." if callable(v) else v for name, v in value.items()}
+        elif field.name in without or value == field.default or field.name == "named":
+            continue
+        found += f" {field.name}={'...' if callable(value) else repr(value)}"
+    return found
+
+
+def _probes(registry: Registry) -> Iterator[str]:
+    for name, probe in sorted(registry.probes.items()):
+        columns = (f"{c.name}:{c.type}{f' in {c.unit}' if c.unit else ''}" for c in probe.columns)
+        yield f"probe {name} {', '.join(columns)}"
+
+
+def _macros(registry: Registry) -> Iterator[str]:
+    for name, macro in sorted(registry.macros.items()):
+        yield f"macro {name} shared={macro.shared} {' '.join(sorted(macro.decides))}"
+
+
+def _trials(registry: Registry) -> Iterator[str]:
+    """A trial of each part at its defaults, beside others that go with it."""
+    for role in ("model", "task", "optimizer", "stage"):
+        for name in registry.names(role):
+            found = first_trial(registry, role, name)
+            yield f"{role} {name}: {_trial(found) if found else 'goes with none of the others'}"
+
+
+def first_trial(registry: Registry, role: str, name: str) -> Trial | None:
+    """The first trial of a part that its partners allow, of those worth trying."""
+    models = [name] if role == "model" else [*_PARTNERS, *registry.names("model")]
+    tasks = [name] if role == "task" else ["gaussian", *registry.names("task")]
+    for task in tasks:
+        for model in models:
+            config: dict[str, Any] = {"model": model, "task": task}
+            if role == "stage":
+                part = registry.parts[role, name]
+                assert isinstance(part, Stage)
+                config = {word: config[word] for word in part.reads if word in config}
+            try:
+                return registry.resolve({**config, role: name})
+            except ConfigError:
+                continue
+    return None
+
+
+def _trial(trial: Trial) -> str:
+    chosen = [f"{role}={part.name}" for role, part in trial.parts.items() if role != "base"]
+    words = [*chosen, trial.id, trial.config_id, trial.program, f"epochs={trial.epochs}"]
+    if "task" in trial.parts:
+        chance = trial.chance_loss
+        words += [f"dataset={trial.dataset}", f"chance={chance and round(chance, 9)}"]
+        words += [f"{n}={v}" for n, v in dataclasses.asdict(trial.sizes).items()]
+        words.append(f"steps={trial.sizes.steps}")
+    if "task" in trial.parts and "model" in trial.parts and trial.model.tensors:
+        tensors = trial.model.tensors(trial.config, trial.sizes)
+        words.append(f"tensors={digest([dataclasses.astuple(tensor) for tensor in tensors], 12)}")
+    if trial.labels:
+        words.append(f"labels={trial.labels}")
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(lines()) + "\n")
