@@ -1,0 +1,114 @@
+"""What the diagnosis must measure, worked out from the rows by numpy and pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from results.diagnosis import RULES
+from tests.results.synthetic import epoch_row, layer_rows
+from tests.results.verdict_cases import Case
+
+Numbers = dict[str, float | None]
+
+
+def numbers(case: Case) -> Numbers:
+    """The numbers in a trial's evidence, by the default thresholds."""
+    rows, kept = _rows(case), counted(case)
+    loss = [row["loss"] for row in kept]
+    tops = [row["grad_norm_max"] or row["grad_norm"] for row in kept]
+    first = kept[0]["loss_first"] if kept else None
+    start = first if first is not None and math.isfinite(first) else next(iter(loss), None)
+    window = int(min(max(RULES["plateau_epochs"], math.ceil(0.2 * len(kept))), len(kept)))
+    found: Numbers = {
+        "epochs": len(kept),
+        "loss_start": start,
+        "loss_end": loss[-1] if loss else None,
+        "loss_fall": _fall(start, loss),
+        "window_fall": _fall(loss[-window], loss) if window > 1 else None,
+        "window_epochs": window if kept else None,
+        "loss_spearman": _trend(loss) if len(loss) > 2 else None,
+        "chance_loss": case.chance_loss,
+        "largest_norm": max((norm for norm in tops if math.isfinite(norm)), default=None),
+        "bad_epoch": next((row["epoch"] for row in rows if _is_bad(row)), None),
+    }
+    profiles = [_profile(case.profiles()[row["epoch"]], row) for row in kept]
+    for name in ("smallest_norm", "depth_slope", "depth_r2", "depth_ratio", "spread"):
+        known = [each[name] for each in profiles if each.get(name) is not None]
+        found[name] = known[-1] if known else None  # of the last epoch that has it
+    epochs = [row["epoch"] for row in kept]
+    total = [_log(row["grad_norm"]) for row in kept]
+    found["total_slope"], found["total_r2"] = _line(epochs, total)
+    pairs = [(e, p["first"]) for e, p in zip(epochs, profiles, strict=True) if "first" in p]
+    found["first_slope"], found["first_r2"] = _line([e for e, _ in pairs], [y for _, y in pairs])
+    return found
+
+
+def counted(case: Case) -> list[dict[str, Any]]:
+    """The epochs that had a finite step."""
+    return [r for r in _rows(case) if math.isfinite(r["loss"]) and r["finite_steps"] != 0]
+
+
+def _rows(case: Case) -> list[dict[str, Any]]:
+    return [epoch_row("", epoch, **row) for epoch, row in enumerate(case.epochs())]
+
+
+def _is_bad(row: dict[str, Any]) -> bool:
+    steps = row["finite_steps"]
+    return (
+        row.get("bad_step") is not None
+        or row["nonfinite_tensors"] > 0
+        or (steps is not None and steps < row["steps"])
+        or not math.isfinite(row["loss"])
+        or not math.isfinite(row["grad_norm"])
+    )
+
+
+def _fall(start: float | None, loss: Sequence[float]) -> float | None:
+    return (start - loss[-1]) / abs(start) if start else None
+
+
+def _trend(loss: Sequence[float]) -> float:
+    ranks = pd.Series(loss).rank()
+    return math.nan if ranks.nunique() == 1 else float(ranks.corr(pd.Series(range(len(loss)))))
+
+
+def _log(norm: float) -> float:
+    return math.log10(max(norm, RULES["floor_norm"])) if norm == norm else math.nan
+
+
+def _profile(norms: Sequence[float] | None, row: dict[str, Any]) -> dict[str, Any]:
+    """What the layers of one epoch say; without layers, what the epoch's smallest tensor does."""
+    if norms is None:
+        return {"smallest_norm": 0.0 if row["zero_tensors"] else row["grad_norm_smallest"]}
+    whole = [r for r in layer_rows("", 0, norms) if r["tensor"] == "*"]
+    finite = {r["layer"]: float(np.float32(r["grad_norm"])) for r in whole}
+    finite = {layer: norm for layer, norm in finite.items() if math.isfinite(norm)}
+    below = {layer: _log(norm) for layer, norm in finite.items() if layer < max(finite)}
+    values = list(below.values())
+    slope, r2 = _line(list(below), values) if len(below) > 2 else (None, None)
+    return {
+        "smallest_norm": min(finite.values()),
+        "depth_slope": slope,
+        "depth_r2": r2,
+        "depth_ratio": 10 ** (values[0] - values[-1]),
+        "spread": max(values) - min(values),
+        "first": values[0],
+    }
+
+
+def _line(x: Sequence[float], y: Sequence[float]) -> tuple[float | None, float | None]:
+    """Slope and R2 of the least-squares line; None of no points."""
+    if not x:
+        return None, None
+    if len(x) == 1 or not np.isfinite(y).all():
+        return math.nan, (None if len(x) == 1 else math.nan)
+    if len(set(y)) == 1:
+        return 0.0, 1.0
+    across, up = np.asarray(x, float) - np.mean(x), np.asarray(y) - np.mean(y)
+    along = float(across @ up)
+    return along / float(across @ across), along**2 / float((across @ across) * (up @ up))
