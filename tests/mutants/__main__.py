@@ -1,0 +1,335 @@
+"""`python -m tests.mutants --seed 7 --count 200`: how many mutants of the core the tests kill."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from tests.mutants import contexts, copies, plugin, report, sampling
+from tests.mutants.places import Places
+from tests.mutants.report import Verdict
+from tests.mutants.sampling import Mutant
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def options(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="draws the sample; default: 0")
+    parser.add_argument("--count", type=int, default=200, help="mutants; default: 200")
+    parser.add_argument("--jobs", type=int, default=2, help="copies side by side; default: 2")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=60.0,
+        help="seconds of tests, as they take without a mutant, for each mutant at most; those that "
+        "survive say how many tests were left out; 0: all of them; default: 60",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        help="a test hangs that takes this many seconds and ten times what it takes without a "
+        "mutant; default: 30",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        help="of the sample, those whose path holds this",
+    )
+    parser.add_argument("--tests", nargs="*", default=["tests"], help="folders or files of tests")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout; default: this one")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "mutants")
+    parser.add_argument("--json", type=Path, help="writes the report there too")
+    parser.add_argument("--list", action="store_true", help="only lists the sample")
+    return parser.parse_args(words)
+
+
+class Run:
+    """One call: its copies, what was measured, and the database of what is done."""
+
+    def __init__(self, asked: argparse.Namespace, folder: Path) -> None:
+        self.asked = asked
+        self.root: Path = asked.root.resolve()
+        self.cache: Path = asked.cache.resolve()
+        self.folder = folder
+        self.stop = threading.Event()
+        self.copies: list[copies.Copy] = []
+        self.measured: dict[str, contexts.Measured] = {}
+        self.sources = {path: (self.root / path).read_text() for path in sampling.paths(self.root)}
+        self._free: SimpleQueue[copies.Copy] = SimpleQueue()
+        self._kills_file = self.cache / "kills.json"
+        self.kills: dict[str, dict[str, str]] = (
+            json.loads(self._kills_file.read_text()) if self._kills_file.is_file() else {}
+        )
+
+    def prepare(self) -> None:
+        """Makes the copies; programs compiled by one test serve all."""
+        compiled = Path(os.environ.get("GRADSWEEP_CACHE") or self.cache / "compiled").resolve()
+        for n in range(self.asked.jobs):
+            copy = copies.make(self.root, self.folder / str(n), compiled, self.stop)
+            self.copies.append(copy)
+            self._free.put(copy)
+
+    def end(self) -> None:
+        self.stop.set()
+        for copy in self.copies:
+            copy.end()
+
+    # ---- which tests run what --------------------------------------------------------------------
+
+    def test_files(self) -> list[str]:
+        found = set()
+        for name in self.asked.tests:
+            path = self.root / name
+            found |= set(path.rglob("test_*.py")) if path.is_dir() else {path}
+        names = {path.relative_to(self.root).as_posix() for path in found}
+        return sorted(name for name in names if not name.startswith("tests/mutants/"))
+
+    def measure(self) -> None:
+        """Runs each test file by itself, unmutated, with coverage, unless that is known."""
+        settings = self._settings()
+        kept = {
+            path: self.cache / "coverage" / f"{path.replace('/', '+')}-"
+            f"{sampling.digest(settings, contexts.file_hash(self.root / path))}.json"
+            for path in self.test_files()
+        }
+        known = {path: contexts.load(file, self.root) for path, file in kept.items()}
+        missing = [path for path, found in known.items() if found is None]
+        self.measured = {path: found for path, found in known.items() if found is not None}
+        print(f"{len(known)} test files, {len(missing)} of them to be measured", flush=True)
+        modules = list(self.sources)
+
+        def one(copy: copies.Copy, path: str) -> contexts.Measured:
+            return copy.measure(path, modules, limit=3600)
+
+        for n, (path, found) in enumerate(self._side_by_side(one, missing), 1):
+            contexts.save(kept[path], found)
+            self.measured[path] = found
+            passed, taken = len(found.tests), sum(found.seconds.values())
+            print(f"[{n}/{len(missing)}] {path}: {passed} tests, {taken:.0f} s", flush=True)
+        failed = [test for found in self.measured.values() for test in found.failed]
+        if failed:
+            print(f"{len(failed)} tests do not pass without a mutant, or skip; they are left out")
+
+    def _settings(self) -> str:
+        """Hash of what every test depends on beside the modules that it loads."""
+        variables = [os.environ.get(name, "") for name in ("XLA_FLAGS", "GRADSWEEP_DATA")]
+        data = [
+            (path.relative_to(self.root).as_posix(), contexts.file_hash(path))
+            for package in ("orchestrator", "trainables", "search_spaces", "results")
+            for path in sorted((self.root / package).rglob("*"))
+            if path.is_file() and path.suffix not in (".py", ".pyc")
+        ]
+        lock = contexts.file_hash(self.root / "requirements.lock")
+        own = [
+            contexts.file_hash(HERE / name) for name in ("plugin.py", "server.py", "contexts.py")
+        ]
+        return sampling.digest(sys.version, lock, variables, data, list(self.sources), own)
+
+    # ---- the mutants -----------------------------------------------------------------------------
+
+    def verdict(self, copy: copies.Copy, mutant: Mutant) -> Verdict:
+        """Runs a mutant's tests, the one that killed it before first."""
+        source = self.sources[mutant.path]
+        statement = Places(source).statement(mutant.line)
+        choice = contexts.choose(
+            mutant.path,
+            range(statement.first, statement.last + 1),
+            statement,
+            self.measured.values(),
+            self.asked.budget,
+        )
+        tests = choice.tests
+        if not tests:
+            return Verdict(report.SURVIVED, 0, 0, 0.0, at_import=choice.at_import)
+        before = self.kills.get(mutant.key, {}).get("killer")
+        if before in tests:
+            tests = {before: tests[before], **tests}
+        new = sampling.mutate(source, mutant.operator, mutant.occurrence)
+        assert new is not None, mutant
+        start = time.monotonic()
+        with copy.mutated(mutant.path, new):
+            ran = copy.run(
+                {name: self.asked.patience + 10 * seconds for name, seconds in tests.items()}
+            )
+        found = ran.report
+        failed = [t for t, outcome in found.get("outcomes", {}).items() if outcome == "failed"]
+        about = (len(found.get("seconds", {})), choice.of, time.monotonic() - start)
+        if ran.status is None or ran.status == plugin.HUNG:
+            where = found.get("hung") or "the whole run"
+            return Verdict(report.HUNG, *about, where, "", choice.at_import)
+        if ran.status in (0, 5):
+            return Verdict(report.SURVIVED, *about, at_import=choice.at_import)
+        killer = failed[0] if failed else f"pytest ended with status {ran.status}"
+        reason = found.get("reasons", {}).get(killer) or ran.output[-500:]
+        return Verdict(report.KILLED, *about, killer, reason, choice.at_import)
+
+    def known(self, mutant: Mutant) -> Verdict | None:
+        """A kill of an earlier run by a test that, with all it loads, is as it was."""
+        kill = self.kills.get(mutant.key)
+        if kill is None or kill["depends"] != self._depends(kill["killer"]):
+            return None
+        return Verdict(report.KILLED, 1, 1, 0.0, kill["killer"], "known from an earlier run")
+
+    def remember(self, mutant: Mutant, verdict: Verdict) -> None:
+        depends = self._depends(verdict.killer)
+        if verdict.outcome == report.KILLED and depends:
+            self.kills[mutant.key] = {"killer": verdict.killer, "depends": depends}
+            part = self._kills_file.with_suffix(".part")
+            part.write_text(json.dumps(self.kills))
+            part.replace(self._kills_file)
+
+    def _depends(self, test: str) -> str:
+        found = self.measured.get(test.partition("::")[0])
+        return sampling.digest(sorted(found.depends.items())) if found else ""
+
+    def database(self, mutants: Sequence[Mutant]) -> Path:
+        """Its name holds all that the verdicts depend on."""
+        depends = sorted((p, sorted(m.depends.items())) for p, m in self.measured.items())
+        what = (self.asked.budget, [mutant.key for mutant in mutants], depends)
+        text = hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+        return self.cache / "runs" / f"seed{self.asked.seed}-{len(mutants)}-{text}.sqlite"
+
+    def _side_by_side(
+        self, work: Callable[[copies.Copy, T], R], items: Iterable[T]
+    ) -> Iterable[tuple[T, R]]:
+        """`work` on each, one in each copy at a time, as they end."""
+
+        def in_a_copy(item: T) -> R:
+            copy = self._free.get()
+            try:
+                return work(copy, item)
+            finally:
+                self._free.put(copy)
+
+        with ThreadPoolExecutor(len(self.copies)) as pool:
+            futures: dict[Future[R], T] = {pool.submit(in_a_copy, item): item for item in items}
+            try:
+                while futures:
+                    done, _ = wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield futures.pop(future), future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+                if futures:
+                    self.end()
+
+    def mutants(self, mutants: Sequence[Mutant]) -> list[tuple[Mutant, Verdict]]:
+        """Verdicts of all; those that an interrupted call of the same words left are taken over."""
+        items: Any = importlib.import_module("cosmic_ray.work_item")
+        work_db: Any = importlib.import_module("cosmic_ray.work_db")
+        path = self.database(mutants)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        by_key = {mutant.key: mutant for mutant in mutants}
+        found: dict[str, Verdict] = {}
+        start = time.monotonic()
+        with work_db.use_db(str(path), work_db.WorkDB.Mode.create) as database:
+            if not database.num_work_items:
+                database.add_work_items(_work_item(items, mutant) for mutant in mutants)
+            for key, result in database.results:
+                found[key] = Verdict(**json.loads(result.output))
+
+            def keep(mutant: Mutant, verdict: Verdict) -> None:
+                found[mutant.key] = verdict
+                killed = verdict.outcome != report.SURVIVED
+                outcome = items.TestOutcome.KILLED if killed else items.TestOutcome.SURVIVED
+                ended = items.WorkerOutcome.NORMAL
+                text = json.dumps(asdict(verdict))
+                diff = f"- {mutant.old}\n+ {mutant.new}"
+                database.set_result(mutant.key, items.WorkResult(ended, text, outcome, diff))
+                self.remember(mutant, verdict)
+
+            for mutant in mutants:
+                if mutant.key not in found and (verdict := self.known(mutant)):
+                    keep(mutant, verdict)
+            pending = [mutant for mutant in mutants if mutant.key not in found]
+            print(f"{len(mutants)} mutants, {len(pending)} of them to be run: {path}", flush=True)
+            # Not module by module, so that a run that is stopped has seen some of each.
+            pending.sort(key=lambda mutant: mutant.key)
+            try:
+                for mutant, verdict in self._side_by_side(self.verdict, pending):
+                    keep(mutant, verdict)
+                    print(_progress(found, len(mutants), mutant, verdict, start), flush=True)
+            except (KeyboardInterrupt, copies.StoppedError):
+                print("\nstopped; the same command goes on from here", flush=True)
+        return [(mutant, found[key]) for key, mutant in by_key.items() if key in found]
+
+
+def _work_item(items: Any, mutant: Mutant) -> Any:
+    start, end = (mutant.line, 0), (mutant.line, max(1, len(mutant.old)))
+    spec = items.MutationSpec(
+        module_path=mutant.path,
+        operator_name=mutant.operator,
+        occurrence=mutant.occurrence,
+        start_pos=start,
+        end_pos=end,
+        definition_name=mutant.definition,
+    )
+    return items.WorkItem.single(mutant.key, spec)
+
+
+def _progress(
+    found: dict[str, Verdict], total: int, mutant: Mutant, verdict: Verdict, start: float
+) -> str:
+    share = 100 * report.rate(found.values())
+    minutes = (time.monotonic() - start) / 60
+    tests = f"{verdict.tests} of {verdict.of} tests, {verdict.seconds:.0f} s"
+    head = f"[{len(found)}/{total}, {share:.0f} % killed, {minutes:.0f} min]"
+    return f"{head} {verdict.outcome} ({tests}) {mutant}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    asked = options(words)
+    mutants = sampling.draw(asked.root.resolve(), asked.seed, asked.count)
+    if asked.only:
+        mutants = [m for m in mutants if any(part in m.path for part in asked.only)]
+    if asked.list:
+        print("\n".join(map(str, mutants)))
+        return 0
+    for name in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore the second
+        signal.signal(name, signal.default_int_handler)
+    folder = Path(tempfile.mkdtemp(prefix="mutants-"))
+    run = Run(asked, folder)
+    run.cache.mkdir(parents=True, exist_ok=True)
+    try:
+        run.prepare()
+        run.measure()
+        found = run.mutants(mutants)
+    except (KeyboardInterrupt, copies.StoppedError):
+        print("\nstopped; the same command goes on from here")
+        return 130
+    finally:
+        run.end()
+        shutil.rmtree(folder, ignore_errors=True)
+    known = report.equivalents(HERE / "equivalent.toml")
+    left = len(mutants) - len(found)
+    print("\n" + "\n".join(report.summary(found, known, left)))
+    if asked.json:
+        about = {"seed": asked.seed, "count": asked.count, "budget": asked.budget, "left": left}
+        asked.json.write_text(json.dumps(report.as_json(found, known, **about), indent=1))
+    return 130 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Which tests run which lines of the core: measured once a test file, kept while its code stays."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tests.mutants.places import Statement
+
+AT_IMPORT = 60
+"""What runs when a module is imported is no test's context. So many tests at most, the quickest of
+those that run the module at all, try a mutant there."""
+
+CONFIG = """
+[run]
+core = ctrace
+parallel = true
+data_file = {data}
+context = ${{MUTANTS_TEST-}}
+include = {include}
+disable_warnings =
+    no-data-collected
+    module-not-measured
+    module-not-imported
+    already-imported
+    couldnt-parse
+"""
+
+
+@dataclass
+class Measured:
+    """One test file: its tests, their seconds, and what they ran."""
+
+    path: str
+    seconds: dict[str, float]
+    failed: list[str]
+    lines: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # path -> line -> tests
+    depends: dict[str, str] = field(default_factory=dict)  # path -> hash of what it loads
+
+    @property
+    def tests(self) -> dict[str, float]:
+        """Those that pass without a mutant, and their seconds."""
+        return {name: s for name, s in self.seconds.items() if name not in self.failed}
+
+    @cached_property
+    def touched(self) -> dict[str, set[str]]:
+        """Module -> tests that run any line of it."""
+        return {
+            path: {test for tests in lines.values() for test in tests}
+            for path, lines in self.lines.items()
+        }
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+
+def write_config(folder: Path, root: Path, paths: Iterable[str]) -> Path:
+    """coverage's settings for the processes of one test file."""
+    include = "\n    ".join(str(root / path) for path in paths)
+    path = folder / "coverage.ini"
+    path.write_text(CONFIG.format(data=folder / "data", include=include))
+    return path
+
+
+def read(folder: Path, root: Path, path: str, report: dict[str, Any]) -> Measured:
+    """What one test file's processes left in `folder`."""
+    coverage: Any = importlib.import_module("coverage")
+    lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for part in sorted(folder.glob("data.*")):
+        data = coverage.CoverageData(str(part))
+        try:
+            data.read()
+        except coverage.CoverageException:  # of a process that was killed while writing
+            continue
+        for file in data.measured_files():
+            name = Path(file).relative_to(root).as_posix()
+            for line, tests in data.contexts_by_lineno(file).items():
+                lines[name][line] |= set(tests) & report["seconds"].keys()
+    loaded = set(report["loaded"]) | {path}
+    if "subprocess" in (root / path).read_text():  # what its children load is not known
+        loaded |= {p.relative_to(root).as_posix() for p in root.rglob("*.py")}
+    loaded |= {c for c in _conftests(path) if (root / c).is_file()}
+    return Measured(
+        path,
+        report["seconds"],
+        sorted(t for t, outcome in report["outcomes"].items() if outcome != "passed"),
+        {name: {n: sorted(t) for n, t in found.items()} for name, found in lines.items()},
+        {name: file_hash(root / name) for name in sorted(loaded)},
+    )
+
+
+def _conftests(path: str) -> list[str]:
+    return [(parent / "conftest.py").as_posix() for parent in PurePosixPath(path).parents]
+
+
+def save(kept: Path, measured: Measured) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(".part")
+    part.write_text(json.dumps(asdict(measured)))
+    part.replace(kept)
+
+
+def load(kept: Path, root: Path) -> Measured | None:
+    """What was measured, if all of it would be measured again."""
+    if not kept.is_file():
+        return None
+    found = Measured(**json.loads(kept.read_text()))
+    found.lines = {p: {int(n): t for n, t in x.items()} for p, x in found.lines.items()}
+    if any(file_hash(root / name) != known for name, known in found.depends.items()):
+        return None
+    return found
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The tests that try a mutant, in order, with their seconds, and how many could."""
+
+    tests: dict[str, float]
+    of: int
+    at_import: bool
+
+
+def choose(
+    path: str,
+    lines: Iterable[int],
+    statement: Statement,
+    measured: Iterable[Measured],
+    budget: float,
+) -> Choice:
+    """The tests that try a mutant in `lines` of a module, and their order.
+
+    First come the tests that run one of the lines, then the others of their files: a fixture of the
+    module, or a program that was compiled before, may have run the lines for them. A mutant in what
+    runs at import is tried by the tests that run the module, at most `AT_IMPORT` of them. Within
+    each group the module's own test file comes first, then the quicker test.
+
+    `budget` is how many seconds the tests may take together (0: any number); one is always tried.
+    """
+    own = re.compile(rf"test_{re.escape(PurePosixPath(path).stem)}(_\w+)?\.py$")
+    ranked: list[tuple[tuple[int, bool, float], str, str]] = []
+    wanted = set(lines)
+    for file in measured:
+        here = file.lines.get(path)
+        if here is None:
+            continue
+        direct = {test for line in wanted for test in here.get(line, ())}
+        near = set(file.tests) if direct else set()
+        if statement.at_import:
+            near = file.touched[path] or set(file.tests)
+        foreign = own.search(file.path) is None
+        ranked += [
+            ((0 if test in direct else 1, foreign, seconds), file.path, test)
+            for test, seconds in file.tests.items()
+            if test in direct | near
+        ]
+    ranked.sort()
+    if statement.at_import:
+        first = [entry for entry in ranked if entry[0][0] == 0]
+        rest = [entry for entry in ranked if entry[0][0] == 1]
+        ranked = first + rest[: max(0, AT_IMPORT - len(first))]
+    chosen: list[tuple[tuple[int, bool, float], str, str]] = []
+    spent = 0.0
+    for entry in ranked:
+        if not chosen or not budget or spent + entry[0][2] <= budget:
+            chosen.append(entry)
+            spent += entry[0][2]
+    # By file, since a fixture of a module is set up again whenever another's test comes between.
+    files: dict[str, float] = defaultdict(float)
+    for (_, foreign, seconds), file, _ in chosen:
+        files[file] += seconds + (1e9 if foreign else 0)
+    chosen.sort(key=lambda e: (files[e[1]], e[1], e[0]))
+    return Choice({test: rank[2] for rank, _, test in chosen}, len(ranked), statement.at_import)
