@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from results.store import Store
-from tests.results.synthetic import LN10, publish_trial, space_of
+from tests.results.synthetic import LN10, publish_rows, space_of, trial_rows
 
 KINDS = ("vanishing", "healthy", "exploding", "dead layer")
 FIGURES = ["training_loss", "grad_norms", "grad_per_layer", "grad_norms_last_10", "grad_heatmap",
@@ -20,13 +20,14 @@ def fill(
 ) -> dict[str, Any]:
     """Publishes a trial per kind, depth and seed; returns the space, one of its trials missing."""
     rng = np.random.default_rng(seed)
-    ids = []
+    ids, rows = [], []
     for kind in KINDS:
         for depth in depths:
             for own_seed in (0, 1):
                 trial = f"{len(ids):02d}{kind[:2]}{depth:02d}{own_seed}".ljust(16, "0")
                 ids.append(trial)
-                _publish(store, trial, kind, depth, own_seed, epochs, rng)
+                rows.append(_trial(trial, kind, depth, own_seed, epochs, rng))
+    publish_rows(store, rows)
     space = space_of(
         [*ids, "ffff000000000000"], swept=["activation", "depth", "init", "seed"], figures=FIGURES,
         title="Vanishing Gradients Exploration", feeds="the README's figure",
@@ -35,9 +36,7 @@ def fill(
     return space
 
 
-def _publish(
-    store: Store, trial: str, kind: str, depth: int, seed: int, epochs: int, rng: Any
-) -> None:
+def _trial(trial: str, kind: str, depth: int, seed: int, epochs: int, rng: Any) -> dict[str, Any]:
     def noise(size: Any) -> Any:
         return 10 ** rng.normal(0, 0.04, size)
 
@@ -70,8 +69,8 @@ def _publish(
         finite = [v for v in row if math.isfinite(v) and v > 0]
         extra.setdefault(epoch, {})["grad_norm_smallest"] = min(finite) / 2
         extra[epoch] |= {"val_loss": losses[epoch] * 1.05, "test_loss": losses[epoch] * 1.1}
-    publish_trial(
-        store, trial, [float(v) for v in losses], layers=layers, norms=norms, extra=extra,
+    return trial_rows(
+        trial, [float(v) for v in losses], layers=layers, norms=norms, extra=extra,
         steps=True, timeline=True, config=config, bad_epoch=bad,
         status="diverged" if bad else "done",
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,8 +88,22 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
 
 
-def publish_trial(
-    store: Store,
+def publish_trial(store: Store, trial: str, losses: Sequence[float], **what: Any) -> None:
+    """A whole trial, its end last; see `trial_rows`."""
+    publish_rows(store, [trial_rows(trial, losses, **what)])
+
+
+def publish_rows(store: Store, trials: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+    """Rows by table, of one trial or of many together, a part a table; the table `trials` last."""
+    rows: dict[str, list[Any]] = {}
+    for one in trials:
+        for name, own in one.items():
+            rows.setdefault(name, []).extend(own)
+    for name in sorted(rows, key=lambda name: name == "trials"):
+        store.publish(name, table(rows[name]))
+
+
+def trial_rows(
     trial: str,
     losses: Sequence[float],
     *,
@@ -100,8 +114,8 @@ def publish_trial(
     steps: bool = False,
     timeline: bool = False,
     **columns: Any,
-) -> None:
-    """A whole trial: one epoch row per loss, layer rows where norms are given, and its end.
+) -> dict[str, list[dict[str, Any]]]:
+    """A trial's rows by table: an epoch per loss, layers where norms are given, and its end.
 
     Args:
       layers: per epoch, the norm of each layer below the readout.
@@ -125,8 +139,6 @@ def publish_trial(
             ]  # fmt: skip
     parts = {"epochs": epochs, "layers": profile, "steps": kept, "probes/timeline": waves}
     written = {name: rows for name, rows in parts.items() if rows}
-    for name, rows in written.items():
-        store.publish(name, table(rows))
     row = attempt_row(
         trial,
         config={"stage": "train", "lr": 0.01, "seed": 0, **(config or {})},
@@ -135,7 +147,7 @@ def publish_trial(
         epochs_planned=len(losses),
         **columns,
     )
-    store.publish("trials", table([row]))
+    return {**written, "trials": [row]}
 
 
 def _wave(trial: str, epoch: int, norms: Sequence[float], times: int = 16) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,33 +13,37 @@ import pytest
 
 from results import Store, StoreError
 from results.selection import best
-from tests.results.synthetic import publish_trial, space_of
+from tests.results.synthetic import publish_rows, publish_trial, space_of, trial_rows
 
 DEPTHS, LRS, SEEDS = (3, 20), (0.001, 0.01, 0.1), (0, 1, 2, 3)
 
 
-def grid(store: Store, seed: int) -> pd.DataFrame:
-    """A grid of trials with random final losses, two of them diverged and one without a result."""
-    rng = np.random.default_rng(seed)
-    rows = []
+@pytest.fixture(scope="module", params=range(3))
+def grid(
+    new_store: Callable[[], Store], seed: int, request: pytest.FixtureRequest
+) -> tuple[Store, pd.DataFrame]:
+    """A grid of trials with random final losses, some of them diverged and one without a result."""
+    store, rng = new_store(), np.random.default_rng((seed, request.param))
+    rows, published = [], []
     for i, (depth, lr, s) in enumerate(itertools.product(DEPTHS, LRS, SEEDS)):
         val, test = rng.uniform(0.5, 2.5, 2)
         diverged = (depth, lr, s) in {(3, 0.01, 1), (20, 0.1, 2), (20, 0.1, 3), (20, 0.1, 0)}
         missing = (depth, lr, s) == (3, 0.001, 0)
-        publish_trial(
-            store, f"t{i:03d}", [2.5, 2.0],
+        published.append(trial_rows(
+            f"t{i:03d}", [2.5, 2.0],
             config={"depth": depth, "lr": lr, "seed": s},
             extra={1: {"val_loss": val, "test_loss": test, "test_accuracy": 1 - test / 3,
                        "metrics": [("score", val * 2)]}},
             status="diverged" if diverged else "interrupted" if missing else "done",
             bad_epoch=1 if diverged else None,
-        )  # fmt: skip
+        ))  # fmt: skip
         if not missing:
             rows.append({"depth": depth, "lr": lr, "seed": s, "val": val, "test": test,
                          "diverged": diverged})  # fmt: skip
+    publish_rows(store, published)
     ids = [f"t{i:03d}" for i in range(len(DEPTHS) * len(LRS) * len(SEEDS))]
     store.write_space("demo/grid", space_of([*ids, "later"], swept=["depth", "lr", "seed"]))
-    return pd.DataFrame(rows)
+    return store, pd.DataFrame(rows)
 
 
 def expected(frame: pd.DataFrame, rule: str) -> dict[int, dict[str, float]]:
@@ -62,9 +68,8 @@ def expected(frame: pd.DataFrame, rule: str) -> dict[int, dict[str, float]]:
 
 
 @pytest.mark.parametrize("rule", ["median", "published"])
-@pytest.mark.parametrize("offset", range(3))
-def test_best_is_what_pandas_says(store: Store, seed: int, offset: int, rule: str) -> None:
-    frame = grid(store, seed + offset)
+def test_best_is_what_pandas_says(grid: tuple[Store, pd.DataFrame], rule: str) -> None:
+    store, frame = grid
     got = best(store, "demo/grid", rule="median" if rule == "median" else "published")
     for depth, numbers in expected(frame, rule).items():
         row = got[got.depth == depth].iloc[0]
@@ -74,8 +79,8 @@ def test_best_is_what_pandas_says(store: Store, seed: int, offset: int, rule: st
     assert list(got.n_missing) == [1, 0]
 
 
-def test_other_metrics_and_ends(store: Store, seed: int) -> None:
-    grid(store, seed)
+def test_other_metrics_and_ends(grid: tuple[Store, pd.DataFrame]) -> None:
+    store, _ = grid
     loss = best(store, "demo/grid", metric="test_loss", report="test_loss")
     accuracy = best(store, "demo/grid", metric="test_accuracy", mode="max", report="test_loss")
     pd.testing.assert_frame_equal(loss, accuracy)
@@ -117,16 +122,148 @@ def test_the_best_epoch_is_chosen_on_the_metric_and_never_on_what_is_reported(
         best(store, {**space, "select": {**select, "at": "first"}})
 
 
+def trials(store: Store, losses: Mapping[str, float | None], **columns: Any) -> list[str]:
+    """Publishes trials called `<lr>/<seed>`, with their validation and test loss or, where that is
+    none, diverged. Gives their ids."""
+    rows = []
+    for name, loss in losses.items():
+        lr, seed = name.split("/")
+        ended: Any = {"bad_epoch": None if loss is not None else 0}
+        ended["status"] = "done" if loss is not None else "diverged"
+        extra = {0: {"val_loss": loss, "test_loss": loss}}
+        config = {"lr": float(lr), "seed": int(seed)}
+        rows.append(trial_rows(name, [1.0], config=config, extra=extra, **ended | columns))
+    publish_rows(store, rows)
+    return list(losses)
+
+
+def test_a_rate_at_which_most_seeds_diverged_is_never_chosen(store: Store) -> None:
+    """Not even where the one that is left is the best of all: the median counts the others."""
+    ids = trials(store, {"0.1/0": 0.01, "0.1/1": None, "0.1/2": None, "0.1/3": None,
+                         "0.01/0": 1.0, "0.01/1": 1.1, "0.01/2": 1.2, "0.01/3": None})  # fmt: skip
+    space = space_of(ids)
+    (row,) = best(store, space).to_dict("records")
+    assert row["lr"] == 0.01
+    assert (row["median"], row["n"], row["n_diverged"], row["partial"]) == (1.15, 3, 1, True)
+    (row,) = best(store, space, rule="published").to_dict("records")
+    assert (row["lr"], row["n"]) == (0.1, 1), "which the papers' rule would take"
+
+
+def test_a_rate_at_which_every_seed_diverged_is_the_worst_at_either_end(store: Store) -> None:
+    ids = trials(store, {"0.1/0": None, "0.1/1": None, "0.2/0": 5.0, "0.2/1": 6.0})
+    space = space_of(ids)
+    rules: tuple[Literal["median", "published"], ...] = ("median", "published")
+    modes: tuple[Literal["min", "max"], ...] = ("min", "max")
+    for rule, mode in itertools.product(rules, modes):
+        (row,) = best(store, space, rule=rule, mode=mode).to_dict("records")
+        assert (row["lr"], row["n"]) == (0.2, 2), (rule, mode)
+        assert row["stderr"] == pytest.approx(math.sqrt(0.5) / math.sqrt(2))
+
+
+def test_a_stopped_trial_with_a_bad_epoch_counts_as_diverged(store: Store) -> None:
+    ids = trials(store, {"0.1/0": 1.0}, status="stopped", bad_epoch=0)
+    ids += trials(store, {"0.2/0": 2.0}, status="stopped")
+    (row,) = best(store, space_of(ids)).to_dict("records")
+    assert (row["lr"], row["n_diverged"]) == (0.2, 0)
+    (row,) = best(store, space_of(ids[:1])).to_dict("records")
+    assert (row["median"], row["n"], row["n_diverged"]) == (math.inf, 0, 1)
+    assert math.isnan(row["mean"])
+    assert math.isnan(row["stderr"])
+
+
+def test_of_equally_good_values_the_smallest_is_chosen(store: Store) -> None:
+    ids = trials(store, {"0.2/0": 1.0, "0.1/0": 1.0, "0.3/0": 1.0})
+    (row,) = best(store, space_of(ids)).to_dict("records")
+    assert row["lr"] == 0.1
+    assert math.isnan(row["stderr"]), "of one seed nothing is known"
+
+
 def test_parents_are_left_out(store: Store) -> None:
-    for trial, lr in (("child", 0.1), ("parent", 0.2)):
-        publish_trial(store, trial, [1.0], config={"lr": lr},
-                      extra={0: {"val_loss": lr, "test_loss": lr}})  # fmt: skip
-    got = best(store, space_of(["child", "parent"], parents={"child": "parent"}))
-    assert got.n.sum() == 1
+    """They are better here than any child. A space that names its targets needs no look at them."""
+    ids = trials(store, {"0.1/0": 2.0, "0.1/1": 3.0})
+    parents = trials(store, {"0.1/2": 0.1, "0.2/0": 0.2})
+    own = dict(zip(ids, parents, strict=True))
+    for space in (
+        space_of([*ids, *parents], parents=own),
+        space_of([*ids, *parents], targets=ids),
+        space_of([*parents, *ids], parents={}, targets=ids),
+    ):
+        (row,) = best(store, space).to_dict("records")
+        assert (row["lr"], row["n"], row["median"]) == (0.1, 2, 2.5)
+    (row,) = best(store, space_of([*ids, *parents])).to_dict("records")
+    assert row["lr"] == 0.2, "as they would be chosen"
 
 
-def test_wrong_requests(store: Store, seed: int) -> None:
-    grid(store, seed)
+def test_a_metric_that_is_null_or_no_number_is_missing(store: Store) -> None:
+    trials(store, {"0.1/0": 1.0, "0.1/1": math.nan})
+    publish_trial(store, "0.1/2", [1.0], config={"lr": 0.1, "seed": 2},
+                  extra={0: {"val_loss": 1.0}})  # fmt: skip
+    publish_trial(store, "0.1/3", [1.0], config={"lr": 0.1, "seed": 3}, status="running",
+                  extra={0: {"val_loss": 0.5, "test_loss": 0.5}})  # fmt: skip
+    space = space_of([f"0.1/{seed}" for seed in range(4)])
+    (row,) = best(store, space).to_dict("records")
+    assert (row["n"], row["n_missing"], row["median"]) == (1, 3, 1.0)
+
+
+def test_a_cell_without_a_result_is_a_row_of_its_own(store: Store) -> None:
+    trials(store, {"0.1/0": 1.0, "0.1/1": 2.0})
+    publish_trial(store, "0.2/0", [1.0], config={"lr": 0.2, "seed": 0}, status="failed")
+    got = best(store, space_of(["0.1/0", "0.1/1", "0.2/0"]), by=["lr"], choose="seed", over=[])
+    first, second = got.to_dict("records")
+    assert (first["lr"], first["seed"], first["n"], first["n_missing"]) == (0.1, 0, 1, 0)
+    assert (second["lr"], second["n"], second["n_diverged"], second["n_missing"]) == (0.2, 0, 0, 1)
+    assert second["seed"] is None or math.isnan(second["seed"])
+    assert not second["partial"]
+    assert all(math.isnan(second[name]) for name in ("median", "mean", "stderr"))
+
+
+def test_what_a_space_says_is_what_counts(store: Store) -> None:
+    """Its metric, end, key and averaged keys, each unless the caller says another; and what stands
+    where it says nothing."""
+    for number, (lr, seed) in enumerate(itertools.product((0.1, 0.2), (0, 1))):
+        publish_trial(
+            store, f"t{number}", [1.0], config={"lr": lr, "seed": seed},
+            extra={0: {"val_loss": 1 + number, "test_loss": 10 + number,
+                       "val_accuracy": number / 10}},
+        )  # fmt: skip
+    ids = [f"t{number}" for number in range(4)]
+    bare = best(store, space_of(ids, select={}))
+    assert list(bare.lr) == [0.1, 0.2], "no key is chosen: each value is a cell"
+    assert list(bare["mean"]) == [1.5, 3.5], "val_loss, averaged over the seed"
+    chosen = space_of(ids, select={"metric": "val_accuracy", "mode": "max", "choose": "lr"})
+    (row,) = best(store, chosen).to_dict("records")
+    assert (row["lr"], row["mean"]) == (0.2, pytest.approx(0.25))
+    (row,) = best(store, chosen, mode="min", metric="val_loss").to_dict("records")
+    assert (row["lr"], row["mean"]) == (0.1, 1.5)
+    (row,) = best(store, chosen, report="test_loss").to_dict("records")
+    assert (row["lr"], row["mean"]) == (0.2, 12.5)
+
+
+@pytest.mark.parametrize(
+    ("report", "recipe", "worst"),
+    [
+        ("test_loss", {}, math.inf),
+        ("test_accuracy", {}, -math.inf),
+        ("val_loss", {"mode": "max"}, -math.inf),
+        ("val_loss", {}, math.inf),
+        ("score", {"report_mode": "max"}, -math.inf),
+        ("score", {}, math.inf),
+    ],
+)
+def test_where_a_diverged_seed_stands_in_what_is_reported(
+    store: Store, report: str, recipe: dict[str, str], worst: float
+) -> None:
+    for seed, status in enumerate(["done", "diverged", "diverged"]):
+        publish_trial(store, f"t{seed}", [1.0], config={"seed": seed}, status=status,
+                      extra={0: {"val_loss": 1.0, "test_loss": 1.0, "test_accuracy": 0.5,
+                                 "metrics": [("score", 3.0)]}})  # fmt: skip
+    select = {"metric": "val_loss", "over": "seed", "report": report, **recipe}
+    (row,) = best(store, space_of(["t0", "t1", "t2"], select=select)).to_dict("records")
+    assert row["median"] == worst
+
+
+def test_wrong_requests(grid: tuple[Store, pd.DataFrame]) -> None:
+    store, _ = grid
     with pytest.raises(StoreError, match="did you mean val_loss"):
         best(store, "demo/grid", metric="val loss")
     with pytest.raises(StoreError, match="choose another --metric"):
@@ -137,3 +274,11 @@ def test_wrong_requests(store: Store, seed: int) -> None:
         best(store, space_of(["t000"]))
     with pytest.raises(StoreError, match="holds no space"):
         best(store, "demo/gird")
+    with pytest.raises(StoreError, match=r"mode is min or max .* got least, median"):
+        best(store, "demo/grid", mode="least")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="got min, mean"):
+        best(store, "demo/grid", rule="mean")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="no trial of this space has val_loss and unheard_of"):
+        best(store, space_of(["t001"]), report="unheard_of")
+    with pytest.raises(StoreError, match="has a result yet"):
+        best(store, space_of(["never launched"]))
