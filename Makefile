@@ -88,6 +88,15 @@ chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n,
 fuzz: install ## wrong requests and damaged stores, CASES=5000 of them: a quarter of an hour
 	$(PYTEST) -n $(JOBS) tests/fuzz --fuzz-cases $(or $(CASES),5000)
 
+.PHONY: mutants
+mutants: $(VENV)/.mutants ## which changes of the core no quick test notices; SEED=0, COUNT=200, ARGS=--help
+	$(FAST) $(BIN)/python -m tests.mutants --seed $(or $(SEED),0) --count $(or $(COUNT),200) $(ARGS)
+
+# Without yattag, of which there is no wheel and which cosmic-ray needs for HTML alone.
+$(VENV)/.mutants: requirements-mutants.lock $(STAMP)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
+	@touch $@
+
 .PHONY: lint
 lint: install ## ruff: lint rules, and formatting as a check
 	$(BIN)/ruff check .
@@ -119,6 +128,8 @@ lock: $(VENV)/.uv ## pin again after a change of pyproject.toml; UPGRADE=1 takes
 	    pyproject.toml -o requirements.lock > /dev/null
 	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --extra cluster --extra cuda12 --group build \
 	    -c requirements.lock pyproject.toml -o requirements-cuda.lock > /dev/null
+	$(UV) $(if $(UPGRADE),--upgrade) --group pyproject.toml:mutants -c requirements.lock \
+	    --no-emit-package yattag -o requirements-mutants.lock > /dev/null
 
 # uv only writes the locks, so it is in neither.
 $(VENV)/.uv:
