@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -16,10 +17,12 @@ from orchestrator.packing import (
     MAX_WIDTH_GPU,
     MAX_WIDTH_SHORT,
     SHORT,
+    Context,
     Lane,
     PackSpec,
     choose_width,
     make_packs,
+    pack_name,
     signature_text,
 )
 from trainables.spec import Trial, builtin_registry
@@ -31,19 +34,17 @@ def trial(**config: Any) -> Trial:
     return REGISTRY.resolve({"model": "vanilla_rnn", "task": "gaussian", "epochs": 1, **config})
 
 
-trials = st.lists(
-    st.builds(
-        trial,
-        depth=st.integers(1, 3),
-        width=st.sampled_from([4, 8]),
-        lr=st.sampled_from([0.1, 0.01]),
-        seed=st.integers(0, 30),
-        pretrain=st.sampled_from(["none", "warmup"]),
-        timeline_points=st.sampled_from([8, 64]),
-    ),
-    max_size=60,
-    unique_by=lambda t: t.id,
-)
+POOL = [
+    trial(depth=depth, width=width, lr=lr, seed=seed, pretrain=pretrain, timeline_points=points)
+    for depth in (1, 2, 3)
+    for width in (4, 8)
+    for lr in (0.1, 0.01)
+    for seed in range(6)
+    for pretrain in ("none", "warmup")
+    for points in (8, 64)
+]
+# Of trials that differ in an observation only there is one in a launch.
+trials = st.lists(st.sampled_from(POOL), max_size=60, unique_by=lambda t: t.id)
 
 
 @st.composite
@@ -117,6 +118,103 @@ def test_a_width_keeps_devices_busy_and_padding_small(
     assert choose_width(count, groups, devices, forced=7) == 7
 
 
+@pytest.mark.parametrize(
+    ("count", "groups", "devices", "gpu", "short", "width"),
+    [
+        (1, 1, 2, False, False, 1),
+        (16, 1, 1, False, False, 16),
+        (17, 1, 1, False, False, 9),  # as few packs as may be, then as little padding
+        (20, 1, 2, False, False, 10),  # every device busy
+        (4, 1, 4, False, False, 1),
+        (4, 2, 4, False, False, 2),  # the other group keeps two of them busy
+        (4, 3, 4, False, False, 2),
+        (4, 4, 4, False, False, 4),
+        (100, 1, 2, False, False, 15),
+        (128, 1, 2, False, True, 16),  # four packs for each of two workers
+        (136, 1, 2, False, True, 17),
+        (512, 1, 2, False, True, 64),
+        (5120, 1, 2, False, True, 64),
+        (16, 1, 1, False, True, 16),
+        (128, 1, 1, True, False, 128),
+        (129, 1, 1, True, False, 65),
+        (600, 1, 1, True, True, 120),
+    ],
+)
+def test_widths_of_some_groups(
+    count: int, groups: int, devices: int, gpu: bool, short: bool, width: int
+) -> None:
+    assert choose_width(count, groups, devices, gpu=gpu, short=short) == width
+
+
+def test_short_is_up_to_a_hundred_steps_of_the_longest_trial_of_a_program() -> None:
+    """The width is one for all trials of a program, however long each is."""
+
+    def widths(*epochs: int) -> set[int]:
+        chosen = [trial(seed=s, epochs=e) for e in epochs for s in range(600 // len(epochs))]
+        return {pack.width for pack in make_packs(chosen, {}, {}, devices=2)}
+
+    assert SHORT == 100
+    assert trial(epochs=100).sizes.steps == 1
+    assert widths(100) == {60}
+    assert widths(101) == {16}
+    assert widths(1, 101) == {16}
+    wide = [trial(seed=s, epochs=50, steps_per_epoch=2) for s in range(600)]
+    assert {pack.width for pack in make_packs(wide, {}, {}, devices=2)} == {60}
+    more = [trial(seed=s, epochs=51, steps_per_epoch=2) for s in range(600)]
+    assert {pack.width for pack in make_packs(more, {}, {}, devices=2)} == {16}
+
+
+def test_how_long_another_stage_takes_its_steps_do_not_tell() -> None:
+    own = {"stage": "lsc", "model": "ffn", "task": "gaussian", "lsc_epochs": 1, "depth": 2}
+    chosen = [REGISTRY.resolve({**own, "seed": s}) for s in range(600)]
+    assert {pack.width for pack in make_packs(chosen, {}, {}, devices=2)} == {16}
+
+
+def test_a_program_s_groups_share_the_width_of_the_largest() -> None:
+    """Those that go on from a resume point, too."""
+    chosen = [trial(seed=s) for s in range(12)]
+    resume = {t.id: Lane(t.id, {}, attempt=1, first_epoch=1) for t in chosen[:2]}
+    packs = make_packs(chosen, resume, {}, devices=1)
+    assert [(pack.width, len(pack.lanes)) for pack in packs] == [(10, 2), (10, 10)]
+    assert [lane.first_epoch for lane in packs[0].lanes] == [1, 1]
+
+
+def test_what_each_lane_follows_by_itself_splits_no_pack_and_the_rest_does() -> None:
+    together = [trial(seed=0), trial(seed=1, timeline_every=3), trial(seed=2, keep_weights="last")]
+    (pack,) = make_packs(together, {}, {}, devices=1)
+    assert len(pack.lanes) == 3
+    apart = [trial(seed=0), trial(seed=1, timeline_points=8)]
+    assert len(make_packs(apart, {}, {}, devices=1)) == 2
+
+
+def test_who_need_not_wait_sits_in_no_pack_that_does() -> None:
+    """Children wait for a parent only where it is among those that run."""
+    children = [trial(pretrain="warmup", seed=seed) for seed in range(2)]
+    parent = children[0].parent
+    assert parent is not None
+    packs = make_packs([parent, *children], {}, {}, devices=1)
+    assert sorted(pack.trial_ids for pack in packs) == sorted(
+        [[parent.id], [children[0].id], [children[1].id]]
+    )
+    alone = make_packs(children, {}, {}, devices=1)
+    assert [len(pack.lanes) for pack in alone] == [2]
+
+
+def test_children_of_one_parent_pack_sit_together() -> None:
+    """Parents of two programs, children of one: each pack of children waits for a single one."""
+    children = [
+        trial(pretrain="lsc", model="ffn", depth=2, batch_size=4, lsc_batch=2, seed=s, lsc_norm=n)
+        for s in range(4)
+        for n in ("radius", "entrywise")
+    ]
+    assert len({child.program for child in children}) == 1
+    parents = {child.id: child.parent.program for child in children if child.parent}
+    assert len(set(parents.values())) == 2
+    packs = make_packs(children, {}, {}, devices=2)
+    assert [len(pack.lanes) for pack in packs] == [4, 4]
+    assert all(len({parents[i] for i in pack.trial_ids}) == 1 for pack in packs)
+
+
 def test_many_short_trainings_share_wide_packs_and_long_ones_do_not() -> None:
     short, long = ([trial(seed=s, epochs=e) for s in range(600)] for e in (1, SHORT + 1))
     assert short[0].sizes.steps == 1
@@ -149,6 +247,12 @@ def test_calibration_is_for_long_groups_of_several_lanes() -> None:
         {p.strategy for p in make_packs(t, {}, {}, devices=1)} for t in (short, long, long[:1])
     ]
     assert strategies == [{"default"}, {"calibrate"}, {"default"}]
+    work = LONG_GROUP // 4  # of each of four lanes: exactly what is worth it, and a step less
+    for epochs, strategy in (([work] * 4, "calibrate"), ([work] * 3 + [work - 1], "default")):
+        chosen = [trial(seed=s, epochs=e) for s, e in enumerate(epochs)]
+        assert {p.strategy for p in make_packs(chosen, {}, {}, devices=1)} == {strategy}
+    steps = [trial(seed=s, epochs=work // 5, steps_per_epoch=5) for s in range(4)]
+    assert {p.strategy for p in make_packs(steps, {}, {}, devices=1)} == {"calibrate"}
 
 
 def test_parents_are_told_to_keep_their_weights() -> None:
@@ -165,3 +269,21 @@ def test_parents_are_told_to_keep_their_weights() -> None:
 
 def test_signature_text_is_canonical() -> None:
     assert signature_text({"b": 1, "a": {"d": 2, "c": 3}}) == '{"a":{"c":3,"d":2},"b":1}'
+
+
+def test_a_pack_s_name_is_that_of_its_attempts() -> None:
+    one, two = Lane("a", {}), Lane("b", {}, attempt=1)
+    names = [
+        pack_name(lanes)
+        for lanes in ([one], [two], [one, two], [two, one], [Lane("b", {})], [Lane("a", {"x": 1})])
+    ]
+    assert names[0] == names[5], "a config is told by its trial's id"
+    assert len(set(names)) == 5
+    assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
+
+
+def test_an_unset_lane_pack_and_context_are_those_of_a_first_attempt() -> None:
+    assert Lane("a", {}) == Lane("a", {}, None, 0, 0, None, 0, {}, False)
+    spec = PackSpec("p", "q", [], 1, "default")
+    assert (spec.generation, spec.deaths, spec.errors, spec.moves) == ("", 0, 0, 0)
+    assert Context() == Context("", "", 1, 60.0, 0.0, {}, False)
