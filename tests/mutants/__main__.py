@@ -59,6 +59,7 @@ def options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tests", nargs="*", default=["tests"], help="folders or files of tests")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout; default: this one")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "mutants")
+    parser.add_argument("--compiled", type=Path, help="compile cache; default: below --cache")
     parser.add_argument("--json", type=Path, help="writes the report there too")
     parser.add_argument("--list", action="store_true", help="only lists the sample")
     return parser.parse_args(words)
@@ -83,8 +84,9 @@ class Run:
         )
 
     def prepare(self) -> None:
-        """Makes the copies; programs compiled by one test serve all."""
-        compiled = Path(os.environ.get("GRADSWEEP_CACHE") or self.cache / "compiled").resolve()
+        """Makes the copies. They share a compile cache of their own: mutants fill it with programs
+        that nobody else needs, and another checkout may keep a cache by other rules."""
+        compiled = (self.asked.compiled or self.cache / "compiled").resolve()
         for n in range(self.asked.jobs):
             copy = copies.make(self.root, self.folder / str(n), compiled, self.stop)
             self.copies.append(copy)
@@ -115,7 +117,7 @@ class Run:
         }
         known = {path: contexts.load(file, self.root) for path, file in kept.items()}
         missing = [path for path, found in known.items() if found is None]
-        self.measured = {path: found for path, found in known.items() if found is not None}
+        self.measured = {path: found for path, found in known.items() if found}
         print(f"{len(known)} test files, {len(missing)} of them to be measured", flush=True)
         modules = list(self.sources)
 
@@ -127,9 +129,16 @@ class Run:
             self.measured[path] = found
             passed, taken = len(found.tests), sum(found.seconds.values())
             print(f"[{n}/{len(missing)}] {path}: {passed} tests, {taken:.0f} s", flush=True)
-        failed = [test for found in self.measured.values() for test in found.failed]
+        failed = [
+            test
+            for found in self.measured.values()
+            for test, outcome in found.outcomes.items()
+            if outcome == "failed"
+        ]
         if failed:
-            print(f"{len(failed)} tests do not pass without a mutant, or skip; they are left out")
+            print(
+                f"{len(failed)} tests fail without a mutant and are left out:", *failed, sep="\n  "
+            )
 
     def _settings(self) -> str:
         """Hash of what every test depends on beside the modules that it loads."""
@@ -138,13 +147,13 @@ class Run:
             (path.relative_to(self.root).as_posix(), contexts.file_hash(path))
             for package in ("orchestrator", "trainables", "search_spaces", "results")
             for path in sorted((self.root / package).rglob("*"))
-            if path.is_file() and path.suffix not in (".py", ".pyc")
+            if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
         ]
         lock = contexts.file_hash(self.root / "requirements.lock")
-        own = [
-            contexts.file_hash(HERE / name) for name in ("plugin.py", "server.py", "contexts.py")
-        ]
-        return sampling.digest(sys.version, lock, variables, data, list(self.sources), own)
+        own = [contexts.file_hash(HERE / name) for name in ("plugin.py", "server.py")]
+        return sampling.digest(
+            sys.version, lock, variables, data, list(self.sources), own, contexts.CONFIG
+        )
 
     # ---- the mutants -----------------------------------------------------------------------------
 

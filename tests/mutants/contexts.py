@@ -41,14 +41,15 @@ class Measured:
 
     path: str
     seconds: dict[str, float]
-    failed: list[str]
+    outcomes: dict[str, str]
     lines: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # path -> line -> tests
     depends: dict[str, str] = field(default_factory=dict)  # path -> hash of what it loads
 
     @property
     def tests(self) -> dict[str, float]:
         """Those that pass without a mutant, and their seconds."""
-        return {name: s for name, s in self.seconds.items() if name not in self.failed}
+        passed = {test for test, outcome in self.outcomes.items() if outcome == "passed"}
+        return {test: seconds for test, seconds in self.seconds.items() if test in passed}
 
     @cached_property
     def touched(self) -> dict[str, set[str]]:
@@ -92,7 +93,7 @@ def read(folder: Path, root: Path, path: str, report: dict[str, Any]) -> Measure
     return Measured(
         path,
         report["seconds"],
-        sorted(t for t, outcome in report["outcomes"].items() if outcome != "passed"),
+        report["outcomes"],
         {name: {n: sorted(t) for n, t in found.items()} for name, found in lines.items()},
         {name: file_hash(root / name) for name in sorted(loaded)},
     )

@@ -18,7 +18,9 @@ def measured(path: str, seconds: dict[str, float], line3: list[str], failed=()) 
     """A test file whose tests, `line3`, run line 3 of the module; all run line 9."""
     names = {f"{path}::{name}": s for name, s in seconds.items()}
     lines = {3: [f"{path}::{name}" for name in line3], 9: list(names)}
-    return Measured(path, names, [f"{path}::{name}" for name in failed], {MODULE: lines})
+    failing = {f"{path}::{name}" for name in failed}
+    outcomes = {name: "failed" if name in failing else "passed" for name in names}
+    return Measured(path, names, outcomes, {MODULE: lines})
 
 
 def chosen(files: list[Measured], statement: Statement = CALLED, budget: float = 0.0) -> list[str]:
