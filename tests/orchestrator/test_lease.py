@@ -157,6 +157,15 @@ def test_a_pid_is_a_live_driver_only_if_its_process_started_then(
     assert clock.slept == []
 
 
+def test_a_pid_of_another_host_says_nothing_here(store: Store, clock: Clock) -> None:
+    parent = psutil.Process(os.getppid())
+    write(store, pid=parent.pid, pid_started=parent.create_time(), heartbeat=clock.now - 60)
+    check_free(store)
+    assert holder(store) is None
+    with Lease(store):
+        assert clock.slept == []
+
+
 @pytest.mark.parametrize("pid", [2**40, -1])
 def test_what_cannot_be_a_pid_is_no_live_driver(store: Store, pid: int) -> None:
     write(store, host=HERE, pid=pid)
@@ -617,6 +626,27 @@ def test_a_lease_that_cannot_be_given_back_is_told(store: Store) -> None:
     (line,) = said
     assert line.startswith(f"the lease stays behind in {store.uri} (cannot read ")
     assert mine.id not in leases._ours
+
+
+def test_a_lease_and_the_wish_to_stop_are_synced_and_a_fence_is_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut that takes a fence stops its worker, and there is one for each pack."""
+    sync, synced = os.fsync, list[int]()
+
+    def noted(descriptor: int) -> None:
+        synced.append(descriptor)
+        sync(descriptor)
+
+    lease = Lease(store)
+    lease._mine = leases._holder()
+    monkeypatch.setattr(os, "fsync", noted)
+    leases._write(store, leases.LEASE, lease._mine)
+    assert len(synced) == 2, "the file, then its name in the folder"
+    lease.raise_fence("p", "1")
+    assert len(synced) == 2
+    lease.ask_to_stop()
+    assert len(synced) == 4
 
 
 def test_fences_let_one_generation_publish(store: Store) -> None:

@@ -585,6 +585,8 @@ def test_progress_is_at_most_the_whole() -> None:
     """Whatever a worker reports: its pack goes on for the longest of its lanes."""
     queue = queue_of(pack(lane("a"), lane("b"), lane("c")), epochs={"b": 10})
     handed(queue)
+    queue.report("r", {"signature": SIGNATURE})  # before its first epoch
+    assert queue.snapshot().epochs_done == 0
     for epoch, done in ((0, 3), (2, 9), (3, 12), (6, 4 + 7 + 4), (9, 18), (25, 18)):
         queue.report("r", {"epoch": epoch})
         now = queue.snapshot()
