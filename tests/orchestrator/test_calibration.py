@@ -10,6 +10,7 @@ import pytest
 from orchestrator import calibration
 from trainables.spec import builtin_registry
 
+REGISTRY = builtin_registry()
 PACE = {"sequential": 10.0, "vmap": 7.0}
 
 
@@ -54,7 +55,7 @@ def settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(calibration, "time", machine)
         config = {"model": "vanilla_rnn", "task": "gaussian", "epochs": epochs}
         config["steps_per_epoch"] = steps
-        trials = [builtin_registry().resolve({**config, "seed": seed}) for seed in range(width)]
+        trials = [REGISTRY.resolve({**config, "seed": seed}) for seed in range(width)]
         return calibration.settle(strategy, trials, {}, width, threads), machine.epochs
 
     return found

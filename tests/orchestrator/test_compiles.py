@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import pytest
 from filelock import FileLock, Timeout
 
 from orchestrator import compiles
+from trainables.programs import EPOCH_NAME
 
 
 def test_only_the_first_holds_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +29,63 @@ def test_a_compile_that_failed_leaves_the_next_to_hold_others_back(
         raise RuntimeError
     with compiles.once_per_node("p"), pytest.raises(Timeout):
         FileLock(tmp_path / "compiling" / "p").acquire(timeout=0)
+
+
+def test_a_program_that_is_in_the_cache_holds_nobody_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of another width: each is a program of its own."""
+    monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
+    folder = tmp_path / "compiling"
+    with compiles.once_per_node("p-1"):
+        assert not (folder / "p-1.done").exists()
+    assert (folder / "p-1.done").exists()
+    with (
+        compiles.once_per_node("p-1"),
+        compiles.once_per_node("p-2"),
+        FileLock(folder / "p-1", timeout=0),
+        pytest.raises(Timeout),
+    ):
+        FileLock(folder / "p-2").acquire(timeout=0)
+
+
+def test_where_no_lock_can_be_had_all_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
+    (tmp_path / "compiling").touch()  # a file in the place of the folder
+    with compiles.once_per_node("p"):
+        pass
+
+
+def test_what_took_no_time_to_compile_is_kept_only_where_asked() -> None:
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    inside: list[float] = []
+
+    def fail() -> None:
+        inside.append(getattr(jax.config, name))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), compiles.kept():
+        fail()
+    assert inside == [0.0]
+    assert getattr(jax.config, name) == before
+
+
+def test_epoch_programs_are_counted_since_the_last_time() -> None:
+    """Whether the cache had them or not, but no other program."""
+    compiles.watch()
+    compiles.watch()
+    compiles.counted()
+
+    def pack_epoch(x: jax.Array) -> jax.Array:
+        return 3 * x
+
+    assert EPOCH_NAME == "pack_epoch"
+    jax.jit(pack_epoch)(jax.numpy.arange(3.0))
+    jax.jit(lambda x: 5 * x)(jax.numpy.arange(3.0))
+    found = compiles.counted()
+    assert sum(found.values()) == 1
+    assert found.keys() <= {"compiled", "cached"}
+    assert compiles.counted() == {}

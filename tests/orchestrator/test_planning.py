@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import trainables.spec
 from orchestrator.debugging import debug
 from orchestrator.errors import RequestError
 from orchestrator.planning import SpacePlan, open_or_none, plan
-from results import open_store
+from results import create_store, open_store
+from tests.results.synthetic import attempt_row, table
 from trainables.spec import MODELS, STAGES, Trial
 
 STUDY = str(Path(__file__).with_name("tiny_study.py"))
@@ -96,6 +98,38 @@ def test_json_has_the_promised_keys_and_is_json() -> None:
     assert found["to_run_ids"] == ids(one.trials)
 
 
+def test_json_tells_programs_stages_and_padding() -> None:
+    found = planned(changes={"depth": [1, 2]}, width=3).to_json()
+    assert (found["trials"], found["packs"], found["programs"], found["widths"]) == (8, 4, 2, [3])
+    assert found["padding"] == 2 * (3 - 1)
+    assert found["stages"] == {"train": 8}
+    assert [
+        (row["stage"], row["differs"], row["trials"], row["packs"], row["widths"])
+        for row in found["program_table"]
+    ] == [("train", {"depth": 1}, 4, 2, [3]), ("train", {"depth": 2}, 4, 2, [3])]
+    assert len({row["program"] for row in found["program_table"]}) == 2
+    assert (found["stale"], found["blocked"], found["incomplete"], found["lacking"]) == (
+        0, {}, {}, {}
+    )  # fmt: skip
+    assert (found["labels"], found["warnings"], found["seconds"]) == ({}, [], None)
+    assert found["rows"]["epochs"] == 8 * 2
+    assert found["bytes"] > 0
+    staged = planned(STAGED)
+    assert staged.stages == ["warmup", "train"]
+    assert staged.to_json()["stages"] == {"warmup": 1, "train": 2}
+    assert staged.programs == sorted({pack.program for pack in staged.packs})
+    assert [row["differs"].keys() for row in staged.program_table] == [
+        row["differs"].keys() for row in staged.program_table[:1]
+    ] * 2
+    assert ids(staged.trials) == [*ids(staged.trials[:1]), *ids(staged.targets)]
+
+
+def test_the_defaults_are_two_devices_no_gpu_and_no_forced_pack() -> None:
+    assert planned().packs == planned(devices=2, gpu=False, lanes="auto", width=None).packs
+    assert {pack.width for pack in planned(devices=1).packs} == {4}
+    assert {pack.width for pack in planned(devices=4).packs} == {1}
+
+
 def test_what_is_recorded_is_done(store: Path) -> None:
     one = planned(store=store)
     assert one.done == set(ids(one.trials))
@@ -105,19 +139,19 @@ def test_what_is_recorded_is_done(store: Path) -> None:
 
 def test_the_estimate_is_what_is_written(recorded: Path, recorded_stages: Path) -> None:
     opened = open_store(str(recorded))
-    for table, count in planned().rows.items():
-        folder = "attempts" if table == "trials" else table
+    for name, count in planned().rows.items():
+        folder = "attempts" if name == "trials" else name
         (found,) = opened.sql(f"SELECT count(*) FROM {folder}").fetchall()[0]
-        assert (table, found) == (table, count // 2 if table == "trials" else count)
+        assert (name, found) == (name, count // 2 if name == "trials" else count)
     one = planned(STAGED)
     done = planned(STAGED, recorded_stages)
     opened = open_store(str(recorded_stages))
     chosen = [t.id for t in one.trials if t.id in done.done]
     assert len(chosen) == 2
-    for table in ("epochs", "layers", "steps", "timeline"):
-        query = f"SELECT count(*) FROM {table} WHERE trial_id IN (SELECT unnest($ids))"
+    for name in ("epochs", "layers", "steps", "timeline"):
+        query = f"SELECT count(*) FROM {name} WHERE trial_id IN (SELECT unnest($ids))"
         (found,) = opened.sql(query, {"ids": chosen}).fetchall()[0]
-        assert found == one.rows[table] - done.rows[table]
+        assert found == one.rows[name] - done.rows[name]
 
 
 @pytest.mark.parametrize("table", ["epochs", "layers", "steps", "probes/timeline"])
@@ -205,6 +239,73 @@ def test_a_stale_parent_runs_for_a_child_that_needs_it(
     assert {lane.artifact for p in one.packs for lane in p.lanes if lane.trial_id == parent.id} == {
         True
     }
+
+
+def made(folder: Path, *rows: Mapping[str, Any]) -> Path:
+    """A store of attempts that were never run."""
+    opened = create_store(folder / "made")
+    opened.publish("trials", table(rows))
+    return folder / "made"
+
+
+@pytest.mark.parametrize("status", ["done", "diverged", "failed", "running"])
+def test_only_what_an_older_version_has_ended_is_stale(tmp_path: Path, status: str) -> None:
+    first, *others = planned().trials
+    store = made(tmp_path, attempt_row("0" * 16, config_id=first.config_id, status=status))
+    one = planned(store=store)
+    old = status in ("done", "diverged")
+    assert one.stale == ({first.id} if old else set())
+    assert ids(one.to_run) == ([] if old else [first.id]) + ids(others)
+    if status == "done":
+        again = planned(store=store, rerun=["stale"])
+        assert (again.stale, len(again.to_run)) == (set(), 4)
+        assert planned(store=store, rerun=["failed"]).stale == one.stale
+
+
+def test_what_this_version_has_begun_is_not_stale_whatever_an_older_one_did(tmp_path: Path) -> None:
+    first = planned().trials[0]
+    own = attempt_row(first.id, config_id=first.config_id, status="failed", config=first.config)
+    old = attempt_row("0" * 16, config_id=first.config_id)
+    one = planned(store=made(tmp_path, old, own))
+    assert one.stale == set()
+    assert first.id in ids(one.to_run)
+
+
+@pytest.mark.parametrize("status", ["done", "interrupted"])
+def test_rows_that_are_missing_make_an_ended_trial_incomplete_and_no_other(
+    tmp_path: Path, status: str
+) -> None:
+    """Either starts over, since rows before its resume point are gone."""
+    first = planned().trials[0]
+    row = attempt_row(first.id, 3, status=status, config=first.config, rows={"epochs": 2})
+    store = made(tmp_path, row)
+    one = planned(store=store)
+    assert one.incomplete == ({first.id: ["epochs"]} if status == "done" else {})
+    assert one.lacking == {}
+    lanes = {lane.trial_id: lane for pack in one.packs for lane in pack.lanes}
+    assert len(lanes) == 4
+    assert (lanes[first.id].attempt, lanes[first.id].first_epoch) == (4, 0)
+
+
+def test_an_ended_trial_that_runs_again_leaves_its_resume_points_alone(tmp_path: Path) -> None:
+    """One that was asked for again, one without its rows and one that lacks a probe."""
+    trials = planned().trials
+    rows = [
+        attempt_row(one.id, config=one.config, rows={"epochs": 2} if number == 1 else {})
+        for number, one in enumerate(trials)
+    ]
+    store = made(tmp_path, *rows)
+    entries = [{"trial_id": one.id, "attempt": 0, "epoch": 1, "rows": {}} for one in trials]
+    open_store(str(store)).save_weights(
+        "checkpoints", "p", {"w": np.zeros((4, 1))}, {"lanes": entries}
+    )
+    again = planned(store=store, rerun=[trials[0].id])
+    assert again.done == {one.id for one in trials[2:]}
+    assert ids(again.to_run) == [one.id for one in trials[:2]]
+    assert {lane.first_epoch for pack in again.packs for lane in pack.lanes} == {0}
+    lacking = planned(store=store, changes={"timeline_every": 1})
+    assert lacking.lacking.keys() == {trials[0].id, trials[2].id, trials[3].id}
+    assert {lane.first_epoch for pack in lacking.packs for lane in pack.lanes} == {0}
 
 
 def test_one_trial_by_a_unique_prefix(store: Path) -> None:

@@ -26,6 +26,7 @@ from orchestrator.studies import catalogue
 from results import Store, StoreError, create_store, open_store
 from tests.orchestrator import tiny_study
 from tests.trainables.helpers import same
+from trainables.packs import EpochResult
 
 TINY = str(Path(__file__).with_name("tiny_study.py"))
 
@@ -199,6 +200,22 @@ def test_each_lane_is_probed_at_its_own_cadence_and_at_its_own_end(store: Store)
     assert [found[i] for i in spec.trial_ids] == [[0, 4], [0, 2, 4], [0, 3, 4], [0, 2]]
     assert not store.has("probes/sharpness"), "null is never"
     assert all(state["done"] for state in store.completeness(spec.trial_ids).values())
+
+
+def test_rows_of_probes_that_an_epoch_brings_are_recorded_with_it() -> None:
+    """As those of an analysis: of its active lanes, whatever the cadences of others are."""
+    run = PackRun(tiny({}, {"seed": 1}), catalogue(TINY).registry, None, Context())
+    columns = {"layer": np.array([0, 1]), "t": np.array([5, 5]),
+               "grad_norm": np.array([[1.0, 2.0], [3.0, 4.0]])}  # fmt: skip
+    result = EpochResult({}, {}, {}, np.array([]), np.array([-1, -1]), np.zeros(2, bool), {},
+                         {"timeline": columns})  # fmt: skip
+    run._record_probes(1, np.array([1]), set(), result)
+    run.recorder.flush()
+    (rows,) = run.recorder.kept["timeline"]
+    assert rows.select(["trial_id", "epoch", "layer", "t", "grad_norm"]).to_pylist() == [
+        {"trial_id": run.spec.trial_ids[1], "epoch": 1, "layer": layer, "t": 5, "grad_norm": norm}
+        for layer, norm in ((0, 3.0), (1, 4.0))
+    ]
 
 
 def test_an_end_that_is_shown_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
