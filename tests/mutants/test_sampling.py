@@ -93,6 +93,12 @@ def test_another_function_leaves_the_sample_of_this_one_as_it_was(root: Path) ->
     assert len(keys) == 9
 
 
+def test_the_seed_draws_the_places(root: Path) -> None:
+    drawn = [sampling.draw(root, seed, 2) for seed in range(9)]
+    assert all(len(mutants) == 2 for mutants in drawn)
+    assert len({sampling.family(m.operator) for mutants in drawn for m in mutants}) > 2
+
+
 def test_a_mutant_that_is_no_python_is_not_drawn(root: Path) -> None:
     (root / "results/parts.py").write_text("def f(*, x): ...\n")
     assert sampling.draw(root, 0, 99) == []
