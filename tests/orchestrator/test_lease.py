@@ -463,16 +463,13 @@ def test_each_claim_s_time_counts_from_when_it_was_first_seen(
 
 
 TAKE = """
-import os, sys
+import sys
 from orchestrator.errors import RequestError
 from orchestrator.lease import Lease
 from results import open_store
 store = open_store(sys.argv[1])
-start = int(sys.argv[2])
-while True:
-    print("ready", flush=True)
-    if os.read(start, 1) == b"0":
-        break
+print("ready", flush=True)
+while sys.stdin.readline():
     try:
         lease = Lease(store).__enter__()
     except RequestError as error:
@@ -488,19 +485,20 @@ while True:
 
 
 def race(uri: str, rounds: int, drivers: int, **options: Any) -> list[int]:
-    """Processes that take the lease at the same moment; how many had it in each round.
-
-    All of them read a byte of one pipe before they begin, and get theirs by a single write.
-    """
-    listening, start = os.pipe()
+    """Processes that are told to take the lease one right after the other, when all of them wait
+    for that; how many had it in each round."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TAKE, uri, str(listening)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[listening],
-            **options,
+            [sys.executable, "-c", TAKE, uri],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options,
         )
         for _ in range(drivers)
     ]  # fmt: skip
+
+    def tell(process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        process.stdin.write("go on\n")
+        process.stdin.flush()
 
     def hear(process: subprocess.Popen[str]) -> str:
         assert process.stdout is not None
@@ -508,25 +506,21 @@ def race(uri: str, rounds: int, drivers: int, **options: Any) -> list[int]:
 
     won = []
     try:
+        assert [hear(process) for process in processes] == ["ready"] * drivers
         for _ in range(rounds):
-            assert [hear(process) for process in processes] == ["ready"] * drivers
-            os.write(start, b"1" * drivers)
+            for process in processes:
+                tell(process)
             said = [hear(process) for process in processes]
             assert set(said) <= {"won", "refused"}, said
             winners = [p for p, text in zip(processes, said, strict=True) if text == "won"]
             won.append(len(winners))
             for process in winners:
-                assert process.stdin is not None
-                process.stdin.write("leave\n")
-                process.stdin.flush()
+                tell(process)
                 assert hear(process) == "left"
-        os.write(start, b"0" * drivers)
         for process in processes:
             process.communicate()
             assert process.returncode == 0
     finally:
-        os.close(listening)
-        os.close(start)
         for process in processes:
             process.kill()
             process.communicate()
