@@ -528,7 +528,7 @@ def race(uri: str, rounds: int, drivers: int, **options: Any) -> list[int]:
 
 
 def test_of_drivers_that_race_exactly_one_wins(store: Store) -> None:
-    assert race(store.uri, rounds=30, drivers=3) == [1] * 30
+    assert race(store.uri, rounds=15, drivers=3) == [1] * 15
     assert not lease_file(store).exists()
 
 
@@ -540,7 +540,7 @@ def test_of_drivers_that_race_for_an_object_store_exactly_one_wins(
 ) -> None:
     store = create_store(f"s3://bucket/race-{delay}")
     object_store.trouble(delay=delay)
-    rounds = 4 if delay else 12
+    rounds = 4 if delay else 8
     won = race(store.uri, rounds, drivers=2, env=object_store.environment)
     object_store.trouble()
     assert won == [1] * rounds

@@ -183,6 +183,7 @@ def test_what_each_lane_follows_by_itself_splits_no_pack_and_the_rest_does() -> 
     together = [trial(seed=0), trial(seed=1, timeline_every=3), trial(seed=2, keep_weights="last")]
     (pack,) = make_packs(together, {}, {}, devices=1)
     assert len(pack.lanes) == 3
+    assert pack.parents == set()
     apart = [trial(seed=0), trial(seed=1, timeline_points=8)]
     assert len(make_packs(apart, {}, {}, devices=1)) == 2
 
@@ -251,6 +252,8 @@ def test_calibration_is_for_long_groups_of_several_lanes() -> None:
     for epochs, strategy in (([work] * 4, "calibrate"), ([work] * 3 + [work - 1], "default")):
         chosen = [trial(seed=s, epochs=e) for s, e in enumerate(epochs)]
         assert {p.strategy for p in make_packs(chosen, {}, {}, devices=1)} == {strategy}
+    two = [trial(seed=s, epochs=LONG_GROUP) for s in range(2)]
+    assert [(p.width, p.strategy) for p in make_packs(two, {}, {}, devices=1)] == [(2, "calibrate")]
     steps = [trial(seed=s, epochs=work // 5, steps_per_epoch=5) for s in range(4)]
     assert {p.strategy for p in make_packs(steps, {}, {}, devices=1)} == {"calibrate"}
 

@@ -254,14 +254,20 @@ def test_a_resume_point_comes_with_the_epoch_that_ends_a_minute_after_the_last(
     assert found == [[], [first], [first], [second], [second], []], "one at a time, and none at end"
 
 
-def test_a_resume_point_holds_the_lanes_that_go_on(store: Store) -> None:
+def test_a_resume_point_holds_the_lanes_that_go_on_and_all_rows_before_it_are_out(
+    store: Store,
+) -> None:
     run = started(tiny({"epochs": 1}, {"seed": 1}, {"seed": 2}, epochs=3), store)
+    run.step()
     run.step()
     run.checkpoint()
     (entry,) = store.list_checkpoints()
     assert [(lane["trial_id"], lane["attempt"], lane["epoch"]) for lane in entry["lanes"]] == [
-        (trial_id, 0, 1) for trial_id in run.spec.trial_ids[1:]
+        (trial_id, 0, 2) for trial_id in run.spec.trial_ids[1:]
     ]
+    for lane in entry["lanes"]:
+        assert lane["rows"]["epochs"] == 2
+        assert open_store(store.uri).rows_intact(lane["trial_id"], 2, lane["rows"])
     state = run.pack.state()
     for position in (0, 1):
         held = store.load_lane(entry["path"], position)
