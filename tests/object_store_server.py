@@ -24,7 +24,7 @@ class Front:
     Attributes:
       trouble: `delay`, seconds before each PUT is stored; `status`, an HTTP status in place of an
         answer; `drop`, to close each connection without one; `only`, a word: trouble for requests
-        whose address has it and for no other.
+        whose address has it and for no other; `times`: for how many requests, all if not given.
     """
 
     def __init__(self, application: Callable[..., Iterable[bytes]]):
@@ -49,6 +49,9 @@ class Front:
         with self.lock:
             self.seen.append(f"{method} {address}")
             trouble = self.trouble if self.trouble.get("only", "") in address else {}
+            if "times" in trouble:
+                self.trouble = {**trouble, "times": trouble["times"] - 1}
+                trouble = trouble if trouble["times"] > 0 else {}
         if trouble.get("drop"):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +162,22 @@ def test_abandoned_temporary_files_go(store: Store) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_readers_see_the_same_while_it_runs(store: Store) -> None:
-    """Readers with their own listing, a writer, and compaction that deletes as it goes."""
+def test_readers_see_the_same_while_it_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers with their own listing, a writer, and compaction that deletes as it goes: its clock
+    says that the grace has passed once each reader has looked again."""
     fill(store)
-    stop, seen, errors = threading.Event(), [], []
+    ahead = timedelta()
 
-    def read() -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + ahead
+
+    monkeypatch.setattr(compaction, "datetime", Clock)
+    stop, seen, errors = threading.Event(), [], []
+    looks, looked = [0, 0], threading.Condition()
+
+    def read(number: int) -> None:
         mine = open_store(store.uri)
         try:
             while not stop.is_set():
@@ -175,26 +185,35 @@ def test_readers_see_the_same_while_it_runs(store: Store) -> None:
                 rows = mine.sql("SELECT trial_id, epoch, loss FROM epochs").fetchall()
                 seen.append(sorted(row for row in rows if row[0] != "w"))
                 assert len(rows) == len({row[:2] for row in rows}), "an epoch showed twice"
+                with looked:
+                    looks[number] += 1
+                    looked.notify_all()
         except BaseException as error:
-            errors.append(error)
+            with looked:
+                errors.append(error)
+                looked.notify_all()
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(2)]
     for reader in readers:
         reader.start()
     store.publish("trials", table([attempt_row("w")]))
     deleted = 0
-    for epoch in range(12):
+    for epoch in range(6):
         store.publish("epochs", table([epoch_row("w", epoch, 1.0)]))
-        deleted += store.compact(grace_s=1.0)["deleted"]
-        time.sleep(0.25)
+        deleted += store.compact(grace_s=60.0)["deleted"]
+        with looked:
+            # The look that is under way has begun before; the next has not.
+            after = [count + 2 for count in looks]
+            looked.wait_for(lambda: errors or all(map(int.__ge__, looks, after)))  # noqa: B023
+        ahead += timedelta(minutes=2)
     stop.set()
     for reader in readers:
         reader.join()
     assert errors == []
-    assert len(seen) >= 2
-    assert deleted > 20
+    # Three tables of six parts and what the writer added, and then each round's two of `epochs`.
+    assert deleted == 3 * 6 + 2 + 4 * 2
     assert all(rows == seen[0] for rows in seen)
-    assert len(store.sql("SELECT * FROM epochs WHERE trial_id = 'w'")) == 12
+    assert len(store.sql("SELECT * FROM epochs WHERE trial_id = 'w'")) == 6
 
 
 def test_a_store_on_another_file_system(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 from pyarrow import fs as pafs
 
-from results import Store, StoreError, create_store, open_store
+from results import Store, StoreError, create_store, open_store, remote
 from results.paths import exists
 from tests.object_store import ObjectStore
 from tests.results.synthetic import publish_trial
@@ -126,18 +124,39 @@ def test_a_damaged_part_is_named(store: Store) -> None:
     assert victim.rsplit("/", 1)[-1] in fresh.warnings[0]
 
 
-@pytest.mark.parametrize("trouble", [{"status": 503}, {"status": 500}, {"drop": True}])
+@pytest.mark.parametrize(
+    ("trouble", "times"),
+    [({"status": 503}, remote._QUICK), ({"status": 500}, 1), ({"drop": True}, 1)],
+)
 def test_a_short_absence_is_waited_out(
-    store: Store, object_store: ObjectStore, trouble: dict[str, object]
+    store: Store, object_store: ObjectStore, trouble: dict[str, object], times: int
 ) -> None:
-    object_store.trouble(**trouble)
-    back = threading.Timer(2.0, object_store.trouble)
-    back.start()
-    begun = time.monotonic()
+    """Once even of as many attempts as a user at the prompt would have to wait for; each pause is
+    twice the one before, so they are few here."""
+    assert remote._PATIENT >= 8
+    object_store.trouble(**trouble, times=times)
+    object_store.requests()
     publish_trial(store, "a", [1.0])
-    back.join()
-    assert time.monotonic() - begun > 1.5
+    asked = Counter(object_store.requests())
+    assert {line.split()[0] for line in asked} == {"PUT"}
+    assert sorted(asked.values()) == [1, times + 1], "what failed was asked again, nothing else"
     assert store.completeness(["a"])["a"]["done"]
+
+
+@pytest.mark.parametrize("trouble", [{"status": 503}, {"drop": True}])
+def test_a_store_that_is_away_is_asked_a_few_times_only(
+    uri: str, object_store: ObjectStore, trouble: dict[str, object]
+) -> None:
+    """By a user at the prompt, who waits for the answer; requests wait for no more than a time that
+    is set, which the server cannot be asked to show."""
+    object_store.trouble(**trouble)
+    object_store.requests()
+    for attempt in (create_store, open_store):
+        with pytest.raises(StoreError, match="cannot be reached"):
+            attempt(uri)
+        assert set(Counter(object_store.requests()).values()) == {remote._QUICK}
+    assert remote._CONNECT_S <= 5
+    assert remote._ANSWER_S <= 20
 
 
 @pytest.mark.parametrize(
@@ -156,13 +175,14 @@ def test_a_place_that_cannot_be_used_is_one_sentence_soon(
     place: str,
     said: str,
 ) -> None:
+    """Soon: what is refused is not asked again."""
     for name, value in changes.items():
         monkeypatch.setenv(name, value)
     for attempt in (create_store, open_store):
-        begun = time.monotonic()
+        object_store.requests()
         with pytest.raises(StoreError) as caught:
             attempt(place)
-        assert time.monotonic() - begun < 10
+        assert set(Counter(object_store.requests()).values()) <= {1}
         text = str(caught.value)
         assert attempt is open_store or said in text
         assert "\n" not in text

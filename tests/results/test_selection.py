@@ -172,9 +172,9 @@ def test_a_stopped_trial_with_a_bad_epoch_counts_as_diverged(store: Store) -> No
 
 
 def test_of_equally_good_values_the_smallest_is_chosen(store: Store) -> None:
-    ids = trials(store, {"0.2/0": 1.0, "0.1/0": 1.0, "0.3/0": 1.0})
+    ids = trials(store, {"10/0": 1.0, "9/0": 1.0, "11/0": 1.0})  # ids sort as text
     (row,) = best(store, space_of(ids)).to_dict("records")
-    assert row["lr"] == 0.1
+    assert row["lr"] == 9
     assert math.isnan(row["stderr"]), "of one seed nothing is known"
 
 
