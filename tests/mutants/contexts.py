@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.mutants.places import Statement
 
-AT_IMPORT = 60
-"""What runs when a module is imported is no test's context. So many tests at most, the quickest of
-those that run the module at all, try a mutant there."""
+AT_IMPORT = 200
+"""What runs when a module is imported is no test's context. So many tests at most try a mutant
+there."""
 
 CONFIG = """
 [run]
@@ -130,6 +130,17 @@ class Choice:
     at_import: bool
 
 
+class _Candidate(NamedTuple):
+    """A test that may notice a mutant; they sort by how likely and how soon."""
+
+    indirect: bool  # a fixture of its module or a compiled program may have run the line for it
+    foreign: bool  # not in the mutated module's own test file
+    turn: int  # of its file, of which each has one after the other
+    seconds: float
+    file: str
+    test: str
+
+
 def choose(
     path: str,
     lines: Iterable[int],
@@ -141,42 +152,45 @@ def choose(
 
     First come the tests that run one of the lines, then the others of their files: a fixture of the
     module, or a program that was compiled before, may have run the lines for them. A mutant in what
-    runs at import is tried by the tests that run the module, at most `AT_IMPORT` of them. Within
-    each group the module's own test file comes first, then the quicker test.
+    runs at import is tried by tests of the files that import the module, at most `AT_IMPORT` of
+    them. The module's own test file comes first; the others take turns, each with its quickest.
 
     `budget` is how many seconds the tests may take together (0: any number); one is always tried.
     """
     own = re.compile(rf"test_{re.escape(PurePosixPath(path).stem)}(_\w+)?\.py$")
-    ranked: list[tuple[tuple[int, bool, float], str, str]] = []
-    wanted = set(lines)
+    found: list[_Candidate] = []
     for file in measured:
         here = file.lines.get(path)
         if here is None:
             continue
-        direct = {test for line in wanted for test in here.get(line, ())}
-        near = set(file.tests) if direct else set()
+        direct = {test for line in lines for test in here.get(line, ())}
         if statement.at_import:
-            near = file.touched[path] or set(file.tests)
+            # Not those that only start a process, which imports all of the module.
+            direct -= set(here[min(here)])
+        elif not direct:
+            continue
         foreign = own.search(file.path) is None
-        ranked += [
-            ((0 if test in direct else 1, foreign, seconds), file.path, test)
-            for test, seconds in file.tests.items()
-            if test in direct | near
-        ]
-    ranked.sort()
+        # A file that mirrors the module's folder has four tests a turn.
+        step = 1 if PurePosixPath(file.path).parent != PurePosixPath("tests", path).parent else 4
+        for indirect in (False, True):
+            tests = [test for test in file.tests if (test not in direct) is indirect]
+            tests.sort(key=lambda test: (test not in file.touched[path], file.tests[test]))
+            found += [
+                _Candidate(indirect, foreign, n // step, file.tests[test], file.path, test)
+                for n, test in enumerate(tests)
+            ]
+    found.sort()
     if statement.at_import:
-        first = [entry for entry in ranked if entry[0][0] == 0]
-        rest = [entry for entry in ranked if entry[0][0] == 1]
-        ranked = first + rest[: max(0, AT_IMPORT - len(first))]
-    chosen: list[tuple[tuple[int, bool, float], str, str]] = []
+        found = found[: max(AT_IMPORT, sum(not candidate.indirect for candidate in found))]
+    chosen: list[_Candidate] = []
     spent = 0.0
-    for entry in ranked:
-        if not chosen or not budget or spent + entry[0][2] <= budget:
-            chosen.append(entry)
-            spent += entry[0][2]
+    for candidate in found:
+        if not chosen or not budget or spent + candidate.seconds <= budget:
+            chosen.append(candidate)
+            spent += candidate.seconds
     # By file, since a fixture of a module is set up again whenever another's test comes between.
     files: dict[str, float] = defaultdict(float)
-    for (_, foreign, seconds), file, _ in chosen:
-        files[file] += seconds + (1e9 if foreign else 0)
-    chosen.sort(key=lambda e: (files[e[1]], e[1], e[0]))
-    return Choice({test: rank[2] for rank, _, test in chosen}, len(ranked), statement.at_import)
+    for candidate in chosen:
+        files[candidate.file] += candidate.seconds
+    chosen.sort(key=lambda c: (c.foreign, files[c.file], c.file, c.indirect, c.seconds))
+    return Choice({c.test: c.seconds for c in chosen}, len(found), statement.at_import)

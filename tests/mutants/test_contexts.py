@@ -64,10 +64,45 @@ def test_what_fails_without_a_mutant_is_left_out() -> None:
     ]
 
 
-def test_what_runs_at_import_is_tried_by_the_quickest_that_run_the_module() -> None:
+def test_under_a_budget_every_file_has_its_turn() -> None:
+    files = [
+        measured("t/test_x.py", {"a": 0.1, "b": 0.2, "c": 0.3}, ["a", "b", "c"]),
+        measured("t/test_y.py", {"a": 1.0}, ["a"]),
+    ]
+    assert chosen(files, budget=1.3) == ["test_x.py::a", "test_x.py::b", "test_y.py::a"]
+
+
+def test_what_runs_at_import_is_tried_by_some_tests_of_every_file_that_imports_it() -> None:
     many = {f"n{n}": 1.0 + n for n in range(2 * AT_IMPORT)}
-    found = chosen([measured("t/test_x.py", many, [])], LOADED)
-    assert found == [f"test_x.py::n{n}" for n in range(AT_IMPORT)]
+    files = [measured("t/test_x.py", many, []), measured("t/test_y.py", {"a": 500.0}, [])]
+    found = chosen(files, LOADED)
+    assert len(found) == AT_IMPORT
+    assert found[:2] == ["test_y.py::a", "test_x.py::n0"]
+
+
+def test_a_file_of_the_modules_folder_has_more_tests_a_turn() -> None:
+    few = {f"n{n}": 1.0 for n in range(5)}
+    files = [measured("t/test_x.py", few, []), measured("tests/results/test_z.py", few, [])]
+    found = chosen(files, LOADED, budget=6.5)
+    assert sorted(found) == [
+        "test_x.py::n0",
+        "test_x.py::n1",
+        *(f"test_z.py::n{n}" for n in range(4)),
+    ]
+
+
+def test_what_runs_at_import_is_tried_first_by_tests_that_run_the_module() -> None:
+    files = [measured("t/test_x.py", {"a": 1.0, "b": 2.0}, [])]
+    files[0].lines[MODULE] = {3: [], 9: ["t/test_x.py::b"]}
+    assert set(chosen(files, LOADED)) == {"test_x.py::a", "test_x.py::b"}
+    assert chosen(files, LOADED, budget=2.5) == ["test_x.py::b"]
+
+
+def test_a_process_that_imports_the_module_makes_a_test_no_better() -> None:
+    files = [measured("t/test_x.py", {"a": 9.0, "b": 3.0, "c": 1.0}, ["a", "b"])]
+    assert chosen(files, LOADED, budget=5.0) == ["test_x.py::c", "test_x.py::b"]
+    files[0].lines[MODULE] = {1: ["t/test_x.py::a"], **files[0].lines[MODULE]}
+    assert chosen(files, LOADED, budget=10.5) == ["test_x.py::b", "test_x.py::c"]
 
 
 def test_a_file_that_only_imports_the_module_tries_what_runs_at_import() -> None:
