@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from trainables.layout import by_path
+from trainables.network import Network
 from trainables.packs import EpochResult, Pack
+from trainables.settings import lane_values
 from trainables.spec import Registry, Trial, builtin_registry
+from trainables.tasks import make_task
 
 SMALL = {
     "model": "vanilla_rnn",
@@ -27,6 +35,69 @@ SMALL = {
 def trial(registry: Registry | None = None, **config: Any) -> Trial:
     """`SMALL` with changes."""
     return (registry or builtin_registry()).resolve({**SMALL, **config})
+
+
+def network(one: Trial) -> Network:
+    """What a trial trains, built abstractly: no number is drawn and nothing is compiled."""
+    task: Any = make_task(one)
+    return Network(one, task, lane_values(one))
+
+
+def check_tensors(one: Trial) -> int:
+    """The declared tensors are those of the module, in its order, each with its row of `layers`.
+
+    Returns how many numbers they hold.
+    """
+    net = network(one)
+    shapes: Any = jax.eval_shape(lambda values: net.init(one, values), lane_values(one))["params"]
+    leaves = {path: np.broadcast_to(np.float32(0), s.shape) for path, s in by_path(shapes).items()}
+    assert one.model.tensors is not None
+    declared = one.model.tensors(one.config, one.sizes)
+    assert [(f"{t.layer_name}.{t.name}", t.shape) for t in declared] == [
+        (name, value.shape) for name, value in net.layout.named(leaves).items()
+    ]
+    rows = [(r.layer, r.layer_name, r.tensor, r.tensor_index) for r in net.layout.rows]
+    want = [(t.layer, t.layer_name, t.name, i) for i, t in enumerate(declared)]
+    layers = dict.fromkeys((t.layer, t.layer_name) for t in declared)
+    assert rows == want + [(layer, name, "*", -1) for layer, name in layers]
+    count = sum(int(np.prod(t.shape)) for t in declared)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+    return count
+
+
+_RANGES = {  # of weights that are no factors of sums
+    "nu": (-3.0, -0.2),
+    "theta": (0.0, 0.5),
+    "gamma": (-1.5, 0.0),
+    "norm_scale": (0.6, 1.4),
+    "tau_v": (0.3, 3.0),
+    "tau_a": (1.0, 5.0),
+    "threshold": (0.0, 0.1),
+    "beta": (0.0, 1.0),
+}
+
+
+def filled(build: Callable[[], Any], seed: int) -> Any:
+    """The module that `build` makes, its weights drawn by NumPy, all else 0.
+
+    Every tensor counts: none is 0 or 1. Drawn as `build` draws them they would take dozens of small
+    programs.
+    """
+    graph, params, rest = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+    rng = np.random.default_rng([seed, 5])
+
+    def weight(path: Any, leaf: Any) -> jax.Array:
+        names = jax.tree_util.keystr(path)
+        low, high = next((ends for n, ends in _RANGES.items() if f"'{n}'" in names), (-0.6, 0.6))
+        return jnp.asarray(rng.uniform(low, high, leaf.shape).astype(leaf.dtype))
+
+    def other(leaf: Any) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.key(seed)
+        return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
+
+    params = jax.tree_util.tree_map_with_path(weight, params)
+    return nnx.merge(graph, params, jax.tree.map(other, rest))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jax
@@ -31,31 +32,43 @@ _silent.defvjp(_silent_forward, _silent_backward)
 
 
 class Scripted(nnx.Module):
-    """Two layers whose gradients are the input: x[0, 0, :2] for front.a, [2:3] for back.w, [3:]
-    for back.b. With two classes and logits (0, s), label 0, the loss is log 2 and dL/ds = 1/2."""
+    """Two layers whose gradients are the input: x[0, 0, :2] for front.a, [2:3] for back.w, [3:4]
+    for back.b. With two classes, logits (0, s) and label 0, the loss is log(1 + exp(s)) at s =
+    x[0, 0, 4], and dL/ds = sigmoid(s)."""
 
     def __init__(self) -> None:
         self.front = nnx.Dict(a=nnx.Param(jnp.ones(2)))
         self.back = nnx.Dict(w=nnx.Param(jnp.ones(1)), b=nnx.Param(jnp.ones(1)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        script = 2 * x[0, 0]
-        s = _silent(self.front["a"][...], script[:2]) + _silent(self.back["w"][...], script[2:3])
-        s += _silent(self.back["b"][...], script[3:])
+        s = x[0, 0, 4]
+        script = x[0, 0, :4] / jax.nn.sigmoid(s)
+        s += _silent(self.front["a"][...], script[:2]) + _silent(self.back["w"][...], script[2:3])
+        s += _silent(self.back["b"][...], script[3:4])
         return jnp.stack([jnp.zeros(()), s])[None]
 
 
-def script_registry(script: np.ndarray) -> Registry:
-    """Model and task `scripted`: one step for each row of `script` (steps, 4)."""
-    steps = len(script)
+_scripts: dict[int, np.ndarray] = {}
+"""The script of each length that packs made from now on read."""
 
+
+def script_registry(script: np.ndarray) -> Registry:
+    """Model and task `scripted`: one step for each row of `script`, (steps, 4) gradients or
+    (steps, 5) with the logit. Scripts of one length share a program."""
+    steps, columns = script.shape
+    _scripts[steps] = np.pad(script, ((0, 0), (0, 5 - columns))).astype(np.float32)
+    return _registry(steps)
+
+
+@cache
+def _registry(steps: int) -> Registry:
     def build(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        return {"x": script[:, None, :].astype(np.float32), "y": np.zeros(steps, int)}
+        return {"x": _scripts[steps][:, None, :], "y": np.zeros(steps, int)}
 
     registry = builtin_registry()
     registry.add(
         Model(name="scripted", build=lambda config, sizes, rngs: Scripted()),
-        Task(name="scripted", sizes=lambda config: Sizes(1, 4, 2, steps, 0, 0, 1), build=build),
+        Task(name="scripted", sizes=lambda config: Sizes(1, 5, 2, steps, 0, 0, 1), build=build),
     )
     return registry
 

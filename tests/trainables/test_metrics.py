@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -109,29 +111,84 @@ def test_gradients_of_1e_30_are_not_zero():
     assert result.epochs["grad_norm_smallest"][0] == pytest.approx(1e-33, rel=1e-6)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_bad_step_ends_the_lane_and_spoils_no_statistic(value):
-    script = np.full((6, 4), 0.5, np.float32)
-    script[2, 2] = value
-    result, pack = _run(script, lr=0.1)
-    bad = int(result.bad_step[0])
-    assert 0 <= bad < 6
+STEPS = 13
+
+
+@pytest.fixture(scope="module")
+def order() -> np.ndarray:
+    """The script's row that each step of epoch 0 reads."""
+    result, _ = _run(np.outer(np.arange(1, STEPS + 1), [1, 0, 0, 0]))
+    return result.steps["grad_norm"][0].astype(int) - 1
+
+
+BAD = {  # what makes a step bad: its changed numbers, the learning rate, tensors not finite
+    "a gradient that is NaN": ({2: np.nan}, 0.1, (0, 1, 0)),
+    "a gradient that is infinite": ({2: np.inf}, 0.1, (0, 1, 0)),
+    "a loss that is NaN": ({4: np.nan}, 0.1, (1, 1, 1)),
+    "an update that is infinite": ({0: 1e6, 4: 9.0}, 3e34, (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("at", [0, 8])
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_step_ends_the_lane_and_enters_no_statistic(what, at, order, seed):
+    """Means, extremes and last values are those of the steps before it, of loss and layers."""
+    changes, lr, tensors_bad = BAD[what]
+    rng = np.random.default_rng(seed)
+    script = np.concatenate([rng.normal(size=(STEPS, 4)), rng.uniform(-2, 2, (STEPS, 1))], 1)
+    for column, value in changes.items():
+        script[order[at], column] = value
+    result, pack = _run(script, lr=lr)
+    assert result.bad_step[0] == at
     epochs = {name: column[0] for name, column in result.epochs.items()}
-    assert (epochs["steps"], epochs["finite_steps"]) == (bad + 1, bad)
-    assert epochs["nonfinite_tensors"] == 1
-    assert result.layers["nonfinite_steps"][0].tolist() == [0, 1, 0, 0, 1]
-    if bad:
-        assert epochs["grad_norm_max"] == pytest.approx(1.0, rel=1e-6)
+    rows = {name: column[0] for name, column in result.layers.items()}
+    assert (epochs["steps"], epochs["finite_steps"]) == (at + 1, at)
+    assert epochs["nonfinite_tensors"] == sum(tensors_bad)
+    layers_bad = (tensors_bad[0], max(tensors_bad[1:]))
+    assert rows["nonfinite_steps"].tolist() == [*tensors_bad, *layers_bad]
+    read = script[order[:at]]
+    tensors, layers, total = _hand(read[:, :4])
+    every, loss = np.concatenate([tensors, layers], 1), np.log1p(np.exp(read[:, 4]))
+    reductions = {"": np.mean, "_min": np.min, "_max": np.max, "_last": lambda v, axis: v[-1]}
+
+    def reduced(name: str, values: np.ndarray) -> Any:
+        return reductions[name](values, axis=0) if at else np.full(values.shape[1:], np.nan)
+
+    for name in reductions:
+        want = reduced(name, total)
+        assert epochs[f"grad_norm{name}"] == pytest.approx(want, rel=1e-5, nan_ok=True)
+        assert epochs[f"grad_norm_clipped{name}"] == pytest.approx(want, rel=1e-5, nan_ok=True)
+        np.testing.assert_allclose(rows[f"grad_norm{name}"], reduced(name, every), rtol=1e-5)
+    np.testing.assert_allclose(rows["update_norm"], lr * reduced("", every), rtol=1e-5)
+    assert epochs["update_norm"] == pytest.approx(lr * reduced("", total), rel=1e-5, nan_ok=True)
+    for name, want in (("loss", reduced("", loss)), ("loss_last", reduced("_last", loss))):
+        assert epochs[name] == pytest.approx(want, rel=1e-5, nan_ok=True)
+    right = reduced("", read[:, 4] <= 0)
+    assert epochs["accuracy"] == pytest.approx(right, rel=1e-6, nan_ok=True)
+    # The bad step itself is kept as it was computed, and nothing after it.
+    first = np.log1p(np.exp(script[order[0], 4]))
+    assert epochs["loss_first"] == pytest.approx(first, rel=1e-5, nan_ok=True)
     norms = result.steps["grad_norm"][0]
-    assert np.isfinite(norms[:bad]).all()
-    assert not np.isfinite(norms[bad])
-    assert np.isnan(norms[bad + 1 :]).all()
+    np.testing.assert_allclose(norms[:at], total, rtol=1e-5)
+    assert np.isfinite(norms[at]) == (sum(tensors_bad) == 0)
+    assert np.isnan(norms[at + 1 :]).all()
     # The weights are those before the bad step.
-    np.testing.assert_allclose(pack.weights(0)["front.a"], 1 - 0.05 * bad, rtol=1e-5)
+    moved = 1 - lr * read[:, :4].sum(0)
+    np.testing.assert_allclose(pack.weights(0)["front.a"], moved[:2], rtol=1e-4, atol=1e-5)
     assert not pack.active[0]
     after = pack.epoch(1)
     assert after.bad_step[0] == -1
     assert np.isnan(after.epochs["loss"][0])
+
+
+def test_weights_that_overflow_are_a_bad_step():
+    """Loss, gradient and update are finite, and so is the weight before."""
+    script = np.zeros((STEPS, 4))
+    script[:, 0] = -1.5e38
+    result, pack = _run(script, lr=1.0)
+    assert result.bad_step[0] == 2
+    assert result.epochs["grad_norm_max"][0] == pytest.approx(1.5e38, rel=1e-5)
+    np.testing.assert_allclose(pack.weights(0)["front.a"], [3e38, 1], rtol=1e-6)
 
 
 def test_steps_kept_one_by_one():
