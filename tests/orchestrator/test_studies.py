@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import textwrap
@@ -11,7 +12,7 @@ import pytest
 
 from orchestrator.errors import RequestError
 from orchestrator.planning import plan
-from orchestrator.studies import StudyFileError, catalogue, load_study_file
+from orchestrator.studies import ENTRY_POINT_GROUP, StudyFileError, catalogue, load_study_file
 from trainables.spec import Trial
 
 OWN = """
@@ -164,3 +165,57 @@ def test_a_space_that_cannot_be_expanded_is_one_sentence(tmp_path: Path) -> None
     assert problem(write(tmp_path, text)) == (
         "units must be an integer >= 1; got 0\nunits must be an integer >= 1; got 'x'"
     )
+
+
+# ---- installed studies -------------------------------------------------------------------------
+
+
+def install(folder: Path, text: str, name: str = "own_installed") -> None:
+    """A distribution as pip would leave it: a package, and its entry point beside it."""
+    package, about = folder / name, folder / f"{name}-1.0.dist-info"
+    package.mkdir(exist_ok=True)
+    about.mkdir(exist_ok=True)
+    (package / "__init__.py").write_text("")
+    (package / "studies.py").write_text(textwrap.dedent(text))
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nown = {name}.studies:STUDY\n")
+
+
+def forget(monkeypatch: pytest.MonkeyPatch, name: str = "own_installed") -> None:
+    """Has the next import read the package anew, as another process would."""
+    importlib.invalidate_caches()
+    for module in [m for m in sys.modules if m.split(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
+
+
+def test_an_installed_study_is_found_and_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ENTRY_POINT_GROUP == "gradsweep.studies"
+    assert "own" not in catalogue().studies
+    install(tmp_path, OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    forget(monkeypatch)
+    found = catalogue()
+    assert [full for full, _, _ in found.find("own")] == ["own/grid"]
+    assert found.registry.find("model", "own_model") is not None
+    planned = plan("own/grid")[0].trials
+    assert [t.config["units"] for t in planned] == [1, 2]
+    # Its parts are versioned by the content of the module that the entry point names.
+    install(tmp_path, OWN + "\n    # another line\n")
+    forget(monkeypatch)
+    changed = plan("own/grid")[0].trials
+    assert [t.config_id for t in changed] == [t.config_id for t in planned]
+    assert {t.id for t in changed}.isdisjoint(t.id for t in planned)
+    forget(monkeypatch)
+
+
+def test_an_installed_study_and_a_file_of_one_name_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    forget(monkeypatch)
+    path = write(tmp_path, OWN)
+    assert problem(path) == f"a study named own exists already; rename STUDY in {path}"
+    forget(monkeypatch)
