@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from trainables.cells import GRU, LSTM, Cell, SimpleRNN
 from trainables.spiking import ALIF, decay, spike
@@ -72,17 +71,17 @@ RELU = [LSTM(H, activation="relu"), GRU(H, activation="relu"), SimpleRNN(H, "rel
 CELLS = [*SMOOTH, *TORCH, *RELU, ALIF(H, 3.0), ALIF(H, 3.0, signed=True)]
 
 
-def drawn(cell: Cell, seed: int, features: int = F) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Tensors away from their first values, and inputs (B, T, features)."""
+def drawn(cell: Cell, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Tensors away from their first values, and inputs (B, T, F)."""
     rng = np.random.default_rng(seed)
-    w = cell.init(jax.random.key(seed), features)
-    moved = {n: p + 0.1 * jnp.asarray(rng.normal(size=p.shape), p.dtype) for n, p in w.items()}
+    w = fresh(cell, seed, F)
+    moved = {n: p + 0.1 * rng.normal(size=p.shape).astype(p.dtype) for n, p in w.items()}
     if isinstance(cell, ALIF):  # keeps neurons well inside the region where they sometimes fire
-        moved |= {n: w[n] for n in ("tau_v", "tau_a")} | {"tau_v": w["tau_v"] + 0.5}
-    return moved, jnp.asarray(rng.normal(size=(B, T, features)), jnp.float32)
+        moved |= {n: w[n] for n in ("tau_v", "tau_a")} | {"tau_v": w["tau_v"] + np.float32(0.5)}
+    return moved, rng.normal(size=(B, T, F)).astype(np.float32)
 
 
-def outputs(cell: Cell, w: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def outputs(cell: Cell, w: Any, x: Any) -> tuple[jax.Array, jax.Array]:
     """(T, B, H) and the last state."""
     drive = jnp.moveaxis(cell.drive(w, x), 1, 0)
 
@@ -119,13 +118,36 @@ def test_outputs_are_those_of_a_slow_loop(cell, seed):
 
 @pytest.mark.parametrize("cell", SMOOTH, ids=str)
 def test_first_and_second_derivatives_are_finite_differences(cell, seed):
+    """Both by reverse mode, in float64, along drawn directions."""
     w, x = drawn(cell, seed)
+    rng, size = np.random.default_rng([seed, 1]), 1e-5
+    at = {"state": 0.5 * rng.normal(size=(B, cell.state_size))}
+    at |= {name: value.astype(np.float64) for name, value in w.items()}
+    along, across = ({n: rng.normal(size=v.shape) for n, v in at.items()} for _ in range(2))
 
-    def total(w: Any, state: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.sin(cell.advance(w, state, cell.drive(w, x[:, 0]))))
+    def total(at: Any) -> jax.Array:
+        w = {name: value for name, value in at.items() if name != "state"}
+        return jnp.sum(jnp.sin(cell.advance(w, at["state"], cell.drive(w, x[:, 0]))))
 
-    state = 0.5 * jax.random.normal(jax.random.key(seed), (B, cell.state_size))
-    check_grads(jax.jit(total), (w, state), order=2, modes=["rev"], atol=5e-2, rtol=5e-2, eps=1e-2)
+    def dot(a: Any, b: Any) -> jax.Array:
+        return sum((jnp.sum(a[name] * b[name]) for name in a), jnp.float64(0))
+
+    @jax.jit
+    def both(at: Any, along: Any, across: Any) -> Any:
+        """Value, first derivative along one direction, second along both."""
+        value, gradient = jax.value_and_grad(total)(at)
+        bend = jax.grad(lambda at: dot(jax.grad(total)(at), along))(at)
+        return value, dot(gradient, along), dot(bend, across)
+
+    with jax.enable_x64(True):
+        _, slope, bend = both(at, along, across)
+        sides = []
+        for way in (along, across):
+            ends = [{n: v + s * size * way[n] for n, v in at.items()} for s in (1, -1)]
+            sides.append([both(end, along, across) for end in ends])
+    (ahead, behind), (left, right) = sides
+    assert float(slope) == pytest.approx(float(ahead[0] - behind[0]) / (2 * size), rel=1e-5)
+    assert float(bend) == pytest.approx(float(left[1] - right[1]) / (2 * size), rel=1e-5)
 
 
 # ---- spikes ------------------------------------------------------------------------------------
@@ -140,17 +162,24 @@ def test_a_spike_has_the_surrogate_slope_and_that_slopes_own_derivative(seed, he
     assert np.array_equal(fire(u), u > 0)
     assert float(fire(jnp.float32(0.0))) == 0.0
     slope, curvature = jax.grad(fire), jax.grad(jax.grad(fire))
+
+    @jax.jit
+    def derivatives(u: jax.Array) -> Any:
+        return jax.vmap(slope)(u), jax.vmap(curvature)(u), jax.jvp(fire, (u,), (u,))[1]
+
+    first, second, pushed = derivatives(u)
     base = 1 + 2 * sharpness * np.abs(np.asarray(u, np.float64))
-    np.testing.assert_allclose(jax.vmap(slope)(u), height / base**2, rtol=1e-5)
+    np.testing.assert_allclose(first, height / base**2, rtol=1e-5)
     want = -4 * sharpness * height * np.sign(u) / base**3
-    np.testing.assert_allclose(jax.vmap(curvature)(u), want, rtol=1e-5)
-    np.testing.assert_allclose(jax.jvp(fire, (u,), (u,))[1], height / base**2 * u, rtol=1e-5)
+    np.testing.assert_allclose(second, want, rtol=1e-5)
+    np.testing.assert_allclose(pushed, height / base**2 * u, rtol=1e-5)
 
 
 def test_decay_is_continuous_where_a_time_constant_crosses_zero():
     tau = jnp.array([-3.0, -1e-4, 0.0, 1e-3, 0.1, 250.0])
-    np.testing.assert_allclose(decay(tau), [0, 0, 0, 0, np.exp(-10), np.exp(-1 / 250)], rtol=1e-6)
-    assert jnp.isfinite(jax.vmap(jax.grad(decay))(tau)).all()
+    kept, slopes = jax.jit(lambda tau: (decay(tau), jax.vmap(jax.grad(decay))(tau)))(tau)
+    np.testing.assert_allclose(kept, [0, 0, 0, 0, np.exp(-10), np.exp(-1 / 250)], rtol=1e-6)
+    assert np.isfinite(slopes).all()
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -186,7 +215,7 @@ def test_alif_derivatives_follow_the_surrogate_and_stop_at_the_reset(seed, signe
         total += np.sum(readout[t] * fire(v, a, dv, da)[1])
 
     def loss(w: Any) -> jax.Array:
-        return jnp.sum(jnp.asarray(readout, jnp.float32) * outputs(cell, w, x)[0])
+        return jnp.sum(readout.astype(np.float32) * outputs(cell, w, x)[0])
 
     gradients = jax.jit(jax.grad(loss))(w)
     found = sum(float(np.sum(np.asarray(g) * towards[name])) for name, g in gradients.items())

@@ -12,10 +12,12 @@ import pytest
 from scipy import stats
 
 from trainables.cells import GRU, LSTM, Cell
-from trainables.covariances import forgetting, input_radii, interactions, pixels
+from trainables.covariances import Covariance, forgetting, input_radii, interactions, pixels
 from trainables.packs import Pack
-from trainables.spec import ConfigError, builtin_registry
+from trainables.settings import lane_values
+from trainables.spec import ConfigError, Trial, builtin_registry
 from trainables.spiking import ALIF
+from trainables.tasks import make_data, make_task
 
 
 def _slow_interactions(y: np.ndarray, most: int) -> list[float]:
@@ -31,11 +33,12 @@ def test_interactions_are_sums_over_all_choices(seed):
     """P1 15: T = 12, orders 2 to 4, 1e-10 (in float64; float32 as far as that goes)."""
     y = np.random.default_rng(seed).normal(size=(6, 12))
     want = _slow_interactions(y, 4)
+    run = jax.jit(lambda y: interactions(y, 4))
     with jax.enable_x64():
-        found = np.asarray(interactions(jnp.asarray(y), 4))
+        found = np.asarray(run(y))
     assert found.dtype == np.float64
     assert np.abs(found - want).max() < 1e-10
-    small = interactions(jnp.asarray(y, jnp.float32), 4)
+    small = run(y.astype(np.float32))
     assert np.asarray(small) == pytest.approx(want, rel=1e-4, abs=1e-4)
 
 
@@ -46,8 +49,9 @@ def test_interactions_are_sums_over_all_choices(seed):
 )
 def test_input_radii_are_those_of_the_whole_derivative(cell: Cell, seed):
     """Against the derivative of all outputs by all inputs, as the published program takes it."""
-    params = cell.init(jax.random.key(seed), 4)
-    x = jax.nn.softmax(jax.random.normal(jax.random.key(seed + 1), (7, 3, 4)))
+    params = jax.jit(lambda key: cell.init(key, 4))(jax.random.key(seed))
+    x = np.exp(np.random.default_rng(seed).normal(size=(7, 3, 4)))
+    x = (x / x.sum(-1, keepdims=True)).astype(np.float32)
 
     def outputs(x):
         def step(state, now):
@@ -56,7 +60,8 @@ def test_input_radii_are_those_of_the_whole_derivative(cell: Cell, seed):
 
         return jax.lax.scan(step, jnp.zeros((1, cell.state_size)), x)[1]
 
-    whole = np.asarray(jax.vmap(jax.jacrev(outputs), 1)(x), np.float64)  # (B, T, H, T, F)
+    whole = jax.jit(jax.vmap(jax.jacrev(outputs), 1))(x)
+    whole = np.asarray(whole, np.float64)  # (B, T, H, T, F)
     want = [[np.abs(np.linalg.eigvals(w[t + 1, :, t])).max() for w in whole] for t in range(6)]
     found = np.asarray(jax.jit(lambda x: input_radii(cell, params, x))(x))
     # Square roots of rounding, where a matrix is almost nilpotent.
@@ -68,36 +73,50 @@ def test_pixels_of_any_layout(seed):
     images = rng.uniform(0, 1, (5, 10, 10)).astype(np.float32)
     images[0, 0, :2] = 0, 1
     want = images.reshape(5, 100).T
+    resized = jax.jit(pixels, static_argnums=1)
     for x in (images.reshape(5, 100, 1), images.reshape(5, 1, 100), images, 3 * images - 1):
-        assert np.asarray(pixels(jnp.asarray(x), 10)) == pytest.approx(want, abs=1e-6)
-    colours = np.stack([images, images, images], 1)
-    assert np.asarray(pixels(jnp.asarray(colours.reshape(5, 300, 1)), 10)) == pytest.approx(
-        want, abs=1e-6
-    )
+        assert np.asarray(resized(x, 10)) == pytest.approx(want, abs=1e-6)
+    colours = np.stack([images, images, images], 1).reshape(5, 300, 1)
+    assert np.asarray(resized(colours, 10)) == pytest.approx(want, abs=1e-6)
     # Two pixels become one: linear interpolation meets halfway between them.
     halves = images.reshape(5, 5, 2, 5, 2).mean((2, 4)).reshape(5, 25).T
-    assert np.asarray(pixels(jnp.asarray(images), 5)) == pytest.approx(halves, abs=1e-6)
+    assert np.asarray(resized(images, 5)) == pytest.approx(halves, abs=1e-6)
     with pytest.raises(ValueError, match="no square image"):
         pixels(jnp.ones((2, 7, 1)), 5)
 
 
-@pytest.mark.parametrize("net", ["lstm", "gru", "alif"])
-def test_the_stage_finds_interactions(net, seed, digits):
-    config = {
-        "stage": "covariance",
-        "task": "digits",
-        "cov_net": net,
-        "cov_side": 6,
-        "cov_units": 8,
-    }
-    registry = builtin_registry()
-    pack = Pack([registry.resolve({**config, "seed": seed + s}) for s in range(2)], digits)
+def _covariance(net: str, seed: int) -> Trial:
+    config = {"stage": "covariance", "task": "digits", "cov_net": net, "cov_side": 6}
+    return builtin_registry().resolve({**config, "cov_units": 8, "seed": seed})
+
+
+def test_the_stage_finds_interactions(seed, digits):
+    pack = Pack([_covariance("gru", seed + s) for s in range(2)], digits)
     pack.init()
     rows = pack.epoch(0).probes["covariance"]
     assert rows["order"].tolist() == [2, 3, 4]
     assert np.isfinite(rows["interaction"]).all()
     assert (rows["interaction"] >= 0).all()
     assert not np.array_equal(rows["interaction"][0], rows["interaction"][1])
+
+
+@pytest.mark.parametrize(
+    ("net", "cell"),
+    [
+        ("lstm", LSTM(8, activation="relu")),
+        ("gru", GRU(8, activation="relu")),
+        ("alif", ALIF(8, adaptation=18.0)),
+    ],
+)
+def test_the_stage_knows_each_net(net, cell, digits):
+    """Traced, not run: radii of every cell are compared with autodiff above."""
+    one = _covariance(net, 0)
+    task: Any = make_task(one)
+    engine = Covariance(one, task, lane_values(one))
+    assert engine.cell == cell
+    data, values = make_data(one, digits), lane_values(one)
+    radii = jax.eval_shape(engine.radii, values, data)
+    assert radii.shape == (35, engine.samples)
 
 
 def test_what_has_no_images_is_refused():
@@ -119,7 +138,8 @@ def test_forgetting_is_pearsons(seed):
     rng = np.random.default_rng(seed)
     radii = rng.normal(size=(5, 2, 40))
     radii[1:] += 0.7 * radii[0]
-    found = forgetting(jnp.asarray(radii, jnp.float32))
+    found = jax.jit(forgetting)(radii.astype(np.float32))
+    found = {name: np.asarray(value) for name, value in found.items()}
     for t, layer in itertools.product(range(5), range(2)):
         one, first = radii[t, layer], radii[0, layer]
         r, p = stats.pearsonr(one, first)
@@ -131,19 +151,20 @@ def test_forgetting_is_pearsons(seed):
 
 def test_correlation_decays_as_that_of_the_radii(seed):
     """P1 15: rho^k for AR(1) radii within 3 standard errors, and nothing for white noise."""
+    forgotten = jax.jit(lambda radii: forgetting(radii)["correlation"][:, 0])
     rng, samples, rho = np.random.default_rng([seed, 11]), 4000, 0.8
     noise = rng.normal(size=(12, 1, samples))
     radii = [noise[0]]
     for z in noise[1:]:
         radii.append(rho * radii[-1] + np.sqrt(1 - rho**2) * z)
-    found = np.asarray(forgetting(jnp.asarray(np.array(radii), jnp.float32))["correlation"])[:, 0]
+    found = np.asarray(forgotten(np.array(radii, np.float32)))
     want = rho ** np.arange(12)
     errors = np.abs(found - want)[1:] / (1 - want[1:] ** 2) * np.sqrt(samples)
     # Of eleven, one may lie beyond 3 by chance.
     assert (errors > 3).sum() <= 1
     assert errors.max() < 5
     assert found[0] == pytest.approx(1, abs=1e-5)
-    white = np.asarray(forgetting(jnp.asarray(noise[:, :, :400], jnp.float32))["correlation"])[:, 0]
+    white = np.asarray(forgotten(noise[:, :, :400].astype(np.float32)))
     assert white[0] == pytest.approx(1, abs=1e-6)
     assert (np.abs(white[1:]) < 0.2).all()
 

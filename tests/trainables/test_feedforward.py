@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import trial
+from tests.trainables.helpers import check_tensors, trial
 from trainables.feedforward import ACTIVATIONS, FeedForward, drawn, slope
 from trainables.packs import Pack
 from trainables.spec import Sizes, Trial, builtin_registry
@@ -37,20 +37,7 @@ def test_parameters_of_the_published_networks(task, count):
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_declared_tensors_are_the_real_ones(depth):
-    one = _ffn(depth=depth)
-    pack = Pack([one], {})
-    pack.init()
-    assert one.model.tensors is not None
-    declared = one.model.tensors(one.config, one.sizes)
-    weights = pack.weights(0)
-    assert [(f"{t.layer_name}.{t.name}", t.shape) for t in declared] == [
-        (name, value.shape) for name, value in weights.items()
-    ]
-    want = [(t.layer, t.layer_name, t.name, i) for i, t in enumerate(declared)]
-    layers = dict.fromkeys((t.layer, t.layer_name) for t in declared)
-    want += [(layer, name, "*", -1) for layer, name in layers]
-    assert [(r.layer, r.layer_name, r.tensor, r.tensor_index) for r in pack.layer_rows] == want
-    assert pack.parameter_count == sum(int(np.prod(t.shape)) for t in declared)
+    check_tensors(_ffn(depth=depth))
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
@@ -70,11 +57,16 @@ def test_forward_pass_layer_by_layer(seed, activation):
     for w, b in zip(weights, np.asarray(module.b[...]), strict=True):
         z.append(h @ w.T.astype(np.float64) + b)
         h = numpy[activation](z[-1])
-    np.testing.assert_allclose(module.preactivations(jnp.asarray(x)), z, rtol=1e-4, atol=1e-5)
+
+    @nnx.jit
+    def run(module: FeedForward, x: jax.Array, z: jax.Array) -> Any:
+        return module.preactivations(x), module(x), slope(activation, z)
+
+    before, outputs, found = run(module, x, z[0].astype(np.float32))
+    np.testing.assert_allclose(before, z, rtol=1e-4, atol=1e-5)
     want = h @ np.asarray(module.w_out[...], np.float64).T
-    np.testing.assert_allclose(module(jnp.asarray(x)), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs, want, rtol=1e-4, atol=1e-5)
     shifted = [numpy[activation](z[0] + step) for step in (1e-6, -1e-6)]
-    found = slope(activation, jnp.asarray(z[0], jnp.float32))
     np.testing.assert_allclose(found, (shifted[0] - shifted[1]) / 2e-6, rtol=1e-3, atol=1e-3)
 
 

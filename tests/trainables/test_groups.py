@@ -16,12 +16,17 @@ from trainables.optimizers import adamw_groups, recurrent_leaves, scheduled, war
 from trainables.settings import lane_values
 from trainables.spec import ConfigError, builtin_registry
 
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
 PARAMS = {
-    "encoder": {"w": jnp.ones((2, 3)), "b": jnp.ones(3)},
-    "lru": {n: jnp.ones(4) for n in ("nu", "theta", "gamma", "b_re", "b_im", "c_re", "d", "w_gate",
+    "encoder": {"w": ones(2, 3), "b": ones(3)},
+    "lru": {n: ones(4) for n in ("nu", "theta", "gamma", "b_re", "b_im", "c_re", "d", "w_gate",
                                      "b_gate", "norm_scale")},
-    "dense": {"a": jnp.ones((1, 4, 4)), "b": jnp.ones((4, 2)), "c": jnp.ones((2, 4))},
-    "diagonal": {"lambda_re": jnp.ones(4), "lambda_im": jnp.ones(4), "b_re": jnp.ones(4)},
+    "dense": {"a": ones(1, 4, 4), "b": ones(4, 2), "c": ones(2, 4)},
+    "diagonal": {"lambda_re": ones(4), "lambda_im": ones(4), "b_re": ones(4)},
 }  # fmt: skip
 RECURRENT = {
     "lru/nu", "lru/theta", "lru/gamma", "lru/b_re", "lru/b_im", "dense/a", "dense/b",
@@ -42,9 +47,14 @@ def test_without_gradients_the_recurrent_group_stays_and_the_others_shrink(seed)
     rng = np.random.default_rng(seed)
     lr, decay, factor = (float(v) for v in rng.uniform(0.001, 0.2, 3))
     rule = adamw_groups({}, rates(lr=lr, weight_decay=decay, lr_factor=factor))
-    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
-    update, _ = rule.update(zeros, rule.init(PARAMS), PARAMS)
-    for path, leaf in by_path(optax.apply_updates(PARAMS, update)).items():
+
+    @jax.jit
+    def moved(params: Any) -> Any:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        update, _ = rule.update(zeros, rule.init(params), params)
+        return optax.apply_updates(params, update)
+
+    for path, leaf in by_path(moved(PARAMS)).items():
         want = 1 if path in RECURRENT else 1 - lr * decay
         np.testing.assert_allclose(leaf, want, rtol=1e-6)
 
@@ -78,9 +88,9 @@ def schedule(compat: bool, **values: Any) -> tuple[np.ndarray, np.ndarray, dict[
     config = {"model": "deep_lru", "task": "gaussian", "optimizer": "adamw_groups",
               "compat_schedule": compat, **values}  # fmt: skip
     trial = builtin_registry().resolve(config)
-    lane = {n: jnp.asarray(v) for n, v in lane_values(trial).items()}
-    steps = jnp.arange(int(lane["total_steps"]))
-    now = jax.vmap(lambda step: scheduled(lane, step))(steps)
+    lane = lane_values(trial)
+    steps = np.arange(int(lane["total_steps"]))
+    now = jax.jit(jax.vmap(scheduled, (None, 0)))(lane, steps)
     return np.asarray(now["lr"]), np.asarray(now["lr_recurrent"]), trial.config
 
 

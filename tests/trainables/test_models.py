@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.trainables.helpers import trial
+from tests.trainables.helpers import check_tensors, trial
 from trainables.packs import Pack
 from trainables.spec import builtin_registry
 
@@ -13,24 +13,7 @@ from trainables.spec import builtin_registry
 @pytest.mark.parametrize("model", ["vanilla_rnn", "residual_rnn"])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_declared_tensors_are_the_real_ones(model, depth):
-    one = trial(model=model, depth=depth)
-    pack = Pack([one], {})
-    pack.init()
-    assert one.model.tensors is not None
-    declared = one.model.tensors(one.config, one.sizes)
-    weights = pack.weights(0)
-    assert {f"{t.layer_name}.{t.name}": t.shape for t in declared} == {
-        name: value.shape for name, value in weights.items()
-    }
-    assert list(weights) == [f"{t.layer_name}.{t.name}" for t in declared]
-    rows = pack.layer_rows
-    want = [(t.layer, t.layer_name, t.name) for t in declared]
-    assert [(r.layer, r.layer_name, r.tensor) for r in rows[: len(want)]] == want
-    assert [r.tensor_index for r in rows[: len(want)]] == list(range(len(want)))
-    layers = dict.fromkeys((t.layer, t.layer_name) for t in declared)
-    tail = [(r.layer, r.layer_name, r.tensor, r.tensor_index) for r in rows[len(want) :]]
-    assert tail == [(layer, name, "*", -1) for layer, name in layers]
-    assert pack.parameter_count == sum(int(np.prod(t.shape)) for t in declared)
+    check_tensors(trial(model=model, depth=depth))
 
 
 @pytest.fixture(scope="module")
