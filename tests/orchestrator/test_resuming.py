@@ -182,13 +182,16 @@ def test_who_starts_over_does_so_in_a_new_attempt(store: Store) -> None:
     assert found[TWO.id].first_epoch == 2
 
 
-@pytest.mark.parametrize("rows", [{"epochs": 3}, {"epochs": 1}, {"epochs": 2, "steps": 1}])
-def test_a_resume_point_whose_rows_are_not_all_there_is_worth_nothing(
-    store: Store, rows: dict[str, int]
-) -> None:
-    interrupted(store, ONE, 2)
-    save(store, "p", entry(ONE, 2, rows))
-    assert resume_points(store, [ONE]) == {ONE.id: Lane(ONE.id, {}, attempt=1)}
+def test_a_resume_point_whose_rows_are_not_all_there_is_worth_nothing(store: Store) -> None:
+    """Nor one of which there are too many, or none of a table."""
+    trials = [trial(seed=seed) for seed in range(4)]
+    counts = [{"epochs": 3}, {"epochs": 1}, {"epochs": 2, "steps": 1}, {"epochs": 2}]
+    for one, rows in zip(trials, counts, strict=True):
+        interrupted(store, one, 2)
+        save(store, one.id, entry(one, 2, rows))
+    found = resume_points(store, trials)
+    assert [found[one.id].first_epoch for one in trials] == [0, 0, 0, 2]
+    assert found[trials[0].id] == Lane(trials[0].id, {}, attempt=1)
 
 
 def test_a_damaged_resume_point_is_worth_nothing(store: Store) -> None:
@@ -211,19 +214,24 @@ def test_of_several_resume_points_the_furthest_counts_and_of_equal_ones_the_newe
     assert resume_points(store, [ONE])[ONE.id].checkpoint == "checkpoints/a2"
 
 
-@pytest.mark.parametrize(
-    "strange", [{"epoch": None}, {"epoch": "2"}, {"epoch": 2.0}, {"epoch": True}, {"rows": None},
-                {"rows": []}],
-)  # fmt: skip
-def test_a_resume_point_of_somebody_else_is_passed_over(
-    store: Store, strange: dict[str, Any]
-) -> None:
-    interrupted(store, ONE, 3)
-    save(store, "ours", entry(ONE, 1))
-    save(store, "theirs", {**entry(ONE, 2), **strange}, entry(TWO, 0))
-    lane = resume_points(store, [ONE])[ONE.id]
-    assert (lane.checkpoint, lane.first_epoch) == ("checkpoints/ours", 1)
-    assert resume_points(store, [TWO])[TWO.id].checkpoint == "checkpoints/theirs"
+STRANGE: list[dict[str, Any]] = [
+    {"epoch": None}, {"epoch": "2"}, {"epoch": 2.0}, {"epoch": True}, {"rows": None}, {"rows": []},
+]  # fmt: skip
+
+
+def test_a_resume_point_of_somebody_else_is_passed_over(store: Store) -> None:
+    """One for each trial, beside an older one that is ours; their other lanes count."""
+    trials = [trial(seed=seed + 2) for seed in range(len(STRANGE))]
+    for one, strange in zip(trials, STRANGE, strict=True):
+        interrupted(store, one, 3)
+        save(store, f"ours-{one.id}", entry(one, 1))
+        save(store, f"theirs-{one.id}", {**entry(one, 2), **strange}, entry(TWO, 0))
+    found = resume_points(store, [*trials, TWO])
+    for one in trials:
+        assert (found[one.id].checkpoint, found[one.id].first_epoch) == (
+            f"checkpoints/ours-{one.id}", 1
+        )  # fmt: skip
+    assert found[TWO.id].checkpoint == f"checkpoints/theirs-{trials[-1].id}"
 
 
 # ---- signatures ----------------------------------------------------------------------------------
@@ -258,16 +266,17 @@ def test_what_ran_on_a_gpu_says_nothing_for_a_cpu_nor_the_other_way_round(store:
     assert {program: s["width"] for program, s in found.items()} == {"p": 8, "q": 8}
 
 
-@pytest.mark.parametrize(
-    ("signature", "fits"),
-    [('{"width": 1}', True), ('{"width": 0}', False), ('{"width": -1}', False),
-     ('{"width": "4"}', False), ('{"width": null}', False), ('{"strategy": "vmap"}', True)],
-)  # fmt: skip
-def test_a_signature_without_a_width_that_can_be_is_passed_over(
-    store: Store, signature: str, fits: bool
-) -> None:
-    publish(store, signed("p", 1, '{"width": 3}'), signed("p", 2, signature))
-    assert (recorded_signatures(store)["p"] == {"width": 3}) != fits
+def test_a_signature_without_a_width_that_can_be_is_passed_over(store: Store) -> None:
+    newer = {
+        "a": '{"width": 1}', "b": '{"width": 0}', "c": '{"width": -1}', "d": '{"width": "4"}',
+        "e": '{"width": null}', "f": '{"strategy": "vmap"}',
+    }  # fmt: skip
+    publish(store, *(signed(program, 1, '{"width": 3}') for program in newer))
+    publish(store, *(signed(program, 2, signature) for program, signature in newer.items()))
+    old = {"width": 3}
+    assert recorded_signatures(store) == {
+        "a": {"width": 1}, "b": old, "c": old, "d": old, "e": old, "f": {"strategy": "vmap"}
+    }  # fmt: skip
 
 
 def test_an_attempt_of_unknown_start_is_passed_over(store: Store) -> None:
