@@ -13,6 +13,10 @@ import pytest
 
 import orchestrator
 from results import Store, open_store
+from tests.orchestrator import conftest
+
+ray_session = conftest.ray_session
+"""The fixture of the tests that launch: one Ray for all."""
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_study.py"
 DEEP = {"depth": 12, "lr": 0.003, "seed": 0}
@@ -96,7 +100,8 @@ def test_an_error_in_its_model_shows_its_own_lines(study: str, tmp_path: Path) -
 
 
 @pytest.mark.ray
-def test_it_launches_on_workers(ray_session: str, study: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_it_launches_on_workers(study: str, tmp_path: Path) -> None:
     store = str(tmp_path / "store")
 
     result = orchestrator.launch(

@@ -8,21 +8,19 @@ import os
 import secrets
 import shlex
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tests.orchestrator.launches import SPACE, TINY, command
+from tests.orchestrator.launches import OFTEN, SPACE, TINY, Begun, command, sets, wait_for
+from tests.orchestrator.processes import below, is_raylet, those, trains
 
 BIN = Path(sys.executable).parent
 QUICK_TO_NOTICE = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
@@ -45,46 +43,28 @@ def here() -> str:
 class Node:
     """One `ray start --block` and everything it has started."""
 
-    def __init__(
-        self, words: Sequence[str], environment: Mapping[str, str], log: Path, own: Path | None
-    ):
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], own: Path | None):
         """`own`: a folder that every machine has for itself, and nodes of one machine would share;
         root can give each node its own."""
-        self._log = log.open("w")
         start = [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", *words]
         if own is not None and os.geteuid() == 0:
             mount = f"mount -t tmpfs tmpfs {own} && exec {shlex.join(start)}"
             start = ["unshare", "--mount", "sh", "-c", mount]
-        self.process = subprocess.Popen(
-            start,
-            env=dict(environment),
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self.process = Begun(start, environment, lasting=True)
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the node, the raylet's workers among them."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            top = psutil.Process(self.process.pid)
-            return [top, *top.children(recursive=True)]
+            return below(psutil.Process(self.process.pid))
         return []
 
     def raylets(self) -> list[psutil.Process]:
         """One, but on a head whose autoscaler has started others."""
-        return self._those(lambda process: process.name() == "raylet")
+        return those(self.processes(), is_raylet)
 
     def workers(self) -> list[psutil.Process]:
         """Processes of this node that run a pack at this moment."""
-        return self._those(lambda process: "Trainable.train" in " ".join(process.cmdline()))
-
-    def _those(self, test: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
-        found = []
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked at
-                if test(process):
-                    found.append(process)
-        return found
+        return those(self.processes(), trains)
 
     def kill(self) -> None:
         """As a power cut does."""
@@ -92,7 +72,6 @@ class Node:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
-        self._log.close()
 
 
 class RayCluster:
@@ -113,12 +92,15 @@ class RayCluster:
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
-            "RAY_worker_niceness": "0",
         }
         self.nodes: dict[str, Node] = {}
 
     def __enter__(self) -> RayCluster:
-        self.start_head()
+        try:
+            self.start_head()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def start_head(self) -> Node:
@@ -146,20 +128,13 @@ class RayCluster:
         return self._start(name, words, environment)
 
     def _start(self, name: str, words: list[str], special: dict[str, str]) -> Node:
-        log = self.folder / f"{name}-{len(self.nodes)}.log"
         # Where Ray unpacks what travels.
         own = None if name == "head" else self.folder / "session_latest" / "runtime_resources"
-        node = Node(words, {**self.environment, **special}, log, own and own.resolve())
+        node = Node(words, {**self.environment, **special}, own and own.resolve())
         self.nodes[name] = node
-        end = time.monotonic() + 120
-        while "--block" not in (text := log.read_text()):
-            assert node.process.poll() is None, text
-            assert time.monotonic() < end, text
-            time.sleep(0.1)
+        wait_for(lambda: "--block" in node.process.said(), of=node.process)
         if name == "head":
-            while not self._answers():
-                assert time.monotonic() < end, text
-                time.sleep(0.2)
+            wait_for(self._answers, of=node.process)
         return node
 
     def _answers(self) -> bool:
@@ -172,22 +147,14 @@ class RayCluster:
         except (urllib.error.URLError, OSError):
             return False
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> Begun:
         """A gradsweep command as a process of its own, with the cluster's token."""
-        return subprocess.Popen(
-            command(*words),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return Begun(command(*words), self.environment)
 
-    def launch(self, store: Path, *extra: str, words: Sequence[str] = ()) -> subprocess.Popen[str]:
-        sets = [word for text in (*TINY, *extra) for word in ("--set", text)]
+    def launch(self, store: Path, *extra: str, words: Sequence[str] = ()) -> Begun:
         return self.start(
             *("launch", SPACE, "--store", str(store), "--address", self.address),
-            *("--checkpoint-seconds", "0.5", *sets, *words),
+            *("--checkpoint-seconds", OFTEN, *sets(*TINY, *extra), *words),
         )
 
     def ensure(self, *names: str) -> None:
@@ -202,16 +169,3 @@ class RayCluster:
         for node in self.nodes.values():
             node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def stopped(*processes: psutil.Process) -> Iterator[None]:
-    """Processes that stand still for a while, as those of a node that is cut off seem to do."""
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGCONT)

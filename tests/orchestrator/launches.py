@@ -1,24 +1,24 @@
-"""Helpers of the tests that launch: a tiny space, stores compared row by row, processes driven."""
+"""Helpers of the tests that launch: a tiny space, launches in this process and in others."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-
-import duckdb
-import psutil
+from typing import Any
 
 from orchestrator.describing import space_json
 from orchestrator.launching import LaunchResult, launch
 from orchestrator.planning import plan
 from orchestrator.running import Context, PackRun
 from orchestrator.studies import catalogue
-from results import Store, open_store
+from results import Store
 
 SPACE = "vanishing/quickstart"
 TINY = ["depth=3", "width=8", "batch_size=256", "seed=0,1"]
@@ -27,7 +27,14 @@ TINY = ["depth=3", "width=8", "batch_size=256", "seed=0,1"]
 EPOCHS = 100
 """Enough for a launch to be hit in the middle."""
 
-TABLES = ("epochs", "layers", "steps", "timeline")
+OFTEN = "0.5"
+"""Seconds between resume points of the launches that are hit."""
+
+ALWAYS = {"PYTHONUNBUFFERED": "1", "RAY_worker_niceness": "0"}
+"""What a process says can be read at once, and Ray's workers do not give way to other tests."""
+
+STARTED: list[Begun] = []
+"""Processes that the running test has started; the fixture `ended_with_the_test` ends them."""
 
 
 def run(
@@ -58,104 +65,75 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator", *words]
 
 
+def sets(*changes: str) -> list[str]:
+    """`--set` for each."""
+    return [word for change in changes for word in ("--set", change)]
+
+
+class Begun(subprocess.Popen[bytes]):
+    """A process of its own, in its own group. It does not outlive its test unless it is `lasting`,
+    and has somebody else who ends it."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        lasting: bool = False,
+    ):
+        # A file and not a pipe, which would have to be read all the time.
+        self._log, name = tempfile.mkstemp()
+        Path(name).unlink()
+        weakref.finalize(self, os.close, self._log)
+        super().__init__(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**(os.environ if environment is None else environment), **ALWAYS},
+        )
+        if not lasting:
+            STARTED.append(self)
+
+    def said(self) -> str:
+        """All it has said so far."""
+        return os.pread(self._log, os.fstat(self._log).st_size, 0).decode()
+
+    def ended(self, status: int = 0) -> str:
+        """What it has said, once it has ended with this status."""
+        self.wait()
+        assert self.returncode == status, self.said()
+        return self.said()
+
+    def killed(self) -> None:
+        """Ends it with -9 and waits until it is gone."""
+        self.kill()
+        self.wait()
+
+
 def start(
     store: Path,
     *extra: str,
     address: str | None,
     space: str = SPACE,
     tiny: Sequence[str] = tuple(TINY),
-) -> subprocess.Popen[str]:
-    """`gradsweep launch` as a process of its own, in its own group."""
-    sets = [word for text in (*tiny, *extra) for word in ("--set", text)]
+) -> Begun:
+    """`gradsweep launch` as such a process."""
     where = ["--address", address] if address else []
-    words = ["launch", space, "--store", str(store), "--checkpoint-seconds", "0.5", *where, *sets]
-    return subprocess.Popen(
-        command(*words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=dict(os.environ),
-    )
+    words = ["launch", space, "--store", str(store), "--checkpoint-seconds", OFTEN]
+    return Begun(command(*words, *where, *sets(*tiny, *extra)))
 
 
-def wait_for(
-    what: Callable[[], bool], seconds: float = 240.0, of: subprocess.Popen[str] | None = None
-) -> None:
-    """Raises AssertionError if `what` does not come true in time, or process `of` ends before."""
-    end = time.monotonic() + seconds
+def wait_for(what: Callable[[], bool], of: Begun | Future[Any] | None = None) -> None:
+    """Waits until `what` is true, and fails as soon as `of`, a process or a call in another thread,
+    has ended without. How long that takes is no concern of a test's: pytest-timeout ends one that
+    waits for ever."""
     while not what():
-        assert of is None or of.poll() is None, of and of.communicate()
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
+        if of is not None and _over(of) and not what():
+            last = of.result() if isinstance(of, Future) else of.said()
+            raise AssertionError(f"it ended before what was waited for: {last}")
+        time.sleep(0.2)
 
 
-def count(store: Path, sql: str) -> int:
-    """One number from a store that may not exist yet."""
-    if not (store / "store.json").exists():
-        return 0
-    value = open_store(str(store)).sql(sql).fetchall()[0][0]
-    return int(value or 0)
-
-
-def rows(store: Path) -> int:
-    return count(store, "SELECT count(*) FROM epochs")
-
-
-def workers() -> list[psutil.Process]:
-    """Processes that run a pack at this moment."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if line.startswith("ray::") and "Trainable.train" in line:
-            found.append(process)
-    return found
-
-
-def whole(store: Path) -> None:
-    """Asserts that every trial has epochs 0..E-1 once."""
-    found = open_store(str(store)).sql(
-        "SELECT t.epochs_done, list(e.epoch ORDER BY e.epoch) FROM trials t "
-        "JOIN epochs e USING (trial_id) GROUP BY t.trial_id, t.epochs_done"
-    )
-    for done, epochs in found.fetchall():
-        assert epochs == list(range(done))
-
-
-@dataclass(frozen=True)
-class Redone:
-    """What a store's attempts did twice: epochs of trials, and seconds of training."""
-
-    epochs: int
-    seconds: float
-
-
-def redone(store: Path) -> Redone:
-    """From the parts themselves, since views show no superseded row. Rows that died unpublished
-    with their worker are in no store and are not counted."""
-    found = duckdb.execute(
-        "WITH rows AS (SELECT trial_id, attempt, epoch, seconds FROM read_parquet($epochs)), "
-        "starts AS (SELECT DISTINCT trial_id, attempt, first_epoch FROM read_parquet($trials)) "
-        "SELECT count(*), coalesce(sum(seconds), 0) FROM rows WHERE EXISTS (SELECT 1 FROM starts "
-        "WHERE starts.trial_id = rows.trial_id AND starts.attempt > rows.attempt "
-        "AND starts.first_epoch <= rows.epoch)",
-        {name: f"{store}/{name}/*.parquet" for name in ("epochs", "trials")},
-    ).fetchall()
-    return Redone(*found[0])
-
-
-def except_counts(one: Path, other: Path | str, tables: Sequence[str] = TABLES) -> dict[str, int]:
-    """Rows that only one of two stores shows, by table: EXCEPT both ways, over all columns but
-    times and attempts."""
-    con = duckdb.connect()
-    found = {}
-    for table in tables:
-        extra = ", seconds" if table == "epochs" else ""
-        for name, path in (("a", one), ("b", other)):
-            frame = open_store(str(path)).sql(f"SELECT * EXCLUDE (attempt{extra}) FROM {table}")
-            con.register(name, frame.arrow())
-        found[table] = sum(
-            len(con.sql(f"SELECT * FROM {x} EXCEPT SELECT * FROM {y}").fetchall())
-            for x, y in (("a", "b"), ("b", "a"))
-        )
-    return found
+def _over(of: Begun | Future[Any]) -> bool:
+    return of.done() if isinstance(of, Future) else of.poll() is not None

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -76,19 +75,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- help --------------------------------------------------------------------------------------
 
 
-def test_help_answers_at_once_and_imports_neither_ray_nor_jax() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_help_imports_nothing_that_takes_long() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "orchestrator", "--help"],
         capture_output=True,
         text=True,
         check=True,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
     imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.M))
     assert "orchestrator.cli" in imported
-    for heavy in ("ray", "jax", "flax", "pandas", "plotly", "duckdb", "sklearn"):
+    # Each of these takes a tenth of a second or more; with none of them help answers at once.
+    for heavy in (
+        *("ray", "jax", "flax", "optax", "numpy", "scipy", "pandas", "pyarrow", "duckdb"),
+        *("plotly", "sklearn", "h5py", "requests"),
+    ):
         assert heavy not in imported
     listed = re.findall(r"^  (\w+)  ", done.stdout, re.M)
     assert listed[:4] == ["spaces", "plan", "launch", "debug"]

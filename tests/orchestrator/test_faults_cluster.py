@@ -5,31 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import duckdb
-import psutil
 import pytest
 
-from results import open_store
-from tests.orchestrator.clusters import RayCluster, stopped
-from tests.orchestrator.launches import (
-    EPOCHS,
-    SPACE,
-    TABLES,
-    count,
-    except_counts,
+from tests.orchestrator.clusters import RayCluster
+from tests.orchestrator.launches import EPOCHS, SPACE, Begun, command, wait_for
+from tests.orchestrator.processes import stopped, those, trains
+from tests.orchestrator.stores import (
+    attempts,
+    differing,
+    published,
     redone,
+    resume_points,
     rows,
-    wait_for,
+    seen,
     whole,
 )
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-SAME = dict.fromkeys(TABLES, 0)
 LONG = f"epochs={EPOCHS}"
 
 
@@ -40,33 +36,25 @@ def cluster(ray_cluster: RayCluster) -> RayCluster:
     return ray_cluster
 
 
-def ended(process: subprocess.Popen[str], status: int = 0, seconds: float = 240) -> str:
-    output, _ = process.communicate(timeout=seconds)
-    assert process.returncode == status, output
-    return output
-
-
-def attempts(store: Path) -> list[dict[str, object]]:
-    return open_store(str(store)).attempts().to_pylist()
-
-
 def widths(store: Path) -> set[int]:
-    return {json.loads(str(row["signature"]))["width"] for row in attempts(store)}
+    return {json.loads(row["signature"])["width"] for row in attempts(store)}
 
 
 def test_from_ray_start_to_query(cluster: RayCluster, uninterrupted: Path, tmp_path: Path) -> None:
     """Both nodes train, what has travelled is our wheel, and the rows are those of a local Ray."""
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG)
-    seen: set[str] = set()
-    while launch.poll() is None:
-        seen |= {name for name in ("n1", "n2") if cluster.nodes[name].workers()}
-        time.sleep(0.2)
-    ended(launch)
-    assert seen == {"n1", "n2"}
-    assert except_counts(uninterrupted, store) == SAME
+    idle = {"n1", "n2"}
+
+    def both_have_trained() -> bool:
+        idle.difference_update([name for name in idle if cluster.nodes[name].workers()])
+        return not idle
+
+    wait_for(both_have_trained, of=launch)
+    launch.ended()
+    assert differing(uninterrupted, store) == {}
     asked = cluster.start("query", "SELECT count(*) AS n FROM epochs", "--store", str(store))
-    assert str(rows(uninterrupted)) in ended(asked)
+    assert str(rows(uninterrupted)) in asked.ended()
     (commit,) = {str(row["git_commit"]) for row in attempts(store)}
     assert len(commit.rstrip("+")) == 40  # of the code that travelled, which is in no git there
 
@@ -78,40 +66,38 @@ def test_a_killed_node_and_a_new_one(
     ray_cluster.ensure("n1")
     store = tmp_path / "store"
     launch = ray_cluster.launch(store, LONG, words=("--width", "1"))
-    wait_for(lambda: bool(ray_cluster.nodes["n1"].workers()) and rows(store) > 40, of=launch)
+    wait_for(lambda: bool(ray_cluster.nodes["n1"].workers()) and published(store) > 40, of=launch)
     ray_cluster.nodes.pop("n1").kill()
     new = ray_cluster.add("n3")
     wait_for(lambda: bool(new.workers()), of=launch)
-    output = ended(launch)
+    output = launch.ended()
     assert "its node is gone" in output
     whole(store)
-    assert except_counts(uninterrupted, store) == SAME
+    assert differing(uninterrupted, store) == {}
     print(f"a killed node: {redone(store)}")
 
 
 def test_a_notice_before_a_node_goes(
     cluster: RayCluster, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """SIGTERM, five seconds, then nothing: all is kept, and no death is counted."""
+    """SIGTERM, then nothing as soon as the worker has left: all is kept, no death is counted."""
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--checkpoint-seconds", "600"))
     node = cluster.nodes["n2"]
-    seen = "SELECT count(DISTINCT trial_id) FROM epochs"  # all eight once both nodes' packs train
-    wait_for(lambda: bool(node.workers()) and count(store, seen) == 8, of=launch)
+    # All eight have rows once both nodes' packs train.
+    wait_for(
+        lambda: bool(node.workers()) and len({*seen(store, "epochs", "trial_id")}) == 8, of=launch
+    )
     (worker,) = node.workers()
-    told = time.monotonic()
     worker.send_signal(signal.SIGTERM)
-    kept = "SELECT count(*) FROM attempts WHERE status = 'interrupted'"
-    wait_for(lambda: count(store, kept) > 0, 30)
-    print(f"all kept {time.monotonic() - told:.2f} s after the notice")
-    time.sleep(max(0.0, told + 5 - time.monotonic()))
+    wait_for(lambda: "told to leave" in launch.said(), of=launch)
+    assert ("interrupted",) in seen(store, "trials", "status"), "kept before it is said"
     cluster.nodes.pop("n2").kill()
-    output = ended(launch)
-    assert "told to leave" in output
+    output = launch.ended()
     assert "died" not in output
     assert redone(store).epochs == 0
     whole(store)
-    assert except_counts(uninterrupted, store) == SAME
+    assert differing(uninterrupted, store) == {}
 
 
 def test_a_killed_driver_and_a_smaller_cluster(
@@ -119,21 +105,23 @@ def test_a_killed_driver_and_a_smaller_cluster(
 ) -> None:
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG, words=("--width", "3"))
-    begun = "SELECT count(DISTINCT program) FROM attempts WHERE signature IS NOT NULL"
-    wait_for(lambda: count(store, begun) == 2, of=launch)  # else the width of one is not recorded
-    wait_for(lambda: rows(store) > rows(uninterrupted) // 3, of=launch)
-    launch.kill()
-    launch.communicate()
-    published = rows(store)
-    assert published < rows(uninterrupted)
+
+    def both_programs_have_begun() -> bool:  # else the width of one is not recorded
+        begun = seen(store, "trials", "program", "signature")
+        return len({program for program, signature in begun if signature}) == 2
+
+    wait_for(both_programs_have_begun, of=launch)
+    wait_for(lambda: bool(resume_points(store)), of=launch)
+    launch.killed()
+    before = rows(store)
+    assert 0 < before < rows(uninterrupted)
     cluster.nodes.pop("n2").kill()
-    output = ended(cluster.launch(store, LONG))
-    assert "8 trials" in output or "trials to run" in output
+    cluster.launch(store, LONG).ended()
     assert widths(store) == {3}  # the recorded one, on one node as on two
-    assert any(int(str(row["first_epoch"])) > 0 for row in attempts(store))
+    assert any(row["first_epoch"] > 0 for row in attempts(store))
     whole(store)
-    assert except_counts(uninterrupted, store) == SAME
-    print(f"a killed driver: {published} rows were there, {redone(store)}")
+    assert differing(uninterrupted, store) == {}
+    print(f"a killed driver: {before} rows were there, {redone(store)}")
 
 
 def test_a_node_that_was_cut_off_comes_back(
@@ -143,17 +131,15 @@ def test_a_node_that_was_cut_off_comes_back(
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG)
     node = cluster.nodes["n1"]
-    wait_for(lambda: bool(node.workers()) and rows(store) > 40, of=launch)
+    wait_for(lambda: bool(node.workers()) and published(store) > 40, of=launch)
     (worker,) = node.workers()
     with stopped(*node.raylets()):
         with stopped(worker):
-            wait_for(lambda: count(store, "SELECT max(attempt) FROM attempts") > 0, of=launch)
+            wait_for(lambda: (1,) in seen(store, "trials", "attempt"), of=launch)
             before = {path.name for path in store.glob("*/*.parquet")}
         # The worker goes on while its raylet, and so its node, is still out of reach.
-        gone = time.monotonic()
-        wait_for(lambda: not psutil.pid_exists(worker.pid) or not _trains(worker))
-        print(f"the worker that came back stopped after {time.monotonic() - gone:.1f} s")
-        output = ended(launch)
+        wait_for(lambda: not those([worker], trains), of=launch)
+        output = launch.ended()
     assert "its node is gone" in output
     moved = {str(row["trial_id"]) for row in attempts(store) if row["attempt"]}
     late = [path for path in store.glob("epochs/*.parquet") if path.name not in before]
@@ -163,15 +149,8 @@ def test_a_node_that_was_cut_off_comes_back(
     ).fetchall()
     assert old == [(0,)]
     whole(store)
-    assert except_counts(uninterrupted, store) == SAME
+    assert differing(uninterrupted, store) == {}
     cluster.nodes.pop("n1").kill()
-
-
-def _trains(process: psutil.Process) -> bool:
-    try:
-        return "Trainable.train" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture
@@ -196,7 +175,7 @@ def test_a_damaged_data_file_on_one_node(
     ray_cluster.add("bad", GRADSWEEP_DATA=str(damaged))
     store = tmp_path / "store"
     small = ("task=cifar10_4k", "layout=rows", "batch_size=1000", "epochs=1")
-    output = ended(ray_cluster.launch(store, *small, words=("--width", "1")))
+    output = ray_cluster.launch(store, *small, words=("--width", "1")).ended()
     assert "data_batch_1.first4000.bin.xz is corrupt" in output
     assert "gets no more packs" in output
     node = output.split("gets no more packs")[0].split()[-1]
@@ -216,7 +195,7 @@ def test_a_node_of_other_versions_is_refused_by_name(
     ray_cluster.ensure("n1")
     ray_cluster.add("old", PYTHONPATH=str(other))
     store = tmp_path / "store"
-    output = ended(ray_cluster.launch(store, "epochs=1"), status=2)
+    output = ray_cluster.launch(store, "epochs=1").ended(status=2)
     assert "has optax 0.0.1, this launch" in output
     assert output.count("error:") == 1
     assert not store.exists()
@@ -226,14 +205,9 @@ def test_a_node_of_other_versions_is_refused_by_name(
 def test_without_the_token_nothing_answers(cluster: RayCluster, tmp_path: Path) -> None:
     environment = {**cluster.environment, "RAY_AUTH_TOKEN": "0" * 64}
     words = [*("launch", SPACE, "--store", str(tmp_path / "s"), "--address", cluster.address)]
-    from tests.orchestrator.launches import command
-
-    done = subprocess.run(
-        command(*words), env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "no Ray cluster answers" in done.stderr
-    assert "RAY_AUTH_MODE=token" in done.stderr
+    output = Begun(command(*words), environment).ended(status=2)
+    assert "no Ray cluster answers" in output
+    assert "RAY_AUTH_MODE=token" in output
 
 
 def test_a_killed_head(ray_cluster: RayCluster, uninterrupted: Path, tmp_path: Path) -> None:
@@ -245,12 +219,11 @@ def test_a_killed_head(ray_cluster: RayCluster, uninterrupted: Path, tmp_path: P
         doomed.add("d1")
         doomed.add("d2")
         launch = doomed.launch(store, LONG)
-        wait_for(lambda: rows(store) > 40, of=launch)
+        wait_for(lambda: published(store) > 40, of=launch)
         doomed.nodes.pop("head").kill()
-        launch.kill()
-        launch.communicate()
-        published = rows(store)
-        ended(ray_cluster.launch(store, LONG))
+        launch.killed()
+        before = rows(store)
+        ray_cluster.launch(store, LONG).ended()
     whole(store)
-    assert except_counts(uninterrupted, store) == SAME
-    print(f"a killed head: {published} rows were there, {redone(store)}")
+    assert differing(uninterrupted, store) == {}
+    print(f"a killed head: {before} rows were there, {redone(store)}")

@@ -14,19 +14,15 @@ import pytest
 from orchestrator.cluster import baggage
 from orchestrator.shipping import PACKAGES, build_wheel
 from tests.orchestrator.clusters import RayCluster
-from tests.orchestrator.launches import command, count, rows, wait_for
+from tests.orchestrator.launches import command, wait_for
+from tests.orchestrator.stores import count, published
 
 STUDY = Path(__file__).with_name("tiny_study.py")
 
 
 def gradsweep(cluster: RayCluster, *words: str, status: int = 0) -> str:
     """Output of a command that a laptop gives, in a folder with nothing of ours."""
-    environment = dict(cluster.environment)
-    done = subprocess.run(
-        command(*words), env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return cluster.start(*words).ended(status)
 
 
 @pytest.mark.ray
@@ -45,7 +41,7 @@ def test_a_detached_launch_is_stopped_and_finished_by_another(
     ]
     job = gradsweep(ray_cluster, *launch, "--detach").strip()
     assert job.startswith("raysubmit_")
-    wait_for(lambda: rows(store) > 0)
+    wait_for(lambda: published(store) > 0)
     (listed,) = json.loads(gradsweep(ray_cluster, "status", *jobs, "--json"))["jobs"]
     assert (listed["job"], listed["status"], listed["space"]) == (job, "running", "tiny/grid")
     assert "starting" in gradsweep(ray_cluster, "logs", job, *jobs)
@@ -100,7 +96,7 @@ def test_an_address_where_nothing_answers_is_one_sentence(words: tuple[str, ...]
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:port", "nowhere.invalid:6379"])
 def test_a_cluster_that_is_not_there_is_one_sentence(address: str, tmp_path: Path) -> None:
     words = ("launch", "vanishing/quickstart", "--store", str(tmp_path / "s"), "--address", address)
-    done = subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: no Ray cluster answers at {address} (")
     assert len(done.stderr.splitlines()) == 1

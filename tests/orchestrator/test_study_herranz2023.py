@@ -11,7 +11,8 @@ from orchestrator.errors import RequestError
 from orchestrator.launching import LaunchResult
 from orchestrator.planning import plan
 from results import Store, open_store
-from tests.orchestrator.launches import count, except_counts, run, start, wait_for
+from tests.orchestrator.launches import run, start, wait_for
+from tests.orchestrator.stores import attempts, differing, seen
 
 pytestmark = pytest.mark.ray
 
@@ -32,6 +33,7 @@ def toy(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+@pytest.mark.slow
 def test_pretrainings_are_shared_and_pass_their_gate_first(toy: Path) -> None:
     store = open_store(str(toy))
     stages = dict(store.sql("SELECT stage, count(*) FROM trials GROUP BY 1").fetchall())
@@ -60,24 +62,20 @@ def test_a_killed_driver_and_a_resume_redo_nothing_that_ended(
 ) -> None:
     store = tmp_path / "store"
     driver = start(store, *SMALL, address=ray_session, space=TOY, tiny=())
-    wait_for(lambda: _ended(store, "lsc") >= 2)
-    driver.kill()
-    driver.communicate()
+    wait_for(lambda: _ended(store, "lsc") >= 2, of=driver)
+    driver.killed()
     ended = _ended(store, "lsc") + _ended(store, "train")
     planned = plan(TOY, store=str(store), set=list(SMALL))[0]
     assert len(planned.done) >= ended >= 2
     assert _toy(store).exit_status == 0
-    attempts = open_store(str(store)).attempts().to_pylist()
-    again = {row["trial_id"] for row in attempts if row["attempt"] > 0}
+    again = {row["trial_id"] for row in attempts(store) if row["attempt"] > 0}
     assert not again & planned.done
-    tables = ("epochs", "layers", "steps", "lsc")
-    assert except_counts(toy, store, tables) == dict.fromkeys(tables, 0)
+    assert differing(toy, store) == {}
 
 
 def _ended(store: Path, stage: str) -> int:
-    if not (store / "store.json").exists():
-        return 0
-    return count(store, f"SELECT count(*) FROM trials WHERE stage = '{stage}' AND status = 'done'")
+    """How many trials of a stage are done."""
+    return seen(store, "trials", "stage", "status").count((stage, "done"))
 
 
 @pytest.mark.slow
@@ -97,6 +95,7 @@ def test_a_pretraining_that_fails_blocks_only_its_own(ray_session: str, tmp_path
         debug(TOY, store=str(tmp_path / "store"), set=[*SMALL, *sets[:-1], "lsc_target=40"])
 
 
+@pytest.mark.slow
 def test_debug_of_a_training_reuses_or_runs_its_pretraining(toy: Path, tmp_path: Path) -> None:
     sets = [*SMALL, "lr=1e-3", "seed=0", "activation=relu"]
     reused = debug(TOY, store=str(toy), set=sets)
@@ -122,7 +121,7 @@ def digits(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(str(path))
 
 
-@pytest.mark.slow
+@pytest.mark.study
 @pytest.mark.parametrize("activation", ["relu", "sin", "cos"])
 def test_radii_of_thirty_layers(digits: Store, activation: str) -> None:
     gap, std, iterations = digits.sql(
@@ -146,7 +145,7 @@ _ACCURACY = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_figure_2_on_digits(digits: Store) -> None:
     found = {}
     for activation in ("relu", "sin", "cos"):

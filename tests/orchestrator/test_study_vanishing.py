@@ -10,7 +10,7 @@ import pytest
 from orchestrator.launching import launch
 from results import Store, open_store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 
 def _launch(store: Path, space: str, **sets: object) -> None:
@@ -22,16 +22,24 @@ def _one(store: Store, sql: str) -> float:
     return float(store.sql(sql).fetchall()[0][0])
 
 
+VANILLA = {"model": "vanilla_rnn", "activation": "tanh"}
+RESIDUAL = {"model": "residual_rnn", "activation": "relu"}
+
+
+@pytest.fixture(scope="module")
+def twenty_layers(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Gradients at initialisation on N(0,1) input with random labels; one program."""
+    path = tmp_path_factory.mktemp("twenty") / "store"
+    _launch(path, "vanishing/depth", **VANILLA, init=["default", "xavier"], depth=20)
+    return open_store(str(path))
+
+
 @pytest.fixture(scope="module")
 def at_init(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Gradients at initialisation on N(0,1) input with random labels."""
+    """The same of other depths, and of nets with skips."""
     path = tmp_path_factory.mktemp("study") / "store"
-    vanilla = {"model": "vanilla_rnn", "activation": "tanh"}
-    _launch(path, "vanishing/depth", **vanilla, init="default")
-    _launch(path, "vanishing/depth", **vanilla, init="xavier", depth=20)
-    _launch(
-        path, "vanishing/depth", model="residual_rnn", activation="relu", init="xavier", depth=20
-    )
+    _launch(path, "vanishing/depth", **VANILLA, init="default")
+    _launch(path, "vanishing/depth", **RESIDUAL, init="xavier", depth=20)
     return open_store(str(path))
 
 
@@ -51,11 +59,13 @@ _SMALLEST = """
 """
 
 
-def test_slope_over_depth(at_init: Store) -> None:
-    assert _one(at_init, _SLOPES.format(init="default")) == pytest.approx(0.165, abs=0.03)
-    assert abs(_one(at_init, _SLOPES.format(init="xavier"))) < 0.08
+@pytest.mark.slow
+def test_slope_over_depth(twenty_layers: Store) -> None:
+    assert _one(twenty_layers, _SLOPES.format(init="default")) == pytest.approx(0.165, abs=0.03)
+    assert abs(_one(twenty_layers, _SLOPES.format(init="xavier"))) < 0.08
 
 
+@pytest.mark.study
 def test_smallest_norm_falls_with_depth(at_init: Store) -> None:
     smallest = dict(at_init.sql(_SMALLEST).fetchall())
     values = [smallest[depth] for depth in (5, 10, 20, 30, 40)]
@@ -72,6 +82,7 @@ def test_smallest_norm_falls_with_depth(at_init: Store) -> None:
     assert not absolute[20]
 
 
+@pytest.mark.study
 def test_residual_scale(at_init: Store) -> None:
     found = at_init.sql(
         "SELECT t.residual_scale = 1 AS published, min(loss_first), max(loss_first), "
@@ -85,6 +96,7 @@ def test_residual_scale(at_init: Store) -> None:
     assert all_exploding
 
 
+@pytest.mark.study
 def test_three_epochs_of_digits(ray_session: str, tmp_path: Path) -> None:
     path = tmp_path / "store"
     sets = {"layout": "pixels", "depth": 20, "pretrain": "none", "lr": 0.01, "epochs": 3}

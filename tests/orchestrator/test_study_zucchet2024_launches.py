@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from results import Store, best, open_store
-from tests.orchestrator.launches import except_counts, run, start, wait_for, whole
+from tests.orchestrator.launches import run, start, wait_for
+from tests.orchestrator.stores import attempts, differing, seen, whole
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 SHORT = ("epochs=10", "seed=2023,2024,2025")
 MEMORIES = "min_nu=0.36,0.84,0.99"
@@ -49,6 +50,7 @@ def _median(store: Store, where: str, column: str = "loss_ratio") -> float:
     return float(found.fetchall()[0][0])
 
 
+@pytest.mark.study
 def test_a_long_memory_is_hard_for_a_dense_recurrence_alone(learned: Store) -> None:
     ratios = {}
     for name, space in (
@@ -65,6 +67,7 @@ def test_a_long_memory_is_hard_for_a_dense_recurrence_alone(learned: Store) -> N
     assert ratios["rnn"] / ratios["lru"] >= 100
 
 
+@pytest.mark.study
 def test_it_gets_harder_with_memory(learned: Store) -> None:
     rnn, lru = (
         [
@@ -91,6 +94,7 @@ _RATE = """
 """
 
 
+@pytest.mark.study
 def test_more_heads_learn_better_with_larger_rates(learned: Store) -> None:
     cells = [
         f"t.heads = {heads} AND t.lr = {lr}" for heads, lr in ((1, 1e-3), (8, 1e-3), (32, 3.2e-3))
@@ -119,6 +123,7 @@ def scan(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_scan_is_a_row_for_every_trial_and_epoch(scan: Path) -> None:
     found = open_store(str(scan)).sql(
         "SELECT count(*), count(DISTINCT (trial_id, epoch)), count(loss), count(loss_ratio), "
@@ -127,33 +132,31 @@ def test_a_scan_is_a_row_for_every_trial_and_epoch(scan: Path) -> None:
     assert found.fetchall() == [(80, 80, 80, 80, 80, 40)]
 
 
+@pytest.mark.study
 def test_a_killed_scan_is_finished_and_the_same(scan: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     driver = start(store, *BRIEF, address=None, space=SCAN, tiny=())
     wait_for(lambda: len(_done(store)) >= 5, of=driver)
-    driver.kill()
-    driver.communicate()
+    driver.killed()
     before = _done(store)
     assert 5 <= len(before) < 40
     result = run(store, *BRIEF, space=SCAN, tiny=())
     assert result.exit_status == 0
     assert len(_done(store)) == 40
-    again = {
-        row["trial_id"] for row in open_store(str(store)).attempts().to_pylist() if row["attempt"]
-    }
+    again = {row["trial_id"] for row in attempts(store) if row["attempt"]}
     assert not again & before
     whole(store)
-    tables = ("epochs", "layers", "effective_lr")
-    assert except_counts(scan, store, tables) == dict.fromkeys(tables, 0)
+    assert differing(scan, store) == {}
 
 
 def _done(store: Path) -> set[str]:
-    if not (store / "store.json").exists():
-        return set()
-    found = open_store(str(store)).sql("SELECT trial_id FROM trials WHERE status = 'done'")
-    return {row[0] for row in found.fetchall()}
+    """Trials that are done, by what is published."""
+    return {
+        trial for trial, status in seen(store, "trials", "trial_id", "status") if status == "done"
+    }
 
 
+@pytest.mark.study
 def test_a_trial_that_diverges_is_a_row(ray_session: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     run(store, *BRIEF, "lr=1e12,0.001", "seed=2023", space=SCAN, tiny=())
@@ -161,6 +164,7 @@ def test_a_trial_that_diverges_is_a_row(ray_session: str, tmp_path: Path) -> Non
     assert statuses.fetchall() == [(0.001, "done"), (1e12, "diverged")]
 
 
+@pytest.mark.slow
 def test_selection_is_that_of_a_script(scan: Path) -> None:
     """Best learning rate by mean loss, then mean and standard error over seeds, from the parts."""
     rows = pd.read_parquet(scan / "epochs")
