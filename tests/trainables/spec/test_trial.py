@@ -374,3 +374,45 @@ def test_two_parts_of_a_trial_may_not_declare_a_key_differently(registry: Regist
     )
     (found,) = problems(registry, model="vanilla_rnn", task="t")
     assert "vanilla_rnn and task t both declare the key depth, differently" in found
+
+
+def test_the_registry_tells_parts_keys_and_the_words_for_them(registry: Registry) -> None:
+    declared = [key for part in registry.parts.values() for key in part.keys]
+    keys = registry.all_keys()
+    assert keys.keys() == {key.name for key in declared}
+    assert all(keys[name] is next(k for k in declared if k.name == name) for name in keys)
+    depths = registry.declarations("depth")
+    assert depths == [key for key in declared if key.name == "depth"]
+    assert len(depths) > 1
+    residual = registry.find("model", "residual_rnn")
+    assert residual is not None
+    assert registry.find("model", "ResidualRNN") is residual
+    assert registry.find("task", "residual_rnn") is None
+    assert [registry.canonical_name(word) for word in ("num_layers", "net", "x")] == [
+        "depth", "model", "x"
+    ]  # fmt: skip
+    assert {"num_layers", "depth", "model", "net", "comments"} <= set(registry.known_names())
+    assert {"sgd", "adam"} < set(registry.names("optimizer"))
+    other = registry.copy()
+    other.add(Model(name="m", version=1))
+    assert registry.find("model", "m") is None
+    assert "m" in other.names("model")
+
+
+def test_what_a_config_s_parts_and_those_of_its_parents_read(registry: Registry) -> None:
+    reads = registry.resolver().reads
+    plain, child = reads(BASIC), reads({**BASIC, "pretrain": "warmup"})
+    assert plain is not None
+    assert child is not None
+    assert {"lr", "depth", "epochs", "seed"} <= plain
+    warmup = part_of(registry, "stage", "warmup")
+    assert child - plain == {key.name for key in warmup.keys}
+    assert reads({**BASIC, "stage": "warmup", "pretrain": "warmup"}) == child
+    alone = reads({**BASIC, "stage": "warmup"})
+    assert alone is not None
+    assert {"lr", "epochs"}.isdisjoint(alone)
+    wrong: list[dict[str, Any]] = [
+        {**BASIC, "model": "nonsense"}, {"model": "vanilla_rnn"}, {**BASIC, "stage": "nonsense"},
+        {**BASIC, "pretrain": "nonsense"}, {**BASIC, "model": [1]}, {**BASIC, "model": 3},
+    ]  # fmt: skip
+    assert [reads(config) for config in wrong] == [None] * 6
