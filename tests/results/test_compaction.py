@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from pyarrow import fs as pafs
 
 from results import Store, compaction, open_store
 from results.compaction import _merge
-from results.parts import encode
+from results.parts import Part, encode
 from tests.results.synthetic import attempt_row, epoch_row, publish_trial, table
 
 QUESTIONS = (
@@ -151,15 +153,55 @@ def test_a_damaged_part_stays_out_of_the_merge(store: Store) -> None:
 
 
 def test_abandoned_temporary_files_go(store: Store) -> None:
-    import os
-
+    """After an hour, wherever they are; other files of any age stay."""
     fill(store, 1)
-    old, new = (Path(store.root, f"epochs/.tmp-{age}-x.parquet") for age in ("old", "new"))
-    for path in (old, new):
+    ages = {"epochs/.tmp-old-x.parquet": 3700, "spaces/.tmp-old": 3700, "epochs/.tmp-new": 3500,
+            "epochs/old.tmp": 90000}  # fmt: skip
+    now = time.time()
+    for name, age in ages.items():
+        path = Path(store.root, name)
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    store.compact()
-    assert (old.exists(), new.exists()) == (False, True)
+        os.utime(path, (now - age, now - age))
+    assert store.compact()["deleted"] == 2
+    assert [name for name in ages if Path(store.root, name).exists()] == list(ages)[2:]
+
+
+def test_small_parts_are_merged_in_groups_of_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oldest first, each group up to the target; what is half as large is left alone, and so is one
+    that would be merged with none."""
+    monkeypatch.setattr(compaction, "_TARGET", 100)
+    sizes = {"a": 40, "d": 30, "b": 30, "c": 50, "e": 30, "f": 49, "g": 21, "h": 49}
+    parts = [Part(f"x/{name}", size, 1, pa.schema([])) for name, size in sizes.items()]
+    groups = [[part.name for part in group] for group in compaction._groups(parts)]
+    assert groups == [["a", "b", "d"], ["e", "f", "g"]]
+    assert compaction._groups(parts[:1]) == []
+    assert compaction._groups([]) == []
+
+
+def test_a_merge_that_took_longer_than_the_grace_is_not_published(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock from its beginning; just as long is in time, and a grace of 0 asks for none."""
+    fill(store, 2)
+    clock, took, encoded = [0.0], 61.0, compaction.encode
+
+    def slowly(*arguments: Any) -> Any:
+        clock[0] += took
+        return encoded(*arguments)
+
+    monkeypatch.setattr(compaction.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(compaction, "encode", slowly)
+    listed = [files_of(store, name) for name in ("trials", "epochs", "layers")]
+    assert store.compact(grace_s=60) == dict.fromkeys(
+        ("merged", "into", "dropped_rows", "deleted"), 0
+    )
+    assert [files_of(store, name) for name in ("trials", "epochs", "layers")] == listed
+    took = 60.0
+    assert store.compact(grace_s=60)["into"] == 3
+    took = 3600.0
+    publish_trial(store, "late", [1.0])
+    assert store.compact(grace_s=0)["into"] == 2
 
 
 def test_readers_see_the_same_while_it_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

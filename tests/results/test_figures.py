@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from results import Store, StoreError, open_store
+from results import Store, StoreError
 from results.plotting import FIGURES, GENERAL, figure, plot, register_figure
 from results.reporting import report
 from results.style import BAD_NAME, ZERO_NAME, LogScale
@@ -44,7 +44,7 @@ def trial_of(store: Store, kind: str) -> str:
 
 @pytest.mark.parametrize("name", list(GENERAL))
 def test_whole_space(demo: Store, name: str) -> None:
-    fig = figure(open_store(demo.uri), "demo/grid", name)
+    fig = figure(demo, "demo/grid", name)
     text = text_of(fig)
     assert traces(fig)
     assert "16 of 17 trials" in text

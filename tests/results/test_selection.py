@@ -145,6 +145,7 @@ def test_a_rate_at_which_most_seeds_diverged_is_never_chosen(store: Store) -> No
     (row,) = best(store, space).to_dict("records")
     assert row["lr"] == 0.01
     assert (row["median"], row["n"], row["n_diverged"], row["partial"]) == (1.15, 3, 1, True)
+    assert row["stderr"] == pytest.approx(0.1 / math.sqrt(3)), "over those that did not"
     (row,) = best(store, space, rule="published").to_dict("records")
     assert (row["lr"], row["n"]) == (0.1, 1), "which the papers' rule would take"
 

@@ -90,7 +90,7 @@ def test_disk_full_names_the_remedy() -> None:
     assert "disk full" in why_not_written("part", caught.value)
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(
     rows=st.lists(
         st.tuples(
@@ -100,7 +100,7 @@ def test_disk_full_names_the_remedy() -> None:
             st.dictionaries(st.text("xyz", min_size=1, max_size=3), st.floats(-1, 1), max_size=3),
         ),
         min_size=1,
-        max_size=20,
+        max_size=60,
         unique_by=lambda row: row[:2],
     )
 )
