@@ -118,6 +118,8 @@ def test_the_best_epoch_is_chosen_on_the_metric_and_never_on_what_is_reported(
     assert best(store, space, at="last")["mean"].item() == pytest.approx((3 + 13) / 40)
     worst = best(store, space, mode="max")["mean"].item()
     assert worst == pytest.approx((0 + 13) / 40), "of the other end, and NaN is no end"
+    silent = best(store, {**space, "select": select})["mean"].item()
+    assert silent == pytest.approx((3 + 13) / 40), "the last unless the space or the caller says"
     with pytest.raises(StoreError, match="at is last or best; got first"):
         best(store, {**space, "select": {**select, "at": "first"}})
 
