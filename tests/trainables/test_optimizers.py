@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -63,6 +64,19 @@ def _adamw(g: np.ndarray, lr: float, decay: float) -> np.ndarray:
     return np.array(path)
 
 
+def _with_penalty(g: np.ndarray, lr: float, decay: float, adam: bool) -> np.ndarray:
+    """Torch's L2 penalty: the decay is part of the gradient, also of what Adam averages."""
+    m = v = 0.0
+    w, path = 1.0, []
+    for t, now in enumerate(g, 1):
+        now = now + decay * w
+        m, v = 0.9 * m + 0.1 * now, 0.999 * v + 0.001 * now**2
+        step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        w -= lr * (step if adam else now)
+        path.append(w)
+    return np.array(path)
+
+
 def _looked_ahead(g: np.ndarray, lr: float, decay: float) -> np.ndarray:
     """`_belief` with slow weights that meet the fast ones every sixth step."""
     fast = slow = 1.0
@@ -84,9 +98,12 @@ def _looked_ahead(g: np.ndarray, lr: float, decay: float) -> np.ndarray:
     return np.array(path)
 
 
-def _run(build: Any, g: np.ndarray, lr: float, decay: float = 0.0, **config: Any) -> np.ndarray:
+@cache
+def _program(build: Any, **config: Any) -> Any:
+    """(rates, gradients) -> path of one weight, for all rates and gradients."""
+
     @jax.jit
-    def run(hparams: Any) -> jax.Array:
+    def run(hparams: Any, g: jax.Array) -> jax.Array:
         rule = build(config, hparams)
         w = jnp.float32(1)
 
@@ -96,9 +113,14 @@ def _run(build: Any, g: np.ndarray, lr: float, decay: float = 0.0, **config: Any
             w = optax.apply_updates(w, update)
             return (w, state), w
 
-        return jax.lax.scan(step, (w, rule.init(w)), jnp.asarray(g, jnp.float32))[1]
+        return jax.lax.scan(step, (w, rule.init(w)), g)[1]
 
-    return np.asarray(run({"lr": jnp.float32(lr), "weight_decay": jnp.float32(decay)}), np.float64)
+    return run
+
+
+def _run(build: Any, g: np.ndarray, lr: float, decay: float = 0.0, **config: Any) -> np.ndarray:
+    rates = {"lr": np.float32(lr), "weight_decay": np.float32(decay)}
+    return np.asarray(_program(build, **config)(rates, g.astype(np.float32)), np.float64)
 
 
 def _streams(seed: int) -> list[np.ndarray]:
@@ -124,6 +146,9 @@ def test_plain_rules(seed):
         np.testing.assert_allclose(found, _plain_belief(g, 1e-3), rtol=1e-5)
         found = _run(optimizers.adamw, g, 1e-2, 0.2)
         np.testing.assert_allclose(found, _adamw(g, 1e-2, 0.2), rtol=1e-5, atol=2e-5)
+        for rule, adam in ((optimizers.sgd, False), (optimizers.adam, True)):
+            want = _with_penalty(g, 1e-2, 0.2, adam)
+            np.testing.assert_allclose(_run(rule, g, 1e-2, 0.2), want, rtol=1e-5, atol=2e-5)
 
 
 def test_rectification_changes_how_far_it_goes():
@@ -140,7 +165,7 @@ def test_rectification_for_any_number_of_steps(seed):
     t = np.unique(np.r_[1:30, 990:1010, np.random.default_rng(seed).integers(1, 10**6, 50)])
     power = 0.999 ** t.astype(np.float64)
     want = 1999 - 2 * t * power / (1 - power)
-    found = np.asarray(optimizers._averaged(jnp.asarray(t, jnp.float32)), np.float64)
+    found = np.asarray(jax.jit(optimizers._averaged)(t.astype(np.float32)), np.float64)
     np.testing.assert_allclose(found, want, rtol=2e-6)
     assert (found >= 5)[t == 6].all()
     assert not (found >= 5)[t <= 5].any()
@@ -152,17 +177,21 @@ def test_lookahead_of_plain_descent(seed):
     params = {"a": rng.normal(size=(2, 3)), "b": rng.normal(size=4)}
     rule = optimizers.lookahead(optax.sgd(0.1), period=3, step=0.25)
     fast, slow = dict(params), dict(params)
-    ours: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    ours: Any = jax.tree.map(np.float32, params)
     state: Any = rule.init(ours)
+
+    @jax.jit
+    def stepped(gradients: Any, state: Any, ours: Any) -> Any:
+        updates, state = rule.update(gradients, state, ours)
+        return optax.apply_updates(ours, updates), state
+
     for t in range(1, 11):
         gradients = {name: rng.normal(size=x.shape) for name, x in params.items()}
         for name in fast:
             fast[name] = fast[name] - 0.1 * gradients[name]
             if t % 3 == 0:
                 slow[name] = fast[name] = slow[name] + 0.25 * (fast[name] - slow[name])
-        gradients = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
-        updates, state = rule.update(gradients, state, ours)
-        ours = optax.apply_updates(ours, updates)
+        ours, state = stepped(jax.tree.map(np.float32, gradients), state, ours)
         for name in fast:
             np.testing.assert_allclose(ours[name], fast[name], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(state.slow[name], slow[name], rtol=1e-5, atol=1e-6)
@@ -188,20 +217,20 @@ def test_a_masked_step_moves_nothing_else(seed, name):
 
     w_row = next(i for i, n in enumerate(names) if "w" in n)
     for t in range(13):
-        gradients = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), "float32"), params)
+        gradients = jax.tree.map(lambda p: rng.normal(size=p.shape).astype("float32"), params)
         row = t % 3
-        masks = [jnp.bool_(False)] * len(names)
-        masks[w_row] = (jnp.arange(3) == row)[:, None]
+        masks: list[Any] = [np.bool_(False)] * len(names)
+        masks[w_row] = (np.arange(3) == row)[:, None]
         mask = jax.tree.unflatten(jax.tree.structure(params), masks)
         before, old = jax.tree.leaves(params), state
         params, state = step(params, state, gradients, mask)
         for i, (a, b) in enumerate(zip(before, jax.tree.leaves(params), strict=True)):
-            moved = np.asarray(a != b)
+            moved = np.asarray(a) != np.asarray(b)
             assert moved[row].all() if i == w_row else not moved.any()
             assert not (i == w_row and np.delete(moved, row, 0).any())
         # Of the state only that row of w and the counters change.
         for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(state), strict=True):
-            changed = np.asarray(a != b)
+            changed = np.asarray(np.asarray(a) != np.asarray(b))
             if changed.ndim == 0:
                 assert changed
             elif changed.shape == (3, 2):
@@ -231,6 +260,17 @@ def test_clipping_reaches_the_rule(name):
         assert 0 < moved < 0.1
     assert given[None] > 0.05
     assert given[0.05] == pytest.approx(0.05, rel=1e-5)
+
+
+def test_slow_weights_change_with_the_weights_and_nothing_else_does():
+    """A permutation or a factor of the weights reaches the copy that Lookahead keeps."""
+    w = {"w": np.ones(3, np.float32)}
+    state = optimizers.lookahead(optax.sgd(0.1)).init(w)
+    found = optimizers.on_slow_weights(state, lambda tree: jax.tree.map(lambda x: 2 * x, tree))
+    assert found.slow["w"].tolist() == [2, 2, 2]
+    assert (found.count, found.fast) == (state.count, state.fast)
+    plain = optax.sgd(0.1).init(w)
+    assert optimizers.on_slow_weights(plain, lambda tree: None) is plain
 
 
 def test_keys_of_the_rules():
