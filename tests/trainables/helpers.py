@@ -110,7 +110,12 @@ def lane_of(result: EpochResult, lane: int) -> dict[str, np.ndarray]:
     """Everything a result says about one lane, flat."""
     groups = {"epochs": result.epochs, "layers": result.layers, "steps": result.steps}
     found = {f"{g}/{name}": column[lane] for g, cs in groups.items() for name, column in cs.items()}
-    return {**found, "bad_step": result.bad_step[lane]}
+    found |= {f"metrics/{name}": column[lane] for name, column in result.metrics.items()}
+    for probe, columns in result.probes.items():
+        # The others are shared by all lanes.
+        own = {name: column for name, column in columns.items() if column.ndim == 2}
+        found |= {f"{probe}/{name}": column[lane] for name, column in own.items()}
+    return {**found, "bad_step": result.bad_step[lane], "finished": result.finished[lane]}
 
 
 def assert_same_lane(a: EpochResult, i: int, b: EpochResult, j: int) -> None:

@@ -36,12 +36,18 @@ def ends(*s: float, start: str = "standard", most: int = 65_536) -> attractors.E
 # ---- an independent run in NumPy ---------------------------------------------------------------
 
 
+# Of gates i, f, g and o, side by side.
+GATES = np.concatenate(
+    [[[-1, -4], [-3, -2]], [[-2, 6], [0, -6]], [[-1, -6], [6, -9]], [[4, 1], [-9, -7]]]
+).T.astype(float)
+
+
 def plain_step(s: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The published equations with the published matrices, gate by gate; (M,) and (M, 2)."""
-    gates = [[[-1, -4], [-3, -2]], [[-2, 6], [0, -6]], [[-1, -6], [6, -9]], [[4, 1], [-9, -7]]]
-    i, f, g, o = (s[:, None] * (h @ np.array(m, float).T) for m in gates)
-    c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
-    return np.tanh(c) / (1 + np.exp(-o)), c
+    """The published equations with the published matrices; (M,) and (M, 2)."""
+    z = s[:, None] * (h @ GATES)
+    open_ = 1 / (1 + np.exp(-z))
+    c = c * open_[:, 2:4] + np.tanh(z[:, 4:6]) * open_[:, :2]
+    return np.tanh(c) * open_[:, 6:], c
 
 
 def plain_kinds(s: np.ndarray, burn_in: int = 40_000) -> list[tuple[str, int]]:
@@ -227,9 +233,12 @@ def test_norms_and_secants_of_a_quadratic(seed: int) -> None:
         def cost(w: jax.Array) -> jax.Array:
             return w @ matrix @ w / 2
 
-        gradient, turned = in_space(cost, jnp.asarray(at), jnp.asarray(d))
-        steep, beta = secants(cost, jnp.asarray(at), jnp.asarray(d))
-        value, slope, bend = on_line(lambda t: cost(t * jnp.asarray(d)), jnp.float64(1.5))
+        @jax.jit
+        def measured(at: jax.Array, d: jax.Array) -> Any:
+            line = on_line(lambda t: cost(t * d), jnp.float64(1.5))
+            return in_space(cost, at, d), secants(cost, at, d), line
+
+        (gradient, turned), (steep, beta), (value, slope, bend) = measured(at, d)
     unit = d / np.linalg.norm(d)
     assert float(gradient) == pytest.approx(np.linalg.norm(a @ at), rel=1e-9)
     assert float(turned) == pytest.approx(np.linalg.norm(a @ unit), rel=1e-9)

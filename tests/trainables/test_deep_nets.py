@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from tests.trainables.helpers import check_tensors
 from trainables.chrono import ChronoGRU
 from trainables.deep_nets import normalised
 from trainables.packs import Pack
@@ -23,23 +22,11 @@ def _config(cell: str, norm: str = "none", **more: Any) -> dict[str, Any]:
             "memory": 4.0, **more}  # fmt: skip
 
 
-@cache
-def _pack(cell: str, norm: str) -> Pack:
-    pack = Pack([builtin_registry().resolve(_config(cell, norm))], {})
-    pack.init()
-    return pack
-
-
 @pytest.mark.parametrize(
     ("cell", "norm"), [("lru", "layer"), ("complex", "none"), ("gru", "batch")]
 )
 def test_declared_tensors_are_the_real_ones(cell, norm):
-    trial = builtin_registry().resolve(_config(cell, norm))
-    assert trial.model.tensors is not None
-    declared = trial.model.tensors(trial.config, trial.sizes)
-    weights = _pack(cell, norm).weights(0)
-    assert [f"{t.layer_name}.{t.name}" for t in declared] == list(weights)
-    assert [t.shape for t in declared] == [w.shape for w in weights.values()]
+    check_tensors(builtin_registry().resolve(_config(cell, norm)))
 
 
 @pytest.mark.slow
@@ -61,10 +48,9 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("simple", [False, True])
 def test_gru_is_its_formula(simple, seed):
     gru = ChronoGRU(4, simple)
-    key = jax.random.key(seed)
-    w = gru.init(key, 3, (2.0, 8.0), 0.7, 0.9)
+    w = gru.init(jax.random.key(seed), 3, (2.0, 8.0), 0.7, 0.9)
     x = np.random.default_rng(seed).normal(size=(6, 2, 3))
-    found = np.asarray(gru.run(w, jnp.asarray(x, jnp.float32)))
+    found = np.asarray(jax.jit(gru.run)(w, x.astype(np.float32)))
     p = {k: np.asarray(v, np.float64) for k, v in w.items()}
     h = np.zeros((2, 4))
     for t in range(6):
@@ -94,19 +80,19 @@ def test_first_gates_have_the_given_memories(seed):
 def test_without_scales_the_simple_gru_is_a_leaky_unit(seed):
     gru = ChronoGRU(3, simple=True)
     w = gru.init(jax.random.key(seed), 3, (4.0, 4.0), 0.0, 0.0)
-    x = jax.random.normal(jax.random.key(seed + 1), (8, 1, 3))
-    drive = np.einsum("ij,tbj->tbi", np.asarray(w["w_ih"][2]), np.asarray(x))
+    x = np.random.default_rng(seed).normal(size=(8, 1, 3)).astype(np.float32)
+    drive = np.einsum("ij,tbj->tbi", np.asarray(w["w_ih"])[2], x)
     h, z = np.zeros((1, 3)), 4 / 5
-    for t, found in enumerate(np.asarray(gru.run(w, x))):
+    for t, found in enumerate(np.asarray(jax.jit(gru.run)(w, x))):
         h = (1 - z) * drive[t] + z * h
         assert found == pytest.approx(h, abs=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_norms(norm, seed):
-    w = {"norm_scale": jnp.full(6, 2.0), "norm_bias": jnp.ones(6)}
-    a = 3 + 5 * jax.random.normal(jax.random.key(seed), (7, 4, 6))
-    found = np.asarray(normalised(w, a, norm), np.float64)
+    w = {"norm_scale": np.full(6, 2, np.float32), "norm_bias": np.ones(6, np.float32)}
+    a = (3 + 5 * np.random.default_rng(seed).normal(size=(7, 4, 6))).astype(np.float32)
+    found = np.asarray(jax.jit(lambda w, a: normalised(w, a, norm))(w, a), np.float64)
     axes = (2,) if norm == "layer" else (0, 1)
     assert found.mean(axes) == pytest.approx(1, abs=1e-4)
     assert found.std(axes) == pytest.approx(2, rel=1e-3)
@@ -115,13 +101,14 @@ def test_norms(norm, seed):
 
 def test_a_block_is_its_formula(seed):
     """x + (W y) sig(V y) with y = gelu of the layer, written out for a complex layer."""
-    pack = _pack("complex", "none")
+    pack = Pack([builtin_registry().resolve(_config("complex"))], {})
+    pack.init()
     weights = {k: np.asarray(v, np.float64) for k, v in pack.weights(0).items()}
     engine: Any = pack._engine
     state = jax.tree.map(lambda leaf: leaf[0], pack._state)
     module: Any = nnx.merge(engine.graph, state["params"], state["rest"])
     x = np.random.default_rng(seed).normal(size=(2, 9, 3))
-    _, levels = module.whole(jnp.asarray(x, jnp.float32))
+    _, levels = nnx.jit(lambda module, x: module.whole(x))(module, x.astype(np.float32))
     a = x @ weights["encoder.w"].T + weights["encoder.b"]
     p = {k.split(".")[2]: v for k, v in weights.items() if k.startswith("block.0.")}
     lam = p["lambda_re"] + 1j * p["lambda_im"]
@@ -130,7 +117,7 @@ def test_a_block_is_its_formula(seed):
     for t in range(9):
         h = lam * h + a[:, t] @ (p["b_re"] + 1j * p["b_im"]).T
         y = (h @ (p["c_re"] + 1j * p["c_im"]).T).real + a[:, t] @ p["d"].T
-        y = np.asarray(jax.nn.gelu(jnp.asarray(y, jnp.float32)), np.float64)
+        y = y * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3)))  # gelu
         gate = _sigmoid(y @ p["w_gate"].T + p["b_gate"])
         out = a[:, t] + gate * (y @ p["w_value"].T + p["b_value"])
         assert np.asarray(levels)[0, t] == pytest.approx(out, abs=1e-4)

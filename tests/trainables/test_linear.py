@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.trainables.helpers import check_tensors
 from trainables.builtin import build_of
 from trainables.kernels import causal, orbit, output_energy, toeplitz
 from trainables.linear_nets import LinearNet
@@ -44,14 +45,18 @@ TASK = {"task": "teacher_student", "min_nu": 0.9, "seq_len": T, "batch_size": B}
 
 
 @cache
-def built(name: str, seed: int) -> LinearNet:
-    """The module of one trial, its weights those of the trial's seed."""
-    trial = builtin_registry().resolve({**TASK, **FAMILY[name][0], "seed": seed})
+def _builder(name: str) -> Any:
+    """One program for all seeds: key -> module."""
+    trial = builtin_registry().resolve({**TASK, **FAMILY[name][0]})
     values = {k: jnp.asarray(v) for k, v in lane_values(trial).items()}
     build = build_of(trial.model)
-    return nnx.jit(
-        lambda: build(build_config(trial, values), trial.sizes, nnx.Rngs(jax.random.key(seed)))
-    )()
+    return nnx.jit(lambda key: build(build_config(trial, values), trial.sizes, nnx.Rngs(key)))
+
+
+@cache
+def built(name: str, seed: int) -> LinearNet:
+    """The module of one trial, its weights those of the seed."""
+    return _builder(name)(jax.random.key(seed))
 
 
 def _naive(net: LinearNet, w: dict[str, jax.Array], x_BT: jax.Array) -> jax.Array:
@@ -110,14 +115,9 @@ def test_all_forms_agree_in_outputs_and_gradients(name, seed):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_declared_tensors_are_the_real_ones(name, seed):
-    trial = builtin_registry().resolve({**TASK, **FAMILY[name][0], "seed": seed})
-    assert trial.model.tensors is not None
-    declared = trial.model.tensors(trial.config, trial.sizes)
-    real = built(name, seed).layer.values()
-    assert {t.name: t.shape for t in declared} == {k: v.shape for k, v in real.items()}
-    assert [t.name for t in declared] == list(real)
-    assert sum(v.size for v in real.values()) == FAMILY[name][1]
+def test_declared_tensors_are_the_real_ones(name):
+    one = builtin_registry().resolve({**TASK, **FAMILY[name][0]})
+    assert check_tensors(one) == FAMILY[name][1]
 
 
 @pytest.mark.parametrize("name", ["lru", "complex", "polar", "scaled_exp", "rotations", "s4"])
@@ -128,10 +128,13 @@ def test_eigenvalues_start_in_the_ring(name, seed):
     assert (np.diff(moduli) <= 0).all()
 
 
+_signed_ring = jax.jit(signed_ring, static_argnums=1)
+
+
 @pytest.mark.parametrize("r_min", [0.0, 0.5, 0.99])
 def test_law_of_the_ring(r_min, seed):
     """P0 2: mean |lambda| = (2/3)(1 - r^3)/(1 - r^2)."""
-    modulus, phase = signed_ring(jax.random.key(seed), 1_000_000, r_min, 1.0, 0.3)
+    modulus, phase = _signed_ring(jax.random.key(seed), 1_000_000, r_min, 1.0, 0.3)
     want = 2 / 3 * (1 - r_min**3) / (1 - r_min**2)
     assert np.asarray(modulus, np.float64).mean() == pytest.approx(want, abs=1e-3)
     assert float(modulus.min()) >= r_min - 1e-6
@@ -173,7 +176,8 @@ def test_dense_matrices_start_at_a_radius_of_some_three_quarters(seed):
 def test_pulled_eigenvalues(seed):
     """Against NumPy; conjugate pairs keep their modulus, real ones are projected."""
     g = np.random.default_rng(seed).normal(size=(6, 6)) / np.sqrt(6)
-    found = np.asarray(pulled_matrix(jnp.asarray(g, jnp.float32), 0.9, 1.0, 1.0), np.float64)
+    pulled = jax.jit(lambda g: pulled_matrix(g, 0.9, 1.0, 1.0))
+    found = np.asarray(pulled(g.astype(np.float32)), np.float64)
     lam, v = np.linalg.eig(g)
     moved = (0.9 + 0.1 * np.tanh(np.abs(lam))) * np.exp(1j * np.angle(lam) / np.pi)
     assert found == pytest.approx((v @ np.diag(moved) @ np.linalg.inv(v)).real, abs=1e-3)
@@ -182,11 +186,12 @@ def test_pulled_eigenvalues(seed):
 def test_orbit_is_powers(seed):
     rng = np.random.default_rng([seed, 2])
     a = rng.normal(size=(4, 4)) / 3
+
+    def powers(a: jax.Array, length: int) -> jax.Array:
+        return orbit(jnp.ones((1, 4)), a, lambda m, p: m @ p, lambda p, q: p @ q, length)
+
     for length in (1, 2, 3, 7, 8, 9):
-        found = orbit(
-            jnp.ones((1, 4)), jnp.asarray(a, jnp.float32), lambda m, p: m @ p,
-            lambda p, q: p @ q, length,
-        )  # fmt: skip
+        found = jax.jit(powers, static_argnums=1)(a.astype(np.float32), length)
         want = [np.ones(4) @ np.linalg.matrix_power(a, t) for t in range(length)]
         assert np.asarray(found)[:, 0] == pytest.approx(np.array(want), rel=1e-4, abs=1e-5)
 
@@ -195,39 +200,45 @@ def test_toeplitz_and_energy(seed):
     rng = np.random.default_rng([seed, 3])
     k = rng.normal(size=7)
     want = [[k[t - s] if t >= s else 0 for t in range(7)] for s in range(7)]
-    assert np.asarray(toeplitz(jnp.asarray(k))) == pytest.approx(np.array(want), rel=1e-6)
     x = rng.normal(size=(3, 7))
+
+    @jax.jit
+    def run(x: jax.Array, k: jax.Array) -> Any:
+        return toeplitz(k), causal(x, k), output_energy(k)
+
+    square, convolved, energy = run(x, k)
+    assert np.asarray(square) == pytest.approx(np.array(want), rel=1e-6)
     y = [np.convolve(row, k)[:7] for row in x]
-    assert np.asarray(causal(jnp.asarray(x), jnp.asarray(k))) == pytest.approx(
-        np.array(y), rel=1e-4, abs=1e-5
-    )
-    energy = 0.5 * np.mean([np.sum(k[: t + 1] ** 2) for t in range(7)])
-    assert float(output_energy(jnp.asarray(k))) == pytest.approx(energy, rel=1e-5)
+    assert np.asarray(convolved) == pytest.approx(np.array(y), rel=1e-4, abs=1e-5)
+    own = 0.5 * np.mean([np.sum(k[: t + 1] ** 2) for t in range(7)])
+    assert float(energy) == pytest.approx(own, rel=1e-5)
 
 
-def test_s4_with_more_channels(seed):
+@pytest.mark.parametrize("shared", [True, False])
+def test_s4_with_more_channels(shared, seed):
     """Each channel is a model of its own."""
-    for shared in (True, False):
-        cell = S4Cell(5, 3, shared)
-        w = cell.init(jax.random.key(seed), "default", 0.8)
-        u = jax.random.normal(jax.random.key(seed + 1), (20, 2, 3))
+    cell = S4Cell(5, 3, shared)
+    w = cell.init(jax.random.key(seed), "default", 0.8)
+    u = np.random.default_rng(seed).normal(size=(20, 2, 3)).astype(np.float32)
+
+    @jax.jit
+    def run(w: Any, u: jax.Array) -> Any:
         y = cell.output(w, cell.states(w, cell.drive(w, u), "scan"), u)
-        k = cell.impulse(w, 20)
-        want = sum(
-            np.einsum("toi,bi->tbo", np.asarray(k[: 20 - s]), np.asarray(u[s]))[
-                np.maximum(np.arange(20) - s, 0)
-            ] * (np.arange(20) >= s)[:, None, None]
-            for s in range(20)
-        )  # fmt: skip
-        assert np.asarray(y) == pytest.approx(want, rel=1e-3, abs=1e-4)
-        assert float(np.abs(np.asarray(k)[:, 0, 1]).max()) == 0
+        return y, cell.impulse(w, 20)
+
+    y, k = map(np.asarray, run(w, u))
+    want = np.zeros((20, 2, 3))
+    for s in range(20):
+        want[s:] += np.einsum("toi,bi->tbo", k[: 20 - s], u[s])
+    assert y == pytest.approx(want, rel=1e-3, abs=1e-4)
+    assert float(np.abs(k[:, 0, 1]).max()) == 0
 
 
 @pytest.mark.parametrize("compat", [False, True])
 def test_first_steps_of_s4(compat, seed):
     cell = S4Cell(64, 1, shared=False)
-    w = {k: np.asarray(v, np.float64) for k, v in
-         cell.init(jax.random.key(seed), "default", 0.9, compat).items()}  # fmt: skip
+    drawn = cell.init(jax.random.key(seed), "default", 0.9, compat)
+    w = {k: np.asarray(v, np.float64) for k, v in drawn.items()}
     step = np.log1p(np.exp(w["delta"]))
     assert (np.exp(-step) >= 0.9 - 1e-5).all()
     divisor = w["delta"] if compat else step

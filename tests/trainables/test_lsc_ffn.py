@@ -15,9 +15,12 @@ from trainables.blocks import Block, Norm
 from trainables.engine import Engine
 from trainables.feedforward import ACTIVATIONS
 from trainables.lanes import Strategy
-from trainables.packs import EpochResult, Pack
+from trainables.layout import by_path
+from trainables.lsc_ffn import LscFeedForward
+from trainables.packs import Pack
+from trainables.settings import lane_values
 from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.tasks import make_task
+from trainables.tasks import make_data, make_task
 
 SMALL = {
     "stage": "lsc", "model": "ffn", "task": "digits", "layout": "flat", "depth": 4, "width": 12,
@@ -42,16 +45,20 @@ def _pack(trials: list[Trial], digits: Any, epochs: int = 1, **more: Any) -> tup
 @pytest.mark.parametrize("form", [(True, False), (False, True), (False, False)])
 def test_closed_form_of_a_block(seed, activation, form):
     rng = np.random.default_rng(seed)
-    w, b, z = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((5, 7), (5,), (3, 7)))
+    w, b, z = (rng.normal(size=s).astype(np.float32) for s in ((5, 7), (5,), (3, 7)))
     act, (outer, inner) = ACTIVATIONS[activation], form
 
-    def block(given: jax.Array) -> jax.Array:
-        found = w @ (act(given) if inner else given) + b
-        return act(found) if outer else found
+    @jax.jit
+    def both(w: jax.Array, b: jax.Array, z: jax.Array) -> Any:
+        def block(given: jax.Array) -> jax.Array:
+            found = w @ (act(given) if inner else given) + b
+            return act(found) if outer else found
 
-    a = act(z)
-    want = jax.vmap(jax.jacrev(block))(z if inner else a)
-    found = blocks.jacobian(activation, w, b, a, z, outer, inner)
+        a = act(z)
+        want = jax.vmap(jax.jacrev(block))(z if inner else a)
+        return want, blocks.jacobian(activation, w, b, a, z, outer, inner)
+
+    want, found = both(w, b, z)
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 
@@ -68,7 +75,8 @@ def _weights(rng: np.random.Generator, depth: int, width: int) -> dict[str, jax.
         "b": (depth, width), "b_out": (4,), "w": (depth - 1, width, width), "w_in": (width, 9),
         "w_out": (4, width),
     }  # fmt: skip
-    return {n: jnp.asarray(rng.normal(size=s) / 3, jnp.float32) for n, s in shapes.items()}
+    drawn = {n: (rng.normal(size=s) / 3).astype(np.float32) for n, s in shapes.items()}
+    return {n: jnp.asarray(value) for n, value in drawn.items()}
 
 
 def _preactivations(weights: Any, x: jax.Array, act: Any) -> jax.Array:
@@ -127,10 +135,13 @@ def test_rescaling(seed):
     def factor(q: float) -> float:
         return float(np.clip(1 / q, 0.85, 3 if q < 0.5 else 1.15))
 
+    @jax.jit
+    def rescaled(weights: Any, layer: jax.Array, norm: jax.Array) -> Any:
+        block = Block(layer, jnp.bool_(True), jnp.bool_(False))
+        return blocks.rescaling("relu", weights, block, norm, 1.0, key)(weights)
+
     for layer, norm in ((0, 0.7), (1, 0.4), (2, 1.3), (3, 0.7)):
-        block = Block(jnp.int32(layer), jnp.bool_(True), jnp.bool_(False))
-        change = blocks.rescaling("relu", weights, block, jnp.float32(norm), 1.0, key)
-        found = change(weights)
+        found = rescaled(weights, np.int32(layer), np.float32(norm))
         want = {name: leaf.copy() for name, leaf in w.items()}
         if layer == 0:
             want["w_in"] *= factor(spread_in)
@@ -145,13 +156,15 @@ def test_rescaling(seed):
 def test_cos_gets_biases_once(seed):
     rng = np.random.default_rng(seed)
     weights = _weights(rng, 3, 6)
-    weights["b"] = weights["b"].at[jnp.array([0, 2])].set(0.0)
+    weights["b"] = jnp.asarray(np.asarray(weights["b"]) * np.float32([[0], [1], [0]]))
     block = Block(jnp.int32(1), jnp.bool_(True), jnp.bool_(False))
+
+    def rescaled(activation: str, weights: Any, key: jax.Array) -> Any:
+        return blocks.rescaling(activation, weights, block, jnp.float32(1), 1.0, key)(weights)
+
     for activation in ("cos", "relu"):
-        change = blocks.rescaling(
-            activation, weights, block, jnp.float32(1), 1.0, jax.random.key(seed)
-        )
-        b = np.asarray(change(weights)["b"])
+        run = jax.jit(rescaled, static_argnums=0)
+        b = np.asarray(run(activation, weights, jax.random.key(seed))["b"])
         assert np.array_equal(b[1], weights["b"][1])
         if activation == "cos":
             assert ((b[[0, 2]] >= 0) & (b[[0, 2]] < 1)).all()
@@ -306,24 +319,7 @@ def test_three_seeds_are_lanes_that_do_not_see_each_other(digits, lanes):
         assert_same_state(state_of(pack, own), state_of(other, their))
         for a, b in zip(results, others, strict=True):
             assert_same_lane(a, own, b, their)
-            _same_extras(a, own, b, their)
     assert len({results[0].metrics["radius"][lane].item() for lane in range(3)}) == 3
-
-
-def _same_extras(a: EpochResult, i: int, b: EpochResult, j: int) -> None:
-    assert not [n for n in a.metrics if not same(a.metrics[n][i], b.metrics[n][j])]
-    rows = a.probes["lsc"], b.probes["lsc"]
-    assert not [n for n in rows[0] if n != "kind" and not same(rows[0][n][i], rows[1][n][j])]
-
-
-def test_a_checkpoint_goes_on_to_the_bit(digits):
-    pack, _ = _pack([_lsc()], digits, 1)
-    kept = state_of(pack, 0)
-    then = pack.epoch(1)
-    other = Pack([_lsc()], digits)
-    other.load(0, kept)
-    assert_same_lane(then, 0, other.epoch(1), 0)
-    assert_same_state(state_of(pack, 0), state_of(other, 0))
 
 
 def test_published_rule_ends_within_an_epoch(digits):
@@ -354,6 +350,130 @@ def test_other_norms(digits):
     assert result.metrics["radius"][0] == pytest.approx(exact.mean(), rel=0.03)
 
 
+# ---- rules, one by one ---------------------------------------------------------------------------
+
+
+def _engine(**config: Any) -> tuple[LscFeedForward, dict[str, Any]]:
+    one = _lsc(**config)
+    task: Any = make_task(one)
+    values = jax.tree.map(jnp.asarray, lane_values(one))
+    return LscFeedForward(one, task, values), values
+
+
+RECORD = {
+    "mean": np.float32(1.0), "spread": np.float32(0.3), "best": np.float32(np.inf),
+    "saves": np.int32(0), "skipped": np.int32(0), "unsaved": np.int32(0), "inside": np.int32(0),
+}  # fmt: skip
+
+
+def test_running_averages_are_over_hidden_layers():
+    """Over depth 4 with a window of 5 iterations; the first layer is 0 and the readout 4."""
+    engine, values = _engine()
+
+    @jax.jit
+    def remembered(layer: Any, norm: Any, record: Any) -> Any:
+        block = Block(layer, jnp.bool_(True), jnp.bool_(False))
+        state = {"record": record, "params": jnp.float32(7), "work": None}
+        return engine._remembered(state, values, block, norm)
+
+    for layer, counted in ((0, False), (1, True), (3, True), (4, False)):
+        record, params = remembered(np.int32(layer), np.float32(1.5), RECORD)
+        assert float(record["mean"]) == pytest.approx(1.1 if counted else 1.0)
+        assert float(record["spread"]) == pytest.approx(0.3 + (0.25 - 0.3) / 5 * counted)
+        assert params == 7
+    # Within .02 of the target with a spread below .4, in a row.
+    for norm, inside in ((1 + 5 * 0.0199, 4), (1 + 5 * 0.0201, 0), (1 - 5 * 0.0199, 4)):
+        record, _ = remembered(np.int32(2), np.float32(norm), {**RECORD, "inside": np.int32(3)})
+        assert int(record["inside"]) == inside
+    for spread, inside in ((0.499, 1), (0.501, 0)):
+        record, _ = remembered(np.int32(2), np.float32(1), {**RECORD, "spread": np.float32(spread)})
+        assert int(record["inside"]) == inside
+
+
+def test_as_published_the_averages_of_all_blocks_choose_the_weights():
+    engine, values = _engine(lsc_compat="published")
+    names = list(_weights(np.random.default_rng(0), 4, 12))
+
+    @jax.jit
+    def remembered(layer: Any, norm: Any, record: Any) -> Any:
+        block = Block(layer, jnp.bool_(True), jnp.bool_(False))
+        params = dict.fromkeys(names, jnp.float32(0))
+        state = {"record": record, "params": params, "work": dict.fromkeys(names, jnp.float32(1))}
+        record, params = engine._remembered(state, values, block, norm)
+        return record, params["w"]
+
+    for layer in (0, 4):
+        record, _ = remembered(np.int32(layer), np.float32(1.5), RECORD)
+        assert float(record["mean"]) == pytest.approx(1.1)
+    saved = {**RECORD, "saves": np.int32(1)}
+    for best, norm, spread, record, takes in (
+        (0.05, 1.2, 0.3, saved, 1),  # a distance of .04 is nearer
+        (0.03, 1.2, 0.3, saved, 0),
+        (0.05, 1.2, 0.5, saved, 0),  # the spread is too wide
+        (0.03, 1.2, 0.5, RECORD, 1),  # nothing has been saved yet
+    ):
+        given = {**record, "best": np.float32(best), "spread": np.float32(spread)}
+        found, w = remembered(np.int32(1), np.float32(norm), given)
+        assert w == takes
+        assert int(found["saves"]) == int(record["saves"]) + (takes and record is saved)
+
+
+def test_what_is_handed_on_and_when_a_run_ends(digits):
+    """Diagonal matrices on positive states, so that their entries are the radii."""
+    engine, values = _engine(width=8)
+    one = _lsc(width=8)
+    data = jax.tree.map(jnp.asarray, make_data(one, digits))
+    features = one.sizes.seq_len * one.sizes.features
+    kept = jax.eval_shape(lambda v: engine.init(one, v), values)
+    rest = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept["rest"])
+    old = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept["params"])
+
+    def work(radii: list[float]) -> dict[str, np.ndarray]:
+        return {
+            "b": np.full((4, 8), 10, np.float32),
+            "b_out": np.zeros(10, np.float32),
+            "w": np.stack([r * np.eye(8) for r in radii]).astype(np.float32),
+            "w_in": np.zeros((8, features), np.float32),
+            "w_out": np.zeros((10, 8), np.float32),
+        }
+
+    judged = jax.jit(lambda state: engine._judged(state, values, data))
+
+    def result(
+        radii: list[float], inside: int = 11, distance: float = np.inf, handed: float = 0.5
+    ) -> tuple[dict[str, Any], bool]:
+        state = {
+            "params": old, "rest": rest, "work": work(radii), "distance": np.float32(distance),
+            "radii": np.full(5, handed, np.float32),
+            "record": {**RECORD, "inside": np.int32(inside)},
+        }  # fmt: skip
+        state, ended = judged(state)
+        return state, bool(ended)
+
+    wide = engine.even
+    assert wide == pytest.approx(0.045 * 4)
+    state, ended = result([1.0, 1.02, 1.01])
+    assert ended
+    np.testing.assert_allclose(state["radii"][1:4], [1.0, 1.02, 1.01], rtol=1e-4)
+    rms = np.sqrt(np.mean(np.square([0, 0.02, 0.01])))
+    assert float(state["distance"]) == pytest.approx(rms, rel=1e-2)
+    assert int(state["record"]["saves"]) == 1
+    assert np.asarray(by_path(state["params"])["w"]).any()
+    assert not result([1.0, 1.02, 1.01], inside=10)[1]
+    for gap, ends in ((0.019, True), (0.021, False)):
+        assert result([1 + gap] * 3)[1] is ends
+    for share, ends in ((0.98, True), (1.02, False)):
+        apart = share * wide * np.sqrt(1.5)
+        assert result([1 - apart, 1.0, 1 + apart])[1] is ends
+    # Weights that measure worse than those handed on before are not handed on, nor do they count.
+    state, ended = result([1.0, 1.0, 1.0], distance=0.0, handed=0.5)
+    assert not ended
+    assert float(state["distance"]) == 0
+    assert int(state["record"]["saves"]) == 0
+    assert not np.asarray(by_path(state["params"])["w"]).any()
+    assert (np.asarray(state["radii"]) == 0.5).all()
+
+
 # ---- seams ---------------------------------------------------------------------------------------
 
 
@@ -380,13 +500,12 @@ def test_training_goes_on_from_a_pretraining(digits):
     pack, _ = _pack([_lsc()], digits)
     weights = pack.weights(0)
     child = builtin_registry().resolve(
-        {**{k: v for k, v in SMALL.items() if k != "stage"}, "pretrain": "lsc", "lr": 0.0}
+        {**{k: v for k, v in SMALL.items() if k != "stage"}, "pretrain": "lsc"}
     )
     assert child.parent is not None
     assert child.parent.id == _lsc().id
     training = Pack([child], digits)
     training.init({0: weights})
-    training.epoch(0)
     assert all(same(value, training.weights(0)[name]) for name, value in weights.items())
 
 

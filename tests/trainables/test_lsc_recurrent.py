@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.trainables.helpers import filled
 from trainables import lsc_moves
 from trainables.cells import GRU, LSTM, SimpleRNN
 from trainables.jacobians import advance, jacobians, radii, transitions, walked
@@ -39,7 +40,7 @@ def resolved(**config: Any) -> Trial:
 
 
 def built(cells: Any, features: int = 6, classes: int = 4, seed: int = 0) -> RecurrentNet:
-    net = RecurrentNet(cells, features, classes, nnx.Rngs(seed))
+    net = filled(lambda: RecurrentNet(cells, features, classes, nnx.Rngs(0)), seed)
     net.eval()
     return net
 
@@ -48,10 +49,11 @@ def started(net: RecurrentNet, seed: int, samples: int = 3, features: int = 6) -
     """States away from 0, an input, and the states after it."""
     rng = np.random.default_rng(seed)
     states = tuple(
-        jnp.asarray(rng.normal(size=(samples, c.state_size)) / 2, jnp.float32) for c in net.cells
+        jnp.asarray((rng.normal(size=(samples, c.state_size)) / 2).astype(np.float32))
+        for c in net.cells
     )
-    x = jnp.asarray(rng.normal(size=(samples, features)), jnp.float32)
-    return states, x, advance(net, states, x)
+    x = jnp.asarray(rng.normal(size=(samples, features)).astype(np.float32))
+    return states, x, nnx.jit(advance)(net, states, x)
 
 
 def jitted(net: RecurrentNet, states: Any, new: Any, x: jax.Array, wanted: Any) -> Any:
@@ -84,7 +86,7 @@ def test_jacobians_are_finite_differences_of_a_step(cells, seed):
     states, x, new = started(net, seed)
     wanted = transitions(net.depth, 4)
 
-    def step(transition: Any, v: jax.Array) -> jax.Array:
+    def step(net: RecurrentNet, transition: Any, v: jax.Array) -> jax.Array:
         """The upper quantity as a function of the lower one."""
         kind, layer = transition
         if kind == "dec":
@@ -93,8 +95,8 @@ def test_jacobians_are_finite_differences_of_a_step(cells, seed):
         below = v if kind == "enc" else below
         return net.step(layer, v if kind == "rec" else states[layer], below)
 
-    @jax.jit
-    def both() -> Any:
+    @nnx.jit
+    def both(net: RecurrentNet) -> Any:
         found = jacobians(net, states, new, x, wanted)
         assert len(found) == len(wanted)
         slopes = []
@@ -102,11 +104,13 @@ def test_jacobians_are_finite_differences_of_a_step(cells, seed):
             lower = {"rec": states[layer], "enc": x, "dec": new[layer], "depth": new[layer - 1]}
             at, transition, size = lower[kind], (kind, layer), 1e-2
             pushes = size * jnp.eye(at.shape[1])[:, None]
-            ahead, behind = (jax.vmap(partial(step, transition))(at + s * pushes) for s in (1, -1))
+            ahead, behind = (
+                jax.vmap(partial(step, net, transition))(at + s * pushes) for s in (1, -1)
+            )
             slopes.append(jnp.moveaxis((ahead - behind) / (2 * size), 0, -1))
         return found, slopes
 
-    for matrices, differences in zip(*both(), strict=True):
+    for matrices, differences in zip(*both(net), strict=True):
         np.testing.assert_allclose(matrices, differences, atol=2e-3)
 
 
@@ -224,7 +228,7 @@ def test_weights_are_multiplied_by_what_they_are_responsible_for():
         ("rec", 2): (1.0, jnp.float32(0.2)),
         ("depth", 2): (1.0, jnp.float32(jnp.nan)),
     }
-    found = lsc_moves.factors(cells, params, norms)
+    found = jax.jit(lambda params: lsc_moves.factors(cells, params, norms))(params)
     of_time, of_input = 1 / 1.1, 0.5 / 0.45
     want = {
         "rnn/0/w_ih": 0.85,
@@ -237,14 +241,14 @@ def test_weights_are_multiplied_by_what_they_are_responsible_for():
     w = np.asarray(before["readout/w"])
     want["readout/w"] = np.clip(1 / (w.std() * np.sqrt(3)), 0.85, 1.15)
     assert {n: float(v) for n, v in found.items()} == pytest.approx(want)
-    moved = by_path(lsc_moves.multiplied(params, found))
+    moved = by_path(jax.jit(lsc_moves.multiplied)(params, found))
     np.testing.assert_allclose(moved["rnn/2/w_hh"], 1.15 * before["rnn/2/w_hh"], rtol=1e-6)
     assert np.array_equal(moved["rnn/2/w_ih"], before["rnn/2/w_ih"])
 
 
 def test_permutations_keep_the_entries_of_matrices_and_leave_vectors():
     _, params, _ = nnx.split(built((LSTM(8), GRU(8))), nnx.Param, ...)
-    moved = lsc_moves.permuted(params, jax.random.key(0))
+    moved = jax.jit(lsc_moves.permuted)(params, jax.random.key(0))
     for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(moved), strict=True):
         assert np.array_equal(before, after) == (before.ndim == 1)
         assert np.array_equal(np.sort(before, None), np.sort(after, None))
@@ -278,17 +282,116 @@ def test_the_walk_reads_batch_after_batch(steps):
 
 def test_norms_along_a_walk_are_those_of_its_steps(seed):
     net, wanted = built((GRU(4), GRU(4))), transitions(2, 101)
-    x = jax.random.normal(jax.random.key(seed), (2, 11, 6))
+    x = np.random.default_rng(seed).normal(size=(2, 11, 6)).astype(np.float32)
     found = nnx.jit(lambda net: walked(net, x, wanted, jax.random.key(0), 3))(net)
     assert found.shape == (3, 4, 2)
+
+    @nnx.jit
+    def stepped(net: RecurrentNet, states: Any, x: jax.Array) -> Any:
+        new = advance(net, states, x)
+        return new, jacobians(net, states, new, x, (("rec", 1),))[0]
+
     states = net.initial(2)
     for t in range(11):
-        new = advance(net, states, x[:, t])
+        new, matrices = stepped(net, states, x[:, t])
         if t in (4, 7, 10):
-            matrices = jacobians(net, states, new, x[:, t], (("rec", 1),))[0]
             want = np.abs(np.linalg.eigvals(np.asarray(matrices))).max(1)
             np.testing.assert_allclose(found[(4, 7, 10).index(t), 2], want, rtol=1e-4)
         states = new
+
+
+# ---- rules, one by one ---------------------------------------------------------------------------
+
+RECORD = {
+    "mean": np.float32(1.0), "spread": np.float32(0.3), "best": np.float32(np.inf),
+    "saves": np.int32(0), "skipped": np.int32(0), "unsaved": np.int32(0), "inside": np.int32(3),
+}  # fmt: skip
+
+
+def engine_of(**config: Any) -> tuple[LscRecurrent, dict[str, Any], Trial]:
+    one = resolved(**config)
+    task, values, _ = readable(one)
+    return LscRecurrent(one, task, values), values, one
+
+
+def test_targets_of_transitions():
+    for balance, time, depth in (("equal", 0.5, 0.5), ("unbalanced", 100 / 102, 2 / 102)):
+        engine, values, _ = engine_of(lsc_target=0.5, lsc_balance=balance)
+        assert engine.transitions == transitions(2, 20)
+        found = jax.jit(engine.targets)(values)
+        np.testing.assert_allclose(found, [time, depth, time, depth, 1], rtol=1e-6)
+        assert engine.judged.tolist() == [True] * 4 + [False]
+    assert engine_of(lsc_kinds="dec")[0].judged.tolist() == [True]
+
+
+def test_an_iteration_near_all_targets_is_counted_and_the_nearest_is_remembered():
+    """All four within .08, a spread below .5; averages over ten iterations."""
+    engine, values, _ = engine_of()
+    remembered = jax.jit(
+        lambda record, found: engine._remembered(record, values, found, jnp.ones(5))
+    )
+    found, better = remembered(RECORD, np.float32([1.1, 1.3, 1.1, 1.3, 9]))
+    assert float(found["mean"]) == pytest.approx(1.0 + 0.2 / 10)
+    assert float(found["spread"]) == pytest.approx(0.3 + (0.01 - 0.3) / 10)
+    assert (bool(better), float(found["best"])) == (True, pytest.approx(0.2))
+    assert int(found["inside"]) == 0
+    for gap, inside in ((0.079, 4), (0.081, 0)):
+        for sign in (1, -1):
+            radii = np.float32([1, 1, 1, 1 + sign * gap, 9])
+            assert int(remembered(RECORD, radii)[0]["inside"]) == inside
+    for spread, counts in ((0.55, True), (0.56, False)):  # a tenth of which is forgotten
+        record = {**RECORD, "spread": np.float32(spread)}
+        found, better = remembered(record, np.ones(5, np.float32))
+        assert (int(found["inside"]), bool(better)) == (4 * counts, counts)
+
+
+def test_what_is_handed_on_and_when_a_run_ends():
+    """Diagonal matrices of relu units on positive states, so that their entries are the radii."""
+    config = {"model": "rsimplernn", "widths": "3:3", "lsc_kinds": "rec", "bins": 16}
+    engine, values, one = engine_of(**config, channels=4)
+    _, _, data = readable(one)
+    kept = jax.eval_shape(lambda v: engine.init(one, v), values)
+
+    def net(first: float, second: float) -> Any:
+        def weight(path: Any, leaf: Any) -> jax.Array:
+            text = jax.tree_util.keystr(path)
+            size = first if "[0]" in text or "'0'" in text else second
+            if "'w_hh'" in text:
+                return jnp.asarray(size * np.eye(3), jnp.float32)
+            return jnp.full(leaf.shape, 1.0 if "'b'" in text else 0.0)
+
+        return jax.tree_util.tree_map_with_path(weight, kept["params"])
+
+    rest = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept["rest"])
+    judged = jax.jit(lambda state: engine._judged(state, values, data))
+
+    def result(
+        best: Any, work: Any, distance: float = np.inf, inside: int = 21, handed: float = 0.5
+    ) -> tuple[Any, bool]:
+        state = {
+            "params": net(handed, handed), "radii": np.full(2, handed, np.float32), "rest": rest,
+            "distance": np.float32(distance), "best": net(*best), "work": net(*work),
+            "record": {**RECORD, "inside": np.int32(inside)},
+        }  # fmt: skip
+        state, ended = judged(state)
+        return state, bool(ended)
+
+    good, bad = (0.98, 1.01), (0.8, 0.7)
+    for best, work in ((good, bad), (bad, good)):
+        state, ended = result(best, work)
+        np.testing.assert_allclose(state["radii"], good, rtol=1e-4)
+        want = 0.005 + 0.015 / 10  # the mean's distance, and a tenth of the deviation
+        assert float(state["distance"]) == pytest.approx(want, rel=1e-2)
+        assert ended
+        assert int(state["record"]["inside"]) == 21
+    state, ended = result(good, bad, inside=20)
+    assert (ended, int(state["record"]["inside"])) == (False, 0)
+    for gap, ends in ((0.019, True), (0.021, False)):
+        assert result((1 - gap, 1 - gap), bad)[1] is ends
+    state, ended = result(good, bad, distance=0.001)
+    assert not ended
+    assert state["radii"].tolist() == [0.5, 0.5]
+    assert float(state["distance"]) == pytest.approx(0.001)
 
 
 # ---- whole runs ----------------------------------------------------------------------------------
