@@ -27,21 +27,28 @@ def culprit(
     Returns:
       A phrase that names the first layer at fault, in the order in which values are computed.
     """
-    schedule = training.task.training(trial_key(hparams["seed"]), hparams, jnp.int32(epoch))
-    entry = jax.tree.map(lambda leaf: leaf[step], schedule)
-    batch = training.task.batch(data, entry, hparams)
-    rest = fresh(state["rest"], entry)
-    module: Any = nnx.merge(training.graph, state["params"], rest, copy=True)
-    if isinstance(module, RecurrentStack):
-        outputs = np.asarray(jnp.all(jnp.isfinite(module.outputs(batch[0])), axis=(2, 3)))
-        for layer, finite in enumerate(outputs):
-            if not finite.all():
-                return f"the output of layer rnn.{layer} at time step {int(np.argmin(finite))}"
-    grad = jax.value_and_grad(training.loss, has_aux=True)
-    (loss, _), gradients = grad(state["params"], rest, batch)
-    if not jnp.isfinite(loss):
+
+    @jax.jit  # one program, where pass by pass would be hundreds of small ones
+    def measured(state: State, hparams: Hparams, data: Any, epoch: Any, step: Any) -> Any:
+        schedule = training.task.training(trial_key(hparams["seed"]), hparams, epoch)
+        entry = jax.tree.map(lambda leaf: leaf[step], schedule)
+        batch = training.task.batch(data, entry, hparams)
+        rest = fresh(state["rest"], entry)
+        module: Any = nnx.merge(training.graph, state["params"], rest, copy=True)
+        finite = jnp.ones((0, 1), bool)
+        if isinstance(module, RecurrentStack):
+            finite = jnp.all(jnp.isfinite(module.outputs(batch[0])), axis=(2, 3))
+        grad = jax.value_and_grad(training.loss, has_aux=True)
+        (loss, _), gradients = grad(state["params"], rest, batch)
+        return finite, loss, training.layout.norms(gradients)
+
+    found = measured(state, hparams, data, jnp.int32(epoch), jnp.int32(step))
+    outputs, loss, norms = map(np.asarray, found)
+    for layer, finite in enumerate(outputs):
+        if not finite.all():
+            return f"the output of layer rnn.{layer} at time step {int(np.argmin(finite))}"
+    if not np.isfinite(loss):
         return "the loss, while every recurrent output is finite"
-    norms = np.asarray(training.layout.norms(gradients))
     whole = [(row, norm) for row, norm in zip(training.layout.rows, norms, strict=True)]
     # Back-propagation meets the last layer first.
     for row, norm in reversed([pair for pair in whole if pair[0].tensor != "*"]):

@@ -1,0 +1,95 @@
+"""What `debug --check-nans` names: layer, time step and pass that went non-finite first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trainables.layout import by_path
+from trainables.packs import Pack
+from trainables.spec import Trial, builtin_registry
+
+ONE_STEP = {
+    "task": "gaussian", "seq_len": 1, "features": 2, "classes": 4, "batch_size": 1,
+    "steps_per_epoch": 1,
+}  # fmt: skip
+FAMILIES: dict[str, dict[str, Any]] = {
+    "models": {"model": "vanilla_rnn", "depth": 2, "width": 5},
+    "feedforward": {"model": "ffn", "depth": 2, "width": 5, "activation": "tanh"},
+    "nets": {"model": "lstm", "widths": "5:4"},
+    "spiking": {"model": "malsnn", "widths": "5:4"},
+    "lru_stack": {"model": "lru_stack", "depth": 2, "width": 5},
+    "deep_nets": {"model": "deep_recurrent", "depth": 2, "width": 5, "norm": "none"},
+    "torch_nets": {"model": "torch_lstm", "width": 5},
+    "orthogonal": {"model": "ornn", "width": 5},
+    "sequence_nets": {"model": "deep_lru", "depth": 2, "width": 4, "d_model": 5, "norm": "none"},
+}
+"""A small model of each module that builds some with a readout of its own."""
+
+
+def resolved(config: dict[str, Any], **more: Any) -> Trial:
+    return builtin_registry().resolve({**ONE_STEP, **config, **more})
+
+
+def lane(one: Trial, weights: Callable[[str, tuple[int, ...]], Any]) -> Pack:
+    """A pack whose lane has these weights by path, 0 where there are none; nothing is compiled."""
+    pack = Pack([one], {})
+    leaves: dict[str, np.ndarray] = {}
+    for path, leaf in by_path(pack._programs.shapes).items():
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        plain = jax.eval_shape(jax.random.key_data, leaf) if is_key else leaf
+        given = weights(path.removeprefix("params/"), plain.shape)
+        if given is None or not path.startswith("params/"):
+            given = np.zeros(plain.shape)
+        leaves[path] = np.asarray(given, plain.dtype)
+    pack.load(0, {**leaves, "alive": np.bool_(True)})
+    return pack
+
+
+def blamed(pack: Pack) -> str:
+    said = pack.blame(0, 0, 0)
+    assert said.startswith("epoch 0, step 0: ")
+    return said.removeprefix("epoch 0, step 0: ")
+
+
+def readout(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Weights of the last layer that make dL/dh overflow for a state of 0, whatever the label: the
+    k-th number of the state counts for class k and against all others."""
+    if path in ("readout/w", "w_out", "decoder/w"):
+        return np.where(np.eye(*shape[-2:]), 3e38, -3e38) * np.ones(shape)
+    return None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gradient_is_named_by_the_layer_that_back_propagation_meets_first(family: str) -> None:
+    """Loss and readout's own gradient are finite; what goes back through the readout is not."""
+    pack = lane(resolved(FAMILIES[family]), readout)
+    rows = [(row.layer_name, row.tensor) for row in pack.layer_rows if row.tensor != "*"]
+    below = [row for row in rows if row[0] != rows[-1][0]][-1]
+    assert blamed(pack) == f"the gradient of {below[0]}.{below[1]}"
+
+
+RELU = {"model": "residual_rnn", "depth": 3, "width": 4, "seq_len": 6, "residual_scale": 1.0}
+
+
+@pytest.mark.parametrize(("layer", "at"), [(0, 3), (1, 2), (2, 5)])
+def test_a_recurrent_stack_names_layer_and_time_step(layer: int, at: int) -> None:
+    """Only that layer feeds itself, and grows by so much a step that it leaves float32 at `at`."""
+
+    def weights(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        found = np.zeros(shape)
+        if path == "b_ih":
+            found[layer] = 1
+            return found
+        if path == "w_hh":
+            found[layer] = 10 ** (38.8 / at) * np.eye(4)
+            return found
+        return None
+
+    pack = lane(resolved(RELU), weights)
+    assert blamed(pack) == f"the output of layer rnn.{layer} at time step {at}"
