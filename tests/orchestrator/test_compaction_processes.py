@@ -1,25 +1,35 @@
-"""`compact` while others write and read, each in its own process: nothing lost, nothing twice."""
+"""`compact` while others write and read, each in its own process: nothing lost, nothing twice.
+
+No process waits for a time. Writers wait for a word for every epoch, the reader tells each look,
+compactions have a clock that is ahead by as much as the grace asks for, and those that die do so at
+a step that is drawn.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from orchestrator.recording import Recorder
-from results import Store, create_store, open_store
-from tests.orchestrator.launches import command
+from results import Store, compaction, create_store, open_store
 from tests.results.synthetic import attempt_row
 
 TRIALS, ATTEMPTS, LAYERS = 3, 3, 4
+EPOCHS = 8
+"""How many a writer may flush for each `compact`."""
+GRACE = timedelta(minutes=1)
 
 
 def attempts_of(trial: str, seed: int) -> list[tuple[int, int]]:
@@ -43,7 +53,8 @@ def expected(trial: str, seed: int) -> dict[int, int]:
 
 
 def write(uri: str, name: str, seed: int) -> None:
-    """A worker's life: attempts of a pack one after the other, each epoch flushed on its own."""
+    """A worker's life: attempts of a pack one after the other, each epoch flushed on its own when a
+    line says so."""
     store = open_store(uri)
     trials = [f"{name}{number}" for number in range(TRIALS)]
     plans = [attempts_of(trial, seed) for trial in trials]
@@ -55,6 +66,7 @@ def write(uri: str, name: str, seed: int) -> None:
             recorder.add_trials([attempt_row(trial, attempt, 0, **row)])
             recorder.flush()
             for epoch in range(first, end):
+                assert sys.stdin.readline(), "nobody is there"
                 lanes, one = np.array([0]), np.array([epoch], np.int32)
                 loss = np.array([attempt + epoch / 1000])
                 recorder.add("epochs", lanes, {"epoch": one, "loss": loss}, 1)
@@ -66,7 +78,6 @@ def write(uri: str, name: str, seed: int) -> None:
                 }
                 recorder.add("layers", lanes, layers, LAYERS)
                 recorder.flush()
-                time.sleep(0.2)
             # What an attempt counts includes what those before left it, as after a resume point.
             ended = {"epochs_done": end, "rows": {"epochs": end, "layers": end * LAYERS}}
             recorder.add_trials(
@@ -76,14 +87,11 @@ def write(uri: str, name: str, seed: int) -> None:
 
 
 def read(uri: str, name: str, seed: int) -> None:
-    """Looks again and again until told to end; prints how often. Raises at whatever is wrong."""
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    """Looks again for each line until there is none; answers each. Raises at whatever is wrong."""
     store = open_store(uri)
     newest: dict[str, tuple[int, int]] = {}
-    looked = 0
     print("reading", flush=True)
-    while not stop:
+    while sys.stdin.readline():
         store.refresh()
         rows = store.sql("SELECT trial_id, epoch, attempt FROM epochs ORDER BY ALL").fetchall()
         for trial in {row[0] for row in rows}:
@@ -102,16 +110,55 @@ def read(uri: str, name: str, seed: int) -> None:
         ).fetchall()
         assert twice == []
         assert store.warnings == []
-        looked += 1
-    print(looked, flush=True)
+        print("looked", flush=True)
 
 
-def _start(what: str, store: Store, name: str, seed: int) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", __name__, what, store.uri, name, str(seed)]
+def merge(uri: str, number: str, last: int) -> None:
+    """A `compact` by a clock that is ahead by twice the grace for each one before; it dies just
+    before it publishes or deletes file number `last`, counted from 1. Prints its summary."""
+    steps = 0
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + int(number) * 2 * GRACE
+
+    def counted(act: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: Any) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            act(*arguments)
+
+        return step
+
+    compaction.datetime = Clock
+    compaction.files.publish = counted(compaction.files.publish)
+    compaction.files.delete = counted(compaction.files.delete)
+    print(json.dumps(open_store(uri).compact(grace_s=GRACE.total_seconds())))
+
+
+def _start(what: str, store: Store, name: str, number: int) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", __name__, what, store.uri, name, str(number)]
     return subprocess.Popen(
-        words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
+        words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, bufsize=1,
     )  # fmt: skip
+
+
+def _tell(process: subprocess.Popen[str], lines: int = 1) -> None:
+    """Sends lines; one that has ended takes none."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        for _ in range(lines):
+            process.stdin.write("go\n")
+
+
+def _answer(process: subprocess.Popen[str], wanted: str) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line == f"{wanted}\n", line + process.stdout.read()
 
 
 def _shown(store: Store) -> dict[str, dict[int, int]]:
@@ -127,35 +174,36 @@ def _shown(store: Store) -> dict[str, dict[int, int]]:
 
 @pytest.mark.slow
 def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int) -> None:
-    """Every other `compact` is killed, somewhere within the time that the one before took."""
+    """Every other `compact` dies, before one of its first steps. The reader looks once while each
+    runs, and once after it."""
     store = create_store(tmp_path / "store")
     draw = random.Random(seed)
     reader = _start("read", store, "", seed)
-    assert reader.stdout is not None
-    assert reader.stdout.readline() == "reading\n"
+    _answer(reader, "reading")
     writers = [_start("write", store, name, seed) for name in ("a", "b")]
     summed = {"merged": 0, "dropped_rows": 0, "deleted": 0}
-    deaths, kill, took = 0, False, 0.0
+    deaths, rounds = 0, 0
     while any(writer.poll() is None for writer in writers):
-        words = command("compact", "--grace", "0.6", "--store", store.uri, "--json")
-        begun = time.monotonic()
-        compact = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        if kill:
-            time.sleep(draw.uniform(0.4, 0.9) * took)
-            compact.kill()
+        last = draw.randint(1, 4) if rounds % 2 else 0
+        compact = _start("merge", store, str(rounds), last)
+        for writer in writers:
+            _tell(writer, EPOCHS)
+        _tell(reader)
         output, _ = compact.communicate()
+        _answer(reader, "looked")
+        _tell(reader)
+        _answer(reader, "looked")
+        assert compact.returncode in ((0, -signal.SIGKILL) if last else (0,)), output
         deaths += compact.returncode == -signal.SIGKILL
-        kill, took = not kill, time.monotonic() - begun
         if compact.returncode == 0:
             summed = {name: summed[name] + json.loads(output)[name] for name in summed}
+        rounds += 1
     for writer in writers:
         output, _ = writer.communicate()
         assert writer.returncode == 0, output
-    reader.terminate()
     output, _ = reader.communicate()
     assert reader.returncode == 0, output
-    print(f"{summed}, {deaths} killed, read {output.strip()} times")
-    assert int(output) > 5
+    print(f"{summed}, {deaths} of {rounds} killed")
     assert summed["merged"] > 50
     assert summed["deleted"] > 20
     assert deaths > 0
@@ -173,4 +221,6 @@ def test_two_writers_a_reader_and_compact(tmp_path: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    {"write": write, "read": read, "merge": merge}[sys.argv[1]](
+        sys.argv[2], sys.argv[3], int(sys.argv[4])
+    )
