@@ -6,11 +6,9 @@ Needs nothing but pytest, so that tests/trainables runs where only JAX's librari
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,21 +136,21 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[str]:
-    """One Ray for all tests that need one; its address. `launch` in this process uses it as it is,
-    another process by `--address`."""
-    os.environ.update(environment.ray_environment())
-    import ray
+    """One Ray for all tests that need none of their own; its address. It is what a launch without
+    `--address` starts: `launch` in this process uses it as it is, another by `--address`."""
+    from orchestrator.local_ray import local_ray
+    from orchestrator.room import Room
+    from tests.orchestrator import launches
 
-    with warnings.catch_warnings():
-        # Tests before may have started JAX in this process; Ray's children do not use its copy.
-        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": environment.worker_environment()},
-        )
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_worker_niceness", launches.ALWAYS["RAY_worker_niceness"])
+            # Other processes find it at the machine's address, not on loopback alone.
+            patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+            # As without the extra [default]: its agent takes seconds of CPU to start.
+            none = ImportError("no extra [default]")
+            patch.setattr("ray._private.utils.get_dashboard_dependency_error", lambda: none)
+            stack.enter_context(local_ray(Room(packs=2, resources={"CPU": 1.0}), threads=1))
+        import ray
+
+        yield ray.get_runtime_context().gcs_address

@@ -13,10 +13,6 @@ import pytest
 
 import orchestrator
 from results import Store, open_store
-from tests.orchestrator import conftest
-
-ray_session = conftest.ray_session
-"""The fixture of the tests that launch: one Ray for all."""
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_study.py"
 DEEP = {"depth": 12, "lr": 0.003, "seed": 0}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.local_ray import local_ray
-from orchestrator.room import Room
 from tests.orchestrator import launches
 
 
@@ -19,24 +16,6 @@ def ended_with_the_test() -> Iterator[None]:
     yield
     while launches.STARTED:
         launches.STARTED.pop().killed()
-
-
-@pytest.fixture(scope="session")
-def ray_session() -> Iterator[str]:
-    """One Ray for all tests that need none of their own; its address. It is what a launch without
-    `--address` starts: `launch` in this process uses it as it is, another by `--address`."""
-    with contextlib.ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_worker_niceness", launches.ALWAYS["RAY_worker_niceness"])
-            # Other processes find it at the machine's address, not on loopback alone.
-            patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
-            # As without the extra [default]: its agent takes seconds of CPU to start.
-            none = ImportError("no extra [default]")
-            patch.setattr("ray._private.utils.get_dashboard_dependency_error", lambda: none)
-            stack.enter_context(local_ray(Room(packs=2, resources={"CPU": 1.0}), threads=1))
-        import ray
-
-        yield ray.get_runtime_context().gcs_address
 
 
 @pytest.fixture(scope="session")
