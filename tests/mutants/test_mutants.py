@@ -41,6 +41,19 @@ def test_least():
     assert least(2, 1) == 1
 
 
+ran = []
+
+
+def test_before():
+    assert least(3, 4) == 3
+    ran.append(sum(range(3_000_000)))  # so long that the quicker one below is run first
+
+
+def test_needs_the_one_before():
+    assert ran
+    assert least(5, 6) == 5
+
+
 @pytest.mark.slow
 def test_slow():
     assert False
@@ -101,7 +114,7 @@ def test_what_is_killed_survives_and_is_seen_by_none(checkout: Path) -> None:
     unseen = [m for (function, _), m in found.items() if function == "unseen"]
     assert all(m["of"] == 0 for m in unseen)
     killers = {m["killer"] for m in found.values() if m["outcome"] == "killed"}
-    assert killers <= {"tests/test_parts.py::test_least", "tests/test_parts.py::test_last"}
+    assert killers <= {f"tests/test_parts.py::test_{name}" for name in ("least", "before", "last")}
     again = run(checkout, "whole")
     assert " 0 of them to be measured" in again
     assert " 0 of them to be run" in again
