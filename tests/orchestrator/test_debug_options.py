@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tests.orchestrator.test_cli import GRID, Said, many
+from orchestrator.debugging import debug
+from tests.orchestrator.test_cli import GRID, STUDY, Said, many
+from tests.trainables.helpers import SlowStack
 from trainables.programs import EPOCH_NAME
+from trainables.randomness import trial_key
+from trainables.training import Training
 
 OVERFLOWS = ["lr=3e38", "min_norm=10"]
 """A first update of 3e39."""
@@ -53,3 +59,31 @@ def test_a_profile_can_be_read_and_holds_the_epochs(said: Any) -> None:
     data = jax.profiler.ProfileData.from_file(str(trace))
     names = [event.name for plane in data.planes for line in plane.lines for event in line.events]
     assert any(EPOCH_NAME in name for name in names)
+
+
+def test_the_named_layer_and_time_step_are_those_of_the_weights_before_the_bad_step(
+    tmp_path: Path,
+) -> None:
+    """Against the stack in float64, whose outputs leave float32's range by many decades."""
+    packs: list[Any] = []
+    changes = ["lr=1e12", "model=residual_rnn", "residual_scale=1", "seed=1"]
+    found = debug(
+        "tiny/grid", study=STUDY, set=changes, store=str(tmp_path / "store"), check_nans=True,
+        watch=lambda run, epoch: packs.append((run.pack, run.last)),
+    )  # fmt: skip
+    assert found.status == "diverged"
+    pack, last = packs[-1]
+    epoch, step = len(packs) - 1, int(last.bad_step[0])
+    engine = pack._engine
+    assert isinstance(engine, Training)
+    hparams = jax.tree.map(lambda leaf: leaf[0], pack._values)
+    schedule = engine.task.training(trial_key(hparams["seed"]), hparams, jnp.int32(epoch))
+    entry = jax.tree.map(lambda leaf: leaf[step], schedule)
+    x = np.asarray(engine.task.batch(pack._data, entry, hparams)[0])
+    _, _, outputs = SlowStack(pack.weights(0), "relu", 1.0).forward(x)
+    beyond = np.asarray(np.any(np.abs(outputs) > np.finfo(np.float32).max, (2, 3)))
+    layer = int(np.argmax(np.any(beyond, 1)))
+    at = int(np.argmax(beyond[layer]))
+    assert found.culprit == (
+        f"epoch {epoch}, step {step}: the output of layer rnn.{layer} at time step {at}"
+    )

@@ -74,7 +74,7 @@ def test_rates_are_adam_s(seed):
             drawn *= rng.choice([-1, 1], shape.shape)
         counts = not np.issubdtype(shape.dtype, np.floating)
         leaves[path] = np.full(shape.shape, 4) if counts else drawn.astype(np.float32)
-    pack.load(0, {**leaves, "alive": np.bool_(True)})
+    pack.load(0, {**leaves, "alive": np.asarray(True)})
     rows = pack.probe("effective_lr")
     assert rows is not None
     lr = 1e-7 + (1e-2 - 1e-7) * (1 + np.cos(np.pi * 4 / 8)) / 2

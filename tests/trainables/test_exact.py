@@ -1,7 +1,7 @@
-"""Engines with a loop of their own: a lane's bits depend on its trial alone.
+"""Every engine with a loop of its own: a lane's bits depend on its trial alone.
 
-`test_lanes` shows it of plain training, at length; this file of other engines, at once. Both
-run with the XLA flags that users have, since rounding hangs on them.
+`test_lanes` shows it of plain training, at length; this file of each other engine, at once. Both
+run with the XLA flags that users have, since rounding depends on them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ GAUSSIAN = {
 LSC = {**GAUSSIAN, "stage": "lsc", "lsc_steps": 4, "lsc_batch": 2, "depth": 2}
 ENGINES: dict[str, dict[str, Any]] = {
     "lsc_ffn": {**LSC, "model": "ffn", "width": 4},
+    "lsc_recurrent": {**LSC, "model": "ssimplernn", "widths": "4:4"},
+    "lsc_lru": {**LSC, "model": "lru_stack", "width": 4},
+    "decay": {
+        **GAUSSIAN, "stage": "decay", "model": "ssimplernn", "widths": "4:4", "decay_batch": 4,
+        "decay_burn_in": 1,
+    },
+    "divergence": {"stage": "divergence", "matrix_width": 16, "length": 40, "init": "glorot"},
 }  # fmt: skip
 
 
@@ -34,7 +41,14 @@ def ran(config: dict[str, Any], *seeds: int) -> tuple[Pack, list[EpochResult]]:
     return pack, [pack.epoch(epoch) for epoch in range(min(2, trials[0].epochs))]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+SLOW = ("lsc_recurrent", "lsc_lru")
+"""The same engine as `lsc_ffn`; each takes half a minute to compile."""
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in ENGINES],
+)
 def test_bits_depend_on_the_trial_alone(engine: str) -> None:
     """Not on its neighbour, its place, padding, or a restart from a checkpoint."""
     config = ENGINES[engine]

@@ -62,7 +62,7 @@ def test_forward_pass_layer_by_layer(seed, activation):
     def run(module: FeedForward, x: jax.Array, z: jax.Array) -> Any:
         return module.preactivations(x), module(x), slope(activation, z)
 
-    before, outputs, found = run(module, x, z[0].astype(np.float32))
+    before, outputs, found = run(module, jnp.asarray(x), jnp.asarray(z[0], jnp.float32))
     np.testing.assert_allclose(before, z, rtol=1e-4, atol=1e-5)
     want = h @ np.asarray(module.w_out[...], np.float64).T
     np.testing.assert_allclose(outputs, want, rtol=1e-4, atol=1e-5)

@@ -30,7 +30,7 @@ def test_agreement_is_around_each_radius_s_own_target():
     agreed = jax.jit(lsc.agreement)
 
     def found(radii: list[float], target: object) -> list[float]:
-        values = agreed(np.float32(radii), np.float32(target))
+        values = agreed(np.asarray(radii, np.float32), np.asarray(target, np.float32))
         return [float(values[name]) for name in ("radius", "radius_std", "radius_gap")]
 
     assert found([0.5, 1.5, 0.4], 1.0) == pytest.approx([0.8, np.std([-0.5, 0.5, -0.6]), 0.2])
@@ -42,9 +42,9 @@ def test_columns_of_an_epoch_leave_out_what_was_skipped_or_never_run():
 
     def told(finite: list[int], shown: list[int]) -> dict[str, float]:
         seen = {
-            "loss": np.float32([9, 5, np.nan, 3, 7]),
-            "grad_norm": np.float32([9, 1, np.inf, 2, 7]),
-            "update_norm": np.float32([9, 4, np.nan, 8, 7]),
+            "loss": np.asarray([9, 5, np.nan, 3, 7], np.float32),
+            "grad_norm": np.asarray([9, 1, np.inf, 2, 7], np.float32),
+            "update_norm": np.asarray([9, 4, np.nan, 8, 7], np.float32),
             "finite": np.array(finite, bool),
             "shown": np.array(shown, bool),
         }

@@ -156,7 +156,7 @@ def test_rescaling(seed):
 def test_cos_gets_biases_once(seed):
     rng = np.random.default_rng(seed)
     weights = _weights(rng, 3, 6)
-    weights["b"] = jnp.asarray(np.asarray(weights["b"]) * np.float32([[0], [1], [0]]))
+    weights["b"] = jnp.asarray(np.asarray(weights["b"]) * np.asarray([[0], [1], [0]], np.float32))
     block = Block(jnp.int32(1), jnp.bool_(True), jnp.bool_(False))
 
     def rescaled(activation: str, weights: Any, key: jax.Array) -> Any:

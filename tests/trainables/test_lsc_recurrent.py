@@ -283,7 +283,7 @@ def test_the_walk_reads_batch_after_batch(steps):
 def test_norms_along_a_walk_are_those_of_its_steps(seed):
     net, wanted = built((GRU(4), GRU(4))), transitions(2, 101)
     x = np.random.default_rng(seed).normal(size=(2, 11, 6)).astype(np.float32)
-    found = nnx.jit(lambda net: walked(net, x, wanted, jax.random.key(0), 3))(net)
+    found = nnx.jit(lambda net: walked(net, jnp.asarray(x), wanted, jax.random.key(0), 3))(net)
     assert found.shape == (3, 4, 2)
 
     @nnx.jit
@@ -293,7 +293,7 @@ def test_norms_along_a_walk_are_those_of_its_steps(seed):
 
     states = net.initial(2)
     for t in range(11):
-        new, matrices = stepped(net, states, x[:, t])
+        new, matrices = stepped(net, states, jnp.asarray(x[:, t]))
         if t in (4, 7, 10):
             want = np.abs(np.linalg.eigvals(np.asarray(matrices))).max(1)
             np.testing.assert_allclose(found[(4, 7, 10).index(t), 2], want, rtol=1e-4)
@@ -311,7 +311,7 @@ RECORD = {
 def engine_of(**config: Any) -> tuple[LscRecurrent, dict[str, Any], Trial]:
     one = resolved(**config)
     task, values, _ = readable(one)
-    return LscRecurrent(one, task, values), values, one
+    return LscRecurrent(one, task, {n: np.asarray(v) for n, v in values.items()}), values, one
 
 
 def test_targets_of_transitions():
@@ -330,14 +330,14 @@ def test_an_iteration_near_all_targets_is_counted_and_the_nearest_is_remembered(
     remembered = jax.jit(
         lambda record, found: engine._remembered(record, values, found, jnp.ones(5))
     )
-    found, better = remembered(RECORD, np.float32([1.1, 1.3, 1.1, 1.3, 9]))
+    found, better = remembered(RECORD, np.asarray([1.1, 1.3, 1.1, 1.3, 9], np.float32))
     assert float(found["mean"]) == pytest.approx(1.0 + 0.2 / 10)
     assert float(found["spread"]) == pytest.approx(0.3 + (0.01 - 0.3) / 10)
     assert (bool(better), float(found["best"])) == (True, pytest.approx(0.2))
     assert int(found["inside"]) == 0
     for gap, inside in ((0.079, 4), (0.081, 0)):
         for sign in (1, -1):
-            radii = np.float32([1, 1, 1, 1 + sign * gap, 9])
+            radii = np.asarray([1, 1, 1, 1 + sign * gap, 9], np.float32)
             assert int(remembered(RECORD, radii)[0]["inside"]) == inside
     for spread, counts in ((0.55, True), (0.56, False)):  # a tenth of which is forgotten
         record = {**RECORD, "spread": np.float32(spread)}

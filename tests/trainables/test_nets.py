@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -11,17 +10,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.trainables.helpers import check_tensors, filled, network
 from trainables.cells import GRU, LSTM, SimpleRNN
 from trainables.dropout import Dropout
 from trainables.layout import by_path
 from trainables.nets import RecurrentNet
-from trainables.network import Network, fresh
+from trainables.network import fresh
 from trainables.packs import Pack
 from trainables.settings import lane_values
 from trainables.spec import ConfigError, Tensor, Trial, builtin_registry
 from trainables.spec.presets import PRESETS, preset_widths, published
 from trainables.spiking import ALIF
-from trainables.tasks import make_task
 
 MODELS = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb")
 SMALL = {"task": "gaussian", "widths": "5:4", "seq_len": 6, "features": 3, "classes": 4}
@@ -31,31 +30,9 @@ def resolved(**config: Any) -> Trial:
     return builtin_registry().resolve(config)
 
 
-def network(trial: Trial) -> Network:
-    """Built abstractly: no number is drawn."""
-    task = make_task(trial)
-    assert task is not None
-    return Network(trial, task, lane_values(trial))
-
-
 def declared(trial: Trial) -> tuple[Tensor, ...]:
     assert trial.model.tensors is not None
     return trial.model.tensors(trial.config, trial.sizes)
-
-
-def check_tensors(trial: Trial) -> int:
-    """Declared tensors are those of the module, in that order; returns how many numbers."""
-    wanted = declared(trial)
-    net = network(trial)
-    shapes = jax.eval_shape(lambda v: net.init(trial, v)["params"], lane_values(trial))
-    real = {path: leaf.shape for path, leaf in by_path(shapes).items()}
-    slots = net.layout.slots
-    assert [(s.layer, s.layer_name, s.tensor) for s in slots] == [
-        (t.layer, t.layer_name, t.name) for t in wanted
-    ]
-    assert [real[s.path] for s in slots] == [t.shape for t in wanted]
-    assert len(real) == len(slots)
-    return sum(math.prod(t.shape) for t in wanted)
 
 
 # ---- sizes -------------------------------------------------------------------------------------
@@ -155,14 +132,15 @@ STACKS = {
 
 
 def built(cells: Any, features: int = 3, **options: Any) -> RecurrentNet:
-    return RecurrentNet(cells, features, options.pop("classes", 4), nnx.Rngs(0), **options)
+    classes = options.pop("classes", 4)
+    return filled(lambda: RecurrentNet(cells, features, classes, nnx.Rngs(0), **options), 0)
 
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_scan_is_the_same_as_steps(name, seed):
     net = built(STACKS[name])
     net.eval()
-    x = jax.random.normal(jax.random.key(seed), (3, 6, 3))
+    x = np.random.default_rng(seed).normal(size=(3, 6, 3)).astype(np.float32)
     got = nnx.jit(lambda net, x: net(x))(net, x)
 
     @nnx.jit
@@ -176,19 +154,19 @@ def test_a_scan_is_the_same_as_steps(name, seed):
             found.append(net.logits(h))
         return jnp.stack(found, 1)
 
-    np.testing.assert_allclose(got, stepped(net, x), atol=1e-6)
+    np.testing.assert_allclose(got, stepped(net, jnp.asarray(x)), atol=1e-6)
     assert got.shape == (3, 6, 4)
 
 
 def test_tokens_are_rows_of_the_embedding_and_a_tied_readout_is_its_transpose(seed):
-    tokens = jax.random.randint(jax.random.key(seed), (2, 5), 0, 9)
+    tokens = jnp.asarray(np.random.default_rng(seed).integers(0, 9, (2, 5)))
     tied = built((GRU(5), GRU(4)), 9, classes=9, embedding=4, tied=True)
     table = tied.readout.values()["w"]
     assert table.shape == (9, 4)
     np.testing.assert_array_equal(tied.embed(tokens), table[tokens])
-    h = jax.random.normal(jax.random.key(seed + 1), (2, 4))
-    np.testing.assert_allclose(tied.logits(h), h @ table.T, atol=1e-6)
-    loose = built((GRU(5),), 9, classes=9, embedding=4)
+    h = np.random.default_rng(seed).normal(size=(2, 4)).astype(np.float32)
+    np.testing.assert_allclose(tied.logits(jnp.asarray(h)), h @ table.T, atol=1e-6)
+    loose = RecurrentNet((GRU(5),), 9, 9, nnx.Rngs(0), embedding=4)
     np.testing.assert_array_equal(loose.embed(tokens), loose.embedding.values()["w"][tokens])
     assert loose.logits(jnp.zeros((2, 5))).shape == (2, 9)
     limit = np.sqrt(6 / 13)
@@ -265,18 +243,19 @@ def test_dropout_of_a_pack_is_traced_and_draws_anew_in_every_step():
 
 
 def test_carried_states_join_two_batches_into_one_sequence(seed):
-    x = jax.random.normal(jax.random.key(seed), (3, 8, 3))
+    x = np.random.default_rng(seed).normal(size=(3, 8, 3)).astype(np.float32)
     whole, carrying = built(STACKS["mixed"]), built(STACKS["mixed"], carried_batch=3)
     for net in (whole, carrying):
         net.eval()
-    want = whole(x)
-    halves = [carrying(x[:, :4]), carrying(x[:, 4:])]
+    run = nnx.jit(lambda net, x: net(x))
+    want = run(whole, x)
+    halves = [run(carrying, x[:, :4]), run(carrying, x[:, 4:])]
     np.testing.assert_allclose(np.concatenate(halves, 1), want, atol=1e-5)
-    assert np.array_equal(whole(x), want)
+    assert np.array_equal(run(whole, x), want)
     assert len(whole.carried) == 0
     graph, params, rest = nnx.split(carrying, nnx.Param, ...)
     again = nnx.merge(graph, params, fresh(rest, {"reset": jnp.bool_(True)}))
-    np.testing.assert_allclose(again(x[:, :4]), want[:, :4], atol=1e-5)
+    np.testing.assert_allclose(run(again, x[:, :4]), want[:, :4], atol=1e-5)
 
 
 def test_words_carry_states_where_the_task_says_so():

@@ -265,8 +265,8 @@ def test_clipping_reaches_the_rule(name):
 def test_slow_weights_change_with_the_weights_and_nothing_else_does():
     """A permutation or a factor of the weights reaches the copy that Lookahead keeps."""
     w = {"w": np.ones(3, np.float32)}
-    state = optimizers.lookahead(optax.sgd(0.1)).init(w)
-    found = optimizers.on_slow_weights(state, lambda tree: jax.tree.map(lambda x: 2 * x, tree))
+    state: Any = optimizers.lookahead(optax.sgd(0.1)).init(w)
+    found: Any = optimizers.on_slow_weights(state, lambda tree: jax.tree.map(lambda x: 2 * x, tree))
     assert found.slow["w"].tolist() == [2, 2, 2]
     assert (found.count, found.fast) == (state.count, state.fast)
     plain = optax.sgd(0.1).init(w)

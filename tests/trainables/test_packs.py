@@ -20,6 +20,7 @@ def _user(**config: object) -> Pack:
     return pack
 
 
+@pytest.mark.exact
 def test_a_users_module_trains_with_all_it_carries():
     pack = _user()
     names = [row.layer_name for row in pack.layer_rows if row.tensor == "*"]
@@ -51,11 +52,9 @@ def test_traced_values_reach_a_users_module():
     assert pack.epoch(1).layers["grad_norm"][0, gain] == 0.0
 
 
-@pytest.mark.slow
 def test_weights_of_a_parent_replace_drawn_ones():
     parent = Pack([trial(seed=1, lr=0.1)], {})
     parent.init()
-    parent.epoch(0)
     given = parent.weights(0)
     child = Pack([trial(seed=2, optimizer="adam"), trial(seed=3, optimizer="adam")], {})
     child.init({1: given})

@@ -87,7 +87,9 @@ def falling(**config: Any) -> Any:
 def test_milestones_multiply_at_the_start_of_their_epochs() -> None:
     one = falling(clip_norm=1e-6)
     values, steps = lane_values(one), one.sizes.steps
-    rate = jax.jit(lambda step: scheduled(values, step)["lr"])
+    rate = jax.jit(
+        lambda step: scheduled({n: jnp.asarray(v) for n, v in values.items()}, step)["lr"]
+    )
     rates = [float(rate(e * steps)) for e in range(7)]
     want = [0.01 * 0.25**n for n in (0, 0, 1, 2, 2, 3, 3)]
     np.testing.assert_allclose(rates, want, rtol=1e-6)

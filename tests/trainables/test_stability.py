@@ -86,7 +86,7 @@ def test_many_radii_in_one_program_neither_hang_nor_crawl(seed):
         return jax.value_and_grad(loss)(matrices)
 
     program = step.lower(matrices).compile()
-    assert program.as_text().count('custom_call_target="lapack_sgeev') == len(matrices)
+    assert (program.as_text() or "").count('custom_call_target="lapack_sgeev') == len(matrices)
     value, gradients = program(matrices)
     want = [np.mean([(_radius(m) - 1) ** 2 for m in batch]) for batch in matrices]
     assert float(value) == pytest.approx(np.mean(want), rel=1e-3)

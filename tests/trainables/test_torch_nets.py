@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import jax
@@ -76,13 +77,19 @@ def slow(name: str, w: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     return np.stack(out)
 
 
+def drawn(cell: Any, features: int, seed: int) -> dict[str, np.ndarray]:
+    """Weights of a cell, float64, drawn by NumPy in torch's range."""
+    shapes = jax.eval_shape(lambda key: cell.init(key, features), jax.random.key(0))
+    rng, most = np.random.default_rng([seed, 2]), cell.units**-0.5
+    return {name: rng.uniform(-most, most, leaf.shape) for name, leaf in shapes.items()}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cell_and_its_gradients_are_those_of_a_loop(name: str, seed: int) -> None:
     cell, rng = cell_of({"model": name, "width": H}), np.random.default_rng([seed, 1])
-    w32 = cell.init(jax.random.key(seed), F)
-    x = rng.normal(size=(T, F))
+    w64, x = drawn(cell, F, seed), rng.normal(size=(T, F))
     with jax.enable_x64(True):
-        w = {n: jnp.asarray(np.asarray(v, np.float64)) for n, v in w32.items()}
+        w = {n: jnp.asarray(v) for n, v in w64.items()}
 
         def run(w: Any) -> jax.Array:
             ready: Any = cell.prepared(w) if isinstance(cell, OrthogonalCell) else w
@@ -92,9 +99,13 @@ def test_a_cell_and_its_gradients_are_those_of_a_loop(name: str, seed: int) -> N
                 out.append(cell.output(ready, state)[0])
             return jnp.stack(out)
 
+        def loss(w: Any) -> tuple[jax.Array, jax.Array]:
+            found = run(w)
+            return jnp.sum(found**2), found
+
         plain = {n: np.asarray(v) for n, v in w.items()}
-        np.testing.assert_allclose(run(w), slow(name, plain, x), rtol=1e-6, atol=1e-12)
-        gradient = jax.jit(jax.grad(lambda w: jnp.sum(run(w) ** 2)))(w)
+        (_, found), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(w)
+        np.testing.assert_allclose(found, slow(name, plain, x), rtol=1e-6, atol=1e-12)
     for tensor, value in plain.items():
         direction = rng.normal(size=value.shape)
         step = 1e-6
@@ -111,9 +122,10 @@ def test_a_cell_and_its_gradients_are_those_of_a_loop(name: str, seed: int) -> N
 def test_a_net_runs_its_cell_over_the_sequence(name: str) -> None:
     one = trial(model=name, width=H, seq_len=T, n_sequences=2, batch_size=2)
     net = network(one)
-    state = net.init(one, jax.tree.map(jnp.asarray, lane_values(one)))
-    x = jax.random.normal(jax.random.key(3), (2, T, 1))
-    outputs, _ = net.apply(state["params"], state["rest"], x, train=True)
+    state = jax.jit(lambda values: net.init(one, values))(lane_values(one))
+    x = np.random.default_rng(3).normal(size=(2, T, 1)).astype(np.float32)
+    apply = jax.jit(lambda params, rest, x: net.apply(params, rest, x, train=True)[0])
+    outputs = apply(state["params"], state["rest"], x)
     named = {n: np.asarray(v, float) for n, v in net.layout.named(_leaves(state)).items()}
     w = {n.removeprefix("rnn.0."): v for n, v in named.items() if n.startswith("rnn")}
     for sample in range(2):
@@ -164,7 +176,8 @@ def test_first_weights_are_torch_s(seed: int) -> None:
     one = trial(model="torch_lstm", width=64, task="word_lm", corpus="tiny", batch_size=10,
                 seed=seed)  # fmt: skip
     net = network(one)
-    found = net.layout.named(_leaves(net.init(one, jax.tree.map(jnp.asarray, lane_values(one)))))
+    state = net.init(one, jax.tree.map(jnp.asarray, lane_values(one)))
+    found = net.layout.named(_leaves(state))
     for name, value in found.items():
         value = np.asarray(value)
         if name == "embedding.w":
@@ -177,13 +190,19 @@ def test_first_weights_are_torch_s(seed: int) -> None:
 # ---- P0-10: orthogonal -------------------------------------------------------------------------
 
 
+@cache
+def _matrix(units: int, transform: str) -> Any:
+    """w -> orthogonal matrix, which does not hang on how w was drawn."""
+    return jax.jit(OrthogonalCell(units, transform).matrix)
+
+
 @pytest.mark.parametrize("name", [*ANGLES, "haar"])
 @pytest.mark.parametrize("units", [6, 7])
 def test_first_matrices_turn_by_their_angles(name: str, units: int, seed: int) -> None:
     transform = "cayley" if name == "cayley" else "expm"
     cell = OrthogonalCell(units, transform, name)
     w = cell.init(jax.random.key(seed), 2)
-    turn = np.asarray(cell.matrix(w), float)
+    turn = np.asarray(_matrix(units, transform)(w), float)
     assert np.abs(turn.T @ turn - np.eye(units)).max() < 1e-5
     assert np.linalg.det(turn) == pytest.approx(1, abs=1e-5)
     found = np.sort(np.abs(np.angle(np.linalg.eigvals(turn))))
@@ -202,8 +221,8 @@ def test_haar_is_the_logarithm_of_the_matrix_it_draws(seed: int) -> None:
 
     key = jax.random.key(seed)
     with jax.enable_x64(True):
-        drawn = np.asarray(_special_orthogonal(key, 8))
-        log = np.asarray(_haar(key, 8))
+        drawn, log = jax.jit(lambda key: (_special_orthogonal(key, 8), _haar(key, 8)))(key)
+        drawn, log = np.asarray(drawn), np.asarray(log)
     np.testing.assert_allclose(log, -log.T, atol=1e-5)
     np.testing.assert_allclose(series_expm(log), drawn, atol=1e-4)
 
@@ -234,9 +253,9 @@ def test_training_keeps_it_orthogonal(form: str) -> None:
 
 def test_nothing_but_the_strict_upper_triangle_matters(seed: int) -> None:
     cell = OrthogonalCell(6)
-    w = cell.init(jax.random.key(seed), 2)
-    mixed = jax.random.normal(jax.random.key(seed + 1), (6, 6))
-    gradient = jax.grad(lambda a: jnp.sum(cell.matrix({**w, "a": a}) * mixed))(w["a"])
+    w = {n: jnp.asarray(v.astype(np.float32)) for n, v in drawn(cell, 2, seed).items()}
+    mixed = np.random.default_rng(seed).normal(size=(6, 6)).astype(np.float32)
+    gradient = jax.jit(jax.grad(lambda a: jnp.sum(cell.matrix({**w, "a": a}) * mixed)))(w["a"])
     assert np.all(np.asarray(gradient)[np.tril_indices(6)] == 0)
     assert np.all(np.asarray(gradient)[np.triu_indices(6, 1)] != 0)
     np.testing.assert_array_equal(skew(w["a"]), -skew(w["a"]).T)
@@ -290,13 +309,12 @@ def test_every_step_leaves_the_sums(rule: str) -> None:
 
 def test_a_certified_lstm_forgets_where_it_started(seed: int) -> None:
     cell = cell_of({"model": "torch_lstm", "width": 12})
-    w = stable_lstm.stabilised(
-        {n: 3 * v for n, v in cell.init(jax.random.key(seed), 1).items()}, "row_project"
-    )
+    w = {n: (3 * v).astype(np.float32) for n, v in drawn(cell, 1, seed).items()}
+    w = jax.jit(lambda w: stable_lstm.stabilised(w, "row_project"))(w)
     rng = np.random.default_rng(seed)
     with jax.enable_x64(True):
         w = {n: jnp.asarray(np.asarray(v, float)) for n, v in w.items()}
-        assert float(stable_lstm.certificate(w)) < 1
+        assert float(jax.jit(stable_lstm.certificate)(w)) < 1
         pair = jnp.asarray(rng.normal(size=(2, cell.state_size)))
         inputs = jnp.asarray(rng.uniform(-1, 1, size=(400, 1)))
 
@@ -304,7 +322,8 @@ def test_a_certified_lstm_forgets_where_it_started(seed: int) -> None:
             pair = cell.advance(w, pair, cell.drive(w, jnp.tile(x, (2, 1))))
             return pair, jnp.linalg.norm(pair[0] - pair[1])
 
-        _, apart = jax.lax.scan(step, pair, inputs)
+        _, apart = jax.jit(lambda pair, inputs: jax.lax.scan(step, pair, inputs))(pair, inputs)
+        apart = np.asarray(apart)
     assert float(apart[0]) > 0.1
     assert float(apart[-1]) < 1e-10
 
@@ -318,7 +337,7 @@ def test_the_certificate_is_the_theorem_s(seed: int) -> None:
     left = 1 - sigmoid(rows["f"] + from_input + gates(w["b_ih"] + w["b_hh"])["f"]).max()
     want = max(rows["i"].max() / left, rows["o"].max() / left, 4 * rows["g"].max() / left,
                rows["f"].max() / left**2)  # fmt: skip
-    found = stable_lstm.certificate({n: jnp.asarray(v, jnp.float32) for n, v in w.items()})
+    found = jax.jit(stable_lstm.certificate)({n: v.astype(np.float32) for n, v in w.items()})
     assert float(found) == pytest.approx(want, rel=1e-5)
 
 
