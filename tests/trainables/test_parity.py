@@ -28,6 +28,8 @@ def _drawn(seed: int, activation: str, alpha: float | None):
     sizes = Sizes(length, features, classes, samples, 0, 0, samples)
     build = partial(RecurrentStack, sizes, depth, width, activation, "default", alpha=alpha)
     module = filled(lambda: build(nnx.Rngs(0)), seed)
+    if alpha is not None:
+        module.alpha[...] = jnp.float32(alpha)
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     layout = Layout(module.slots(), params)
     named = layout.named({k: np.asarray(v) for k, v in by_path(params).items()})
