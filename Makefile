@@ -65,8 +65,8 @@ test: install cold ## tests of at most about 8 s each: 5 minutes on two cores, 8
 
 .PHONY: test-slow
 test-slow: install ## the longer tests, and the shortest launch of each study
-	$(FAST) $(PYTEST) $(PARALLEL) -m "slow and not (ray or exact)" $(ALLOW_NONE)
-	$(PYTEST) $(PARALLEL) -m "slow and (ray or exact)" $(ALLOW_NONE)
+	$(FAST) $(PYTEST) $(PARALLEL) -m "slow and not (study or ray or exact)" $(ALLOW_NONE)
+	$(PYTEST) $(PARALLEL) -m "slow and (ray or exact) and not study" $(ALLOW_NONE)
 
 .PHONY: test-studies
 test-studies: install ## full-length launches of the studies: for whoever changes one

@@ -467,7 +467,7 @@ def test_spiking_neurons_at_half_end_refused_and_finite():
     ("model", "target", "epochs"),
     [
         # The forget gate's bias has to move by gradient steps; the prototype had .529 after 450.
-        ("lstm", 0.5, 10),
+        pytest.param("lstm", 0.5, 10, marks=pytest.mark.study),
         ("rsimplernn", 1.0, 6),
         # The input matrix has no factor, and few of its columns are active in a step.
         ("ssimplernn", 0.5, 8),
