@@ -19,8 +19,7 @@ CODE := orchestrator trainables search_spaces results tests benchmarks examples
 UV := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--fork-strategy fewest --no-header --no-annotate
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
-# Tests of one file share their fixtures, and those that use Ray the session's Ray.
-PARALLEL := -n $(JOBS) --dist loadgroup
+PARALLEL := -n $(JOBS) --dist
 # Most of a test is compiling, which takes about half as long by LLVM's first level and XLA's older
 # emitters. Programs then take up to 1.6 times as long and round differently, so tests marked
 # `exact`, which compare bits, and `ray`, which train longer, keep the flags that users have.
@@ -60,13 +59,13 @@ quickstart: install ## train vanishing/quickstart, print its table, draw its fig
 
 .PHONY: test
 test: install cold ## tests of at most about 8 s each: 5 minutes on two cores, 8 with COLD=1
-	$(FAST) $(PYTEST) $(PARALLEL) -m "not (slow or study or ray or exact)" $(ALLOW_NONE)
-	$(PYTEST) $(PARALLEL) -m "(ray or exact) and not (slow or study)" $(ALLOW_NONE)
+	$(FAST) $(PYTEST) $(PARALLEL) loadfile -m "not (slow or study or ray or exact)" $(ALLOW_NONE)
+	$(PYTEST) -m "(ray or exact) and not (slow or study)" $(ALLOW_NONE)
 
 .PHONY: test-slow
 test-slow: install ## the longer tests, and the shortest launch of each study
-	$(FAST) $(PYTEST) $(PARALLEL) -m "slow and not (study or ray or exact)" $(ALLOW_NONE)
-	$(PYTEST) $(PARALLEL) -m "slow and (ray or exact) and not study" $(ALLOW_NONE)
+	$(FAST) $(PYTEST) $(PARALLEL) worksteal -m "slow and not (study or ray or exact)" $(ALLOW_NONE)
+	$(PYTEST) -m "slow and (ray or exact) and not study" $(ALLOW_NONE)
 
 .PHONY: test-studies
 test-studies: install ## full-length launches of the studies: for whoever changes one

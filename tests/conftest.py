@@ -81,15 +81,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 entry.unlink()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps tests that use Ray in one process under xdist, and the tests of a file together."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = "ray" if item.get_closest_marker("ray") else item.location[0]
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_report_header(config: pytest.Config) -> list[str]:
     data = os.environ.get("GRADSWEEP_DATA") or "not set: tests of real data sets are skipped"
     return [
