@@ -58,7 +58,7 @@ quickstart: install ## train vanishing/quickstart, print its table, draw its fig
 	@echo "  $(BIN)/gradsweep plan vanishing/depth --store $(QUICKSTART_STORE)"
 
 .PHONY: test
-test: install cold ## tests of at most about 8 s each: 5 minutes on two cores, 8 with COLD=1
+test: install cold ## tests of at most about 8 s each; COLD=1 ignores compiled programs
 	$(FAST) $(PYTEST) $(PARALLEL) loadfile -m "not (slow or study or ray or exact)" $(ALLOW_NONE)
 	$(PYTEST) -m "(ray or exact) and not (slow or study)" $(ALLOW_NONE)
 

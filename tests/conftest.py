@@ -127,8 +127,8 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[str]:
-    """One Ray for all tests that need none of their own; its address. It is what a launch without
-    `--address` starts: `launch` in this process uses it as it is, another by `--address`."""
+    """Starts one Ray that all tests may share, and yields its address. It is what a launch without
+    `--address` starts. `launch` in this process uses it; another process needs `--address`."""
     from orchestrator.local_ray import local_ray
     from orchestrator.room import Room
     from tests.orchestrator import launches

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 from tests.mutants.places import Statement
 
 AT_IMPORT = 200
-"""What runs when a module is imported is no test's context. So many tests at most try a mutant
-there."""
+"""No test has the context of what runs at import. At most this many tests try a mutant there."""
 
 CONFIG = """
 [run]

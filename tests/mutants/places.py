@@ -87,7 +87,7 @@ class Places:
                 self._collect(block, deeper, runs)
 
     def _header(self, part: ast.ExceptHandler | ast.match_case, like: Statement) -> None:
-        """`except ...:` and `case ...:` are no statements of their own, but run as such."""
+        """`except ...:` and `case ...:` are not statements of the tree, but run like them."""
         first = part.pattern.lineno if isinstance(part, ast.match_case) else part.lineno
         last = max(first, _first_line(part.body[0]) - 1)
         for line in range(first, last + 1):
@@ -114,7 +114,7 @@ def _untold(tree: ast.Module) -> Iterator[tuple[Located, bool]]:
         if isinstance(node, ast.AnnAssign | ast.arg):
             found = [node.annotation]
         elif isinstance(node, ast.Raise):
-            # What is raised is told by its type; its arguments are the text.
+            # An exception is known by its type; its arguments are its text.
             found = [*node.exc.args, *node.exc.keywords] if isinstance(node.exc, ast.Call) else []
         elif isinstance(node, ast.Call):
             found = [*node.args, *node.keywords] if _name(node.func) in SPEAKING else []

@@ -2,7 +2,7 @@
 
 Told by the environment: MUTANTS_REPORT, where to write what ran, and MUTANTS_PLAN, a file with the
 tests to run, in order, and each one's limit in seconds. With coverage running, every test is a
-context of its own.
+separate context.
 """
 
 from __future__ import annotations

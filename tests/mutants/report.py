@@ -34,7 +34,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Equivalent:
-    """A mutant that no test can kill, said by what it is and not by its line's number."""
+    """A mutant that no test can kill, named by its content and not by its line number."""
 
     module: str
     function: str

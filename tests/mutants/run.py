@@ -48,8 +48,9 @@ class Run:
         )
 
     def prepare(self) -> None:
-        """Makes the copies. They share a compile cache of their own: mutants fill it with programs
-        that nobody else needs, and another checkout may keep a cache by other rules."""
+        """Makes the copies. They share one compile cache, which nothing else uses: mutants fill it
+        with programs that nobody else needs, and another checkout may keep a cache by other
+        rules."""
         compiled = (self.asked.compiled or self.cache / "compiled").resolve()
         for n in range(self.asked.jobs):
             copy = copies.make(self.root, self.folder / str(n), compiled, self.stop)

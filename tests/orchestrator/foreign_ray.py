@@ -75,7 +75,7 @@ def foreign_ray() -> Iterator[ForeignRay]:
 
 
 class ForeignTrainable:
-    """Works until it is told to stop."""
+    """Works until the file `stop` exists."""
 
     def train(self, folder: Path) -> int:
         _write(folder / "actor", os.getpid())

@@ -71,7 +71,7 @@ def sets(*changes: str) -> list[str]:
 
 
 class Begun(subprocess.Popen[bytes]):
-    """A process of its own, in its own group. It does not outlive its test unless it is `lasting`,
+    """A separate process, in its own group. It does not outlive its test unless it is `lasting`,
     and has somebody else who ends it."""
 
     def __init__(

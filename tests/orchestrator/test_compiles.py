@@ -34,7 +34,7 @@ def test_a_compile_that_failed_leaves_the_next_to_hold_others_back(
 def test_a_program_that_is_in_the_cache_holds_nobody_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also those of another width: each is a program of its own."""
+    """Those of another width are counted too, since each width is another program."""
     monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
     folder = tmp_path / "compiling"
     with compiles.once_per_node("p-1"):

@@ -280,7 +280,7 @@ def test_a_pack_s_name_is_that_of_its_attempts() -> None:
         pack_name(lanes)
         for lanes in ([one], [two], [one, two], [two, one], [Lane("b", {})], [Lane("a", {"x": 1})])
     ]
-    assert names[0] == names[5], "a config is told by its trial's id"
+    assert names[0] == names[5], "a config is known by its trial's id"
     assert len(set(names)) == 5
     assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
 
