@@ -73,9 +73,9 @@ def write_config(folder: Path, root: Path, paths: Iterable[str]) -> Path:
 
 def read(folder: Path, root: Path, path: str, report: dict[str, Any]) -> Measured:
     """What one test file's processes left in `folder`."""
-    coverage: Any = importlib.import_module("coverage")
     lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for part in sorted(folder.glob("data.*")):
+        coverage: Any = importlib.import_module("coverage")
         data = coverage.CoverageData(str(part))
         try:
             data.read()
