@@ -162,7 +162,7 @@ def test_a_wrong_place_is_told_after_few_tries(
 
 
 @pytest.mark.ray
-@pytest.mark.study  # not seen to end yet in this form, so CI leaves it to `make test-studies`
+@pytest.mark.slow
 def test_a_store_that_refuses_is_slow_or_away_changes_no_row(
     object_store: ObjectStore, local: Path, logs: Path
 ) -> None:
@@ -170,12 +170,12 @@ def test_a_store_that_refuses_is_slow_or_away_changes_no_row(
     store = "s3://bucket/trouble/store"
     with _launching(object_store, logs, store) as done:
         object_store.trouble(status=403)
-    object_store.trouble(delay=0.5)
+    object_store.trouble(delay=0.2)
     assert "access denied" in _ended(done[0], 2)
     with _launching(object_store, logs, store) as done:
         object_store.trouble(status=503)
-        _until_a_part_is_sent_again(object_store, times=4)
-        object_store.trouble(delay=0.5)
+        _until_tried_again(object_store, done, times=4)
+        object_store.trouble(delay=0.2)
     assert "took over" not in _ended(done[0])
     object_store.trouble()
     assert differing(local, store) == {}
@@ -197,11 +197,14 @@ def _launching(
     launch.join()
 
 
-def _until_a_part_is_sent_again(server: ObjectStore, times: int) -> None:
+def _until_tried_again(
+    server: ObjectStore, done: list[subprocess.CompletedProcess[str]], times: int
+) -> None:
+    """Waits until one request has been made `times` times."""
     tries: Counter[str] = Counter()
     while max(tries.values(), default=0) < times:
-        asked = [line for line in server.requests() if line.startswith("PUT")]
-        tries.update(line for line in asked if ".parquet" in line)
+        assert not done, _ended(done[0])
+        tries.update(server.requests())
         time.sleep(0.05)
 
 
