@@ -150,9 +150,9 @@ def choose(
     """The tests that try a mutant in `lines` of a module, and their order.
 
     First come the tests that run one of the lines, then the others of their files: a fixture of the
-    module, or a program that was compiled before, may have run the lines for them. A mutant in what
-    runs at import is tried by tests of the files that import the module, at most `AT_IMPORT` of
-    them. The module's own test file comes first; the others take turns, each with its quickest.
+    module, a program that was compiled before, or an import may have run the lines for them. A
+    mutant in what runs at import is tried by tests of the files that import the module, at most
+    `AT_IMPORT` of them. The module's own test file comes first; the others take turns, each with its quickest.
 
     `budget` is how many seconds the tests may take together (0: any number); one is always tried.
     """
@@ -166,7 +166,7 @@ def choose(
         if statement.at_import:
             # Not those that only start a process, which imports all of the module.
             direct -= set(here[min(here)])
-        elif not direct:
+        elif not any(line in here for line in lines):
             continue
         foreign = own.search(file.path) is None
         # A file that mirrors the module's folder has four tests a turn.

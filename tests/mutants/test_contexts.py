@@ -17,7 +17,9 @@ CALLED, LOADED = Statement(3, 4, "f", False), Statement(3, 4, "", True)
 def measured(path: str, seconds: dict[str, float], line3: list[str], failed=()) -> Measured:
     """A test file whose tests, `line3`, run line 3 of the module; all run line 9."""
     names = {f"{path}::{name}": s for name, s in seconds.items()}
-    lines = {3: [f"{path}::{name}" for name in line3], 9: list(names)}
+    lines = {9: list(names)}
+    if line3:
+        lines[3] = [f"{path}::{name}" for name in line3]
     failing = {f"{path}::{name}" for name in failed}
     outcomes = {name: "failed" if name in failing else "passed" for name in names}
     return Measured(path, names, outcomes, {MODULE: lines})
@@ -106,10 +108,11 @@ def test_a_process_that_imports_the_module_makes_a_test_no_better() -> None:
 
 
 def test_a_file_that_only_imports_the_module_tries_what_runs_at_import() -> None:
+    """Functions that are called there included."""
     files = [measured("t/test_x.py", {"a": 1.0}, [])]
     files[0].lines[MODULE] = {3: []}
-    assert chosen(files, LOADED) == ["test_x.py::a"]
-    assert chosen(files) == []
+    assert chosen(files, LOADED) == chosen(files) == ["test_x.py::a"]
+    assert contexts.choose(MODULE, [5], CALLED, files, 0.0).of == 0
 
 
 @pytest.fixture

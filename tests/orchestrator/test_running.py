@@ -472,3 +472,20 @@ def test_a_flush_that_failed_half_way_publishes_nothing_twice(tmp_path: Path) ->
     recorder.flush()
     parts = [path.parent.name for path in sorted((tmp_path / "store").glob("*/*.parquet"))]
     assert parts == ["epochs", "steps"]
+
+
+def test_a_lane_starts_from_the_weights_that_its_parent_has_kept(store: Store) -> None:
+    def packs() -> list[PackSpec]:
+        changes = ["lr=0.1", "epochs=1"]
+        return plan("tiny/staged", study=TINY, store=store.uri, set=changes)[0].packs
+
+    first, second = packs()
+    assert {lane.parent_id for lane in first.lanes} == {None}
+    finished(started(first, store))
+    (waiting,) = packs()
+    (lane,) = waiting.lanes
+    assert lane.trial_id == second.lanes[0].trial_id
+    assert lane.parent_id == first.lanes[0].trial_id
+    found, kept = started(waiting, store).pack.weights(0), store.weights(lane.parent_id)
+    assert found.keys() == kept.keys()
+    assert all(same(found[name], kept[name]) for name in kept)

@@ -98,6 +98,8 @@ def test_rows_are_put_in_the_pinned_schema() -> None:
         {"trial_id": "a", "attempt": 0, "epoch": 1, "loss": None}
     ]
     assert conform("epochs", made) is made
+    with pytest.raises(StoreError, match=r"no column 'los' \(did you mean loss\?\)"):
+        conform("epochs", given.append_column("los", pa.array([1.0])))
     with pytest.raises(StoreError, match="must be int32"):
         conform("epochs", given.set_column(0, "epoch", pa.array([2**40])))
     probe = pa.table({"x": [1.5], "epoch": [1], "trial_id": ["a"], "attempt": [0]})

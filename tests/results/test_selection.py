@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from results import Store, StoreError
-from results.selection import best
+from results.selection import best, metric_sql
 from tests.results.synthetic import publish_rows, publish_trial, space_of, trial_rows
 
 DEPTHS, LRS, SEEDS = (3, 20), (0.001, 0.01, 0.1), (0, 1, 2, 3)
@@ -285,3 +285,12 @@ def test_wrong_requests(grid: tuple[Store, pd.DataFrame]) -> None:
         best(store, space_of(["t001"]), report="unheard_of")
     with pytest.raises(StoreError, match="has a result yet"):
         best(store, space_of(["never launched"]))
+
+
+def test_a_metric_is_a_column_of_numbers_or_a_name_in_the_map() -> None:
+    for name in ("loss", "val_accuracy", "epoch"):
+        assert metric_sql(name) == name
+    for name in ("trial_id", "attempt", "finite", "metrics.finite"):
+        assert metric_sql(name) == f"metrics['{name.removeprefix('metrics.')}']"
+    with pytest.raises(StoreError, match=r"no metric 'lo ss' \(did you mean loss\?\)"):
+        metric_sql("lo ss")

@@ -337,6 +337,15 @@ def test_published_rule_ends_within_an_epoch(digits):
     assert result.metrics["radius"][0] == pytest.approx(radii.mean(), rel=1e-3)
 
 
+@pytest.mark.parametrize(("compat", "settled"), [("none", True), ("published", False)])
+def test_weights_near_the_target_are_shuffled_and_rescaled_no_more(digits, compat, settled):
+    """As published they are, until the run ends."""
+    one = _lsc(lsc_compat=compat, lsc_tolerance=0.5, lsc_spread=2.0, lsc_patience=1, lsc_steps=8)
+    pack, _ = _pack([one], digits)
+    assert state_of(pack, 0)["record/inside"] > 0
+    assert bool(state_of(pack, 0)["settled"]) is settled
+
+
 @pytest.mark.slow
 def test_other_norms(digits):
     """Judged by the norm itself, here the top singular value; and radii by power iteration."""
@@ -364,6 +373,11 @@ RECORD = {
     "mean": np.float32(1.0), "spread": np.float32(0.3), "best": np.float32(np.inf),
     "saves": np.int32(0), "skipped": np.int32(0), "unsaved": np.int32(0), "inside": np.int32(0),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "even"), [(12, 0.045 * (32 / 3) ** 0.5), (300, 0.045)])
+def test_narrow_layers_may_end_with_radii_less_even(width, even):
+    assert _engine(width=width)[0].even == pytest.approx(even, rel=1e-12)
 
 
 def test_running_averages_are_over_hidden_layers():

@@ -14,7 +14,7 @@ from trainables import stability
 from trainables.lru import LruCell, ring
 from trainables.lru_radii import depth_jacobians, time_radius
 from trainables.lru_stack import block_init, normalised, step
-from trainables.lsc_lru import rescaled_nu, swapped
+from trainables.lsc_lru import _permuted, rescaled_nu, swapped
 from trainables.packs import Pack
 from trainables.spec import ConfigError, builtin_registry
 
@@ -244,3 +244,17 @@ def test_the_probe_sees_what_training_starts_from(seed):
     assert found["radius_std"][0][:3].tolist() == [0, 0, 0]
     assert np.isfinite(found["radius"]).all()
     assert (found["radius"][0][3:] > 0.1).all()
+
+
+def test_entries_change_places_within_their_layer_and_tensor(seed):
+    shapes = {"a": (2, 3, 4), "b": (2, 12), "c": (2, 5)}
+    rng = np.random.default_rng(seed)
+    given = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    found = jax.jit(_permuted)(jax.random.key(seed), given)
+    assert list(found) == list(given)
+    for name, before in given.items():
+        after = np.asarray(found[name])
+        assert after.shape == before.shape
+        assert (after != before).any()
+        flat = (tensor.reshape(2, -1) for tensor in (before, after))
+        np.testing.assert_array_equal(*(np.sort(rows, axis=1) for rows in flat))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import filled
+from tests.trainables.helpers import filled, state_of
 from trainables import lsc_moves
 from trainables.cells import GRU, LSTM, SimpleRNN
 from trainables.jacobians import advance, jacobians, radii, transitions, walked
@@ -345,6 +345,26 @@ def test_an_iteration_near_all_targets_is_counted_and_the_nearest_is_remembered(
         assert (int(found["inside"]), bool(better)) == (4 * counts, counts)
 
 
+@pytest.mark.parametrize("compat", ["none", "published"])
+def test_entries_change_places_in_a_third_of_an_epochs_first_half(compat):
+    """As published, of the whole epoch."""
+    config = {"model": "rsimplernn", "widths": "3:3", "lsc_kinds": "rec", "bins": 16}
+    still = {"lsc_multiplier": False, "lsc_lr": 0.0, "lsc_weight_decay": 0.0, "lsc_steps": 100}
+    engine, values, one = engine_of(**config, **still, channels=4, lsc_compat=compat)
+    state = jax.jit(lambda values: engine.init(one, values))(values)
+    x = jnp.ones((engine.samples, 4))
+
+    @jax.jit
+    def change(at: jax.Array) -> jax.Array:
+        new, _ = engine._iterate({**state, "step": at}, values, at, x)
+        pairs = zip(jax.tree.leaves(new["work"]), jax.tree.leaves(state["work"]), strict=True)
+        return jnp.stack([jnp.any(a != b) for a, b in pairs]).any()
+
+    changed = np.asarray(jax.lax.map(change, jnp.arange(100)))
+    assert 8 <= changed[:50].sum() <= 26  # 17 expected, deviation 3.3
+    assert 8 <= changed[50:].sum() <= 26 if compat == "published" else not changed[50:].any()
+
+
 def test_what_is_handed_on_and_when_a_run_ends():
     """Diagonal matrices of relu units on positive states, so that their entries are the radii."""
     config = {"model": "rsimplernn", "widths": "3:3", "lsc_kinds": "rec", "bins": 16}
@@ -479,6 +499,16 @@ def test_other_cells_pass_the_gate(model, target, epochs):
     _, found = ran(trials, epochs)
     last = found[-1].metrics
     assert [refused(t, last, i) for i, t in enumerate(trials)] == [None, None], last
+
+
+@pytest.mark.parametrize("compat", ["none", "published"])
+def test_each_epoch_seeks_the_nearest_anew_but_not_as_published(compat):
+    """Nothing is nearer than 0, which stands for what the epoch before has found."""
+    config = {"model": "rsimplernn", "widths": "3:3", "lsc_kinds": "rec", "bins": 16}
+    pack, _ = ran([resolved(**config, channels=4, lsc_steps=2, lsc_compat=compat)], 1)
+    pack.load(0, {**state_of(pack, 0), "record/best": np.float32(0)})
+    pack.epoch(1)
+    assert (state_of(pack, 0)["record/best"] == 0) == (compat == "published")
 
 
 @pytest.mark.slow

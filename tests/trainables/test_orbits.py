@@ -11,7 +11,7 @@ import pytest
 
 from tests.trainables.helpers import assert_same_lane, assert_same_state, state_of
 from trainables import driven
-from trainables.orbits import output_count, shown_outputs
+from trainables.orbits import orbits, output_count, shown_outputs
 from trainables.packs import Pack
 from trainables.spec import ConfigError, Trial, builtin_registry
 
@@ -62,6 +62,23 @@ def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
         mine &= rows["std"] == labels["std"][orbit]
         np.testing.assert_allclose(rows["y"][mine], outputs[0, 20:, 0], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(rows["input_value"][mine], value, rtol=1e-6)
+
+
+def test_each_step_of_an_orbit_has_a_row_for_each_output() -> None:
+    one = trial(task="temporal_order", seq_len=60, orbit_starts=2)
+    pack = Pack([one], {})
+    labels, _ = orbits(pack._engine, one) or ({}, None)
+    begin = driven.orbit_labels(one, len(np.unique(labels["input"])))
+    outputs, steps = output_count(one.sizes.classes), 10
+    rows = np.stack([labels[name] for name in ("input", "start", "std", "t", "output")], axis=1)
+    want = [
+        (*start, 20 + step, output)
+        for start in zip(begin["input"], begin["start"], begin["std"], strict=True)
+        for step in range(steps)
+        for output in range(outputs)
+    ]
+    assert outputs > 1
+    np.testing.assert_array_equal(rows, want)
 
 
 def test_starts_are_the_same_at_every_snapshot_and_scaled_copies() -> None:

@@ -137,6 +137,14 @@ def test_listops_sets_do_not_overlap_and_fit_the_model():
         trial("listops", seq_len=64)
 
 
+def test_only_canonical_listops_is_of_a_fixed_size():
+    sizes = {"n_train": 96_000, "n_val": 2_000, "n_test": 2_000}
+    trial("listops", source="canonical", **sizes)
+    trial("listops", source="generated", **{**sizes, "n_test": 2_001})
+    with pytest.raises(ConfigError, match="source=canonical has 96,000, 2,000 and 2,000 samples"):
+        trial("listops", source="canonical", **{**sizes, "n_test": 2_001})
+
+
 # ---- images --------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from trainables.spec import Key
+from trainables.spec.keys import shown
 
 LR = Key("lr", "float", 0.01, low=0)
 DEPTH = Key("depth", "int", 20, low=1, high=10_000)
@@ -106,3 +107,9 @@ def test_text_of_a_command_line_becomes_a_value(key: Key, text: str, expected: o
 def test_only_observation_keys_stay_out_of_the_identity() -> None:
     kinds = ("static", "init", "traced", "host", "observation")
     assert [Key("k", "int", 0, kind).hashed for kind in kinds] == [True] * 4 + [False]
+
+
+def test_a_long_value_is_shown_by_its_beginning_and_its_end() -> None:
+    assert shown("a" * 198) == repr("a" * 198)
+    text = shown("a" * 150 + "b" * 150)
+    assert text == "'" + "a" * 99 + "[...]" + "b" * 99 + "'"
