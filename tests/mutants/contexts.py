@@ -152,7 +152,8 @@ def choose(
     First come the tests that run one of the lines, then the others of their files: a fixture of the
     module, a program that was compiled before, or an import may have run the lines for them. A
     mutant in what runs at import is tried by tests of the files that import the module, at most
-    `AT_IMPORT` of them. The module's own test file comes first; the others take turns, each with its quickest.
+    `AT_IMPORT` of them. The module's own test file comes first; the others take turns, each with
+    its quickest.
 
     `budget` is how many seconds the tests may take together (0: any number); one is always tried.
     """

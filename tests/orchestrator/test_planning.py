@@ -371,9 +371,13 @@ def test_a_child_waits_for_a_kept_parent(stages: Path) -> None:
     assert pack.parents == {parent.id}
 
 
-def test_a_parent_whose_weights_are_gone_runs_again(stages: Path) -> None:
+@pytest.mark.parametrize("harm", ["gone", "tensors gone", "tensors cut short"])
+def test_a_parent_whose_weights_cannot_be_read_runs_again(stages: Path, harm: str) -> None:
     for path in (stages / "artifacts").iterdir():
-        path.unlink()
+        if harm == "tensors cut short" and path.suffix == ".safetensors":
+            path.write_bytes(path.read_bytes()[:-1])
+        elif harm == "gone" or path.suffix == ".safetensors":
+            path.unlink()
     one = planned(STAGED, stages)
     parent, first, second = one.trials
     assert one.done == {first.id}

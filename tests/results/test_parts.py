@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results import Store, StoreError
-from results.parts import Part, conform, encode, settle
+from results.parts import Part, _misfit, conform, encode, settle
 from results.schema import arrow_schema
 from results.views import quoted, strings
 from tests.results.synthetic import attempt_row, epoch_row, table
@@ -86,6 +86,16 @@ def test_row_groups_are_as_long_as_what_is_read_at_a_time() -> None:
     rows = pa.table({"step": pa.array(np.arange(131_073), pa.int32())})
     metadata = pq.ParquetFile(io.BytesIO(encode(rows))).metadata
     assert [metadata.row_group(i).num_rows for i in range(2)] == [131_072, 1]
+
+
+@pytest.mark.parametrize("table", ["epochs", "probes/mine"])
+def test_a_column_of_another_type_makes_a_file_no_part(table: str) -> None:
+    fields = {"trial_id": pa.string(), "attempt": pa.int32(), "epoch": pa.int32()}
+    assert _misfit(table, pa.schema(fields)) is None
+    found = _misfit(table, pa.schema({**fields, "attempt": pa.string()}))
+    assert found == "column attempt is string, not int32"
+    found = _misfit(table, pa.schema({**fields, "loss": pa.string()}))
+    assert found == ("column loss is string, not double" if table == "epochs" else None)
 
 
 def test_rows_are_put_in_the_pinned_schema() -> None:

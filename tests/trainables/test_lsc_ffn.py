@@ -237,6 +237,8 @@ def test_handed_on_weights_never_get_worse(digits, seed):
         for r in results
     ]
     assert (np.diff(distances) <= 1e-5).all()
+    layers = np.concatenate([r.probes["lsc"]["layer"][0] for r in results])
+    assert set(layers.tolist()) == set(range(5)), "blocks of all layers are drawn"
     assert all(np.isfinite(value).all() for value in pack.weights(0).values())
 
 

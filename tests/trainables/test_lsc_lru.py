@@ -152,13 +152,17 @@ def _modulus(nu: np.ndarray) -> np.ndarray:
     return np.exp(-np.exp(nu))
 
 
-def test_an_iteration_rescales_two_layers_and_swaps_their_halves(seed):
-    """An epoch of one iteration without permutations, against NumPy."""
-    config = (("lsc_target", 0.5), ("lsc_balance", "unbalanced"), ("lsc_shuffle", False),
+@pytest.mark.parametrize(
+    ("balance", "targets"), [("unbalanced", (300 / 303, 3 / 303)), ("equal", (1.0, 1.0))]
+)
+def test_an_iteration_rescales_two_layers_and_swaps_their_halves(seed, balance, targets):
+    """An epoch of one iteration without permutations, against NumPy. Over depth a radius is far
+    above the one target and far below the other."""
+    config = (("lsc_target", 1.0), ("lsc_balance", balance), ("lsc_shuffle", False),
               ("lsc_steps", 1), ("width", 6))  # fmt: skip
     pack = Pack([_trial(seed=seed, **dict(config))], {})
     pack.init()
-    targets, met, best = np.array([300 / 303, 3 / 303]), set(), np.inf
+    factors, met, best = set(), set(), np.inf
     for epoch in range(8):
         before = {k: v[0] for k, v in pack.state().items()}
         result = pack.epoch(epoch)
@@ -174,7 +178,8 @@ def test_an_iteration_rescales_two_layers_and_swaps_their_halves(seed):
         assert rows["radius"][0] == pytest.approx(own, rel=1e-5)
         squares = np.square(rows["radius"] - rows["target"])
         assert result.epochs["loss"][0] == pytest.approx(squares.mean(), rel=1e-4)
-        time, depth = np.clip(targets / rows["radius"], 0.95, 1.05)
+        time, depth = np.clip(np.array(targets) / rows["radius"], 0.95, 1.05)
+        factors.add(depth)
         for path, old in before.items():
             if not path.startswith("work/"):
                 continue
@@ -206,6 +211,7 @@ def test_an_iteration_rescales_two_layers_and_swaps_their_halves(seed):
             assert found["radius_gap"] == pytest.approx(np.mean(gaps), rel=1e-3, abs=1e-6)
         best = min(best, score)
     assert met == {0, 1, 2}
+    assert (0.95 if balance == "unbalanced" else 1.05) in factors
     assert (result.epochs["steps"][0], result.epochs["finite_steps"][0]) == (1, 1)
     # Had the start measured better than anything to come, it would be handed on for ever.
     pack.load(0, {**after, "score": np.asarray(0, np.float32)})
@@ -256,5 +262,5 @@ def test_entries_change_places_within_their_layer_and_tensor(seed):
         after = np.asarray(found[name])
         assert after.shape == before.shape
         assert (after != before).any()
-        flat = (tensor.reshape(2, -1) for tensor in (before, after))
-        np.testing.assert_array_equal(*(np.sort(rows, axis=1) for rows in flat))
+        old, new = (np.sort(tensor.reshape(2, -1), axis=1) for tensor in (before, after))
+        np.testing.assert_array_equal(old, new)

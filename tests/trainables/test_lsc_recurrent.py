@@ -506,7 +506,7 @@ def test_each_epoch_seeks_the_nearest_anew_but_not_as_published(compat):
     """Nothing is nearer than 0, which stands for what the epoch before has found."""
     config = {"model": "rsimplernn", "widths": "3:3", "lsc_kinds": "rec", "bins": 16}
     pack, _ = ran([resolved(**config, channels=4, lsc_steps=2, lsc_compat=compat)], 1)
-    pack.load(0, {**state_of(pack, 0), "record/best": np.float32(0)})
+    pack.load(0, {**state_of(pack, 0), "record/best": np.zeros((), np.float32)})
     pack.epoch(1)
     assert (state_of(pack, 0)["record/best"] == 0) == (compat == "published")
 

@@ -66,8 +66,8 @@ def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
 
 def test_each_step_of_an_orbit_has_a_row_for_each_output() -> None:
     one = trial(task="temporal_order", seq_len=60, orbit_starts=2)
-    pack = Pack([one], {})
-    labels, _ = orbits(pack._engine, one) or ({}, None)
+    network: Any = Pack([one], {})._engine
+    labels, _ = orbits(network, one) or ({}, None)
     begin = driven.orbit_labels(one, len(np.unique(labels["input"])))
     outputs, steps = output_count(one.sizes.classes), 10
     rows = np.stack([labels[name] for name in ("input", "start", "std", "t", "output")], axis=1)
