@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import FrozenInstanceError
-
-import pytest
 
 from tests.trainables.spec.declared import FILE, first_trial, lines
-from trainables.spec import Key, Trial, builtin_registry, parts
-from trainables.spec.macros import Macro, Meaning
+from trainables.spec import builtin_registry
 
 
 def test_declarations_and_the_ids_of_trials_are_as_recorded() -> None:
@@ -35,15 +31,3 @@ def test_every_part_goes_with_some_other() -> None:
         if role != "base" and first_trial(registry, role, name) is None
     ]
     assert alone == []
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        Key, Trial, Macro, Meaning, parts.Model, parts.Task, parts.Optimizer, parts.Stage,
-        parts.Probe, parts.Column, parts.Sizes, parts.Tensor,
-    ],
-)  # fmt: skip
-def test_what_is_declared_cannot_be_changed(kind: type) -> None:
-    with pytest.raises(FrozenInstanceError):
-        object.__new__(kind).name = "other"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -17,10 +17,13 @@ from trainables.spec import (
     Sizes,
     Stage,
     Task,
+    Trial,
     builtin_registry,
     digest,
+    parts,
     versioned_by_content,
 )
+from trainables.spec.macros import Macro, Meaning
 
 BASIC = {"model": "vanilla_rnn", "task": "digits"}
 
@@ -416,3 +419,15 @@ def test_what_a_config_s_parts_and_those_of_its_parents_read(registry: Registry)
         {**BASIC, "pretrain": "nonsense"}, {**BASIC, "model": [1]}, {**BASIC, "model": 3},
     ]  # fmt: skip
     assert [reads(config) for config in wrong] == [None] * 6
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Key, Trial, Macro, Meaning, Model, Task, Optimizer, Stage, Sizes,
+        parts.Probe, parts.Column, parts.Tensor,
+    ],
+)  # fmt: skip
+def test_what_is_declared_cannot_be_changed(kind: type) -> None:
+    with pytest.raises(FrozenInstanceError):
+        object.__new__(kind).name = "other"
