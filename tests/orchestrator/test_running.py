@@ -483,9 +483,9 @@ def test_a_lane_starts_from_the_weights_that_its_parent_has_kept(store: Store) -
     assert {lane.parent_id for lane in first.lanes} == {None}
     finished(started(first, store))
     (waiting,) = packs()
-    (lane,) = waiting.lanes
+    (lane,), parent = waiting.lanes, first.lanes[0].trial_id
     assert lane.trial_id == second.lanes[0].trial_id
-    assert lane.parent_id == first.lanes[0].trial_id
-    found, kept = started(waiting, store).pack.weights(0), store.weights(lane.parent_id)
+    assert lane.parent_id == parent
+    found, kept = started(waiting, store).pack.weights(0), store.weights(parent)
     assert found.keys() == kept.keys()
     assert all(same(found[name], kept[name]) for name in kept)
