@@ -81,7 +81,7 @@ cold:
 
 .PHONY: chaos
 chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n
-	$(BIN)/python -m tests.orchestrator.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.support.ray.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
 fuzz: install ## wrong requests and damaged stores, CASES=5000 of them: a quarter of an hour

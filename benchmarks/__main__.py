@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.timing import ratios
-from orchestrator import environment
-from orchestrator.provenance import git_commit, versions
-from orchestrator.room import cpus_here
+from orchestrator.machine import environment
+from orchestrator.machine.resources import cpus_here
+from orchestrator.worker.provenance import git_commit, versions
 
 NAMES = (
     "epoch_loop",

@@ -13,12 +13,12 @@ import optax
 from jax import lax
 
 from benchmarks.roofline import operations, size
-from trainables.lanes import Strategy, over_lanes
-from trainables.programs import engine_of
-from trainables.randomness import trial_key
-from trainables.settings import lane_values, stack_lanes
-from trainables.spec import Trial
-from trainables.tasks import make_data, make_task
+from trainables.core.hparams import lane_values, stack_lanes
+from trainables.core.lanes import Strategy, over_lanes
+from trainables.core.random_keys import trial_key
+from trainables.declarations import Trial
+from trainables.packs.programs import engine_of
+from trainables.tasks.base import make_data, make_task
 
 
 def measure(

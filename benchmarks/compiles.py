@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import datasets
-from orchestrator.planning import plan
-from orchestrator.queueing import PackQueue
-from orchestrator.studies import catalogue
-from orchestrator.workload import workload
+from orchestrator.datasets import loader
+from orchestrator.plan.plan import plan
+from orchestrator.plan.studies import catalogue
+from orchestrator.plan.workload import workload
+from orchestrator.queue.queue import PackQueue
 from search_spaces import builtin_studies
 
 SPACES = (
@@ -52,7 +52,7 @@ def run(spaces: Sequence[str] = SPACES) -> tuple[dict[str, float], dict[str, flo
     seconds: dict[str, float] = dict.fromkeys(TURNS, 0.0)
     for space in spaces:
         (planned,) = plan(space, smoke=True)
-        if not all(datasets.available(name) for name in planned.datasets):
+        if not all(loader.available(name) for name in planned.datasets):
             print(f"  {space:<32} left out: {'; '.join(planned.warnings)}", flush=True)
             continue
         first, second = twice(space)
@@ -87,8 +87,8 @@ def twice(space: str) -> list[Counted]:
 
 def launched(space: str) -> Counted:
     """What a launch of the space's smoke variant does, in this process."""
-    from orchestrator import compiles  # imports JAX
-    from orchestrator.running import Context, PackRun, Progress
+    from orchestrator.worker import compile_cache  # imports JAX
+    from orchestrator.worker.pack_run import Context, PackRun, Progress
     from results import create_store
 
     begun = time.perf_counter()
@@ -106,7 +106,7 @@ def launched(space: str) -> Counted:
             running = PackRun(pack, registry, store, Context("here", space))
             running.start()
             progress = Progress(running.epoch - 1, signature=running.signature)
-            queue.report(runner, vars(progress) | {"compiles": compiles.counted()})
+            queue.report(runner, vars(progress) | {"compiles": compile_cache.counted()})
             while not progress.done:
                 progress = running.step()
                 queue.report(runner, vars(progress))
@@ -126,7 +126,7 @@ def every_space() -> list[str]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
-        from orchestrator import environment
+        from orchestrator.machine import environment
 
         environment.prepare()
         print(json.dumps(vars(launched(sys.argv[2]))))

@@ -13,15 +13,15 @@ from unittest import mock
 import psutil
 from ray import tune
 
-from orchestrator import launching
-from orchestrator.driving import drive
-from orchestrator.lease import Lease
-from orchestrator.local_ray import local_ray
-from orchestrator.packing import Context, PackSpec
-from orchestrator.planning import plan
-from orchestrator.provenance import versions
-from orchestrator.room import find_room
-from orchestrator.tuning import PackTrainable
+from orchestrator import launch
+from orchestrator.machine.resources import find_room
+from orchestrator.plan.packs import Context, PackSpec
+from orchestrator.plan.plan import plan
+from orchestrator.queue.lease import Lease
+from orchestrator.ray_backend.local import local_ray
+from orchestrator.ray_backend.tune_run import drive
+from orchestrator.ray_backend.tune_trainable import PackTrainable
+from orchestrator.worker.provenance import versions
 from results import create_store
 
 SPACE = "vanishing/depth"
@@ -59,7 +59,7 @@ class Instant:
         return None
 
     def step(self) -> Any:
-        from orchestrator.running import Progress
+        from orchestrator.worker.pack_run import Progress
 
         ended = dict.fromkeys(self.spec.trial_ids, "done")
         return Progress(0, ended, signature=self.signature, done=True)
@@ -135,10 +135,12 @@ def _packs(marks: Marks, seeds: int, width: int | None = None) -> int:
         with Lease(store) as lease:
             context = asdict(Context(lease.id, SPACE, versions=versions()))
             job = {"store": folder, "study": None, "context": context}
-            queue = launching._queue(store, plans, lease)
+            queue = launch._queue(store, plans, lease)
             start = queue.on_start
             queue.on_start = lambda pack: (marks.mark(), start(pack))[1]
-            with mock.patch("orchestrator.tuning.PackTrainable", InstantTrainable):
+            with mock.patch(
+                "orchestrator.ray_backend.tune_trainable.PackTrainable", InstantTrainable
+            ):
                 drive(queue, job, lease, room.resources, room.packs, "plain", lambda text: None)
     done = queue.snapshot().counts["done"]
     assert done == len(plans[0].trials), queue.reasons

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import alternate
-from trainables.packs import Pack
-from trainables.randomness import trial_key
-from trainables.settings import lane_values
-from trainables.spec import builtin_registry
+from trainables.core.hparams import lane_values
+from trainables.core.random_keys import trial_key
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 CONFIG = {
     "model": "torch_lstm", "task": "sine", "optimizer": "torch_adam", "width": 32, "seq_len": 200,

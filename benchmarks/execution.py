@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.timing import alternate
-from trainables.lanes import Strategy
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from trainables.core.lanes import Strategy
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 CONFIG = {
     "task": "teacher_student", "min_nu": 0.99, "eval_batches": 0, "optimizer": "adam", "lr": 1e-3,

@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.flat import flat_epoch
-from orchestrator.describing import space_json
-from orchestrator.packing import PackSpec
-from orchestrator.planning import SpacePlan, plan
-from orchestrator.provenance import trial_columns
-from orchestrator.recording import Recorder
-from orchestrator.studies import catalogue
+from orchestrator.plan.packs import PackSpec
+from orchestrator.plan.plan import SpacePlan, plan
+from orchestrator.plan.space_record import space_json
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.provenance import trial_columns
+from orchestrator.worker.recorder import Recorder
 from results import Store
-from results.compaction import in_order
 from results.schema import arrow_schema
-from trainables.layout import LayerRow
-from trainables.packs import EpochResult
-from trainables.spec import Trial
+from results.store.compaction import in_order
+from trainables.core.layout import LayerRow
+from trainables.declarations import Trial
+from trainables.packs.pack import EpochResult
 
 SPACE = "vanishing/warmup"
 _GRID = ("depth=20", "activation=tanh,relu", "lr=0.1,0.03,0.01,0.003,0.001")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.layout import LayerRow
-from trainables.packs import EpochResult
+from trainables.core.layout import LayerRow
+from trainables.packs.pack import EpochResult
 
 
 def flat_epoch(result: EpochResult, rows: Sequence[LayerRow], lane: int) -> dict[str, float]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import alternate
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 # Sizes as published; an epoch of two steps, and one evaluation of a batch.
 _README = {

@@ -35,8 +35,8 @@ from typing import Any
 import jax
 
 from benchmarks import pack_cases, roofline
-from trainables import gpus
-from trainables.lanes import Strategy
+from trainables.core import gpu_flags
+from trainables.core.lanes import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = ("vmap", "sequential")
 OUT = Path(__file__).parent / "results" / "gpu.json"
@@ -200,7 +200,7 @@ def surroundings() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "driver": _said_by("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "xla_flags": os.environ.get("XLA_FLAGS"),
-        "precision": os.environ.get(gpus.PRECISION),
+        "precision": os.environ.get(gpu_flags.PRECISION),
         "commit": _said_by("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"),
         "day": datetime.now(UTC).date().isoformat(),
     }
@@ -249,8 +249,10 @@ def main(arguments: list[str]) -> int:
         # Compile times are those of cold compiles, and "compiled again" means it.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     # As the command line sets them on a GPU; children start with these.
-    os.environ["XLA_FLAGS"] = gpus.with_flags(os.environ.get("XLA_FLAGS", ""), gpus.XLA_FLAGS)
-    os.environ.setdefault(gpus.PRECISION, gpus.MATMUL_PRECISION)
+    os.environ["XLA_FLAGS"] = gpu_flags.with_flags(
+        os.environ.get("XLA_FLAGS", ""), gpu_flags.XLA_FLAGS
+    )
+    os.environ.setdefault(gpu_flags.PRECISION, gpu_flags.MATMUL_PRECISION)
     options.out = options.out or (None if options.small else OUT)
     record = run(options)
     _write(options.out, record)

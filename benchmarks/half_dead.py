@@ -10,10 +10,10 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from benchmarks.lanes import KINDS
 from benchmarks.timing import alternate
-from orchestrator.running import load_arrays
-from trainables.lanes import Strategy
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from orchestrator.worker.pack_run import load_arrays
+from trainables.core.lanes import Strategy
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 LANES = 16
 STRATEGIES: tuple[Strategy, ...] = ("sequential", "vmap")

@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.flat import flat_epoch
 from benchmarks.timing import alternate
-from orchestrator.recording import Recorder
+from orchestrator.worker.recorder import Recorder
 from results import create_store
-from trainables.packs import EpochResult, Pack
-from trainables.spec import builtin_registry
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import EpochResult, Pack
 
 CONFIG = {"model": "vanilla_rnn", "task": "gaussian", "depth": 20, "width": 8, "batch_size": 32}
 LANES, EPOCHS = 16, 100

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-from orchestrator.environment import process_environment
+from orchestrator.machine.environment import process_environment
 
 HOST_DEVICES = "--xla_force_host_platform_device_count"
 Config = Mapping[str, Any]
@@ -69,7 +69,7 @@ class Packs:
         """One pack for each range of seeds, on JAX's devices in turn; seconds to compile."""
         import jax
 
-        from trainables.packs import Pack
+        from trainables.packs.pack import Pack
 
         begun, devices, group = time.perf_counter(), jax.devices(), []
         for index, seeds in enumerate(packs):
@@ -98,15 +98,15 @@ class Packs:
 
     def settle(self, config: Config, width: int) -> str:
         """The lane strategy that a launch's calibration would choose for a long pack."""
-        from orchestrator import calibration
+        from orchestrator.worker import lane_strategy
 
         trials, arrays = _trials({**config, "epochs": 100_000}, range(width))
-        return calibration.settle("calibrate", trials, arrays, width)
+        return lane_strategy.settle("calibrate", trials, arrays, width)
 
 
 def _trials(config: Config, seeds: range) -> tuple[list[Any], dict[str, Any]]:
-    from orchestrator.running import load_arrays
-    from trainables.spec import builtin_registry
+    from orchestrator.worker.pack_run import load_arrays
+    from trainables.declarations import builtin_registry
 
     registry = builtin_registry()
     trials = [registry.resolve({**config, "seed": seed}) for seed in seeds]

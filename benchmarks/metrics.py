@@ -13,13 +13,13 @@ from jax import lax
 
 from benchmarks import packs_study
 from benchmarks.timing import alternate
-from orchestrator.running import load_arrays
-from trainables.packs import Pack
-from trainables.randomness import trial_key
-from trainables.settings import lane_values
-from trainables.spec import builtin_registry
-from trainables.tasks import make_data, make_task
-from trainables.training import Training
+from orchestrator.worker.pack_run import load_arrays
+from trainables.core.hparams import lane_values
+from trainables.core.random_keys import trial_key
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
+from trainables.tasks.base import make_data, make_task
+from trainables.training.epoch import Training
 
 NETS: dict[str, dict[str, Any]] = {
     "20 x 64 RNN": packs_study.VANISHING,

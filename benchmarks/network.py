@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from benchmarks.packs_study import NETWORK
-from orchestrator import datasets
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from orchestrator.datasets import loader
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 LANES = 28
 
@@ -16,7 +16,7 @@ def run() -> dict[str, float]:
     """Seconds of a trial's epoch (106 steps of 512, validation, test): alone, and of 28 lanes."""
     registry = builtin_registry()
     trials = [registry.resolve({**NETWORK, "seed": seed, "lr": 1e-4}) for seed in range(LANES)]
-    arrays = dict(datasets.load("mnist").arrays)
+    arrays = dict(loader.load("mnist").arrays)
     packs = {
         "alone": Pack(trials[:1], arrays),
         f"{LANES} lanes, sequential": Pack(trials, arrays, lanes="sequential"),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import packs_study
-from orchestrator import environment
-from orchestrator.launching import launch
-from orchestrator.packing import Context, Lane, PackSpec
-from orchestrator.planning import plan
-from orchestrator.running import PackRun
-from orchestrator.studies import catalogue
+from orchestrator.launch import launch
+from orchestrator.machine import environment
+from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.plan.plan import plan
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.pack_run import PackRun
 from results import Store, create_store, open_store
 
 STUDY = str(Path(packs_study.__file__))

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import bare_step
-from trainables.lanes import Strategy
-from trainables.packs import EpochResult, Pack
-from trainables.spec import Trial, builtin_registry
+from trainables.core.lanes import Strategy
+from trainables.declarations import Trial, builtin_registry
+from trainables.packs.pack import EpochResult, Pack
 
 NETWORKS: dict[str, dict[str, Any]] = {
     # herranz2023/figure2 on MNIST: 106 steps of 512, then 16,000 samples of evaluation.

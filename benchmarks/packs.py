@@ -20,11 +20,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks import packs_study
-from orchestrator.planning import plan
-from orchestrator.room import cpus_here
-from orchestrator.running import load_arrays
-from trainables.packs import Pack
-from trainables.spec import Trial
+from orchestrator.machine.resources import cpus_here
+from orchestrator.plan.plan import plan
+from orchestrator.worker.pack_run import load_arrays
+from trainables.declarations import Trial
+from trainables.packs.pack import Pack
 
 STUDY = Path(packs_study.__file__)
 

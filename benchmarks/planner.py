@@ -8,7 +8,7 @@ import sys
 import time
 
 from benchmarks.timing import alternate
-from orchestrator.planning import plan
+from orchestrator.plan.plan import plan
 
 SEEDS = {"1e3": 12, "1e5": 1_112}
 MILLION = 11_112

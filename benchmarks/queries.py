@@ -13,10 +13,10 @@ import pandas as pd
 
 from benchmarks import filling
 from benchmarks.timing import Work, alternate
-from orchestrator.planning import SpacePlan
+from orchestrator.plan.plan import SpacePlan
 from results import Store, create_store, open_store
-from results.queries import named_queries, run_named
-from results.selection import best
+from results.ask.best import best
+from results.ask.named_queries import named_queries, run_named
 
 SEEDS, EPOCHS = 95, 8
 _BY_LAYER = (

@@ -20,7 +20,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator import environment
+from orchestrator.machine import environment
 
 
 class OneTrial(tune.Trainable):
@@ -36,9 +36,9 @@ class OneTrial(tune.Trainable):
     def _build(self, config: dict[str, Any], gpu: float) -> None:
         environment.prepare(1, gpu)
         # Only now: these import JAX.
-        from orchestrator.running import load_arrays
-        from trainables.packs import Pack
-        from trainables.spec import builtin_registry
+        from orchestrator.worker.pack_run import load_arrays
+        from trainables.declarations import builtin_registry
+        from trainables.packs.pack import Pack
 
         trial = builtin_registry().resolve(config)
         self._pack = Pack([trial], load_arrays(trial)[0])

@@ -10,11 +10,11 @@ import numpy as np
 from jax import lax
 
 from benchmarks.timing import alternate
-from trainables.randomness import trial_key
-from trainables.settings import lane_values
-from trainables.spec import Trial, builtin_registry
-from trainables.tasks import make_data, make_task
-from trainables.training import Training
+from trainables.core.hparams import lane_values
+from trainables.core.random_keys import trial_key
+from trainables.declarations import Trial, builtin_registry
+from trainables.tasks.base import make_data, make_task
+from trainables.training.epoch import Training
 
 STEPS = 60
 _COPY = {

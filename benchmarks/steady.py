@@ -53,10 +53,10 @@ def _in_a_process(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _thousand_epochs() -> tuple[dict[str, float], dict[str, float]]:
-    from orchestrator.packing import Context, Lane, PackSpec
-    from orchestrator.running import PackRun
+    from orchestrator.plan.packs import Context, Lane, PackSpec
+    from orchestrator.worker.pack_run import PackRun
     from results import create_store
-    from trainables.spec import builtin_registry
+    from trainables.declarations import builtin_registry
 
     registry = builtin_registry()
     config = {**SMALL, "epochs": MARKS[-1] + 1}  # so that no trial ends within
@@ -82,13 +82,13 @@ def _thousand_epochs() -> tuple[dict[str, float], dict[str, float]]:
 
 def _rise(lanes: Any, width: int) -> dict[str, float]:
     """MB that an epoch adds at its peak, measured and as the compiled program says."""
-    from orchestrator import datasets
-    from trainables.packs import Pack
-    from trainables.spec import builtin_registry
+    from orchestrator.datasets import loader
+    from trainables.declarations import builtin_registry
+    from trainables.packs.pack import Pack
 
     registry = builtin_registry()
     trials = [registry.resolve({**KNOWN, "seed": seed}) for seed in range(width)]
-    pack = Pack(trials, dict(datasets.load("digits").arrays), lanes=lanes)
+    pack = Pack(trials, dict(loader.load("digits").arrays), lanes=lanes)
     pack.init()
     pack.epoch(0)
     before = _resident()

@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from search_spaces import Space, Study
-from trainables.spec import Key, Model, Sizes, Task
+from trainables.declarations import Key, Model, Sizes, Task
 
 
 class DeepNet(nnx.Module):

@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import datasets
-from orchestrator.environment import LateEnvironmentError, has_gpu, prepare
+from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
-from orchestrator.lease import Lease
-from orchestrator.packing import Context, Lane, PackSpec
-from orchestrator.planning import open_or_none, trials_of
-from orchestrator.resuming import resume_points
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
+from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.plan.plan import open_or_none, trials_of
+from orchestrator.plan.store_state import resume_points
+from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.queue.lease import Lease
 from results import Store, StoreError, create_store
-from trainables.spec import ConfigError, Trial
+from trainables.declarations import ConfigError, Trial
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from orchestrator.running import PackRun
+    from orchestrator.worker.pack_run import PackRun
 
 Watch = Callable[["PackRun", int], None]
 """Called after each epoch with the run and the epoch's number."""
@@ -97,7 +97,7 @@ def debug(
     opened = open_or_none(store)
     chosen, others = choose(found, opened, space, trial, set, smoke)
     name = chosen.dataset
-    damaged = datasets.damage(name) if name else []
+    damaged = loader.damage(name) if name else []
     if damaged:
         raise RequestError(damaged)
     plan = segments(opened, chosen) if exact else []
@@ -202,7 +202,7 @@ def _on_gpu(segment: Segment) -> bool:
 
 def _check_rebuildable(plan: Sequence[Segment]) -> None:
     """Raises RequestError naming everything about the signatures this process cannot rebuild."""
-    from orchestrator.provenance import signature
+    from orchestrator.worker.provenance import signature
 
     differing = []
     for segment in plan:
@@ -269,7 +269,7 @@ def _started(
     launch_id: str,
     parents: Mapping[str, Mapping[str, np.ndarray]],
 ) -> PackRun:
-    from orchestrator.running import PackRun
+    from orchestrator.worker.pack_run import PackRun
 
     lane = Lane(trial.id, dict(trial.config), trial.parent.id if trial.parent else None)
     lane.attempt = resume_points(store, [trial], [trial.id]).get(trial.id, lane).attempt

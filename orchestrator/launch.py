@@ -14,24 +14,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator import datasets
-from orchestrator.cluster import cluster_ray, cluster_resources
-from orchestrator.describing import space_json
-from orchestrator.driving import drive
+from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
-from orchestrator.lease import Lease, check_free
-from orchestrator.local_ray import local_ray
-from orchestrator.packing import Context, Lane, PackSpec
-from orchestrator.planning import SpacePlan, open_or_none, plan
-from orchestrator.provenance import trial_columns, versions
-from orchestrator.queueing import PackQueue
-from orchestrator.resuming import drop_finished_checkpoints, resume_points
-from orchestrator.room import find_room
-from orchestrator.studies import catalogue
-from orchestrator.workload import workload
+from orchestrator.machine.resources import find_room
+from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.plan.plan import SpacePlan, open_or_none, plan
+from orchestrator.plan.space_record import space_json
+from orchestrator.plan.store_state import drop_finished_checkpoints, resume_points
+from orchestrator.plan.studies import catalogue
+from orchestrator.plan.workload import workload
+from orchestrator.queue.lease import Lease, check_free
+from orchestrator.queue.queue import PackQueue
+from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources
+from orchestrator.ray_backend.local import local_ray
+from orchestrator.ray_backend.tune_run import drive
+from orchestrator.worker.provenance import trial_columns, versions
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
-from trainables.spec import Trial
+from trainables.declarations import Trial
 
 
 @dataclass
@@ -112,7 +112,7 @@ def launch(
         }  # fmt: skip
         plans = plan(space, store=known, **options)
         if address is None:  # the nodes of a cluster have their own files
-            damaged = [line for name in _datasets(plans) for line in datasets.damage(name)]
+            damaged = [line for name in _datasets(plans) for line in loader.damage(name)]
             if damaged:
                 raise RequestError(damaged)
         found = catalogue(study)

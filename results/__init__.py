@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from results.errors import StoreError
-from results.opening import create_store, open_store
 from results.result import Result
-from results.store import Store
+from results.store.open import create_store, open_store
+from results.store.store import Store
 
 _LAZY = {
-    "best": "selection",
+    "best": "ask.best",
     "plot": "plotting",
     "figure": "plotting",
     "register_figure": "plotting",
     "FIGURES": "plotting",
-    "report": "reporting",
-    "describe": "queries",
-    "named_queries": "queries",
-    "run_named": "queries",
+    "report": "html_report",
+    "describe": "ask.named_queries",
+    "named_queries": "ask.named_queries",
+    "run_named": "ask.named_queries",
 }
 
 __all__ = ["Result", "Store", "StoreError", "create_store", "open_store"]

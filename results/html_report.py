@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.offline
 
+from results.ask.best import best
+from results.ask.named_queries import space_name, space_of
 from results.errors import StoreError
 from results.plotting import FIGURES, FigureFunction, figure, write_bytes
-from results.queries import space_name, space_of
-from results.selection import best
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _STYLE = """
 body { font: 16px/1.5 "Open Sans", Helvetica, Arial, sans-serif; color: #222; margin: 2rem auto;

@@ -7,28 +7,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.ask.named_queries import space_name, space_of
 from results.errors import StoreError, nearest
-from results.figures_accuracy import ACCURACY
-from results.figures_analyses import figure1a, figure1b, figure1c
-from results.figures_bar2025 import BAR2025
-from results.figures_chaos import CHAOS_FIGURES
-from results.figures_covariance import covariance, decay
-from results.figures_curves import grad_norms, grad_norms_last_10, training_loss
-from results.figures_deep import DEEP
-from results.figures_herranz2023 import figure2, figure3, figure4
-from results.figures_lsc import before_after, lsc_radius
-from results.figures_maps import grad_heatmap, grad_per_layer, timeline
-from results.figures_orbits import ORBIT_FIGURES
-from results.figures_signals import SIGNALS
-from results.figures_sweep import depth, overview
-from results.figures_tables import table1
-from results.figures_zucchet2024 import ZUCCHET2024
-from results.queries import space_name, space_of
+from results.figures.bar2025.accuracy import ACCURACY
+from results.figures.bar2025.recurrences import BAR2025
+from results.figures.curves import grad_norms, grad_norms_last_10, training_loss
+from results.figures.heatmaps import grad_heatmap, grad_per_layer, timeline
+from results.figures.herranz2023.covariance import covariance, decay
+from results.figures.herranz2023.figure1 import figure1a, figure1b, figure1c
+from results.figures.herranz2023.figures_2_to_4 import figure2, figure3, figure4
+from results.figures.herranz2023.lsc import before_after, lsc_radius
+from results.figures.herranz2023.table1 import table1
+from results.figures.ribeiro2020.chaotic_lstm import CHAOS_FIGURES
+from results.figures.ribeiro2020.orbits import ORBIT_FIGURES
+from results.figures.sweeps import depth, overview
+from results.figures.zucchet2024.deep_signals import DEEP
+from results.figures.zucchet2024.scans import ZUCCHET2024
+from results.figures.zucchet2024.signals import SIGNALS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from results.store import Store
+    from results.store.store import Store
 
 FigureFunction = Callable[["Store", Mapping[str, Any], "str | None"], "go.Figure"]
 

@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainables.spec.keys import shown
+from trainables.declarations.core.keys import shown
 
 Config = dict[str, Any]
 Rename = Callable[[str], str]

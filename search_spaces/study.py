@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.spec import Part, Probe
-from trainables.spec.keys import shown
+from trainables.declarations import Part, Probe
+from trainables.declarations.core.keys import shown
 
 
 def grid(*values: Any) -> dict[str, list[Any]]:

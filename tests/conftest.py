@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import environment
+from orchestrator.machine import environment
 
-pytest_plugins = ["tests.object_store"]
+pytest_plugins = ["tests.support.object_store"]
 
 # What packs run in, here and in every process that a test starts. They share one compile cache,
 # kept from run to run. It holds every program, since most of a test's time is compiling small ones,
@@ -129,9 +129,9 @@ def real_data() -> Path:
 def ray_session() -> Iterator[str]:
     """Starts one Ray that all tests may share, and yields its address. It is what a launch without
     `--address` starts. `launch` in this process uses it; another process needs `--address`."""
-    from orchestrator.local_ray import local_ray
-    from orchestrator.room import Room
-    from tests.orchestrator import launches
+    from orchestrator.machine.resources import Room
+    from orchestrator.ray_backend.local import local_ray
+    from tests.support import launches
 
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from benchmarks import bare_step, gpu, pack_cases, roofline
-from trainables.packs import EpochResult
+from trainables.packs.pack import EpochResult
 
 ROOT = Path(__file__).parents[1]
 ABSENT = ("ray", "pandas", "pyarrow", "duckdb", "plotly", "safetensors", "sklearn", "pooch",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import orchestrator
+from orchestrator.debug import debug
+from orchestrator.launch import launch
+from orchestrator.plan.plan import plan
 from results import Store, open_store
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "my_study.py"
@@ -52,7 +54,7 @@ def test_it_is_planned_from_anywhere(study: str, tmp_path: Path) -> None:
     assert (one["space"], one["trials"], one["programs"], one["widths"]) == (
         "mine/depth", 16, 4, [4]
     )  # fmt: skip
-    (again,) = orchestrator.plan("mine/depth", study=study)
+    (again,) = plan("mine/depth", study=study)
     assert [trial.id for trial in again.trials] == one["trial_ids"]
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".py"] == ["my_study.py"]
 
@@ -72,7 +74,7 @@ def test_a_fresh_process_debugs_it_though_it_imports_jax_itself(study: str, tmp_
 def test_its_rows_and_verdicts_are_a_study_s(study: str, tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     for activation in ("sigmoid", "relu"):
-        orchestrator.debug(
+        debug(
             "mine/depth", study=study, store=store, record=True,
             set={**DEEP, "activation": activation},
         )  # fmt: skip
@@ -80,7 +82,7 @@ def test_its_rows_and_verdicts_are_a_study_s(study: str, tmp_path: Path) -> None
     assert verdicts(opened) == {"sigmoid": "vanishing", "relu": "healthy"}
     names = opened.sql("SELECT DISTINCT layer_name, layer FROM layers ORDER BY layer").fetchall()
     assert names == [*((f"layers.{i}", i) for i in range(12)), ("readout", 12)]
-    (one,) = orchestrator.plan("mine/depth", study=study, store=store, set=DEEP)
+    (one,) = plan("mine/depth", study=study, store=store, set=DEEP)
     assert (len(one.done), one.to_run) == (2, [])
     assert opened.sql("SELECT count(*) FROM epochs WHERE isnan(test_loss)").fetchall() == [(48,)]
 
@@ -100,7 +102,7 @@ def test_an_error_in_its_model_shows_its_own_lines(study: str, tmp_path: Path) -
 def test_it_launches_on_workers(study: str, tmp_path: Path) -> None:
     store = str(tmp_path / "store")
 
-    result = orchestrator.launch(
+    result = launch(
         "mine", study=study, store=store, smoke=True, progress="none", say=lambda text: None
     )
     assert result.exit_status == 0, result.reasons
@@ -110,6 +112,6 @@ def test_it_launches_on_workers(study: str, tmp_path: Path) -> None:
     assert len(verdicts(opened)) == 2
     chosen = opened.sql("SELECT count(DISTINCT (activation, lr, seed)) FROM trials").fetchall()
     assert chosen == [(8,)]
-    again = orchestrator.plan("mine", study=study, store=store, smoke=True)
+    again = plan("mine", study=study, store=store, smoke=True)
     assert [one.to_run for one in again] == [[]]
     assert opened.spaces()["mine/depth"]["select"]["choose"] == "lr"

@@ -38,9 +38,9 @@ def tracked() -> list[Path]:
 
 THE_FOUR = {"jax", "flax", "optax", "numpy"}
 ALLOWED = {  # folder -> what its modules may import beside the standard library
-    "trainables/spec": {"trainables.spec"},
+    "trainables/declarations": {"trainables.declarations"},
     "trainables": {"trainables", *THE_FOUR},
-    "search_spaces": {"search_spaces", "trainables.spec"},
+    "search_spaces": {"search_spaces", "trainables.declarations"},
     "results": {
         *("results", "numpy", "pyarrow", "duckdb", "pandas", "plotly", "safetensors"),
         *("kaleido", "choreographer"),
@@ -79,7 +79,7 @@ def test_a_package_imports_what_it_may_and_no_more(folder: str) -> None:
 @pytest.mark.parametrize(
     ("package", "unwanted"),
     [
-        ("trainables.spec", THE_FOUR | {"ray", "pyarrow", "pandas"}),
+        ("trainables.declarations", THE_FOUR | {"ray", "pyarrow", "pandas"}),
         ("search_spaces", THE_FOUR | {"ray", "pyarrow", "pandas"}),
         # pyarrow.dataset imports pandas by itself where it is installed.
         ("results", {"jax", "ray", "plotly", *PACKAGES} - {"results"}),

@@ -1,4 +1,5 @@
-"""Built-in parts by name: where the functions behind the declarations of `trainables.spec` are.
+"""Built-in parts by name: where the functions behind the declarations of `trainables.declarations`
+are.
 
 They are imported when first used, so that a part may be built from modules that read this one.
 """
@@ -10,77 +11,77 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from trainables.spec import Part
-from trainables.spec.recurrent import RECURRENT
-from trainables.spec.sequence import SEQUENCE
-from trainables.spec.tasks_sequences import SEQUENCE_IMAGES
-from trainables.spec.torch_models import TORCH_MODELS
+from trainables.declarations import Part
+from trainables.declarations.models.rnn import RECURRENT
+from trainables.declarations.models.rnn_torch_init import TORCH_MODELS
+from trainables.declarations.models.sequence_nets import SEQUENCE
+from trainables.declarations.tasks.long_sequences import SEQUENCE_IMAGES
 
 _PLACES: dict[tuple[str, str], str] = {
-    ("model", "vanilla_rnn"): "models.vanilla_rnn",
-    ("model", "residual_rnn"): "models.residual_rnn",
-    ("model", "ffn"): "feedforward.ffn",
-    **{("model", model.name): "nets.recurrent_net" for model in RECURRENT},
-    ("model", "lru_stack"): "lru_stack.lru_stack",
-    ("model", "lru"): "linear_nets.lru",
-    ("model", "linear_rnn"): "linear_nets.linear_rnn",
-    ("model", "s4"): "linear_nets.s4",
-    ("model", "deep_recurrent"): "deep_nets.deep_recurrent",
-    **{("model", model.name): "torch_nets.torch_net" for model in TORCH_MODELS},
-    **{("model", model.name): "sequence_nets.sequence_net" for model in SEQUENCE},
-    ("optimizer", "sgd"): "optimizers.sgd",
-    ("optimizer", "adam"): "optimizers.adam",
-    ("optimizer", "adamw"): "optimizers.adamw",
-    ("optimizer", "adamw_groups"): "optimizers.adamw_groups",
-    ("optimizer", "adabelief"): "optimizers.adabelief",
-    ("optimizer", "adabelief_optax"): "optimizers.adabelief_optax",
-    ("optimizer", "torch_adam"): "optimizers.adam",
-    ("task", "gaussian"): "tasks.GaussianTask",
-    ("task", "sl_mnist"): "spikes.LatencyTask",
-    ("task", "heidelberg"): "spikes.BinnedTask",
-    ("task", "spikes"): "spikes.DrawnTask",
-    ("task", "wordptb"): "text.StreamTask",
-    **{("task", task.name): "sequences.ImageTask" for task in SEQUENCE_IMAGES},
-    ("task", "listops"): "sequences.ListOpsTask",
-    ("task", "imdb"): "sequences.ReviewTask",
-    ("task", "copy"): "sequences.CopyTask",
-    ("task", "teacher_student"): "teacher.TeacherStudent",
-    ("task", "sine"): "synthetic_tasks.SineTask",
-    ("task", "temporal_order"): "synthetic_tasks.TemporalOrderTask",
-    ("task", "word_lm"): "language.LanguageTask",
-    ("stage", "train"): "training.Training",
-    ("stage", "warmup"): "training.Training",
-    ("stage", "lsc"): "lsc.engine",
-    ("stage", "pascal"): "analyses.Pascal",
-    ("stage", "binomial"): "analyses.Binomial",
-    ("stage", "covariance"): "covariances.Covariance",
-    ("stage", "decay"): "covariances.Decay",
-    ("stage", "scalar_signals"): "signals.ScalarSignals",
-    ("stage", "landscape"): "signals.Landscape",
-    ("stage", "unit_loss"): "curvature.UnitLoss",
-    ("stage", "coupling"): "curvature.CouplingMap",
-    ("stage", "diagonal_hessian"): "curvature.DiagonalHessian",
-    ("stage", "optimal_hessian"): "curvature.OptimalHessian",
-    ("stage", "deep_signals"): "deep_signals.DeepSignals",
-    ("stage", "gated_signals"): "deep_signals.GatedSignals",
-    ("stage", "chaos_scan"): "chaotic_lstm.Scan",
-    ("stage", "chaos_cost"): "chaotic_lstm.CostLine",
-    ("stage", "chaos_length"): "chaotic_lstm.CostLength",
-    ("stage", "chaos_plane"): "chaotic_lstm.CostPlane",
-    ("stage", "radii"): "growth.Radii",
-    ("stage", "divergence"): "growth.Divergence",
-    ("stage", "delay_memory"): "growth.DelayMemory",
-    ("probe", "timeline"): "timeline.timeline",
-    ("probe", "radius"): "lsc.radius",
-    ("probe", "effective_lr"): "effective_lr.effective_lr",
-    ("probe", "sharpness"): "sharpness.sharpness",
-    ("probe", "moduli"): "linear_nets.moduli",
-    ("probe", "orbits"): "orbits.orbits",
-    ("probe", "attractors"): "orbits.attractors_probe",
-    ("probe", "contraction"): "orbits.contraction",
-    ("probe", "smoothness"): "smoothness.smoothness",
-    ("probe", "spectrum"): "spectrum.spectrum",
-    ("probe", "eigenvalues"): "spectrum.eigenvalues",
+    ("model", "vanilla_rnn"): "models.elman_stack.vanilla_rnn",
+    ("model", "residual_rnn"): "models.elman_stack.residual_rnn",
+    ("model", "ffn"): "models.feedforward.ffn",
+    **{("model", model.name): "models.rnn.recurrent_net" for model in RECURRENT},
+    ("model", "lru_stack"): "models.lru_stack.lru_stack",
+    ("model", "lru"): "models.linear_rnn.lru",
+    ("model", "linear_rnn"): "models.linear_rnn.linear_rnn",
+    ("model", "s4"): "models.linear_rnn.s4",
+    ("model", "deep_recurrent"): "models.deep_nets.deep_recurrent",
+    **{("model", model.name): "models.rnn_torch_init.torch_net" for model in TORCH_MODELS},
+    **{("model", model.name): "models.sequence_nets.sequence_net" for model in SEQUENCE},
+    ("optimizer", "sgd"): "optim.adabelief.sgd",
+    ("optimizer", "adam"): "optim.adabelief.adam",
+    ("optimizer", "adamw"): "optim.adabelief.adamw",
+    ("optimizer", "adamw_groups"): "optim.adabelief.adamw_groups",
+    ("optimizer", "adabelief"): "optim.adabelief.adabelief",
+    ("optimizer", "adabelief_optax"): "optim.adabelief.adabelief_optax",
+    ("optimizer", "torch_adam"): "optim.adabelief.adam",
+    ("task", "gaussian"): "tasks.base.GaussianTask",
+    ("task", "sl_mnist"): "tasks.spikes.LatencyTask",
+    ("task", "heidelberg"): "tasks.spikes.BinnedTask",
+    ("task", "spikes"): "tasks.spikes.DrawnTask",
+    ("task", "wordptb"): "tasks.text.StreamTask",
+    **{("task", task.name): "tasks.long_sequences.ImageTask" for task in SEQUENCE_IMAGES},
+    ("task", "listops"): "tasks.long_sequences.ListOpsTask",
+    ("task", "imdb"): "tasks.long_sequences.ReviewTask",
+    ("task", "copy"): "tasks.long_sequences.CopyTask",
+    ("task", "teacher_student"): "tasks.teacher_student.TeacherStudent",
+    ("task", "sine"): "tasks.synthetic.SineTask",
+    ("task", "temporal_order"): "tasks.synthetic.TemporalOrderTask",
+    ("task", "word_lm"): "tasks.language.LanguageTask",
+    ("stage", "train"): "training.epoch.Training",
+    ("stage", "warmup"): "training.epoch.Training",
+    ("stage", "lsc"): "lsc.engine.engine",
+    ("stage", "pascal"): "analyses.recurrent_grid.Pascal",
+    ("stage", "binomial"): "analyses.recurrent_grid.Binomial",
+    ("stage", "covariance"): "analyses.radius_covariance.Covariance",
+    ("stage", "decay"): "analyses.radius_covariance.Decay",
+    ("stage", "scalar_signals"): "analyses.linear_unit.ScalarSignals",
+    ("stage", "landscape"): "analyses.linear_unit.Landscape",
+    ("stage", "unit_loss"): "analyses.hessians.UnitLoss",
+    ("stage", "coupling"): "analyses.hessians.CouplingMap",
+    ("stage", "diagonal_hessian"): "analyses.hessians.DiagonalHessian",
+    ("stage", "optimal_hessian"): "analyses.hessians.OptimalHessian",
+    ("stage", "deep_signals"): "analyses.deep_signals.DeepSignals",
+    ("stage", "gated_signals"): "analyses.deep_signals.GatedSignals",
+    ("stage", "chaos_scan"): "analyses.chaotic_lstm.Scan",
+    ("stage", "chaos_cost"): "analyses.chaotic_lstm.CostLine",
+    ("stage", "chaos_length"): "analyses.chaotic_lstm.CostLength",
+    ("stage", "chaos_plane"): "analyses.chaotic_lstm.CostPlane",
+    ("stage", "radii"): "analyses.glorot_growth.Radii",
+    ("stage", "divergence"): "analyses.glorot_growth.Divergence",
+    ("stage", "delay_memory"): "analyses.glorot_growth.DelayMemory",
+    ("probe", "timeline"): "probes.timeline.timeline",
+    ("probe", "radius"): "lsc.engine.radius",
+    ("probe", "effective_lr"): "probes.effective_lr.effective_lr",
+    ("probe", "sharpness"): "probes.sharpness.sharpness",
+    ("probe", "moduli"): "models.linear_rnn.moduli",
+    ("probe", "orbits"): "probes.orbits.orbits",
+    ("probe", "attractors"): "probes.orbits.attractors_probe",
+    ("probe", "contraction"): "probes.orbits.contraction",
+    ("probe", "smoothness"): "probes.smoothness.smoothness",
+    ("probe", "spectrum"): "probes.eigenvalues.spectrum",
+    ("probe", "eigenvalues"): "probes.eigenvalues.eigenvalues",
 }
 """(role, name) -> module.function below `trainables`. A probe is built from a network and a trial,
 a stage's engine from a trial, its task's functions and one lane's values. A task is a class with
@@ -93,7 +94,7 @@ def built_in(role: str, name: str) -> Callable[..., Any] | None:
     place = _PLACES.get((role, name))
     if place is None:
         return None
-    module, function = place.split(".")
+    module, _, function = place.rpartition(".")
     return getattr(importlib.import_module(f"trainables.{module}"), function)
 
 

@@ -162,11 +162,11 @@ def _clipped(text: str) -> str:
 
 
 COMMANDS = (
-    "commands_plan",
-    "commands_run",
-    "commands_jobs",
-    "commands_store",
-    "commands_results",
+    "plan",
+    "run",
+    "jobs",
+    "store",
+    "results",
 )
 
 
@@ -174,7 +174,7 @@ def main() -> None:
     """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
     # Importing these registers their commands, in the order of --help.
     for name in COMMANDS:
-        importlib.import_module(f"orchestrator.{name}")
+        importlib.import_module(f"orchestrator.cli.{name}")
     sys.exit(_run())
 
 
@@ -206,7 +206,7 @@ def _failed(error: Exception) -> int:
             shown()
         return int(error.exit_code)  # type: ignore[attr-defined]
     # Only here: they are slow to import, and --help needs neither.
-    from orchestrator.studies import StudyFileError
+    from orchestrator.plan.studies import StudyFileError
     from results import StoreError
 
     expected = isinstance(error, (RequestError, StoreError, StudyFileError))
@@ -225,7 +225,7 @@ def _failed(error: Exception) -> int:
 
 def _show_user_frames(error: BaseException) -> None:
     """The frames of a user's own study file, which are theirs to read."""
-    ours = Path(__file__).resolve().parent.parent
+    ours = Path(__file__).resolve().parents[2]
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [
         f

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from orchestrator.running import PackRun
+    from orchestrator.worker.pack_run import PackRun
 
 WIDTH = 40
 _SHOWN = ("loss", "val_loss", "val_accuracy", "grad_norm", "grad_norm_smallest")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import app, out
+from orchestrator.cli.app import app, out
 
 AddressOption = Annotated[
     str, typer.Option("--address", help="The cluster's job server: http://127.0.0.1:8265.")
@@ -26,7 +26,7 @@ def logs(
     ] = False,
 ) -> int:
     """What a launch on a cluster has printed."""
-    from orchestrator import jobs
+    from orchestrator.ray_backend import jobs
 
     found = jobs.find(address, job)
     if follow:
@@ -38,7 +38,7 @@ def logs(
 @app.command()
 def stop(address: AddressOption, job: JobArgument = None) -> None:
     """Stop a launch on a cluster after the epoch under way; the same launch again resumes."""
-    from orchestrator import jobs
+    from orchestrator.ray_backend import jobs
 
     found = jobs.find(address, job)
     jobs.stop(address, found)

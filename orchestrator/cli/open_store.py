@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import at_end, printable
+from orchestrator.cli.app import at_end, printable
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import (
+from orchestrator.cli.app import (
     JsonOption,
     LanesOption,
     LimitOption,
@@ -34,8 +34,8 @@ def spaces(
     store: StoreOption = "./store", study: StudyOption = None, json: JsonOption = False
 ) -> None:
     """Every study and space: trials, stages, done so far."""
-    from orchestrator.planning import plan
-    from orchestrator.studies import catalogue
+    from orchestrator.plan.plan import plan
+    from orchestrator.plan.studies import catalogue
 
     found = catalogue(study)
     rows = []
@@ -121,9 +121,9 @@ def plan(
 ) -> None:
     """What would run: trials, already done, packs, programs, widths, rows, bytes, time; with
     --simulate, what it would take on a cluster."""
-    from orchestrator.plan_text import plan_lines, shared_line
-    from orchestrator.planning import plan as make_plan
-    from orchestrator.room import cpus_here, find_room
+    from orchestrator.cli.plan_text import plan_lines, shared_line
+    from orchestrator.machine.resources import cpus_here, find_room
+    from orchestrator.plan.plan import plan as make_plan
 
     options: dict[str, Any] = {
         "store": store, "set": set or [], "smoke": smoke, "limit": limit, "rerun": rerun or [],
@@ -151,8 +151,8 @@ def plan(
             out(shared_line(plans))
         return
 
-    from orchestrator import simulation
-    from orchestrator.simulated_cluster import Cluster
+    from orchestrator.simulate import simulate as simulation
+    from orchestrator.simulate.cluster import Cluster
 
     # Each pack takes a GPU, where there are any, and a CPU.
     slots = min(n for n in (gpus_per_node, cpus or gpus_per_node or cpus_here()) if n)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.describing import varying_keys
-from orchestrator.planning import SpacePlan
-from orchestrator.progress import duration
+from orchestrator.plan.plan import SpacePlan
+from orchestrator.plan.space_record import varying_keys
+from orchestrator.queue.progress import duration
 
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""

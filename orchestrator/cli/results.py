@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import (
+from orchestrator.cli.app import (
     JsonOption,
     StoreOption,
     StudyOption,
@@ -19,8 +19,8 @@ from orchestrator.cli import (
     out,
     print_table,
 )
+from orchestrator.cli.open_store import open_for_reading
 from orchestrator.errors import RequestError
-from orchestrator.reading import open_for_reading
 
 if TYPE_CHECKING:
     from results import Result, Store
@@ -53,13 +53,13 @@ def query(
 ) -> None:
     """Ask the store in SQL (DuckDB), read-only, or run a named query."""
     from results import named_queries, run_named
-    from results.queries import describe
+    from results.ask.named_queries import describe
 
     if list_:
         print_table(["query", "answers"], [[q.name, q.doc] for q in named_queries().values()])
         return
     if schema:
-        from orchestrator.planning import open_or_none
+        from orchestrator.plan.plan import open_or_none
 
         out(describe(open_or_none(store)))
         return
@@ -211,7 +211,7 @@ def plot(
         )
         return
     opened = open_for_reading(store, rule)
-    from results.queries import space_of
+    from results.ask.named_queries import space_of
 
     space = _space_of_study(opened, space, figure)
     data = space_of(opened, space)
@@ -253,7 +253,7 @@ def _own_figures(space: str, study: str | None) -> dict[str, Any]:
     """Figure functions of a user's study."""
     if study is None:
         return {}
-    from orchestrator.studies import catalogue
+    from orchestrator.plan.studies import catalogue
 
     return dict(catalogue(study).find(space)[0][1].figures)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import (
+from orchestrator.cli.app import (
     JsonOption,
     LanesOption,
     LimitOption,
@@ -22,11 +22,11 @@ from orchestrator.cli import (
     out,
     print_table,
 )
-from orchestrator.commands_plan import check_lanes
+from orchestrator.cli.plan import check_lanes
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
-    from orchestrator.launching import LaunchResult
+    from orchestrator.launch import LaunchResult
 
 
 @app.command()
@@ -74,10 +74,10 @@ def launch(
     json: JsonOption = False,
 ) -> int:
     """Run what is missing, under Ray Tune. The same command again resumes; Ctrl-C stops cleanly."""
-    from orchestrator.jobs import is_job_server
-    from orchestrator.launching import launch as run_launch
-    from orchestrator.launching import resume_command
-    from orchestrator.planning import plan as make_plan
+    from orchestrator.launch import launch as run_launch
+    from orchestrator.launch import resume_command
+    from orchestrator.plan.plan import plan as make_plan
+    from orchestrator.ray_backend.jobs import is_job_server
 
     if scheduler is not None:
         raise RequestError(
@@ -121,7 +121,7 @@ def launch(
 
 def _launch_as_job(context: typer.Context, address: str, detach: bool) -> int:
     """The same command as a job on the cluster; its exit status, unless it is left alone."""
-    from orchestrator import jobs
+    from orchestrator.ray_backend import jobs
 
     given = context.params
     words: list[str] = []
@@ -159,7 +159,7 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 
 def _print_launch(result: LaunchResult, again: str) -> None:
-    from orchestrator.progress import duration
+    from orchestrator.queue.progress import duration
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
@@ -207,8 +207,8 @@ def debug(
     json: JsonOption = False,
 ) -> int:
     """Run one trial in this process, without Ray; a breakpoint in your model works."""
-    from orchestrator.bars import EpochPrinter
-    from orchestrator.debugging import debug as run_debug
+    from orchestrator.cli.epoch_printer import EpochPrinter
+    from orchestrator.debug import debug as run_debug
 
     printer = EpochPrinter(quiet=json)
     result = run_debug(
@@ -250,19 +250,19 @@ app.add_typer(data, name="data")
 @data.command("list")
 def data_list() -> None:
     """Every data set and whether its files are here."""
-    from orchestrator import datasets
+    from orchestrator.datasets import loader
 
-    rows = [[name, "here" if datasets.available(name) else "missing"] for name in datasets.DATASETS]
+    rows = [[name, "here" if loader.available(name) else "missing"] for name in loader.DATASETS]
     print_table(["data set", "files"], rows)
-    out(f"data root: {datasets.data_root()} (GRADSWEEP_DATA)")
+    out(f"data root: {loader.data_root()} (GRADSWEEP_DATA)")
 
 
 @data.command("fetch")
 def data_fetch(name: str) -> None:
     """Download a data set and check its checksum."""
-    from orchestrator import datasets
+    from orchestrator.datasets import loader
 
-    out(f"{name} is in {datasets.fetch(name)}")
+    out(f"{name} is in {loader.fetch(name)}")
 
 
 @data.command("verify")
@@ -270,9 +270,9 @@ def data_verify(
     name: Annotated[str | None, typer.Argument(help="All data sets if left out.")] = None,
 ) -> int:
     """Read every file and compare its checksum."""
-    from orchestrator import datasets
+    from orchestrator.datasets import loader
 
-    found = [datasets.verify(n) for n in ([name] if name else datasets.DATASETS)]
+    found = [loader.verify(n) for n in ([name] if name else loader.DATASETS)]
     rows = [[one.name, str(f.path), f.status, f.detail] for one in found for f in one.files]
     print_table(["data set", "file", "status", "detail"], rows)
     bad = [one.name for one in found if one.status == "corrupt" or (name and one.status != "ok")]

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import JsonOption, StoreOption, app, dump, out, print_table
-from orchestrator.reading import open_for_reading
+from orchestrator.cli.app import JsonOption, StoreOption, app, dump, out, print_table
+from orchestrator.cli.open_store import open_for_reading
 
 
 @app.command()
@@ -20,7 +20,7 @@ def status(
     json: JsonOption = False,
 ) -> int:
     """What is running, done, diverged, failed, blocked, and why."""
-    from orchestrator.lease import holder
+    from orchestrator.queue.lease import holder
 
     if address is not None:
         _print_jobs(address, json)
@@ -54,7 +54,7 @@ def status(
 
 
 def _print_jobs(address: str, as_json: bool) -> None:
-    from orchestrator import jobs
+    from orchestrator.ray_backend import jobs
 
     found = jobs.listing(address)
     if as_json:
@@ -102,7 +102,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
-    from results.configs import json_object
+    from results.store.config_columns import json_object
 
     opened = open_for_reading(store)
     trial_id = opened.resolve(trial)

@@ -1,0 +1,1 @@
+"""Data files: which there are, whether they are whole, their arrays."""

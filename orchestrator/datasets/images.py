@@ -1,8 +1,8 @@
 """Images out of the bytes of data files: idx, CIFAR records, and scikit-learn's bundled digits.
 
 Each reader takes the contents of a form's files in order and gives the arrays of
-`orchestrator.datasets.Loaded`. Checksums are verified before; here only the format can be wrong.
-Text is read in `dataset_text`, spikes in `dataset_spikes`.
+`orchestrator.datasets.loader.Loaded`. Checksums are verified before; here only the format can be
+wrong. Text is read in `text`, spikes in `spikes`.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _records(content: bytes, size: int) -> list[bytes]:
 
 def _listed(name: str) -> list[str]:
     """Words of a list that lies in this package."""
-    lines = resources.files("orchestrator").joinpath(name).read_text().splitlines()
+    lines = resources.files("orchestrator.datasets").joinpath(name).read_text().splitlines()
     return [word for line in lines if line[0] != "#" for word in line.split()]
 
 

@@ -19,9 +19,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.dataset_catalogue import DATASETS, Dataset, File, Form
+from orchestrator.datasets.catalogue import DATASETS, Dataset, File, Form
 from orchestrator.errors import RequestError
-from trainables.spec import nearest
+from trainables.declarations import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +42,8 @@ class Loaded:
     Attributes:
       arrays: of images: train_images, train_labels, test_images, test_labels. Images as in the
         files: digits float32 (n, 8, 8) in 0..16, mnist uint8 (n, 28, 28), cifar uint8
-        (n, 3, 32, 32). Labels int32 (n,). Of text: see `orchestrator.dataset_text`. Of spikes: see
-        `orchestrator.dataset_spikes`.
+        (n, 3, 32, 32). Labels int32 (n,). Of text: see `orchestrator.datasets.text`. Of spikes: see
+        `orchestrator.datasets.spikes`.
       checksum: of every file read, as "path=sha256:..." joined by "; ".
     """
 
@@ -131,7 +131,7 @@ def load(name: str, root: Path | None = None) -> Loaded:
 
 @lru_cache(maxsize=4)
 def _load(name: str, root: Path) -> Loaded:
-    from orchestrator import dataset_files
+    from orchestrator.datasets import images
 
     dataset = _dataset(name)
     form, complete = _form(dataset, root)
@@ -144,9 +144,9 @@ def _load(name: str, root: Path) -> Loaded:
         checksums.append(f"{file.path}={checksum}")
     try:
         module, _, function = form.reader.partition(".")
-        read = getattr(importlib.import_module(f"orchestrator.{module}"), function)
+        read = getattr(importlib.import_module(f"orchestrator.datasets.{module}"), function)
         arrays = read(*contents)
-    except (dataset_files.FormatError, *dataset_files.UNREADABLE) as error:
+    except (images.FormatError, *images.UNREADABLE) as error:
         where = " and ".join(str(root / file.path) for file in form.files) or "scikit-learn"
         raise DataError(
             f"data set {name} cannot be read from {where}: {str(error) or type(error).__name__}; "
@@ -155,7 +155,7 @@ def _load(name: str, root: Path) -> Loaded:
     for array in arrays.values():
         array.flags.writeable = False
     if not form.files:
-        checksums = [f"{name}={dataset_files.checksum(arrays)}"]
+        checksums = [f"{name}={images.checksum(arrays)}"]
     return Loaded(arrays, "; ".join(checksums))
 
 

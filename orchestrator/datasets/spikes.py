@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from orchestrator.dataset_files import Arrays, FormatError
+from orchestrator.datasets.images import Arrays, FormatError
 
 _UNITS, _CLASSES = 700, 20
 

@@ -18,7 +18,7 @@ from collections import Counter
 
 import numpy as np
 
-from orchestrator.dataset_files import Arrays, FormatError
+from orchestrator.datasets.images import Arrays, FormatError
 
 END = "<eos>"
 """The token of a line's end."""

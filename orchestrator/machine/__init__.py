@@ -1,0 +1,1 @@
+"""This machine: its environment, and how many packs it holds."""

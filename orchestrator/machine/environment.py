@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from orchestrator.room import cpus_here
-from trainables import gpus
+from orchestrator.machine.resources import cpus_here
+from trainables.core import gpu_flags
 
 XLA_FLAGS = (
     # With OPENBLAS_NUM_THREADS=1 it keeps several eigendecompositions in one program from hanging.
@@ -42,12 +42,12 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
     The same threads give the same bits, so they are part of a pack's signature. On a GPU, where
     they only compile, there are as many as CPUs: a small program took 24 s with one.
     """
-    flags = (*XLA_FLAGS, *(gpus.XLA_FLAGS if gpu else ()))
+    flags = (*XLA_FLAGS, *(gpu_flags.XLA_FLAGS if gpu else ()))
     variables = {
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": str(threads),
         "PJRT_NPROC": str(max(threads, cpus_here()) if gpu else threads),
-        "XLA_FLAGS": gpus.with_flags(os.environ.get("XLA_FLAGS", ""), flags),
+        "XLA_FLAGS": gpu_flags.with_flags(os.environ.get("XLA_FLAGS", ""), flags),
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         # Workers share one cache per node. Each of these yields to what the user has set.
         **{name: os.environ.get(name, value) for name, value in _compile_cache().items()},
@@ -57,9 +57,9 @@ def process_environment(threads: int = 1, gpu: float = 0.0) -> dict[str, str]:
         variables["XLA_CLIENT_MEM_FRACTION"] = os.environ.get("XLA_CLIENT_MEM_FRACTION", share)
     else:
         variables["JAX_PLATFORMS"] = "cpu"
-    precision = os.environ.get(gpus.PRECISION, gpus.MATMUL_PRECISION if gpu else "")
+    precision = os.environ.get(gpu_flags.PRECISION, gpu_flags.MATMUL_PRECISION if gpu else "")
     if precision:
-        variables[gpus.PRECISION] = precision
+        variables[gpu_flags.PRECISION] = precision
     return variables
 
 
@@ -67,7 +67,7 @@ def _compile_cache() -> dict[str, str]:
     return {
         "JAX_COMPILATION_CACHE_DIR": str(cache_dir() / "jax"),
         # A new entry costs JAX a look at all others (70 ms among 670 entries), so quick compiles
-        # are not worth one; `compiles.kept` makes exceptions.
+        # are not worth one; `compile_cache.kept` makes exceptions.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
         # Setting a size is what makes JAX write cache entries under a lock.
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
@@ -115,7 +115,8 @@ def prepare(threads: int = 1, gpu: float = 0.0) -> None:
         if differing:
             raise LateEnvironmentError(
                 f"JAX was imported before {', '.join(differing)} could be set; call "
-                "orchestrator.environment.prepare() first, or import jax after orchestrator.launch"
+                "orchestrator.machine.environment.prepare() first, or import jax after "
+                "orchestrator.launch"
             )
         return
     os.environ.update(wanted)

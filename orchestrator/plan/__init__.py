@@ -1,0 +1,1 @@
+"""What would run: trials, packs, and what the store holds already."""

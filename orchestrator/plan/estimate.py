@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results import Store
-from trainables.spec import Trial
+from trainables.declarations import Trial
 
 BYTES_PER_ROW = {"epochs": 160, "layers": 22, "steps": 32, "timeline": 3, "trials": 140}
 """Parquet bytes per row, measured on vanishing/depth after `compact`; small parts take more."""

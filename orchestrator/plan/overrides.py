@@ -11,8 +11,8 @@ from typing import Any
 
 from orchestrator.errors import RequestError
 from search_spaces.expansion import MAX_CONFIGS
-from trainables.spec import SELECTORS, Registry, Resolver, nearest
-from trainables.spec.keys import shown
+from trainables.declarations import SELECTORS, Registry, Resolver, nearest
+from trainables.declarations.core.keys import shown
 
 _INT = "(-?[0-9]{1,18})"
 _RANGE = re.compile(rf"range\({_INT}(?:,{_INT})?(?:,{_INT})?\)")

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.spec import Trial, digest
-from trainables.spec.structure import Structure
+from trainables.declarations import Trial, digest
+from trainables.declarations.core.structure import Structure
 
 MAX_WIDTH = 16
 """Lanes in a pack unless forced: enough to share a compile, small enough to lose little."""

@@ -11,24 +11,24 @@ from typing import Any
 
 from pyarrow.fs import FileSelector, FileType
 
-from orchestrator import datasets
+from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
-from orchestrator.estimating import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.overrides import read_overrides, where_read
-from orchestrator.packing import PackSpec, make_packs
-from orchestrator.resuming import (
+from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
+from orchestrator.plan.overrides import read_overrides, where_read
+from orchestrator.plan.packs import PackSpec, make_packs
+from orchestrator.plan.store_state import (
     lacking_observations,
     newest_attempts,
     recorded_signatures,
     resume_points,
 )
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.plan.studies import Catalogue, catalogue
 from results import Store, StoreError, open_store
-from results.paths import resolve as resolve_uri
-from results.remote import reaching
 from results.schema import FINISHED
+from results.store.object_store import reaching
+from results.store.paths import resolve as resolve_uri
 from search_spaces import Space, SpaceError, Study, expand
-from trainables.spec import ConfigError, Trial
+from trainables.declarations import ConfigError, Trial
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.planning import SpacePlan
-from orchestrator.studies import Catalogue
-from trainables.spec import Trial
+from orchestrator.plan.plan import SpacePlan
+from orchestrator.plan.studies import Catalogue
+from trainables.declarations import Trial
 
 
 def varying_keys(trials: Sequence[Trial]) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from orchestrator.packing import Lane
+from orchestrator.plan.packs import Lane
 from results import Store
-from results.configs import json_object
 from results.schema import FINISHED
-from trainables.spec import Trial
+from results.store.config_columns import json_object
+from trainables.declarations import Trial
 
 
 def newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:

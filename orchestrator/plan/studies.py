@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from orchestrator.environment import prepare_for_user_code
 from orchestrator.errors import RequestError
+from orchestrator.machine.environment import prepare_for_user_code
 from search_spaces import Space, Study, builtin_studies
-from trainables.spec import Registry, builtin_registry, nearest, versioned_by_content
+from trainables.declarations import Registry, builtin_registry, nearest, versioned_by_content
 
 ENTRY_POINT_GROUP = "gradsweep.studies"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.packing import PackSpec
-from orchestrator.planning import SpacePlan
+from orchestrator.plan.packs import PackSpec
+from orchestrator.plan.plan import SpacePlan
 
 
 @dataclass

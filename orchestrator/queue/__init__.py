@@ -1,0 +1,1 @@
+"""Packs that wait, the store's lease, and how a launch stands."""

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from orchestrator.errors import RequestError
-from results import Store, StoreError, files
+from results import Store, StoreError
+from results.store import files
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 30.0

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from orchestrator.queueing import PackQueue, Snapshot
+from orchestrator.queue.queue import PackQueue, Snapshot
 
 LINE_S = 5.0
 TICK_S = 0.5

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.packing import Lane, PackSpec, pack_name
+from orchestrator.plan.packs import Lane, PackSpec, pack_name
 from results import StoreError
 
 MAX_ERRORS = 2
@@ -51,7 +51,8 @@ class PackQueue:
 
     A pack is ready when the parents of its lanes have ended; lanes of a failed parent are blocked.
     Where a program's lane strategy is still to be measured, its packs wait for the first of them,
-    which settles it for all. Workers of a node compile a program once (`compiles.once_per_node`).
+    which settles it for all. Workers of a node compile a program once
+    (`compile_cache.once_per_node`).
 
     A pack that raised comes again in halves, padded to the same width, until the trial at fault is
     alone; one whose worker died comes again whole, until its deaths are too many, and then in

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.environment import ray_environment, worker_environment
 from orchestrator.errors import RequestError
-from orchestrator.provenance import COMMIT, git_commit, versions
-from orchestrator.queueing import Machines
-from orchestrator.shipping import build_wheel
+from orchestrator.machine.environment import ray_environment, worker_environment
+from orchestrator.queue.queue import Machines
+from orchestrator.ray_backend.code_bundle import build_wheel
+from orchestrator.worker.provenance import COMMIT, git_commit, versions
 
 ANSWER_S = 120.0
 """How long a node may take to say which versions it has; it fetches our code first."""

@@ -37,7 +37,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def _code() -> Iterator[tuple[str, bytes]]:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -43,7 +43,7 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
     Raises:
       RequestError: nothing answers there, or the store is a path of this machine only.
     """
-    from orchestrator.cluster import baggage
+    from orchestrator.ray_backend.cluster import baggage
 
     if "://" not in store and not Path(store).is_absolute():
         raise RequestError(

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.cluster import started
-from orchestrator.environment import ray_environment, worker_environment
-from orchestrator.room import Room
+from orchestrator.machine.environment import ray_environment, worker_environment
+from orchestrator.machine.resources import Room
+from orchestrator.ray_backend.cluster import started
 
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _UNASKED = ("start_monitor", "start_api_server", "start_log_monitor")
@@ -32,7 +32,7 @@ def local_ray(room: Room, threads: int) -> Iterator[None]:
         # Ray starts a worker per CPU at once. These take packs, if they are still there when Tune
         # asks for workers, and import what they need while this process imports Tune.
         options["num_cpus"] = room.packs * threads
-        variables["RAY_preload_python_modules"] = "ray.tune,orchestrator.running"
+        variables["RAY_preload_python_modules"] = "ray.tune,orchestrator.worker.pack_run"
         variables["RAY_idle_worker_killing_time_threshold_ms"] = "60000"
     with contextlib.ExitStack() as stack:
         with _variables(variables), _few_processes():

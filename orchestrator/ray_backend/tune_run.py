@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from orchestrator.cluster import RayMachines
-from orchestrator.credentials import keep_from_ray
-from orchestrator.lease import Lease
-from orchestrator.progress import Display
-from orchestrator.queueing import PackQueue
+from orchestrator.queue.lease import Lease
+from orchestrator.queue.progress import Display
+from orchestrator.queue.queue import PackQueue
+from orchestrator.ray_backend.cluster import RayMachines
+from orchestrator.ray_backend.ray_patches import keep_from_ray
 
 
 def drive(
@@ -40,7 +40,7 @@ def drive(
         from ray import tune
         from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 
-        from orchestrator.tuning import PackSearcher, PackTrainable
+        from orchestrator.ray_backend.tune_trainable import PackSearcher, PackTrainable
 
         keep_from_ray()
         machines = RayMachines(resources)

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from ray import get_runtime_context, tune
 from ray.tune.search import Searcher
 
-from orchestrator.environment import prepare
 from orchestrator.errors import NodeError
-from orchestrator.packing import Context, PackSpec
-from orchestrator.provenance import versions
-from orchestrator.queueing import REPORT_S, PackQueue
+from orchestrator.machine.environment import prepare
+from orchestrator.plan.packs import Context, PackSpec
+from orchestrator.queue.queue import REPORT_S, PackQueue
+from orchestrator.worker.provenance import versions
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "Cannot allocate memory")
 """What XLA says, on one device or another, when a pack does not fit."""
 
 if TYPE_CHECKING:
-    from orchestrator.cluster import RayMachines
-    from orchestrator.running import PackRun, Progress
+    from orchestrator.ray_backend.cluster import RayMachines
+    from orchestrator.worker.pack_run import PackRun, Progress
 
 
 class PackTrainable(tune.Trainable):
@@ -52,8 +52,8 @@ class PackTrainable(tune.Trainable):
 
     def _guarded_step(self) -> dict[str, Any]:
         # Nothing here may import JAX: `_open` sets its environment first.
-        from orchestrator.datasets import DataError
-        from orchestrator.lease import SupersededError
+        from orchestrator.datasets.loader import DataError
+        from orchestrator.queue.lease import SupersededError
         from results import StoreError
 
         try:
@@ -102,11 +102,11 @@ class PackTrainable(tune.Trainable):
         strategy that it settled."""
         self._run = run = self._open()
         run.start()
-        from orchestrator import compiles  # imports JAX
-        from orchestrator.running import Progress
+        from orchestrator.worker import compile_cache  # imports JAX
+        from orchestrator.worker.pack_run import Progress
 
         begun = Progress(run.epoch - 1, signature=run.signature)
-        return _report(begun, {}, {}) | {"compiles": compiles.counted(), "node": self._node}
+        return _report(begun, {}, {}) | {"compiles": compile_cache.counted(), "node": self._node}
 
     def _open(self) -> PackRun:
         """The pack of this job, on this process's device, not yet started."""
@@ -114,9 +114,9 @@ class PackTrainable(tune.Trainable):
         context = Context(**job["context"])
         prepare(context.threads, context.gpu)
         # Only now: these import JAX.
-        from orchestrator.lease import passes
-        from orchestrator.running import PackRun, stop_on_sigterm
-        from orchestrator.studies import catalogue
+        from orchestrator.plan.studies import catalogue
+        from orchestrator.queue.lease import passes
+        from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
         from results import StoreError, open_store
 
         _require_fit(context)
@@ -134,7 +134,7 @@ class PackTrainable(tune.Trainable):
         self._asked_to_end = True
 
     def _stop_wanted(self) -> bool:
-        from orchestrator.lease import stop_wanted
+        from orchestrator.queue.lease import stop_wanted
 
         return stop_wanted(self._store)
 

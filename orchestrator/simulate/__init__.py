@@ -1,0 +1,1 @@
+"""A launch replayed on simulated machines."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import RequestError
-from orchestrator.planning import SpacePlan
+from orchestrator.plan.plan import SpacePlan
 from results import Store
 
 COMPILE_S = 30.0

@@ -1,6 +1,6 @@
-"""What a pack publishes as it trains, and when: the rules of `recording`, `keeping` and `running`
-applied to a pace instead of a clock, for `simulation`. `tests/orchestrator/test_journal.py` holds
-them to the real Recorder."""
+"""What a pack publishes as it trains, and when: the rules of `recorder`, `weight_keeper` and
+`pack_run` applied to a pace instead of a clock, for `simulate`.
+`tests/orchestrator/simulate/test_publishing.py` holds them to the real Recorder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from orchestrator.estimating import rows_per_trial
-from orchestrator.pacing import Pace
-from orchestrator.queueing import REPORT_S
-from orchestrator.recording import FLUSH_ROWS, FLUSH_S
-from trainables.spec import Trial
+from orchestrator.plan.estimate import rows_per_trial
+from orchestrator.queue.queue import REPORT_S
+from orchestrator.simulate.pace import Pace
+from orchestrator.worker.recorder import FLUSH_ROWS, FLUSH_S
+from trainables.declarations import Trial
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import simpy
 
 from orchestrator.errors import RequestError
-from orchestrator.journal import Journal, LaneWork, Tally, journal
-from orchestrator.pacing import Pace
-from orchestrator.packing import Lane, PackSpec
-from orchestrator.queueing import REPORT_S, PackQueue
-from orchestrator.simulated_cluster import Cluster
+from orchestrator.plan.packs import Lane, PackSpec
+from orchestrator.queue.queue import REPORT_S, PackQueue
+from orchestrator.simulate.cluster import Cluster
+from orchestrator.simulate.pace import Pace
+from orchestrator.simulate.publishing import Journal, LaneWork, Tally, journal
 
 HANDOVER_S = 0.1
 """From a pack's end to the next one's start on the same worker: the median of 28 hand-overs of a

@@ -10,15 +10,15 @@ from typing import Any
 
 import psutil
 
-from orchestrator.estimating import estimated_bytes
-from orchestrator.journal import LaneWork, Tally, lane_work
-from orchestrator.pacing import Pace, find_paces
-from orchestrator.plan_text import size_text
-from orchestrator.planning import SpacePlan, open_or_none, plan
-from orchestrator.progress import duration
-from orchestrator.replaying import Replay
-from orchestrator.simulated_cluster import Cluster
-from orchestrator.workload import workload
+from orchestrator.cli.plan_text import size_text
+from orchestrator.plan.estimate import estimated_bytes
+from orchestrator.plan.plan import SpacePlan, open_or_none, plan
+from orchestrator.plan.workload import workload
+from orchestrator.queue.progress import duration
+from orchestrator.simulate.cluster import Cluster
+from orchestrator.simulate.pace import Pace, find_paces
+from orchestrator.simulate.publishing import LaneWork, Tally, lane_work
+from orchestrator.simulate.replay import Replay
 
 BYTES_PER_PART = {"trials": 16_000, "epochs": 14_500, "layers": 7_000, "steps": 4_200}
 """Bytes of a Parquet part beside its rows: mostly its schema, so by table; 3,000 for a probe."""

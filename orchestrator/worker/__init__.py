@@ -1,0 +1,1 @@
+"""One pack's life on a worker, without Ray."""

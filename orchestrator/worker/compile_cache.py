@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from orchestrator.environment import cache_dir
-from trainables.programs import EPOCH_NAME
+from orchestrator.machine.environment import cache_dir
+from trainables.packs.programs import EPOCH_NAME
 
 _HIT = "/jax/compilation_cache/cache_hits"
 _COMPILE = "/jax/core/compile/backend_compile_duration"

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from orchestrator.environment import cache_dir
-from trainables.lanes import Strategy
-from trainables.packs import Pack
-from trainables.spec import Trial
+from orchestrator.machine.environment import cache_dir
+from trainables.core.lanes import Strategy
+from trainables.declarations import Trial
+from trainables.packs.pack import Pack
 
 _NAMED: dict[str, Strategy] = {"sequential": "sequential", "vmap": "vmap"}
 _WORTH_S = 120.0

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import calibration, compiles, datasets
-from orchestrator.ending import Endings
-from orchestrator.keeping import Keeper
-from orchestrator.packing import Context, PackSpec, signature_text
-from orchestrator.provenance import signature, trial_columns
-from orchestrator.recording import Recorder
-from orchestrator.room import memory_free
+from orchestrator.datasets import loader
+from orchestrator.machine.resources import memory_free
+from orchestrator.plan.packs import Context, PackSpec, signature_text
+from orchestrator.worker import compile_cache, lane_strategy
+from orchestrator.worker.provenance import signature, trial_columns
+from orchestrator.worker.recorder import Recorder
+from orchestrator.worker.stop_rules import Endings
+from orchestrator.worker.weight_keeper import Keeper
 from results import Store
-from trainables.lanes import Strategy
-from trainables.packs import EpochResult, Pack
-from trainables.spec import Registry, Trial
+from trainables.core.lanes import Strategy
+from trainables.declarations import Registry, Trial
+from trainables.packs.pack import EpochResult, Pack
 
 
 @dataclass
@@ -91,19 +92,19 @@ class PackRun:
           StoreError: an artifact or checkpoint cannot be read.
         """
         if self.context.fetch and self.trials[0].dataset:
-            datasets.fetch_once(self.trials[0].dataset)
+            loader.fetch_once(self.trials[0].dataset)
         self._arrays, self._checksum = load_arrays(self.trials[0])
         parents = self._parents()
-        compiles.watch()
-        with compiles.once_per_node(f"{self.spec.program}-{self.spec.width}"):
+        compile_cache.watch()
+        with compile_cache.once_per_node(f"{self.spec.program}-{self.spec.width}"):
             begun = time.monotonic()
-            strategy = calibration.settle(
+            strategy = lane_strategy.settle(
                 self.spec.strategy, self.trials, self._arrays, self.spec.width, self.context.threads
             )
             self.signature = signature(strategy, self.spec.width, self.context.threads)
             self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
             self.pack.init(parents)
-            with compiles.kept():
+            with compile_cache.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
             self._require_memory()
             self._compile_seconds = time.monotonic() - begun
@@ -331,7 +332,7 @@ def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
     name = trial.dataset
     if name is None:
         return {}, ""
-    loaded = datasets.load(name)
+    loaded = loader.load(name)
     return dict(loaded.arrays), loaded.checksum
 
 

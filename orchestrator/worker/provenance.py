@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.packing import PackSpec
-from trainables.gpus import PRECISION
-from trainables.spec import Trial
+from orchestrator.plan.packs import PackSpec
+from trainables.core.gpu_flags import PRECISION
+from trainables.declarations import Trial
 
 COMMIT = "GRADSWEEP_COMMIT"
 

@@ -14,7 +14,7 @@ from results import Store
 from results.schema import arrow_schema, probe_schema, table_name
 
 if TYPE_CHECKING:
-    from trainables.packs import EpochResult, LayerRow
+    from trainables.packs.pack import EpochResult, LayerRow
 
 Columns = Mapping[str, Any]
 

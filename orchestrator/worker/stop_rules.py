@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.packs import EpochResult
-from trainables.spec import Trial
+from trainables.declarations import Trial
+from trainables.packs.pack import EpochResult
 
 End = tuple[str, str | None]
 """Status of an ended trial, and the reason where there is one to give."""

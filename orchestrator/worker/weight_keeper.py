@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.packing import PackSpec
+from orchestrator.plan.packs import PackSpec
 from results import Store
-from trainables.packs import EpochResult, Pack
-from trainables.spec import Trial
+from trainables.declarations import Trial
+from trainables.packs.pack import EpochResult, Pack
 
 Weights = dict[str, np.ndarray]
 

@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from results.ask.named_queries import space_of
 from results.errors import StoreError, nearest
-from results.queries import space_of
 from results.schema import EPOCHS, FINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
 from results.schema import DIAGNOSIS, TABLES, Column
-from results.views import view_name
+from results.store.views import view_name
 
 if TYPE_CHECKING:
     from results.result import Result
-    from results.store import Store
+    from results.store.store import Store
 
 _VIEWS = {
     "trials": "One row per trial, its newest attempt: config keys as typed columns, then these.",
@@ -40,7 +40,7 @@ class NamedQuery:
 def named_queries() -> dict[str, NamedQuery]:
     """Every named query, by name."""
     found: dict[str, NamedQuery] = {}
-    folder = files("results").joinpath("queries")
+    folder = files("results.ask").joinpath("queries")
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".sql"):
             name, text = entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8")

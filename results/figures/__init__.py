@@ -1,0 +1,1 @@
+"""Figures: what all share, those of every study, and a folder for a study's own."""

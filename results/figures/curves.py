@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import Selection, Shown, select_trials, series
-from results.style import (
+from results.figures.selection import Selection, Shown, select_trials, series
+from results.figures.style import (
     LogScale,
     draw_series,
     explain_marks,
@@ -21,7 +21,7 @@ from results.style import (
 )
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Rows = dict[str, list[dict[str, Any]]]
 

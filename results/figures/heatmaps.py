@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from results.errors import StoreError
-from results.figure_data import Selection, Shown, select_trials, series
-from results.panels import Layout, explain_cells, notes, pick
-from results.style import (
+from results.figures.panels import Layout, explain_cells, notes, pick
+from results.figures.selection import Selection, Shown, select_trials, series
+from results.figures.style import (
     BAD_COLOUR,
     BAD_NAME,
     COLOURS,
@@ -24,7 +24,7 @@ from results.style import (
 )
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import Selection, Shown
-from results.style import BAD_COLOUR, BAD_NAME, ZERO_COLOUR, ZERO_NAME, LogScale, wrapped
+from results.figures.selection import Selection, Shown
+from results.figures.style import BAD_COLOUR, BAD_NAME, ZERO_COLOUR, ZERO_NAME, LogScale, wrapped
 
 _MOST_PANELS = 6
 

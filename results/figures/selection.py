@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from results.ask.named_queries import space_name
 from results.errors import StoreError
-from results.queries import space_name
 from results.schema import FINISHED
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 
 @dataclass(frozen=True)

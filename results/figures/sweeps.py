@@ -11,11 +11,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figure_data import Shown, label, select_trials, series
-from results.style import LogScale, draw_series, explain_marks, finish, look, threshold
+from results.figures.selection import Shown, label, select_trials, series
+from results.figures.style import LogScale, draw_series, explain_marks, finish, look, threshold
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _CLASSES = {
     "vanishing": ("vanishing", "vanishing_mild", "dead"),

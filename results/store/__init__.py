@@ -1,0 +1,1 @@
+"""The store: its files, what they hold, and SQL over them."""

@@ -6,8 +6,8 @@ has passed, by which time readers with an older listing have finished; one that 
 store again when a file is gone.
 
 Two compactions at once are safe: of two merged parts that replace a part in common the one
-published first holds (`parts.settle`). For that, clocks must agree to within the grace, and a
-merge whose publishing ended later than the grace after it began is taken back.
+published first holds (`parquet_parts.settle`). For that, clocks must agree to within the grace, and
+a merge whose publishing ended later than the grace after it began is taken back.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from pyarrow import fs as pafs
 
-from results import files
-from results.parts import Part, encode
-from results.paths import TEMPORARY, merged_age
 from results.schema import KEYS
+from results.store import files
+from results.store.parquet_parts import Part, encode
+from results.store.paths import TEMPORARY, merged_age
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _TARGET = 128 * 2**20
 """Bytes of Parquet in a merged part, about; parts of half that size are left alone."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypedDict
 
-from results.configs import json_object
 from results.schema import FINISHED, table_name
-from results.views import quoted, view_name
+from results.store.config_columns import json_object
+from results.store.views import quoted, view_name
 
 if TYPE_CHECKING:
-    from results.reading import Reader
+    from results.store.reader import Reader
 
 
 class Completeness(TypedDict):

@@ -15,8 +15,8 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
-from results.paths import TEMPORARY
-from results.remote import reaching, vanished, why
+from results.store.object_store import reaching, vanished, why
+from results.store.paths import TEMPORARY
 
 _READS = 4
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import duckdb
 
-from results import files
-from results.parts import Part, PartIndex
-from results.paths import checksum, told_checksum
 from results.schema import arrow_schema
-from results.views import strings, view_name
+from results.store import files
+from results.store.parquet_parts import Part, PartIndex
+from results.store.paths import checksum, told_checksum
+from results.store.views import strings, view_name
 
 _READ = 4 * 2**20
 _GLOB = frozenset("*?[")

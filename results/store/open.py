@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from pyarrow import fs as pafs
 
-from results import files
 from results.errors import StoreError
-from results.paths import MANIFEST, resolve
-from results.remote import reaching
 from results.schema import FORMAT
-from results.store import Store
+from results.store import files
+from results.store.object_store import reaching
+from results.store.paths import MANIFEST, resolve
+from results.store.store import Store
 
 
 def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from results import files
 from results.errors import StoreError, nearest
-from results.paths import MERGED, Paths, is_segment
-from results.remote import reaching
 from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, is_view
+from results.store import files
+from results.store.object_store import reaching
+from results.store.paths import MERGED, Paths, is_segment
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads

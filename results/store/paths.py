@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
-from results.remote import open_remote, reaching
+from results.store.object_store import open_remote, reaching
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]*")
 _SUM = re.compile(r"-([0-9a-f]{8})\.parquet$")
@@ -31,7 +31,7 @@ TEMPORARY = ".tmp-"
 def resolve(uri: str | os.PathLike[str], patient: bool = False) -> tuple[pafs.FileSystem, str]:
     """File system and root path of a store's URI; without a scheme it is a local path.
 
-    `patient`: see `remote.open_remote`.
+    `patient`: see `object_store.open_remote`.
 
     Raises:
       StoreError: credentials in the URI, a scheme pyarrow does not know, or a malformed URI.

@@ -11,17 +11,17 @@ import duckdb
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from results import files
-from results.completeness import Completeness, completeness, row_counts
-from results.diagnosis import merged_rules
 from results.errors import StoreError
-from results.native import NativeParts
-from results.parts import PartIndex
-from results.paths import Paths
 from results.result import Result, refuse_all_but_select, sentence
 from results.schema import table_name
-from results.spaces import fault
-from results.views import connect, keep_diagnosis, view_name
+from results.store import files
+from results.store.completeness import Completeness, completeness, row_counts
+from results.store.diagnosis import merged_rules
+from results.store.native_parquet import NativeParts
+from results.store.parquet_parts import PartIndex
+from results.store.paths import Paths
+from results.store.space_records import fault
+from results.store.views import connect, keep_diagnosis, view_name
 
 _DIAGNOSIS = re.compile(r"\bdiagnosis\b", re.IGNORECASE)
 _LOST = re.compile(r"reading the stream registered as '(?:arrow|files)_([^']+)' failed")

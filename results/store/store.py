@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from results import files
 from results.errors import StoreError
-from results.parts import conform, encode
-from results.reading import Reader
 from results.schema import is_view, table_name
-from results.views import view_name
-from results.weights import Kind, Weights
+from results.store import files
+from results.store.parquet_parts import conform, encode
+from results.store.reader import Reader
+from results.store.views import view_name
+from results.store.weights import Kind, Weights
 
 
 class Store(Reader):
@@ -122,6 +122,6 @@ class Store(Reader):
 
     def compact(self, grace_s: float = 60.0) -> dict[str, int]:
         """Merges small parts and drops superseded rows; see `compaction.compact`."""
-        from results.compaction import compact
+        from results.store.compaction import compact
 
         return compact(self, grace_s)

@@ -1,7 +1,8 @@
 """A DuckDB connection whose views show a store: visible rows, typed configs, diagnosis.
 
 After `connect` the connection is locked: no file, network or setting can be reached from SQL, but
-for Parquet parts that `native` may come to read. The others are read through pyarrow data sets.
+for Parquet parts that `native_parquet` may come to read. The others are read through pyarrow data
+sets.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from results.configs import config_table
-from results.diagnosis import diagnosis_view
-from results.parts import PartIndex
 from results.schema import EPOCHS, KEYS, TRIALS
+from results.store.config_columns import config_table
+from results.store.diagnosis import diagnosis_view
+from results.store.parquet_parts import PartIndex
 
 _LOCK = (
     "SET temp_directory = '{spill}'",
@@ -31,8 +32,8 @@ _LOCK = (
 
 
 def sql_text(name: str) -> str:
-    """A file of `results/sql`."""
-    return files("results").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
+    """A file of `results/store/sql`."""
+    return files("results.store").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 def quoted(name: str) -> str:

@@ -16,10 +16,10 @@ import numpy as np
 from pyarrow import fs as pafs
 from safetensors.numpy import save
 
-from results import files
 from results.errors import StoreError
-from results.paths import Paths
-from results.remote import reaching, why
+from results.store import files
+from results.store.object_store import reaching, why
+from results.store.paths import Paths
 
 Kind = Literal["artifacts", "checkpoints"]
 

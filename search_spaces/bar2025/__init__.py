@@ -5,7 +5,7 @@ The published experiments of "Revisiting Glorot initialization for long-range li
 ours. Where the published programs have defects, and what was measured: docs/studies/bar2025.md.
 """
 
-from search_spaces.bar2025_analyses import ANALYSES
+from search_spaces.bar2025.analyses import ANALYSES
 from search_spaces.study import Space, Study, grid
 
 _TRAINING = {"optimizer": "adamw_groups", "lr": 1e-3, "weight_decay": 0.05, "spectrum_every": 1}

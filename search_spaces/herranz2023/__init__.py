@@ -5,14 +5,8 @@ small spaces on which two cores can see the same. What differs from the publishe
 was measured: docs/studies/herranz2023.md.
 """
 
-from search_spaces.herranz2023_analyses import COVARIANCE, DECAY, FIGURE1
-from search_spaces.herranz2023_recurrent import (
-    FIGURE3,
-    FIGURE3_AUTHORS,
-    FIGURE4,
-    SPIKES,
-    TABLE1,
-)
+from search_spaces.herranz2023.analyses import COVARIANCE, DECAY, FIGURE1
+from search_spaces.herranz2023.recurrent import FIGURE3, FIGURE3_AUTHORS, FIGURE4, SPIKES, TABLE1
 from search_spaces.study import Space, Study, grid
 
 SEEDS = grid(0, 1, 2, 3)

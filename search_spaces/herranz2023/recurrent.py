@@ -3,7 +3,7 @@
 import itertools
 
 from search_spaces.study import Space, grid
-from trainables.spec.presets import published
+from trainables.declarations.models.rnn_sizes import published
 
 RECURRENT = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb")
 SPIKING = ("malsnn", "malsnnb")

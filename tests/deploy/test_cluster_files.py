@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.parsing import ROOT, cluster_file, parse_ray
+from tests.support.command_parsers import ROOT, cluster_file, parse_ray
 
 CLUSTERS = ("cluster.yaml", "deploy/on-premises.yaml")
 SHELLCHECK = str(Path(sys.executable).with_name("shellcheck"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.parsing import ROOT, parse_gradsweep
+from tests.support.command_parsers import ROOT, parse_gradsweep
 
 KUBERNETES = "1.37"
 DOCUMENTS = list(yaml.safe_load_all((ROOT / "deploy/rayjob.yaml").read_text()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from tests.deploy.parsing import ROOT, parse_gradsweep, parse_ray
+from tests.support.command_parsers import ROOT, parse_gradsweep, parse_ray
 
 DOCS = (ROOT / "docs/clusters.md").read_text()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.parsing import ROOT, parse_gradsweep, parse_ray
+from tests.support.command_parsers import ROOT, parse_gradsweep, parse_ray
 
 SLURM = ROOT / "deploy/slurm.sh"
 SHELLCHECK = str(Path(sys.executable).with_name("shellcheck"))

@@ -13,10 +13,10 @@ from unittest import mock
 
 import typer
 
-from orchestrator import cli
+from orchestrator.cli import app as cli
 
 for name in cli.COMMANDS:
-    importlib.import_module(f"orchestrator.{name}")
+    importlib.import_module(f"orchestrator.cli.{name}")
 
 PARSER = typer.main.get_command(cli.app)
 """Made once: it takes longer than most answers."""

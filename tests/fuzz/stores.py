@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.describing import space_json
-from orchestrator.planning import SpacePlan, plan
-from orchestrator.studies import catalogue
+from orchestrator.plan.plan import SpacePlan, plan
+from orchestrator.plan.space_record import space_json
+from orchestrator.plan.studies import catalogue
 from results import Store, create_store
-from tests.results.synthetic import attempt_row, epoch_row, publish_trial, table
-from trainables.spec import Trial
+from tests.support.made_up_rows import attempt_row, epoch_row, publish_trial, table
+from trainables.declarations import Trial
 
-STUDY = str(Path(__file__).parents[1] / "orchestrator" / "tiny_study.py")
+STUDY = str(Path(__file__).parents[1] / "support" / "tiny_study.py")
 GRID = "tiny/grid"
 STAGED = "tiny/staged"
 SIGNATURE = {"strategy": "sequential", "width": 2, "device": "cpu", "threads": 1}

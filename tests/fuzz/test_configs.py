@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator.studies import catalogue
+from orchestrator.plan.studies import catalogue
 from tests.fuzz.command_line import told
 from tests.fuzz.conftest import Fuzz, Guard
 
@@ -14,7 +14,7 @@ import collections, datetime, decimal, fractions, math, random
 from math import inf, nan
 import numpy as np
 from search_spaces import Space, Study
-from trainables.spec import Key, Model, Sizes, Task
+from trainables.declarations import Key, Model, Sizes, Task
 TINY = {"task": "gaussian", "model": "vanilla_rnn", "seq_len": 6, "batch_size": 4,
         "steps_per_epoch": 3, "depth": 2, "width": 4, "epochs": 2, "seed": {"grid_search": [0, 1]}}
 """

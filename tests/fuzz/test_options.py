@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator.studies import catalogue
+from orchestrator.plan.studies import catalogue
 from tests.fuzz.command_line import snapshot, told
 from tests.fuzz.conftest import Fuzz, Guard
 from tests.fuzz.stores import fill

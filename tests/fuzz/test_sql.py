@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from results.queries import named_queries
+from results.ask.named_queries import named_queries
 from tests.fuzz.command_line import Said, snapshot, told
 from tests.fuzz.conftest import SECRET, Fuzz, Guard
 from tests.fuzz.stores import fill

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator import launching, lease
-from orchestrator.queueing import PackQueue
+from orchestrator import launch
+from orchestrator.queue import lease
+from orchestrator.queue.queue import PackQueue
 from results import Store, StoreError, open_store
 from tests.fuzz.command_line import snapshot, told
 from tests.fuzz.conftest import SECRET, Fuzz, Guard
@@ -71,8 +72,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
             if found is not None:
                 yield found
 
-    monkeypatch.setattr(launching, "drive", drive)
-    monkeypatch.setattr(launching, "local_ray", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(launch, "drive", drive)
+    monkeypatch.setattr(launch, "local_ray", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(lease, "EXPIRY_S", 0.05)
     clock = SimpleNamespace(
         time=lease.time.time, monotonic=lease.time.monotonic, sleep=lambda seconds: None

@@ -13,14 +13,19 @@ from typing import Any
 from tests.mutants.places import Places
 
 MODULES = (
-    *(f"trainables/{name}.py" for name in ("training", "packs", "metrics", "lanes", "optimizers")),
-    *(f"trainables/{name}.py" for name in ("clipping", "lru", "orbits", "attractors", "lsc_*")),
-    "trainables/spec/*.py",
-    *(f"orchestrator/{name}.py" for name in ("planning", "packing", "queueing", "lease")),
-    *(f"orchestrator/{name}.py" for name in ("running", "recording", "keeping", "ending")),
-    "orchestrator/resuming.py",
-    *(f"results/{name}.py" for name in ("parts", "views", "completeness", "compaction")),
-    "results/selection.py",
+    *(f"trainables/training/{name}.py" for name in ("epoch", "running_stats")),
+    *(f"trainables/optim/{name}.py" for name in ("adabelief", "clipping")),
+    *(f"trainables/lsc/{name}.py" for name in ("feedforward", "recurrent", "lru_stack")),
+    *(f"trainables/{name}.py" for name in ("packs/pack", "core/lanes", "lsc/weight_moves")),
+    *(f"trainables/{name}.py" for name in ("layers/lru", "probes/orbits", "probes/attractors")),
+    "trainables/declarations/**/*.py",
+    *(f"orchestrator/plan/{name}.py" for name in ("plan", "packs", "store_state")),
+    *(f"orchestrator/queue/{name}.py" for name in ("queue", "lease")),
+    *(f"orchestrator/worker/{name}.py" for name in ("pack_run", "recorder")),
+    *(f"orchestrator/worker/{name}.py" for name in ("weight_keeper", "stop_rules")),
+    *(f"results/store/{name}.py" for name in ("parquet_parts", "views")),
+    *(f"results/store/{name}.py" for name in ("completeness", "compaction")),
+    "results/ask/best.py",
 )
 """What is mutated: the core, as patterns below the root."""
 

@@ -10,7 +10,7 @@ from tests.mutants import contexts
 from tests.mutants.contexts import AT_IMPORT, Measured
 from tests.mutants.places import Statement
 
-MODULE = "results/parts.py"
+MODULE = "results/store/parquet_parts.py"
 CALLED, LOADED = Statement(3, 4, "f", False), Statement(3, 4, "", True)
 
 
@@ -33,10 +33,15 @@ def chosen(files: list[Measured], statement: Statement = CALLED, budget: float =
 def test_the_modules_own_file_comes_first_then_the_quickest() -> None:
     files = [
         measured("t/test_quick.py", {"a": 0.1}, ["a"]),
-        measured("t/test_parts.py", {"a": 5.0, "b": 3.0}, ["a", "b"]),
+        measured("t/test_parquet_parts.py", {"a": 5.0, "b": 3.0}, ["a", "b"]),
         measured("t/test_slow.py", {"a": 2.0}, ["a"]),
     ]
-    expected = ["test_parts.py::b", "test_parts.py::a", "test_quick.py::a", "test_slow.py::a"]
+    expected = [
+        "test_parquet_parts.py::b",
+        "test_parquet_parts.py::a",
+        "test_quick.py::a",
+        "test_slow.py::a",
+    ]
     assert chosen(files) == expected
 
 
@@ -84,7 +89,7 @@ def test_what_runs_at_import_is_tried_by_some_tests_of_every_file_that_imports_i
 
 def test_a_file_of_the_modules_folder_has_more_tests_a_turn() -> None:
     few = {f"n{n}": 1.0 for n in range(5)}
-    files = [measured("t/test_x.py", few, []), measured("tests/results/test_z.py", few, [])]
+    files = [measured("t/test_x.py", few, []), measured("tests/results/store/test_z.py", few, [])]
     found = chosen(files, LOADED, budget=6.5)
     assert sorted(found) == [
         "test_x.py::n0",
@@ -117,13 +122,13 @@ def test_a_file_that_only_imports_the_module_tries_what_runs_at_import() -> None
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    for name in ("results/parts.py", "tests/test_x.py", "tests/conftest.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("results/store/parquet_parts.py", "tests/test_x.py", "tests/conftest.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x = 1\n")
     report = {
         "seconds": {"tests/test_x.py::a": 1.0, "tests/test_x.py::b": 1.0},
         "outcomes": {"tests/test_x.py::a": "passed", "tests/test_x.py::b": "skipped"},
-        "loaded": ["results/parts.py"],
+        "loaded": ["results/store/parquet_parts.py"],
     }
     found = contexts.read(tmp_path / "none", tmp_path, "tests/test_x.py", report)
     contexts.save(tmp_path / "kept.json", found)
@@ -136,7 +141,9 @@ def test_what_was_measured_is_kept(kept: Path) -> None:
     assert list(found.tests) == ["tests/test_x.py::a"]
 
 
-@pytest.mark.parametrize("name", ["results/parts.py", "tests/test_x.py", "tests/conftest.py"])
+@pytest.mark.parametrize(
+    "name", ["results/store/parquet_parts.py", "tests/test_x.py", "tests/conftest.py"]
+)
 def test_a_change_of_what_a_test_file_loads_measures_it_again(kept: Path, name: str) -> None:
     (kept.parent / name).write_text("x = 2\n")
     assert contexts.load(kept, kept.parent) is None

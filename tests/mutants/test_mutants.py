@@ -37,7 +37,7 @@ def unseen(n):
 TESTS = """\
 import pytest
 
-from results.parts import last, least, odd
+from results.store.parquet_parts import last, least, odd
 
 
 def test_least():
@@ -77,13 +77,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     for name, text in {
         "results/__init__.py": "",
-        "results/parts.py": MODULE,
+        "results/store/parquet_parts.py": MODULE,
         "tests/__init__.py": "",
         "tests/conftest.py": "",
         "tests/test_parts.py": TESTS,
         "pyproject.toml": '[tool.pytest.ini_options]\\nmarkers = ["slow: not quick"]\\n',
     }.items():
-        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text.replace("\\n", "\n"))
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     return root
@@ -106,7 +106,7 @@ def run(checkout: Path, cache: str, *words: str) -> str:
 def test_what_is_killed_survives_and_is_seen_by_none(checkout: Path) -> None:
     told = checkout.parent / "told.json"
     run(checkout, "whole", "--json", str(told))
-    assert (checkout / "results/parts.py").read_text() == MODULE
+    assert (checkout / "results/store/parquet_parts.py").read_text() == MODULE
     found = {(m["definition"], m["new"]): m for m in json.loads(told.read_text())["mutants"]}
     outcomes = {
         name: {m["outcome"] for (function, _), m in found.items() if function == name}

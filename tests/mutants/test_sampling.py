@@ -62,8 +62,8 @@ SOURCE = "def f(a, b):\n    return a + 3 * b if a < b else f(a - 1, b)\n"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     pytest.importorskip("cosmic_ray", reason="cosmic-ray is not installed: see make mutants")
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results/parts.py").write_text(SOURCE)
+    (tmp_path / "results/store").mkdir(parents=True)
+    (tmp_path / "results/store/parquet_parts.py").write_text(SOURCE)
     return tmp_path
 
 
@@ -87,7 +87,7 @@ def test_another_function_leaves_the_sample_of_this_one_as_it_was(root: Path) ->
     before = said(root, 5, 99)
     assert said(root, 6, 99) != before
     other = "def g(n):\n    return n + 1\n\n\n"
-    (root / "results/parts.py").write_text(other + SOURCE)
+    (root / "results/store/parquet_parts.py").write_text(other + SOURCE)
     assert said(root, 5, 99) == before
     keys = {m.key for m in sampling.draw(root, 5, 99)}
     assert len(keys) == 9
@@ -100,5 +100,5 @@ def test_the_seed_draws_the_places(root: Path) -> None:
 
 
 def test_a_mutant_that_is_no_python_is_not_drawn(root: Path) -> None:
-    (root / "results/parts.py").write_text("def f(*, x): ...\n")
+    (root / "results/store/parquet_parts.py").write_text("def f(*, x): ...\n")
     assert sampling.draw(root, 0, 99) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestrator import launches
+from tests.support import launches
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def uninterrupted(ray_session: str, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[object]:
     """A head and nodes; see `clusters.RayCluster`."""
-    from tests.orchestrator.clusters import RayCluster
+    from tests.support.ray.clusters import RayCluster
 
     with RayCluster() as cluster:
         yield cluster

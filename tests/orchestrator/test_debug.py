@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orchestrator.debugging import debug
-from tests.orchestrator.test_cli import GRID, STUDY, Said, many
-from tests.trainables.helpers import SlowStack
-from trainables.programs import EPOCH_NAME
-from trainables.randomness import trial_key
-from trainables.training import Training
+from orchestrator.debug import debug
+from tests.orchestrator.cli.test_app import GRID, STUDY, Said, many
+from tests.support.small_trials import SlowStack
+from trainables.core.random_keys import trial_key
+from trainables.packs.programs import EPOCH_NAME
+from trainables.training.epoch import Training
 
 OVERFLOWS = ["lr=3e38", "min_norm=10"]
 """A first update of 3e39."""

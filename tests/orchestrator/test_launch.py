@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.debugging import debug
-from orchestrator.planning import plan
+from orchestrator.debug import debug
+from orchestrator.plan.plan import plan
 from results import Store, open_store
-from tests.orchestrator.launches import SPACE, TINY, command, run, sets, start, wait_for
-from tests.orchestrator.stores import differing
+from tests.support.launches import SPACE, TINY, command, run, sets, start, wait_for
+from tests.support.stores import differing
 
 pytestmark = pytest.mark.ray
 
@@ -169,7 +169,7 @@ def test_a_failing_model_keeps_its_traceback(ray_session: str, tmp_path: Path) -
     study = tmp_path / "broken.py"
     study.write_text(
         "from search_spaces import Space, Study\n"
-        "from trainables.spec import Model\n"
+        "from trainables.declarations import Model\n"
         "def build(config, sizes, rngs):\n"
         "    raise ZeroDivisionError('the user divided by zero')\n"
         "STUDY = Study(name='broken', title='Broken', parts=(Model(name='bad', build=build),),\n"

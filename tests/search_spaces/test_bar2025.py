@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.planning import trials_of
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.plan.plan import trials_of
+from orchestrator.plan.studies import Catalogue, catalogue
 from results import FIGURES
 from search_spaces import Space
-from trainables.spec import Trial
+from trainables.declarations import Trial
 
 COUNTS = {  # space -> (trials, programs)
     "cifar": (3, 1),

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.planning import plan, trials_of
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.plan.plan import plan, trials_of
+from orchestrator.plan.studies import Catalogue, catalogue
 from results import FIGURES
 from search_spaces import Space
-from search_spaces.herranz2023_recurrent import RECURRENT, SPIKING
-from trainables.spec import Trial, parse_comments
-from trainables.spec.presets import published
+from search_spaces.herranz2023.recurrent import RECURRENT, SPIKING
+from trainables.declarations import Trial, parse_comments
+from trainables.declarations.models.rnn_sizes import published
 
 COUNTS = {  # space -> (its own trials, pretrainings, programs)
     "figure2": (756, 36, 18),

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from ray.tune.search.variant_generator import generate_variants
 
-from orchestrator.planning import trials_of
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.plan.plan import trials_of
+from orchestrator.plan.studies import Catalogue, catalogue
 from results import FIGURES
 from search_spaces import Space, expand
-from trainables.spec import Trial
+from trainables.declarations import Trial
 
 COUNTS = {  # space -> (trials of its last stage, of all stages, programs)
     "quickstart": (8, 8, 2),

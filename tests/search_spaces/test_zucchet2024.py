@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.plan_text import shared_line
-from orchestrator.planning import plan, trials_of
-from orchestrator.studies import Catalogue, catalogue
+from orchestrator.cli.plan_text import shared_line
+from orchestrator.plan.plan import plan, trials_of
+from orchestrator.plan.studies import Catalogue, catalogue
 from results import FIGURES
 from search_spaces import Space
-from trainables.spec import Trial
+from trainables.declarations import Trial
 
 SCANS = {  # space -> (trials, programs)
     "comparison_lru": (350, 1),

@@ -30,9 +30,9 @@ def parse_gradsweep(words: list[str]) -> dict[str, Any]:
 
     import typer
 
-    from orchestrator import cli
+    from orchestrator.cli import app as cli
 
     for name in cli.COMMANDS:  # importing these registers their commands
-        importlib.import_module(f"orchestrator.{name}")
+        importlib.import_module(f"orchestrator.cli.{name}")
     group: Any = typer.main.get_command(cli.app)
     return group.commands[words[0]].make_context(words[0], words[1:]).params

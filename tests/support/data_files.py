@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.datasets import DataError
+from orchestrator.datasets.loader import DataError
 
 
 def list_sums(folder: Path, *paths: Path, prefix: str = "") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from flax import nnx
 
 from search_spaces import Space, Study
-from trainables.spec import Key, Model
+from trainables.declarations import Key, Model
 
 
 def _limit_memory(spare: int) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from results.store import Store
-from tests.results.synthetic import LN10, publish_rows, space_of, trial_rows
+from results.store.store import Store
+from tests.support.made_up_rows import LN10, publish_rows, space_of, trial_rows
 
 KINDS = ("vanishing", "healthy", "exploding", "dead layer")
 FIGURES = ["training_loss", "grad_norms", "grad_per_layer", "grad_norms_last_10", "grad_heatmap",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from results.store import Store
-from tests.results.synthetic import attempt_row, epoch_row, layer_rows, space_of, table
+from results.store.store import Store
+from tests.support.made_up_rows import attempt_row, epoch_row, layer_rows, space_of, table
 
 STARTS = {
     "LSC, ρ = 1": {"pretrain": "lsc", "init": "glorot_normal", "lsc_target": 1.0},

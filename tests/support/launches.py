@@ -13,11 +13,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from orchestrator.describing import space_json
-from orchestrator.launching import LaunchResult, launch
-from orchestrator.planning import plan
-from orchestrator.running import Context, PackRun
-from orchestrator.studies import catalogue
+from orchestrator.launch import LaunchResult, launch
+from orchestrator.plan.plan import plan
+from orchestrator.plan.space_record import space_json
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.pack_run import Context, PackRun
 from results import Store
 
 SPACE = "vanishing/quickstart"

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from results.schema import TYPES
-from results.store import Store
+from results.store.store import Store
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 LN10 = math.log(10)

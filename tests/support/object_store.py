@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -74,7 +74,7 @@ def object_store_server() -> Iterator[ObjectStore]:
     # As real ones it has characters that a URL must escape.
     secret = f"{secrets.token_hex(9)}/{secrets.token_hex(9)}+x"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.object_store_server"],
+        [sys.executable, "-m", "tests.support.object_store_server"],
         cwd=ROOT,
         env={**os.environ, "TEST_KEY": key, "TEST_SECRET": secret},
         stdout=subprocess.PIPE,

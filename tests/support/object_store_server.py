@@ -1,7 +1,7 @@
 """An S3 API server for tests, a process of its own on loopback: moto's, which checks signatures
 here, behind a front that counts requests and can be slow, out of order or away.
 
-    TEST_KEY=... TEST_SECRET=... python -m tests.object_store_server    prints its port
+    TEST_KEY=... TEST_SECRET=... python -m tests.support.object_store_server    prints its port
 """
 
 from __future__ import annotations

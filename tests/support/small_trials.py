@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.layout import by_path
-from trainables.network import Network
-from trainables.packs import EpochResult, Pack
-from trainables.settings import lane_values
-from trainables.spec import Registry, Trial, builtin_registry
-from trainables.tasks import make_task
+from trainables.core.hparams import lane_values
+from trainables.core.layout import by_path
+from trainables.declarations import Registry, Trial, builtin_registry
+from trainables.packs.pack import EpochResult, Pack
+from trainables.tasks.base import make_task
+from trainables.training.network import Network
 
 SMALL = {
     "model": "vanilla_rnn",

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from results import Store, open_store
-from results.views import quoted, view_name
+from results.store.views import quoted, view_name
 
 HOW_IT_RAN = (
     "attempt", "event", "first_epoch", "first_started", "started", "ended", "seconds",

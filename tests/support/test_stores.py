@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from results import Store, create_store, open_store
-from tests.orchestrator.stores import differing, parts, published, resume_points, seen
-from tests.results.synthetic import publish_trial
+from tests.support.made_up_rows import publish_trial
+from tests.support.stores import differing, parts, published, resume_points, seen
 
 TABLES = ("epochs", "layers", "steps", "probes/timeline")
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.spec import Key, Model, Registry, Sizes, Task, builtin_registry
+from trainables.declarations import Key, Model, Registry, Sizes, Task, builtin_registry
 
 
 @jax.custom_vjp

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.packs import EpochResult, Pack
-from trainables.spec import builtin_registry
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import EpochResult, Pack
 
 SEEDS = (0, 1, 2)
 

@@ -1,0 +1,1 @@
+"""Stages that train nothing: one analysis a file."""

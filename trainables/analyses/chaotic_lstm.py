@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables import attractors
-from trainables.cells import LSTM
-from trainables.curvature import Drawn
-from trainables.engine import Labels
-from trainables.settings import constants
-from trainables.smoothness import in_space, on_line
-from trainables.spec import Trial
+from trainables.analyses.hessians import Drawn
+from trainables.core.engine import Labels
+from trainables.core.hparams import constants
+from trainables.declarations import Trial
+from trainables.layers.gated import LSTM
+from trainables.probes import attractors
+from trainables.probes.smoothness import in_space, on_line
 
 CELL = LSTM(2, scheme="torch")
 WEIGHTS = np.array(

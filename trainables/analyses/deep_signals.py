@@ -17,13 +17,13 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from trainables import theory
-from trainables.chrono import ChronoGRU
-from trainables.deep_nets import DeepNet, recurrent_layer
-from trainables.engine import Analysis, Labels, State
-from trainables.randomness import named_key, trial_key
-from trainables.settings import constants
-from trainables.spec import Sizes, Trial
+from trainables.analyses import closed_forms
+from trainables.core.engine import Analysis, Labels, State
+from trainables.core.hparams import constants
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Sizes, Trial
+from trainables.layers.chrono_gru import ChronoGRU
+from trainables.models.deep_nets import DeepNet, recurrent_layer
 
 WORDS = ((0.043056426671195, 0.997005254149726), (0.332, 0.0))
 """(r0, rho) of the two components whose autocorrelations r0 rho^d add up to that of the words."""
@@ -127,8 +127,8 @@ class GatedSignals(Analysis):
             )
 
         turn = (lam * (1 - lam)) ** 2
-        own = theory.gated_correlation(lam, lam, WORDS)
-        slope = mixed(lambda a, b: theory.gated_correlation(a, b, WORDS))
+        own = closed_forms.gated_correlation(lam, lam, WORDS)
+        slope = mixed(lambda a, b: closed_forms.gated_correlation(a, b, WORDS))
         self.labels: Mapping[str, Labels] = {
             "gated_jacobian": {"t": np.arange(self.lags + 1, dtype=np.int32)},
             "gated_signals": {

@@ -15,16 +15,23 @@ import numpy as np
 import optax
 from jax import lax
 
-from trainables.engine import Analysis, Labels, State
-from trainables.glorot import glorot_matrix, scale, spectrum, state_matrix
-from trainables.linear_rnn import BlockCell
-from trainables.lru import LruCell
-from trainables.norms import safe_norm
-from trainables.randomness import named_key, trial_key
-from trainables.recurrent import tap
-from trainables.settings import constants
-from trainables.spec import Trial
-from trainables.spec.glorot import EDGE_OFFSET, EULER, LEAST_WIDTH, RADII, SCALED, edge_terms
+from trainables.core.engine import Analysis, Labels, State
+from trainables.core.hparams import constants
+from trainables.core.norms import safe_norm
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.declarations.layers.glorot_init import (
+    EDGE_OFFSET,
+    EULER,
+    LEAST_WIDTH,
+    RADII,
+    SCALED,
+    edge_terms,
+)
+from trainables.layers.block_linear import BlockCell
+from trainables.layers.elman import tap
+from trainables.layers.glorot_init import glorot_matrix, scale, spectrum, state_matrix
+from trainables.layers.lru import LruCell
 
 _CLASSES = 10
 _POINTS = 120

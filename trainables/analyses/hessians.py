@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from trainables import theory
-from trainables.engine import Analysis, Labels, State
-from trainables.settings import constants
-from trainables.spec import Trial
+from trainables.analyses import closed_forms
+from trainables.core.engine import Analysis, Labels, State
+from trainables.core.hparams import constants
+from trainables.declarations import Trial
 
 _CORRELATIONS = (0.0, 0.9, 0.99, 0.999, 1.0)
 _TARGETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
@@ -44,7 +44,7 @@ class CouplingMap(Drawn):
         phase = np.linspace(-np.pi, np.pi, 2 * points + 1)
         r, t, rho = (v.ravel() for v in np.meshgrid(modulus, phase, _CORRELATIONS, indexing="ij"))
         lam, own = r * np.exp(1j * t), 0.99 * np.exp(1j * np.pi / 4)
-        size = np.abs(theory.coupling(lam, own, rho, bool(config["compat_coupling"])))
+        size = np.abs(closed_forms.coupling(lam, own, rho, bool(config["compat_coupling"])))
         columns = {"modulus": r, "phase": t, "rho": rho, "size": size}
         self.labels: Mapping[str, Labels] = {"coupling": columns}
 
@@ -59,13 +59,13 @@ class UnitLoss(Drawn):
         near = 1 - np.geomspace(1, 1e-3, points)
         students = np.concatenate([-near[:0:-1], near])
         s, lam = (v.ravel() for v in np.meshgrid(targets, students, indexing="ij"))
-        at = theory.curvatures(targets, np.full(len(targets), np.pi / 100))
+        at = closed_forms.curvatures(targets, np.full(len(targets), np.pi / 100))
         self.labels: Mapping[str, Labels] = {
             "unit_loss": {
                 "target": s,
                 "student": lam,
-                "loss": theory.student_loss(lam, s),
-                "normalised_loss": theory.normalised_loss(lam, s),
+                "loss": closed_forms.student_loss(lam, s),
+                "normalised_loss": closed_forms.normalised_loss(lam, s),
             },
             "unit_curvature": {
                 "target": np.tile(targets, len(at)),
@@ -104,7 +104,7 @@ class DiagonalHessian(Drawn):
             lam = rng.uniform(0.99, 0.995, units)
             lam = lam * np.exp(1j * rng.uniform(-spread, spread, units))
             b, c = (rng.normal(size=(2, units, 2)) @ np.array([1, 1j])) / np.sqrt(2)
-            hessian = theory.diagonal_hessian(
+            hessian = closed_forms.diagonal_hessian(
                 lam, b * c, float(config["input_rho"]), bool(config["compat_coupling"])
             )
             for name, value in {"draw": draw, **spectrum_columns(hessian)}.items():

@@ -15,11 +15,11 @@ import numpy as np
 import optax
 from jax import lax
 
-from trainables import theory
-from trainables.engine import Analysis, Labels, State
-from trainables.randomness import named_key, trial_key
-from trainables.settings import constants
-from trainables.spec import Trial
+from trainables.analyses import closed_forms
+from trainables.core.engine import Analysis, Labels, State
+from trainables.core.hparams import constants
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
 
 _MEMORIES = np.concatenate([[1.0, 2.0], np.geomspace(4, 10_000, 25), [10.0, 100.0]])
 """1 / (1 - lambda) of the eigenvalues, in steps; .5, .9, .99 and .9999 are among them."""
@@ -44,14 +44,14 @@ class ScalarSignals(Analysis):
         lam, rho = lam.ravel(), rho.ravel()
         gamma = 1 - lam**2
         with np.errstate(divide="ignore", invalid="ignore"):  # ln 0 at lambda 0
-            normalised = theory.normalised_sensitivity(lam, rho)
+            normalised = closed_forms.normalised_sensitivity(lam, rho)
         self.labels: Mapping[str, Labels] = {
             "scalar_signals": {
                 "lambda": lam,
                 "rho": rho,
-                "energy": theory.state_energy(lam, rho),
-                "sensitivity": theory.sensitivity(lam, rho),
-                "normalised_energy": gamma * theory.state_energy(lam, rho),
+                "energy": closed_forms.state_energy(lam, rho),
+                "sensitivity": closed_forms.sensitivity(lam, rho),
+                "normalised_energy": gamma * closed_forms.state_energy(lam, rho),
                 "normalised_sensitivity": np.where(lam > 0, normalised, 0.0),
             }
         }
@@ -112,7 +112,8 @@ def stored_phase(nu: float, theta: float, form: str) -> float:
 def unit_loss(
     nu: jax.Array, gap: jax.Array, theta: jax.Array, target: tuple[float, float]
 ) -> jax.Array:
-    """`theory.student_loss` for white inputs, without the differences that cost float32 its digits.
+    """`closed_forms.student_loss` for white inputs, without the differences that cost float32 its
+    digits.
 
     With p = |l|^2, q = |s|^2 and D = |l - s|^2, 1 - p and 1 - q being known as they are, it is
     D (1 - p q) / (2 (1 - p)(1 - q)((1 - p)(1 - q) + D)), as |1 - l conj s|^2 = (1-p)(1-q) + D.

@@ -18,17 +18,17 @@ from jax import lax
 from jax.nn import initializers
 from jax.scipy.special import betainc
 
-from trainables.cells import GRU, LSTM, Cell
-from trainables.engine import Analysis, Labels, State
-from trainables.jacobians import transitions, walked
-from trainables.nets import RecurrentNet
-from trainables.network import Hparams, Network
-from trainables.randomness import named_key, trial_key
-from trainables.settings import constants
-from trainables.spec import Trial
-from trainables.spiking import ALIF
-from trainables.stability import spectral_radius
-from trainables.tasks import TaskRuntime, probe_batch
+from trainables.core.engine import Analysis, Labels, State
+from trainables.core.hparams import constants
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.layers.alif import ALIF
+from trainables.layers.gated import GRU, LSTM, Cell
+from trainables.lsc.radius_loss import spectral_radius
+from trainables.lsc.rnn_jacobians import transitions, walked
+from trainables.models.rnn import RecurrentNet
+from trainables.tasks.base import TaskRuntime, probe_batch
+from trainables.training.network import Hparams, Network
 
 
 def interactions(y_BT: jax.Array, most: int) -> jax.Array:

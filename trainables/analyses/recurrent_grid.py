@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables.engine import Analysis, Labels, State
-from trainables.norms import safe_norm
-from trainables.randomness import named_key, trial_key
-from trainables.settings import constants
-from trainables.spec import Trial
+from trainables.core.engine import Analysis, Labels, State
+from trainables.core.hparams import constants
+from trainables.core.norms import safe_norm
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
 
 _INPUT_STD = 2.0
 _CURVES = {  # curve -> its (steps, layers)

@@ -1,0 +1,1 @@
+"""What everything in `trainables` stands on."""

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.layout import Layout
-from trainables.spec import Trial
+from trainables.core.layout import Layout
+from trainables.declarations import Trial
 
 State = dict[str, Any]
 Labels = Mapping[str, np.ndarray]
@@ -58,7 +58,7 @@ class Engine(Protocol):
 
         Returns:
           The new state, and any of: `epochs` {column: scalar}, `layers` {column: (rows,)}, `steps`
-          {column: (K,)} (see `training.kept_steps`), `metrics` {name: scalar}, `probes`
+          {column: (K,)} (see `epoch.kept_steps`), `metrics` {name: scalar}, `probes`
           {probe: {column: (rows,)}} beside the columns of `labels` (a bool column `shown` leaves
           rows out), `bad_step` (-1: all finite) and `finished` (the stage's own stop rule ended the
           lane).

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from trainables.spec import OPTIMIZERS, Key, Part, Scalar, Trial
-from trainables.spec.optimizers import MOST_MILESTONES, milestone_epochs
+from trainables.declarations import OPTIMIZERS, Key, Part, Scalar, Trial
+from trainables.declarations.optim.adam import MOST_MILESTONES, milestone_epochs
 
 _DEFAULT_OPTIMIZER = OPTIMIZERS[0]
 

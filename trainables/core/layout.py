@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.norms import safe_norm, segment_norms
+from trainables.core.norms import safe_norm, segment_norms
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself."""
 
-from trainables.spec.analyses import ANALYSES, ANALYSIS_PROBES
-from trainables.spec.base import BASE
-from trainables.spec.chaos import CHAOS_PROBES, CHAOS_STAGES
-from trainables.spec.comments import COMMENTS, canonical_comments, parse_comments
-from trainables.spec.growth import GROWTH_PROBES, GROWTH_STAGES
-from trainables.spec.keys import REQUIRED, Key, Kind, Scalar
-from trainables.spec.macros import FULL_PASS, PRETRAIN_EPOCHS, Macro, Meaning
-from trainables.spec.models import MODELS
-from trainables.spec.optimizers import OPTIMIZERS
-from trainables.spec.parts import (
+from trainables.declarations.analyses.chaotic_lstm import CHAOS_PROBES, CHAOS_STAGES
+from trainables.declarations.analyses.glorot_growth import GROWTH_PROBES, GROWTH_STAGES
+from trainables.declarations.analyses.linear_unit import SIGNAL_PROBES, SIGNAL_STAGES
+from trainables.declarations.analyses.recurrent_grid import ANALYSES, ANALYSIS_PROBES
+from trainables.declarations.comments import COMMENTS, canonical_comments, parse_comments
+from trainables.declarations.core.base import BASE
+from trainables.declarations.core.keys import REQUIRED, Key, Kind, Scalar
+from trainables.declarations.core.macros import FULL_PASS, PRETRAIN_EPOCHS, Macro, Meaning
+from trainables.declarations.core.parts import (
     Column,
     Config,
     Model,
@@ -21,14 +20,15 @@ from trainables.spec.parts import (
     Task,
     Tensor,
 )
-from trainables.spec.probes import PROBES
-from trainables.spec.registry import Registry, versioned_by_content
-from trainables.spec.resolving import Resolver
-from trainables.spec.signals import SIGNAL_PROBES, SIGNAL_STAGES
-from trainables.spec.stages import STAGES
-from trainables.spec.structure import SELECTORS
-from trainables.spec.tasks import TASKS
-from trainables.spec.trial import ConfigError, Trial, digest, nearest
+from trainables.declarations.core.registry import Registry, versioned_by_content
+from trainables.declarations.core.resolving import Resolver
+from trainables.declarations.core.structure import SELECTORS
+from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
+from trainables.declarations.models.elman_stack import MODELS
+from trainables.declarations.optim.adam import OPTIMIZERS
+from trainables.declarations.probes.tables import PROBES
+from trainables.declarations.tasks.images import TASKS
+from trainables.declarations.training.epoch import STAGES
 
 
 def builtin_registry() -> Registry:

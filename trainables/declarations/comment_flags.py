@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainables.spec.keys import Scalar
+from trainables.declarations.core.keys import Scalar
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.spec.comment_flags import FLAGS, INSTEAD, UNSUPPORTED, Flag
-from trainables.spec.keys import Scalar
-from trainables.spec.macros import Macro, Meaning
-from trainables.spec.parts import Config
-from trainables.spec.trial import ConfigError, nearest
+from trainables.declarations.comment_flags import FLAGS, INSTEAD, UNSUPPORTED, Flag
+from trainables.declarations.core.keys import Scalar
+from trainables.declarations.core.macros import Macro, Meaning
+from trainables.declarations.core.parts import Config
+from trainables.declarations.core.trial import ConfigError, nearest
 
 FEED_FORWARD = "ffn"
 RECURRENT = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb", "lru_stack")

@@ -1,0 +1,1 @@
+"""One recurrent layer a file, and what weights start from."""

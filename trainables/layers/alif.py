@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from trainables.cells import Params, Role
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
+from trainables.layers.gated import Params, Role
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
-from trainables.kernels import orbit
-from trainables.lru import Pair, Params, direct, polar
-from trainables.randomness import named_key
-from trainables.spectra import pulled_matrix, signed_ring
+from trainables.core.random_keys import named_key
+from trainables.layers.eigenvalue_init import pulled_matrix, signed_ring
+from trainables.layers.impulse_response import orbit
+from trainables.layers.lru import Pair, Params, direct, polar
 
 
 @dataclass(frozen=True)

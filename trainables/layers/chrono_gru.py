@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
-from trainables.inits import orthogonal
-from trainables.lru import Params
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
+from trainables.layers.lru import Params
+from trainables.layers.weight_init import orthogonal
 
 
 @dataclass(frozen=True)

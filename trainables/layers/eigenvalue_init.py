@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trainables.lru import GAMMAS, MODULI, SPECTRA, Pair, Params, polar, squared_modulus
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
+from trainables.layers.lru import GAMMAS, MODULI, SPECTRA, Pair, Params, polar, squared_modulus
 
 _LARGEST = 1 - 1e-6
 """Moduli drawn from a ring that ends at 1 stay below this: nearer, float32 rounds |lambda|^2 to 1

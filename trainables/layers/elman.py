@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trainables.norms import safe_norm
+from trainables.core.norms import safe_norm
 
 
 def activate(z: jax.Array, activation: str) -> jax.Array:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
 
 Params = Mapping[str, jax.Array]
 Role = Literal["input", "recurrent", "none"]

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trainables.lru import MODULI, Pair, polar
-from trainables.randomness import named_key
-from trainables.spec.glorot import SCALED, divisor
+from trainables.core.random_keys import named_key
+from trainables.declarations.layers.glorot_init import SCALED, divisor
+from trainables.layers.lru import MODULI, Pair, polar
 
 _LARGEST, _SMALLEST = 1 - 1e-6, 1e-7
 """Moduli and phases that are stored as logarithms stay between these."""

@@ -32,8 +32,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trainables.kernels import orbit
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
+from trainables.layers.impulse_response import orbit
 
 Array = jax.Array
 Pair = tuple[Array, Array]

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import expm
 
-from trainables.cells import Params, Role
-from trainables.inits import orthogonal
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
+from trainables.layers.gated import Params, Role
+from trainables.layers.weight_init import orthogonal
 
 
 def skew(a: jax.Array) -> jax.Array:

@@ -17,9 +17,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trainables.lru import Pair, Params, diagonal_response, polar, squared_modulus, states, times
-from trainables.randomness import named_key
-from trainables.spectra import normal, signed_ring
+from trainables.core.random_keys import named_key
+from trainables.layers.eigenvalue_init import normal, signed_ring
+from trainables.layers.lru import (
+    Pair,
+    Params,
+    diagonal_response,
+    polar,
+    squared_modulus,
+    states,
+    times,
+)
 
 
 def inverse_softplus(y: jax.Array) -> jax.Array:

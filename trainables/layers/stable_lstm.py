@@ -5,7 +5,7 @@ Study `ribeiro2020`, section 1.1; the sufficient condition is that of Miller and
 
     |W_i|, |W_o| < 1 - f,   |W_g| < (1 - f) / 4,   |W_f| < (1 - f)^2,
 
-norms being largest row sums and inputs bounded by 1. Tensors are those of `cells.LSTM` under the
+norms being largest row sums and inputs bounded by 1. Tensors are those of `gated.LSTM` under the
 torch scheme: gates i, f, g, o stacked along the first axis.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from trainables.cells import Params
+from trainables.layers.gated import Params
 
 RECURRENT_SUMS = {"i": 0.395, "f": 0.155, "g": 0.099, "o": 0.395}
 """Absolute sums of each gate's recurrent block, as published."""

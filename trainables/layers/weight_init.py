@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -1,0 +1,1 @@
+"""Stage `lsc`: pretraining to the Local Stability Condition."""

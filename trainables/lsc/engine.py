@@ -1,7 +1,7 @@
 """Stage `lsc`: which engine pretrains which model, and what the engines share.
 
-Study `herranz2023`, section 1. An engine's numerics are in `stability`; its state holds the weights
-to hand on in `params` and those it works on in `work`.
+Study `herranz2023`, section 1. An engine's numerics are in `radius_loss`; its state holds the
+weights to hand on in `params` and those it works on in `work`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from trainables import optimizers
-from trainables.engine import Engine, Labels, Measure
-from trainables.network import Network
-from trainables.spec import Trial
-from trainables.spec.lsc import FAMILIES
-from trainables.tasks import TaskRuntime
+from trainables.core.engine import Engine, Labels, Measure
+from trainables.declarations import Trial
+from trainables.declarations.lsc.engine import FAMILIES
+from trainables.optim import adabelief
+from trainables.tasks.base import TaskRuntime
+from trainables.training.network import Network
 
 _ENGINES = {
-    "feed-forward": ("lsc_ffn", "LscFeedForward"),
-    "recurrent": ("lsc_recurrent", "LscRecurrent"),
-    "linear": ("lsc_lru", "LscLru"),
+    "feed-forward": ("feedforward", "LscFeedForward"),
+    "recurrent": ("recurrent", "LscRecurrent"),
+    "linear": ("lru_stack", "LscLru"),
 }
 
 
@@ -32,7 +32,7 @@ def _part(model: str, name: str | None) -> Any:
     """The class of a model's engine, or what its module calls `name`; None if it has no such."""
     module, engine = _ENGINES[FAMILIES[model]]
     # Imported when needed: the engines read this module.
-    return getattr(importlib.import_module(f"trainables.{module}"), name or engine, None)
+    return getattr(importlib.import_module(f"trainables.lsc.{module}"), name or engine, None)
 
 
 def engine(trial: Trial, task: TaskRuntime, values: Mapping[str, Any]) -> Engine:
@@ -57,11 +57,11 @@ def update_rule(
     constants: Mapping[str, Any], lr: jax.Array, weight_decay: jax.Array
 ) -> optax.GradientTransformationExtraArgs:
     """The rule of the gradient steps, which may be restricted to some parameters by `mask`."""
-    build = {"adabelief": optimizers.adabelief, "adamw": optimizers.adamw}
+    build = {"adabelief": adabelief.adabelief, "adamw": adabelief.adamw}
     rule = build[constants["lsc_optimizer"]](
         {"lookahead": True}, {"lr": lr, "weight_decay": weight_decay}
     )
-    return optimizers.restricted(rule)
+    return adabelief.restricted(rule)
 
 
 def agreement(radii: jax.Array, target: Any) -> dict[str, jax.Array]:

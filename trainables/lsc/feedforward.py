@@ -1,6 +1,7 @@
 """Pretraining a feed-forward network to the Local Stability Condition.
 
-Study `herranz2023`, section 1.3. Each iteration draws one block of the network (see `blocks`) and
+Study `herranz2023`, section 1.3. Each iteration draws one block of the network (see
+`ffn_jacobians`) and
 brings the radius of its Jacobian closer to the target, without labels: a gradient step on the
 block's weights, now and then a permutation of the entries of every tensor, and now and then a
 factor on the block's matrix.
@@ -18,17 +19,17 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables import blocks, stability
-from trainables.blocks import Block, Norm, Weights
-from trainables.engine import Labels, Measure, State
-from trainables.layout import by_path
-from trainables.lsc import agreement, chosen, summary, update_rule
-from trainables.network import Hparams, Network
-from trainables.norms import safe_norm, tree_norm
-from trainables.optimizers import on_slow_weights
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Trial
-from trainables.tasks import TaskRuntime, probe_batch
+from trainables.core.engine import Labels, Measure, State
+from trainables.core.layout import by_path
+from trainables.core.norms import safe_norm, tree_norm
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.lsc import ffn_jacobians, radius_loss
+from trainables.lsc.engine import agreement, chosen, summary, update_rule
+from trainables.lsc.ffn_jacobians import Block, Norm, Weights
+from trainables.optim.adabelief import on_slow_weights
+from trainables.tasks.base import TaskRuntime, probe_batch
+from trainables.training.network import Hparams, Network
 
 LR = WEIGHT_DECAY = 1e-4
 TOLERANCE, SPREAD, PATIENCE = 0.02, 0.4, 10
@@ -93,7 +94,7 @@ class LscFeedForward(Network):
             "params": params,
             "work": weights,
             "optimizer": self.optimizer(hparams).init(weights),
-            "record": stability.new_record(),
+            "record": radius_loss.new_record(),
             "settled": jnp.bool_(False),
             "radii": jnp.full(self.hidden + 1, jnp.nan),
             "distance": jnp.float32(jnp.inf),
@@ -121,20 +122,20 @@ class LscFeedForward(Network):
         key = named_key(trial_key(values["seed"]), "lsc", state["step"])
         weights, target = state["work"], values["lsc_target"]
         number = jax.random.randint(named_key(key, "block"), (), 0, 2 * self.hidden + 1)
-        block = blocks.block_of(number, self.hidden)
+        block = ffn_jacobians.block_of(number, self.hidden)
         z = self.preactivations(self._params(weights, state["params"]), state["rest"], x)
         directions = named_key(key, "directions")
-        loss, norm, gradients = blocks.descent(
+        loss, norm, gradients = ffn_jacobians.descent(
             self.activation, weights, x, z, block, target, directions, self.norm
         )
         record, params = self._remembered(state, values, block, norm)
 
         updates, rule = self.optimizer(values).update(
-            gradients, state["optimizer"], weights, mask=blocks.moved_by(block, self.hidden)
+            gradients, state["optimizer"], weights, mask=ffn_jacobians.moved_by(block, self.hidden)
         )
         moved = jax.tree.map(jnp.add, weights, updates)
         # Equal eigenvalues have no derivative; such a step is left out and counted.
-        fine = stability.all_finite((loss, norm, gradients, moved))
+        fine = radius_loss.all_finite((loss, norm, gradients, moved))
         old = weights, state["optimizer"]
         weights, rule = jax.tree.map(lambda a, b: jnp.where(fine, a, b), (moved, rule), old)
         record = {**record, "skipped": record["skipped"] + ~fine}
@@ -142,11 +143,13 @@ class LscFeedForward(Network):
         if self.constants["lsc_shuffle"]:
             order = named_key(key, "order")
             when = jax.random.bernoulli(named_key(key, "shuffle"), _SHUFFLED) & ~settled
-            weights, rule = self._changed(weights, rule, when, lambda w: blocks.shuffled(w, order))
+            weights, rule = self._changed(
+                weights, rule, when, lambda w: ffn_jacobians.shuffled(w, order)
+            )
         if self.constants["lsc_multiplier"]:
             when = jax.random.bernoulli(named_key(key, "rescale"), _RESCALED)
             drawn = named_key(key, "bias")
-            change = blocks.rescaling(self.activation, weights, block, norm, target, drawn)
+            change = ffn_jacobians.rescaling(self.activation, weights, block, norm, target, drawn)
             weights, rule = self._changed(weights, rule, when, change)
         new = {
             "params": params,
@@ -177,20 +180,22 @@ class LscFeedForward(Network):
 
     def _remembered(
         self, state: State, values: Hparams, block: Block, norm: jax.Array
-    ) -> tuple[stability.Record, Any]:
+    ) -> tuple[radius_loss.Record, Any]:
         """Running averages after a measurement; and the weights handed on, if these choose them."""
         target, spread = values["lsc_target"], chosen(values, "lsc_spread", SPREAD)
         judged = jnp.bool_(self.published) | ((block.layer > 0) & (block.layer < self.hidden))
         counted = jnp.where(judged, norm, jnp.nan)
         # Half the number of tensors.
         window = float(self.hidden + 1)
-        record = stability.averaged(state["record"], counted, jnp.square(counted - target), window)
+        record = radius_loss.averaged(
+            state["record"], counted, jnp.square(counted - target), window
+        )
         gap = jnp.abs(record["mean"] - target)
         near = gap < chosen(values, "lsc_tolerance", TOLERANCE)
-        record = stability.count_inside(record, near, spread)
+        record = radius_loss.count_inside(record, near, spread)
         if not self.published:
             return record, state["params"]
-        record, better = stability.save_best(record, gap, spread)
+        record, better = radius_loss.save_best(record, gap, spread)
         better |= record["saves"] == 0
         own = self._params(state["work"], state["params"])
         return record, jax.tree.map(lambda a, b: jnp.where(better, a, b), own, state["params"])
@@ -252,7 +257,7 @@ class LscFeedForward(Network):
         weights = by_path(state["params"]) if self.published else state["work"]
         params = self._params(weights, state["params"])
         z = self.preactivations(params, state["rest"], x)
-        norms = blocks.layer_norms(self.activation, weights, x, z, key, self.norm)
+        norms = ffn_jacobians.layer_norms(self.activation, weights, x, z, key, self.norm)
         radii = jnp.mean(norms, axis=1)
         distance = jnp.sqrt(jnp.mean(jnp.square(radii[1:-1] - target)))
         measured = {"params": params, "radii": radii, "distance": distance}
@@ -282,7 +287,7 @@ def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
         module: Any = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
         key = named_key(trial_key(values["seed"]), "radius")
         weights, z = by_path(state["params"]), module.preactivations(x)
-        norms = blocks.layer_norms(activation, weights, x, z, key, Norm(), both=False)
+        norms = ffn_jacobians.layer_norms(activation, weights, x, z, key, Norm(), both=False)
         return {"radius": jnp.mean(norms, axis=1), "radius_std": jnp.std(norms, axis=1)}
 
     return labels, measure

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trainables import stability
-from trainables.feedforward import ACTIVATIONS, slope
-from trainables.randomness import named_key
+from trainables.core.random_keys import named_key
+from trainables.lsc import radius_loss
+from trainables.models.feedforward import ACTIVATIONS, slope
 
 _RESCUE = 3.0
 """Largest factor of weights whose radius is below .5."""
@@ -28,7 +28,7 @@ Weights = dict[str, jax.Array]
 
 
 class Norm(NamedTuple):
-    """What is measured of a Jacobian: `stability.departure`'s norm and estimate."""
+    """What is measured of a Jacobian: `radius_loss.departure`'s norm and estimate."""
 
     name: str = "radius"
     estimate: str = "exact"
@@ -102,7 +102,7 @@ def descent(
 
     def loss(w: jax.Array, b: jax.Array, a: jax.Array, z: jax.Array) -> Any:
         found = jacobian(activation, w, b, a, z, block.outer, block.inner)
-        value, norms = stability.departure(found, target, key, *norm)
+        value, norms = radius_loss.departure(found, target, key, *norm)
         return value, jnp.mean(norms)
 
     grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
@@ -150,7 +150,7 @@ def layer_norms(
 
     def norms(w: Any, b: Any, a: Any, z: Any, forms: Any) -> jax.Array:
         found = jnp.concatenate([jacobian(activation, w, b, a, z, *form) for form in forms])
-        return stability.departure(found, 1.0, key, *norm)[1]
+        return radius_loss.departure(found, 1.0, key, *norm)[1]
 
     def hidden(_: None, own: Any) -> tuple[None, jax.Array]:
         w, b, a, z = own
@@ -167,7 +167,7 @@ def layer_norms(
 def shuffled(weights: Weights, key: jax.Array) -> Weights:
     """Every tensor's entries in random order, each layer of a stack on its own."""
     return {
-        name: stability.permuted(named_key(key, name), leaf, 1 if name in ("w", "b") else 0)
+        name: radius_loss.permuted(named_key(key, name), leaf, 1 if name in ("w", "b") else 0)
         for name, leaf in weights.items()
     }
 
@@ -183,11 +183,11 @@ def rescaling(
     """
 
     def factor(found: jax.Array) -> jax.Array:
-        return stability.multiplier(target, found, rescue=_RESCUE)
+        return radius_loss.multiplier(target, found, rescue=_RESCUE)
 
     w_in, w_out, depth = weights["w_in"], weights["w_out"], len(weights["b"])
-    first = stability.expected_radius(w_in, w_in.shape[0])
-    last = stability.expected_radius(w_out, w_out.shape[1])
+    first = radius_loss.expected_radius(w_in, w_in.shape[0])
+    last = radius_loss.expected_radius(w_out, w_out.shape[1])
     own = jnp.arange(1, depth) == block.layer
     factors = {
         "w_in": jnp.where(block.layer == 0, factor(first), 1.0),

@@ -15,14 +15,14 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from trainables import stability
-from trainables.engine import Labels, Measure, State
-from trainables.lru import GAMMAS, LruCell, Params, squared_modulus, times
-from trainables.lru_stack import LruStack, branch, normalised
-from trainables.network import Network
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Trial
-from trainables.tasks import probe_batch
+from trainables.core.engine import Labels, Measure, State
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.layers.lru import GAMMAS, LruCell, Params, squared_modulus, times
+from trainables.lsc import radius_loss
+from trainables.models.lru_stack import LruStack, branch, normalised
+from trainables.tasks.base import probe_batch
+from trainables.training.network import Network
 
 _POINTS, _SAMPLES = 8, 8
 """Time steps, and samples of the probe batch, at which the probe `radius` measures."""
@@ -66,7 +66,7 @@ def gaussian_radii(
     u = normalised(lower, a)
     y = cell.output(lower, cell.advance(lower, state, cell.drive(lower, u)), u)
     found = depth_jacobians(cell, lower, upper, a, y)
-    return stability.departure(found, 1.0, named_key(key, "radius"), "radius", estimate)[1]
+    return radius_loss.departure(found, 1.0, named_key(key, "radius"), "radius", estimate)[1]
 
 
 def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
@@ -103,7 +103,7 @@ def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
             lower, upper = ({k: v[i] for k, v in blocks.items()} for i in (layer, layer + 1))
             found = depth_jacobians(cell, lower, upper, a[layer], y[layer])
             own = named_key(key, "pair", layer)
-            return None, stability.departure(found, 1.0, own, "radius", "exact")[1]
+            return None, radius_loss.departure(found, 1.0, own, "radius", "exact")[1]
 
         time = jax.vmap(lambda w: time_radius(cell, w))(blocks)
         between = lax.scan(pair, None, jnp.arange(depth - 1))[1]

@@ -20,17 +20,17 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from trainables import stability
-from trainables.engine import Labels, State
-from trainables.layout import by_path
-from trainables.lru import LruCell, Params
-from trainables.lru_radii import gaussian_radii, radius, time_radius
-from trainables.lsc import agreement
-from trainables.network import Hparams, Network
-from trainables.norms import safe_norm
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Trial
-from trainables.tasks import TaskRuntime
+from trainables.core.engine import Labels, State
+from trainables.core.layout import by_path
+from trainables.core.norms import safe_norm
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.layers.lru import LruCell, Params
+from trainables.lsc import radius_loss
+from trainables.lsc.engine import agreement
+from trainables.lsc.lru_jacobians import gaussian_radii, radius, time_radius
+from trainables.tasks.base import TaskRuntime
+from trainables.training.network import Hparams, Network
 
 __all__ = ["LscLru", "radius"]
 
@@ -71,7 +71,7 @@ def _permuted(key: jax.Array, tensors: Params) -> Params:
     found = {}
     for size, names in sizes.items():
         rows = jnp.stack([tensors[name].reshape(-1, size) for name in names])
-        rows = stability.permuted(named_key(key, str(size)), rows, stacked=2)
+        rows = radius_loss.permuted(named_key(key, str(size)), rows, stacked=2)
         found |= {n: row.reshape(tensors[n].shape) for n, row in zip(names, rows, strict=True)}
     return {name: found[name] for name in tensors}
 
@@ -114,7 +114,7 @@ class LscLru(Network):
     def targets(self, hparams: Hparams) -> tuple[Any, Any]:
         """Targets of the radii through time and over depth."""
         balance, target = str(self.constants["lsc_balance"]), hparams["lsc_target"]
-        return stability.targets(balance, target, self.sizes.seq_len, self.layers)
+        return radius_loss.targets(balance, target, self.sizes.seq_len, self.layers)
 
     def _iterate(self, state: State, hparams: Hparams) -> tuple[State, dict[str, jax.Array]]:
         key = named_key(trial_key(hparams["seed"]), "lsc", state["step"])
@@ -125,7 +125,7 @@ class LscLru(Network):
         found = jnp.stack([time_radius(self.cell, lower), jnp.mean(radii)])
         targets = jnp.stack([jnp.asarray(t, jnp.float32) for t in self.targets(hparams)])
         if self.constants["lsc_multiplier"]:
-            time, depth = stability.multiplier(targets, found, _LOW, _HIGH)
+            time, depth = radius_loss.multiplier(targets, found, _LOW, _HIGH)
             for w in (lower, upper):
                 w["nu"] = rescaled_nu(w["nu"], time)
             for name in ("b_re", "b_im", "c_re", "c_im"):
@@ -137,7 +137,7 @@ class LscLru(Network):
             name: work[name].at[pair].set(jnp.stack(swapped(both[0], both[1], self.published)))
             for name, both in layers.items()
         }
-        fine = stability.all_finite((found, new))
+        fine = radius_loss.all_finite((found, new))
         state = {
             **state,
             "work": jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, work),

@@ -7,8 +7,8 @@ radius of every transition derivative, averaged over samples, is its target. Jac
 
 Eigenvalues come from LAPACK on the host, on every platform: on a CPU as a call inside the compiled
 program, on a GPU through a copy to the host and back. Both need the process environment of
-`orchestrator.environment`, without which several of them in one program can hang. No Python runs in
-between, so programs stay cacheable.
+`orchestrator.machine.environment`, without which several of them in one program can hang. No Python
+runs in between, so programs stay cacheable.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Pretraining of recurrent networks to the Local Stability Condition.
 
 Study `herranz2023`, section 1.4. The network walks real sequences step by step. At each step the
-norms of its one-step Jacobians (`jacobians`) give a loss, whose gradient moves the weights; then
-weights are permuted at random, and multiplied by what brings the norm that each is responsible for
-to its target. Which that is goes by a weight's path, not by what Keras happens to call it.
+norms of its one-step Jacobians (`rnn_jacobians`) give a loss, whose gradient moves the weights;
+then weights are permuted at random, and multiplied by what brings the norm that each is responsible
+for to its target. Which that is goes by a weight's path, not by what Keras happens to call it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables import stability
-from trainables.engine import Labels, State
-from trainables.jacobians import advance, columns, jacobians, radii, transitions, walked
-from trainables.lanes import nothing
-from trainables.lsc import agreement, chosen, summary, update_rule
-from trainables.lsc_moves import counters, factors, multiplied, permuted
-from trainables.nets import RecurrentNet, cells_of
-from trainables.network import Hparams, Network
-from trainables.norms import safe_norm, tree_norm
-from trainables.radius import radius
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Trial
-from trainables.tasks import TaskRuntime, probe_batch
+from trainables.core.engine import Labels, State
+from trainables.core.lanes import nothing
+from trainables.core.norms import safe_norm, tree_norm
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.lsc import radius_loss
+from trainables.lsc.engine import agreement, chosen, summary, update_rule
+from trainables.lsc.rnn_jacobians import advance, columns, jacobians, radii, transitions, walked
+from trainables.lsc.weight_moves import counters, factors, multiplied, permuted
+from trainables.models.rnn import RecurrentNet, cells_of
+from trainables.probes.radius import radius
+from trainables.tasks.base import TaskRuntime, probe_batch
+from trainables.training.network import Hparams, Network
 
 __all__ = ["LscRecurrent", "radius"]
 
@@ -56,7 +56,7 @@ class LscRecurrent(Network):
 
     State: `params`, the weights handed on, their `radii`, and their `distance` from the target;
     `work`, the weights in progress; `best`, those of them that were nearest in passing in this
-    epoch, by the `record` of its iterations (see `stability.new_record`); `states`, the hidden
+    epoch, by the `record` of its iterations (see `radius_loss.new_record`); `states`, the hidden
     states of the walk, which are never reset.
 
     Each iteration's update rule starts from averages of 0, and only its count of steps runs on. So
@@ -96,7 +96,7 @@ class LscRecurrent(Network):
     def targets(self, values: Hparams) -> jax.Array:
         """Target of each transition; 1 for the readout, always."""
         balance, target = str(self.constants["lsc_balance"]), values["lsc_target"]
-        time, depth = stability.targets(balance, target, self.sizes.seq_len, len(self.cells))
+        time, depth = radius_loss.targets(balance, target, self.sizes.seq_len, len(self.cells))
         of = {"rec": time, "enc": depth, "depth": depth, "dec": 1.0}
         return jnp.stack([jnp.asarray(of[kind], jnp.float32) for kind, _ in self.transitions])
 
@@ -118,7 +118,7 @@ class LscRecurrent(Network):
             "work": work,
             "best": best,
             "optimizer": self.optimizer(hparams).init(work),
-            "record": stability.new_record(),
+            "record": radius_loss.new_record(),
             "states": tuple(jnp.zeros(shape) for shape in shapes),
             "step": jnp.int32(0),
         }
@@ -184,9 +184,9 @@ class LscRecurrent(Network):
             norms = {t: (targets[i], found[i]) for i, t in enumerate(self.transitions)}
             moved = multiplied(moved, factors(self.cells, moved, norms))
         # Equal eigenvalues have no derivative; such a step is left out and counted.
-        fine = jnp.isfinite(total) & stability.all_finite((gradients, moved))
+        fine = jnp.isfinite(total) & radius_loss.all_finite((gradients, moved))
         work, rule = _where(fine, (moved, rule), (work, state["optimizer"]))
-        walks = stability.all_finite(states)
+        walks = radius_loss.all_finite(states)
         new = {
             "work": work,
             "best": best,
@@ -206,15 +206,15 @@ class LscRecurrent(Network):
         return {**state, **new}, seen
 
     def _remembered(
-        self, record: stability.Record, values: Hparams, found: jax.Array, targets: jax.Array
-    ) -> tuple[stability.Record, jax.Array]:
+        self, record: radius_loss.Record, values: Hparams, found: jax.Array, targets: jax.Array
+    ) -> tuple[radius_loss.Record, jax.Array]:
         """Running averages after a measurement, and whether its weights are the best in passing."""
         found, targets = found[self.judged], targets[self.judged]
         spread = chosen(values, "lsc_spread", SPREAD)
-        record = stability.averaged(record, jnp.mean(found), jnp.var(found), _WINDOW)
+        record = radius_loss.averaged(record, jnp.mean(found), jnp.var(found), _WINDOW)
         near = jnp.abs(found - targets) < chosen(values, "lsc_tolerance", TOLERANCE)
-        record = stability.count_inside(record, jnp.all(near), spread)
-        return stability.save_best(record, agreement(found, targets)["radius_gap"], spread)
+        record = radius_loss.count_inside(record, jnp.all(near), spread)
+        return radius_loss.save_best(record, agreement(found, targets)["radius_gap"], spread)
 
     def epoch(
         self, state: State, values: Hparams, epoch: jax.Array, data: Any

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables import stability
-from trainables.cells import Cell
-from trainables.layout import by_path
-from trainables.nets import RecurrentNet
+from trainables.core.layout import by_path
+from trainables.layers.gated import Cell
+from trainables.lsc import radius_loss
+from trainables.models.rnn import RecurrentNet
 
 _MOST_LOGITS = 100
 """With more, the readout's Jacobian is left out, as published: a vocabulary has thousands."""
@@ -129,7 +129,7 @@ def radii(
     norm: str = "radius",
     estimate: str = "exact",
 ) -> tuple[jax.Array, jax.Array]:
-    """Loss and norm of each Jacobian (`stability.departure`), equal shapes in one call.
+    """Loss and norm of each Jacobian (`radius_loss.departure`), equal shapes in one call.
 
     Args:
       matrices: Jacobians, each (B, rows, columns).
@@ -140,7 +140,7 @@ def radii(
       Losses (transitions,) and norms (transitions, B).
     """
     keys = jax.random.split(key, len(matrices))
-    measure = jax.vmap(partial(stability.departure, norm=norm, estimate=estimate))
+    measure = jax.vmap(partial(radius_loss.departure, norm=norm, estimate=estimate))
     shapes: dict[Any, list[int]] = {}
     for at, matrix in enumerate(matrices):
         shapes.setdefault(matrix.shape, []).append(at)

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trainables import stability
-from trainables.cells import Cell
-from trainables.jacobians import Transition
-from trainables.layout import by_path, path_text
-from trainables.randomness import named_key
+from trainables.core.layout import by_path, path_text
+from trainables.core.random_keys import named_key
+from trainables.layers.gated import Cell
+from trainables.lsc import radius_loss
+from trainables.lsc.rnn_jacobians import Transition
 
 
 def counters(running: jax.Array, fresh: jax.Array) -> jax.Array:
@@ -25,7 +25,7 @@ def permuted(tree: Any, key: jax.Array) -> Any:
 
     def one(path: Any, leaf: jax.Array) -> jax.Array:
         own = named_key(key, path_text(path))
-        return stability.permuted(own, leaf) if leaf.ndim >= 2 else leaf
+        return radius_loss.permuted(own, leaf) if leaf.ndim >= 2 else leaf
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -47,11 +47,11 @@ def factors(
         for name, role in cell.roles().items():
             measured = norms.get((kinds.get(role, ""), layer))
             if measured is not None:
-                found[f"rnn/{layer}/{name}"] = stability.multiplier(*measured)
+                found[f"rnn/{layer}/{name}"] = radius_loss.multiplier(*measured)
     for path, leaf in by_path(tree).items():
         if path in ("readout/w", "embedding/w"):
-            expected = stability.expected_radius(leaf, leaf.shape[-1])
-            found[path] = stability.multiplier(1.0, expected)
+            expected = radius_loss.expected_radius(leaf, leaf.shape[-1])
+            found[path] = radius_loss.multiplier(1.0, expected)
     return found
 
 

@@ -18,15 +18,15 @@ from flax import nnx
 from jax import lax
 from jax.nn import initializers
 
-from trainables.chrono import ChronoGRU
-from trainables.layout import Slot
-from trainables.lru import LruCell, Params
-from trainables.nets import Tensors
-from trainables.randomness import named_key
-from trainables.recurrent import tap
-from trainables.spec import Sizes
-from trainables.spec.deep import BLOCK_TENSORS
-from trainables.spectra import diagonal_tensors
+from trainables.core.layout import Slot
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes
+from trainables.declarations.models.deep_nets import BLOCK_TENSORS
+from trainables.layers.chrono_gru import ChronoGRU
+from trainables.layers.eigenvalue_init import diagonal_tensors
+from trainables.layers.elman import tap
+from trainables.layers.lru import LruCell, Params
+from trainables.models.rnn import Tensors
 
 _EPSILON = 1e-6
 """Added to the variance in norms."""
@@ -131,7 +131,7 @@ class DeepNet(nnx.Module):
         return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `recurrent.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `elman.tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
     def whole(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from trainables.inits import initial
-from trainables.layout import Slot
-from trainables.recurrent import elman, tapped_elman
-from trainables.spec import Sizes
+from trainables.core.layout import Slot
+from trainables.declarations import Sizes
+from trainables.layers.elman import elman, tapped_elman
+from trainables.layers.weight_init import initial
 
 
 class Setting(nnx.Variable):
@@ -65,7 +65,7 @@ class RecurrentStack(nnx.Module):
         return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `recurrent.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `elman.tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
     def outputs(self, x: jax.Array) -> jax.Array:
@@ -111,7 +111,7 @@ class RecurrentStack(nnx.Module):
 
 
 def vanilla_rnn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> RecurrentStack:
-    """Builds model `vanilla_rnn` of `trainables.spec.models`."""
+    """Builds model `vanilla_rnn` of `trainables.declarations.models.elman_stack`."""
     shape = config["depth"], config["width"], config["activation"], config["init"]
     return RecurrentStack(sizes, *shape, rngs)
 

@@ -11,9 +11,9 @@ from flax import nnx
 from jax import lax
 from jax.nn.initializers import variance_scaling
 
-from trainables.layout import Slot
-from trainables.randomness import named_key
-from trainables.spec import Sizes
+from trainables.core.layout import Slot
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sin": jnp.sin,
@@ -103,6 +103,6 @@ class FeedForward(nnx.Module):
 
 
 def ffn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> FeedForward:
-    """Builds model `ffn` of `trainables.spec.feedforward`."""
+    """Builds model `ffn` of `trainables.declarations.models.feedforward`."""
     shape = config["depth"], config["width"], config["activation"], config["init"]
     return FeedForward(sizes, *shape, rngs)

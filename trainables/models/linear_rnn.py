@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.engine import Labels, Measure, State
-from trainables.layout import Slot
-from trainables.linear_rnn import BlockCell
-from trainables.lru import LruCell, Params
-from trainables.nets import Tensors
-from trainables.network import Network
-from trainables.recurrent import tap
-from trainables.s4 import S4Cell
-from trainables.settings import lane_values
-from trainables.spec import Sizes, Trial
-from trainables.spec.linear import executes
-from trainables.spectra import diagonal_tensors
+from trainables.core.engine import Labels, Measure, State
+from trainables.core.hparams import lane_values
+from trainables.core.layout import Slot
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.models.linear_rnn import executes
+from trainables.layers.block_linear import BlockCell
+from trainables.layers.eigenvalue_init import diagonal_tensors
+from trainables.layers.elman import tap
+from trainables.layers.lru import LruCell, Params
+from trainables.layers.s4 import S4Cell
+from trainables.models.rnn import Tensors
+from trainables.training.network import Network
 
 
 class LinearCell(Protocol):
@@ -73,7 +73,7 @@ class LinearNet(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """Outputs (B, T, O) in either mode, with a `recurrent.tap` on every state; gauges (1, T).
+        """Outputs (B, T, O) in either mode, with a `elman.tap` on every state; gauges (1, T).
 
         The tap is on the drive of a step, whose derivative is that of the state it is added to.
         """

@@ -12,15 +12,15 @@ from flax import nnx
 from jax import lax
 from jax.nn import initializers
 
-from trainables.cells import GRU, LSTM, Cell, Scheme, SimpleRNN, prepared, torch_uniform
-from trainables.dropout import Dropout
-from trainables.layout import Slot
-from trainables.network import Carried
-from trainables.randomness import named_key
-from trainables.recurrent import tap
-from trainables.spec import Sizes
-from trainables.spec.recurrent import carries_state, embedding_width, is_tied, layer_widths
-from trainables.spiking import ALIF
+from trainables.core.layout import Slot
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes
+from trainables.declarations.models.rnn import carries_state, embedding_width, is_tied, layer_widths
+from trainables.layers.alif import ALIF
+from trainables.layers.dropout import Dropout
+from trainables.layers.elman import tap
+from trainables.layers.gated import GRU, LSTM, Cell, Scheme, SimpleRNN, prepared, torch_uniform
+from trainables.training.network import Carried
 
 
 class Tensors(nnx.Module):
@@ -149,7 +149,7 @@ class RecurrentNet(nnx.Module):
         return logits
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call from states of 0, with a `recurrent.tap` on every state; gauges are (L, T)."""
+        """As a call from states of 0, with a `elman.tap` on every state; gauges are (L, T)."""
         return self._run(x, self.initial(len(x)), gauges)[0]
 
     def _run(
@@ -188,7 +188,7 @@ def _advance(
 
 
 def cells_of(config: Mapping[str, Any], sizes: Sizes) -> tuple[Cell, ...]:
-    """The cells of a model of `trainables.spec.recurrent`."""
+    """The cells of a model of `trainables.declarations.models.rnn`."""
     name, simple = config["model"], "swish" if sizes.tokens else "relu"
     adaptation = sizes.seq_len // 2
     make = {
@@ -203,7 +203,7 @@ def cells_of(config: Mapping[str, Any], sizes: Sizes) -> tuple[Cell, ...]:
 
 
 def recurrent_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> RecurrentNet:
-    """Builds the models of `trainables.spec.recurrent`; `dropout` is traced."""
+    """Builds the models of `trainables.declarations.models.rnn`; `dropout` is traced."""
     return RecurrentNet(
         cells_of(config, sizes),
         sizes.features,

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from trainables.cells import GRU, LSTM, Cell, SimpleRNN
-from trainables.nets import RecurrentNet
-from trainables.orthogonal import OrthogonalCell, nearest_orthogonal
-from trainables.spec import Sizes
-from trainables.spec.recurrent import carries_state, is_tied
-from trainables.spec.torch_models import REBASE_STEPS, REBASES_PER_PROJECTION
-from trainables.stable_lstm import stabilised
+from trainables.declarations import Sizes
+from trainables.declarations.models.rnn import carries_state, is_tied
+from trainables.declarations.models.rnn_torch_init import REBASE_STEPS, REBASES_PER_PROJECTION
+from trainables.layers.gated import GRU, LSTM, Cell, SimpleRNN
+from trainables.layers.orthogonal import OrthogonalCell, nearest_orthogonal
+from trainables.layers.stable_lstm import stabilised
+from trainables.models.rnn import RecurrentNet
 
 
 class Base(nnx.Variable):
@@ -80,7 +80,7 @@ class TorchNet(RecurrentNet):
 
 
 def cell_of(config: Mapping[str, Any]) -> Cell:
-    """The cell of a model of `trainables.spec.torch_models`."""
+    """The cell of a model of `trainables.declarations.models.rnn_torch_init`."""
     transform = "cayley" if config.get("orthogonal_map") == "cayley" else "expm"
     make: Any = {
         "torch_lstm": partial(LSTM, scheme="torch"),
@@ -94,7 +94,7 @@ def cell_of(config: Mapping[str, Any]) -> Cell:
 
 
 def torch_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> TorchNet:
-    """Builds the models of `trainables.spec.torch_models`; `dropout` is traced."""
+    """Builds the models of `trainables.declarations.models.rnn_torch_init`; `dropout` is traced."""
     width = int(config["embedding"] or config["width"]) if sizes.tokens else None
     return TorchNet(
         (cell_of(config),) * int(config["depth"]),

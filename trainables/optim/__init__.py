@@ -1,0 +1,1 @@
+"""Update rules, and what is done to gradients before them."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from trainables.layout import by_path
+from trainables.core.layout import by_path
 
 _B1, _B2 = 0.9, 0.999
 _EPSILON = 1e-14

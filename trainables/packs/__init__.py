@@ -1,0 +1,1 @@
+"""Many trials of one program, run together."""

@@ -19,14 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.blame import culprit
-from trainables.lanes import Strategy
-from trainables.layout import LayerRow, by_path
-from trainables.programs import programs_for
-from trainables.settings import lane_values, stack_lanes
-from trainables.spec import Trial
-from trainables.tasks import make_data
-from trainables.training import Training, first_shown, kept_steps
+from trainables.core.hparams import lane_values, stack_lanes
+from trainables.core.lanes import Strategy
+from trainables.core.layout import LayerRow, by_path
+from trainables.declarations import Trial
+from trainables.packs.programs import programs_for
+from trainables.tasks.base import make_data
+from trainables.training.epoch import Training, first_shown, kept_steps
+from trainables.training.nonfinite import culprit
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainables.builtin import built_in
-from trainables.engine import Engine, Labels, OnHost
-from trainables.lanes import Strategy, over_lanes
-from trainables.settings import init_constants, optimizer_of
-from trainables.spec import Trial
-from trainables.tasks import make_task
-from trainables.training import Training
+from trainables.core.engine import Engine, Labels, OnHost
+from trainables.core.hparams import init_constants, optimizer_of
+from trainables.core.lanes import Strategy, over_lanes
+from trainables.declarations import Trial
+from trainables.tasks.base import make_task
+from trainables.training.epoch import Training
 
 
 def engine_of(trial: Trial) -> Callable[..., Engine]:

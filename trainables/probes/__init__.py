@@ -1,0 +1,1 @@
+"""What is measured between epochs: one family of probes a file."""

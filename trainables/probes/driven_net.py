@@ -14,11 +14,11 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from trainables.attractors import WINDOW, Chunk
-from trainables.network import Network
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Trial
-from trainables.spec.torch_models import stds
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.declarations.models.rnn_torch_init import stds
+from trainables.probes.attractors import WINDOW, Chunk
+from trainables.training.network import Network
 
 Inputs = tuple[jax.Array, jax.Array]
 """Constant inputs (I, F), or tokens (I,), and the number that stands for each in tables (I,)."""

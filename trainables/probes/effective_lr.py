@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from trainables.engine import Engine, Labels, Measure, State
-from trainables.layout import Slot, by_path
-from trainables.optimizers import recurrent_leaves, scheduled
-from trainables.spec import Trial
-from trainables.training import Training
+from trainables.core.engine import Engine, Labels, Measure, State
+from trainables.core.layout import Slot, by_path
+from trainables.declarations import Trial
+from trainables.optim.adabelief import recurrent_leaves, scheduled
+from trainables.training.epoch import Training
 
 _B2, _EPSILON = 0.999, 1e-8
 _FLOOR = 1e-8

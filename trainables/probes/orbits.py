@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables import attractors, driven
-from trainables.cells import LSTM, SimpleRNN
-from trainables.engine import Labels, Measure, OnHost, State
-from trainables.network import Network
-from trainables.orthogonal import OrthogonalCell
-from trainables.randomness import named_key
-from trainables.spec import Trial
-from trainables.stable_lstm import certificate
+from trainables.core.engine import Labels, Measure, OnHost, State
+from trainables.core.random_keys import named_key
+from trainables.declarations import Trial
+from trainables.layers.gated import LSTM, SimpleRNN
+from trainables.layers.orthogonal import OrthogonalCell
+from trainables.layers.stable_lstm import certificate
+from trainables.probes import attractors, driven_net
+from trainables.training.network import Network
 
 _MOST_OUTPUTS = 8
 _LOGITS = (0, 16, 17, 13, 15, 22, 26, 35, 75, 25, 2, 9)
@@ -46,16 +46,16 @@ def shown_outputs(y: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _input_count(network: Network, trial: Trial) -> int:
-    return len(driven.inputs_of(network, trial, jax.random.key(0))[1])
+    return len(driven_net.inputs_of(network, trial, jax.random.key(0))[1])
 
 
 def orbits(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
     """Builds the probe `orbits`: outputs over time, after a burn-in of fixed length."""
-    if not driven.has_orbits(network):
+    if not driven_net.has_orbits(network):
         return None
     config: Any = trial.config
     first, length = int(config["orbit_burn_in"]), int(config["orbit_steps"])
-    begin = driven.orbit_labels(trial, _input_count(network, trial))
+    begin = driven_net.orbit_labels(trial, _input_count(network, trial))
     count, kept = output_count(network.sizes.classes), length - first
     times = np.repeat(np.arange(first, length, dtype=np.int32), count)
     labels = {name: np.repeat(column, kept * count) for name, column in begin.items()}
@@ -63,20 +63,20 @@ def orbits(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
     labels["output"] = np.tile(np.arange(count, dtype=np.int32), kept * len(begin["input"]))
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        key = driven.lane_key(values)
-        module = driven.module_of(network, state["params"], state["rest"])
-        ready = driven.ready_layers(module)
-        x, value = driven.inputs_of(network, trial, key)
+        key = driven_net.lane_key(values)
+        module = driven_net.module_of(network, state["params"], state["rest"])
+        ready = driven_net.ready_layers(module)
+        x, value = driven_net.inputs_of(network, trial, key)
         drive = module.embed(x[begin["input"]])
 
         def burnt_in(h: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return driven.advance(module, ready, h, drive), None
+            return driven_net.advance(module, ready, h, drive), None
 
         def recorded(h: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            h = driven.advance(module, ready, h, drive)
-            return h, shown_outputs(driven.read(module, ready, h), key)
+            h = driven_net.advance(module, ready, h, drive)
+            return h, shown_outputs(driven_net.read(module, ready, h), key)
 
-        h = driven.first_states(key, begin, driven.state_size(module))
+        h = driven_net.first_states(key, begin, driven_net.state_size(module))
         h, _ = lax.scan(burnt_in, h, None, length=first)
         _, y = lax.scan(recorded, h, None, length=kept)  # (t, M, outputs)
         return {
@@ -89,26 +89,26 @@ def orbits(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
 
 def attractors_probe(network: Network, trial: Trial) -> tuple[Labels, OnHost] | None:
     """Builds the probe `attractors`: what each orbit ends in, in float64."""
-    if not driven.has_orbits(network):
+    if not driven_net.has_orbits(network):
         return None
-    begin = driven.orbit_labels(trial, _input_count(network, trial))
-    chunk = driven.chunk_of(network)
+    begin = driven_net.orbit_labels(trial, _input_count(network, trial))
+    chunk = driven_net.chunk_of(network)
     outputs = jax.jit(
-        lambda params, rest, window: _read(driven.module_of(network, params, rest), window)
+        lambda params, rest, window: _read(driven_net.module_of(network, params, rest), window)
     )
     config: Any = trial.config
     most = int(config["attractor_steps"])
 
     def measure(state: State, values: Mapping[str, Any], data: Any) -> dict[str, np.ndarray]:
-        key = driven.lane_key(values)
-        x, value = driven.inputs_of(network, trial, key)
-        size = driven.state_size(driven.module_of(network, state["params"], state["rest"]))
-        h = np.asarray(driven.first_states(key, begin, size), np.float64)
+        key = driven_net.lane_key(values)
+        x, value = driven_net.inputs_of(network, trial, key)
+        size = driven_net.state_size(driven_net.module_of(network, state["params"], state["rest"]))
+        h = np.asarray(driven_net.first_states(key, begin, size), np.float64)
         tangent = np.asarray(jax.random.normal(named_key(key, "tangents"), h.shape), np.float64)
-        x = driven.wide(np.asarray(x)[begin["input"]])
+        x = driven_net.wide(np.asarray(x)[begin["input"]])
         with jax.enable_x64(True):
-            params, rest = driven.wide((state["params"], state["rest"]))
-            whole = driven.bound_chunk(chunk, params, rest, x)
+            params, rest = driven_net.wide((state["params"], state["rest"]))
+            whole = driven_net.bound_chunk(chunk, params, rest, x)
             ends = attractors.follow(whole, h, tangent, most)
             y = np.asarray(outputs(params, rest, ends.window))
         group = begin["input"] * 1000 + np.unique(begin["std"], return_inverse=True)[1]
@@ -129,7 +129,7 @@ def attractors_probe(network: Network, trial: Trial) -> tuple[Labels, OnHost] | 
 
 def _read(module: Any, window: jax.Array) -> jax.Array:
     """Outputs of a window of states, at most `_MOST_OUTPUTS` of them."""
-    return driven.read(module, driven.ready_layers(module), window)[..., :_MOST_OUTPUTS]
+    return driven_net.read(module, driven_net.ready_layers(module), window)[..., :_MOST_OUTPUTS]
 
 
 _PAIR_STEPS = 200
@@ -137,20 +137,20 @@ _PAIR_STEPS = 200
 
 def contraction(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
     """Builds the probe `contraction`: how fast two states under one input meet, and bounds."""
-    if not driven.has_orbits(network):
+    if not driven_net.has_orbits(network):
         return None
     inputs = _input_count(network, trial)
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        key = named_key(driven.lane_key(values), "pairs")
-        module = driven.module_of(network, state["params"], state["rest"])
-        ready = driven.ready_layers(module)
-        x, value = driven.inputs_of(network, trial, driven.lane_key(values))
+        key = named_key(driven_net.lane_key(values), "pairs")
+        module = driven_net.module_of(network, state["params"], state["rest"])
+        ready = driven_net.ready_layers(module)
+        x, value = driven_net.inputs_of(network, trial, driven_net.lane_key(values))
         drive = module.embed(x)
-        pair = jax.random.normal(key, (2, inputs, driven.state_size(module)))
+        pair = jax.random.normal(key, (2, inputs, driven_net.state_size(module)))
 
         def step(pair: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            pair = jax.vmap(lambda h: driven.advance(module, ready, h, drive))(pair)
+            pair = jax.vmap(lambda h: driven_net.advance(module, ready, h, drive))(pair)
             return pair, jnp.linalg.norm(pair[0] - pair[1], axis=-1)
 
         _, apart = lax.scan(step, pair, None, length=_PAIR_STEPS)

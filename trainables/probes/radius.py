@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from trainables.engine import Labels, Measure, State
-from trainables.jacobians import columns, transitions, walked
-from trainables.nets import cells_of
-from trainables.network import Network
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Trial
-from trainables.tasks import probe_batch
+from trainables.core.engine import Labels, Measure, State
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.lsc.rnn_jacobians import columns, transitions, walked
+from trainables.models.rnn import cells_of
+from trainables.tasks.base import probe_batch
+from trainables.training.network import Network
 
 _SAMPLES = 4
 """Of the probe batch, the first so many; the paper's mean over many moves by some .03."""

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from trainables.engine import Engine, Labels, Measure, State
-from trainables.spec import Trial
-from trainables.tasks import probe_batch
-from trainables.training import Training
+from trainables.core.engine import Engine, Labels, Measure, State
+from trainables.declarations import Trial
+from trainables.tasks.base import probe_batch
+from trainables.training.epoch import Training
 
 _ITERATIONS, _SAMPLES = 50, 32
 

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from trainables import driven
-from trainables.engine import Engine, Labels, OnHost, State
-from trainables.sharpness import along, top_eigenvalue
-from trainables.spec import Trial
-from trainables.tasks import probe_batch
-from trainables.training import Training
+from trainables.core.engine import Engine, Labels, OnHost, State
+from trainables.declarations import Trial
+from trainables.probes import driven_net
+from trainables.probes.sharpness import along, top_eigenvalue
+from trainables.tasks.base import probe_batch
+from trainables.training.epoch import Training
 
 LENGTHS = (25, 50, 100, 200, 400)
 _ITERATIONS = 20
@@ -71,7 +71,7 @@ def smoothness(engine: Engine, trial: Trial) -> tuple[Labels, OnHost] | None:
     def measure(state: State, values: Mapping[str, Any], data: Any) -> dict[str, np.ndarray]:
         x, y, _ = probe_batch(engine.task, values, data)
         with jax.enable_x64(True):
-            wide = driven.wide(jax.device_get((state["params"], state["rest"], x, y)))
+            wide = driven_net.wide(jax.device_get((state["params"], state["rest"], x, y)))
             found = [{n: np.asarray(v) for n, v in one(*wide).items()} for one in measures]
         return {name: np.stack([row[name] for row in found]) for name in found[0]}
 

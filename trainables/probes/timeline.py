@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.engine import Labels, Measure, State
-from trainables.network import Network
-from trainables.spec import Trial
-from trainables.tasks import probe_batch
+from trainables.core.engine import Labels, Measure, State
+from trainables.declarations import Trial
+from trainables.tasks.base import probe_batch
+from trainables.training.network import Network
 
 
 def timeline(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:

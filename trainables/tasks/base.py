@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 from trainables.builtin import build_of, built_in
-from trainables.images import IMAGE_TASKS, sequences
-from trainables.randomness import named_key, trial_key
-from trainables.spec import Sizes, Trial
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Sizes, Trial
+from trainables.tasks.images import IMAGE_TASKS, sequences
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]

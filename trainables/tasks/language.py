@@ -16,10 +16,10 @@ import numpy as np
 import optax
 from jax import lax
 
-from trainables.spec import Sizes, Trial
-from trainables.spec.tasks_text import chunks, stream_lengths
-from trainables.tasks import Batch, Classification, Hparams, Schedule
-from trainables.text import PARTS, rows
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.tasks.text import chunks, stream_lengths
+from trainables.tasks.base import Batch, Classification, Hparams, Schedule
+from trainables.tasks.text import PARTS, rows
 
 _NO_TARGET = -1
 

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from trainables.images import CIFAR_MEAN
-from trainables.listops import END, PAD, expressions
-from trainables.randomness import named_key
-from trainables.spec import Sizes, Trial
-from trainables.spec.tasks_sequences import COPY_BITS, SAMPLES
-from trainables.tasks import Batch, Classification, Hparams, Schedule
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.tasks.long_sequences import COPY_BITS, SAMPLES
+from trainables.tasks.base import Batch, Classification, Hparams, Schedule
+from trainables.tasks.images import CIFAR_MEAN
+from trainables.tasks.listops import END, PAD, expressions
 
 COLOUR_STD = (0.247, 0.243, 0.261)
 GREY_MEAN, GREY_STD = 122.6 / 255, 61.0 / 255

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables.randomness import named_key
-from trainables.spec import Sizes, Trial
-from trainables.spec.tasks_spikes import LATENCIES, PIXELS, SHD_BINS, SHD_CHANNELS
-from trainables.tasks import ArrayTask, Batch, Hparams, Schedule, TaskRuntime, check_shapes
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.tasks.spikes import LATENCIES, PIXELS, SHD_BINS, SHD_CHANNELS
+from trainables.tasks.base import ArrayTask, Batch, Hparams, Schedule, TaskRuntime, check_shapes
 
 NO_SPIKE = 255
 """The stored latency of a pixel too dark to spike."""

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.spec import Sizes, Trial
-from trainables.spec.tasks_synthetic import window_starts
-from trainables.tasks import Batch, Classification, Hparams, Schedule
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.tasks.synthetic import window_starts
+from trainables.tasks.base import Batch, Classification, Hparams, Schedule
 
 
 class Ordered:

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry_2x32
 
-from trainables.kernels import causal, orbit, output_energy
-from trainables.randomness import named_key
-from trainables.spec import Sizes, Trial
-from trainables.spectra import pulled_matrix
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes, Trial
+from trainables.layers.eigenvalue_init import pulled_matrix
+from trainables.layers.impulse_response import causal, orbit, output_energy
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables.randomness import named_key
-from trainables.spec import Sizes, Trial
-from trainables.spec.tasks_text import row_lengths, segments
-from trainables.tasks import Batch, Classification, Hparams, Schedule, TaskRuntime
+from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.tasks.text import row_lengths, segments
+from trainables.tasks.base import Batch, Classification, Hparams, Schedule, TaskRuntime
 
 PARTS = ("train", "val", "test")
 

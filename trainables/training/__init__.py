@@ -1,0 +1,1 @@
+"""One lane's training: its network, its epoch, its statistics."""

@@ -14,15 +14,16 @@ import numpy as np
 import optax
 from jax import lax
 
-from trainables import metrics, plateau
-from trainables.clipping import rescale
-from trainables.engine import State
-from trainables.lanes import nothing
-from trainables.network import Hparams, Network, fresh
-from trainables.norms import safe_norm, smallest_nonzero
-from trainables.optimizers import scheduled
-from trainables.randomness import trial_key
-from trainables.spec import Trial
+from trainables.core.engine import State
+from trainables.core.lanes import nothing
+from trainables.core.norms import safe_norm, smallest_nonzero
+from trainables.core.random_keys import trial_key
+from trainables.declarations import Trial
+from trainables.optim import reduce_on_plateau
+from trainables.optim.adabelief import scheduled
+from trainables.optim.clipping import rescale
+from trainables.training import running_stats
+from trainables.training.network import Hparams, Network, fresh
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
 _HELD = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
@@ -55,7 +56,7 @@ class Training(Network):
     def init(self, trial: Trial, hparams: Hparams) -> State:
         state = super().init(trial, hparams)
         if self._patience is not None:
-            state["plateau"] = plateau.start(hparams["lr"])
+            state["plateau"] = reduce_on_plateau.start(hparams["lr"])
         return state
 
     def _reports_rates(self, hparams: Hparams) -> bool:
@@ -124,7 +125,7 @@ class Training(Network):
         """One pass over the training set and one evaluation, for a lane that is alive.
 
         Returns:
-          The new state and the lane's part of `packs.EpochResult`, as a tree of arrays.
+          The new state and the lane's part of `pack.EpochResult`, as a tree of arrays.
         """
         key = trial_key(hparams["seed"])
         schedule = self.task.training(key, hparams, epoch)
@@ -140,7 +141,7 @@ class Training(Network):
         }
         if reports:
             tally["clipped"] = jnp.float32(0)
-        start = (state, metrics.start(like), tally, jnp.int32(-1))
+        start = (state, running_stats.start(like), tally, jnp.int32(-1))
 
         def run(carry: Any, entry: Any) -> Any:
             state, running, tally, bad = carry
@@ -148,7 +149,7 @@ class Training(Network):
             state = {**state, "rest": fresh(state["rest"], entry)}
             state, seen = self._step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
-            running = metrics.update(running, {name: seen[name] for name in like}, finite)
+            running = running_stats.update(running, {name: seen[name] for name in like}, finite)
             if reports:
                 of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
                 clipped = of["grad_norm_clipped"] < of["grad_norm"]
@@ -175,7 +176,7 @@ class Training(Network):
         measured = jax.jit(self.evaluate)
         unmeasured = nothing(jax.eval_shape(measured, state, hparams, data))
         held = lax.cond(state["alive"], measured, lambda *_: unmeasured, state, hparams, data)
-        found = self._summary(metrics.finished(running), tally, scalars, state["params"])
+        found = self._summary(running_stats.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         found["metrics"] = held
         if reports:
@@ -184,7 +185,7 @@ class Training(Network):
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
         if self._patience is not None:
             seen = found["epochs"]["val_loss"]
-            moved = plateau.advanced(state["plateau"], seen, self._patience, hparams)
+            moved = reduce_on_plateau.advanced(state["plateau"], seen, self._patience, hparams)
             state = {**state, "plateau": moved}
             found["finished"] = moved["lr"] < hparams["min_lr"]
         scale = self.task.scale(hparams)
@@ -196,7 +197,7 @@ class Training(Network):
         return state, found
 
     def _summary(
-        self, running: metrics.Running, tally: Any, scalars: jax.Array, params: Any
+        self, running: running_stats.Running, tally: Any, scalars: jax.Array, params: Any
     ) -> Any:
         n = self.layout.tensors
         of = {name: i for i, name in enumerate(STEP_COLUMNS)}

@@ -16,12 +16,12 @@ from flax import nnx
 from jax import lax
 
 from trainables.builtin import build_of
-from trainables.engine import Labels, State
-from trainables.layout import Layout, Slot, slots_of, variable_order
-from trainables.randomness import named_key, trial_key
-from trainables.settings import build_config, constants, optimizer_of
-from trainables.spec import Trial
-from trainables.tasks import TaskRuntime
+from trainables.core.engine import Labels, State
+from trainables.core.hparams import build_config, constants, optimizer_of
+from trainables.core.layout import Layout, Slot, slots_of, variable_order
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import Trial
+from trainables.tasks.base import TaskRuntime
 
 Hparams = Mapping[str, jax.Array]
 
@@ -50,7 +50,7 @@ class Network:
     Attributes:
       graph: the module without its state.
       layout: tensors and layers of the model.
-      depth: recurrent layers of a model that can be tapped (`recurrent.tap`); None for others,
+      depth: recurrent layers of a model that can be tapped (`elman.tap`); None for others,
         which have no timeline.
       steps: optimizer steps per epoch.
       settles: whether the model acts on its weights after each optimizer step.

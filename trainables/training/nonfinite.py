@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.engine import State
-from trainables.models import RecurrentStack
-from trainables.network import Hparams, fresh
-from trainables.randomness import trial_key
-from trainables.training import Training
+from trainables.core.engine import State
+from trainables.core.random_keys import trial_key
+from trainables.models.elman_stack import RecurrentStack
+from trainables.training.epoch import Training
+from trainables.training.network import Hparams, fresh
 
 
 def culprit(

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from results.figure_data import Selection, known, label, select_trials, series
-from results.published_lru import ABLATION, CLOSEST, R_MAX, R_MIN, REPORTED, is_whole
-from results.style import finish, look
+from results.figures.bar2025.published_lru import (
+    ABLATION,
+    CLOSEST,
+    R_MAX,
+    R_MIN,
+    REPORTED,
+    is_whole,
+)
+from results.figures.selection import Selection, known, label, select_trials, series
+from results.figures.style import finish, look
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 

@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figure_data import select_trials, series
-from results.figures_signals import rows_of
-from results.style import LogScale, draw_series, explain_marks, finish, look
+from results.figures.selection import select_trials, series
+from results.figures.style import LogScale, draw_series, explain_marks, finish, look
+from results.figures.zucchet2024.signals import rows_of
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 INITS = ("glorot", "rescaled", "calibrated", "halved_glorot")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import select_trials, series
-from results.style import COLOURS, LogScale, finish, look
+from results.figures.selection import select_trials, series
+from results.figures.style import COLOURS, LogScale, finish, look
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 
 def covariance(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import Selection, select_trials, series
-from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, log_ticks, look
+from results.figures.selection import Selection, select_trials, series
+from results.figures.style import (
+    COLOURS,
+    LogScale,
+    draw_series,
+    explain_marks,
+    finish,
+    log_ticks,
+    look,
+)
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _GRID = (5, 3)
 """Steps through time and over depth of the grid that is drawn."""

@@ -11,13 +11,20 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figure_data import series
-from results.pairs import Comparison, comparisons, matched
-from results.starts import Outcome, in_order, mean_and_spread, of_trial, outcomes, values_of
-from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, look, power
+from results.figures.herranz2023.pairs import Comparison, comparisons, matched
+from results.figures.herranz2023.starts import (
+    Outcome,
+    in_order,
+    mean_and_spread,
+    of_trial,
+    outcomes,
+    values_of,
+)
+from results.figures.selection import series
+from results.figures.style import COLOURS, LogScale, draw_series, explain_marks, finish, look, power
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _ACTIVATIONS = ("sin", "relu", "cos")
 _TASKS = ("mnist", "cifar10", "cifar100")

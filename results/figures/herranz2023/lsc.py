@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.ask.named_queries import space_name
 from results.errors import StoreError
-from results.figure_data import Shown, label, select_trials, series
-from results.figures_maps import Grid, colour_axis, heatmap
-from results.panels import Layout, explain_cells, notes, pick
-from results.queries import space_name
-from results.starts import in_order, start_of, told_by_start
-from results.style import LogScale, draw_series, finish, look, wrapped
+from results.figures.heatmaps import Grid, colour_axis, heatmap
+from results.figures.herranz2023.starts import in_order, start_of, told_by_start
+from results.figures.panels import Layout, explain_cells, notes, pick
+from results.figures.selection import Shown, label, select_trials, series
+from results.figures.style import LogScale, draw_series, finish, look, wrapped
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 _KINDS = {
     "block": "block of a feed-forward net",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results.starts import Outcome, in_order, told_by_start
+from results.figures.herranz2023.starts import Outcome, in_order, told_by_start
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError
-from results.figure_data import Selection, Shown, select_trials
+from results.figures.selection import Selection, Shown, select_trials
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 DEFAULT = "default start"
 _INITS = {"glorot_normal": "Glorot", "he_normal": "He"}

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from results.starts import Outcome, in_order, mean_and_spread, outcomes, values_of
-from results.style import finish
+from results.figures.herranz2023.starts import (
+    Outcome,
+    in_order,
+    mean_and_spread,
+    outcomes,
+    values_of,
+)
+from results.figures.style import finish
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Line = tuple[str, bool]
 """What a row is of: a start, and whether gradients are clipped."""

@@ -11,13 +11,21 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import select_trials
-from results.figures_orbits import KINDS
-from results.figures_signals import rows_of
-from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, log_ticks, look
+from results.figures.ribeiro2020.orbits import KINDS
+from results.figures.selection import select_trials
+from results.figures.style import (
+    COLOURS,
+    LogScale,
+    draw_series,
+    explain_marks,
+    finish,
+    log_ticks,
+    look,
+)
+from results.figures.zucchet2024.signals import rows_of
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 _MOST_POINTS = 40_000

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figure_data import Selection, Shown, select_trials, series
-from results.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
+from results.figures.selection import Selection, Shown, select_trials, series
+from results.figures.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 

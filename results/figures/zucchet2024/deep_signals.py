@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import medians, select_trials
-from results.figures_signals import log_lines, rows_of
-from results.style import explain_marks, finish
+from results.figures.selection import medians, select_trials
+from results.figures.style import explain_marks, finish
+from results.figures.zucchet2024.signals import log_lines, rows_of
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 
 def deep_signals(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:

@@ -1,6 +1,6 @@
 """Figures of study zucchet2024 over its scans: what memory costs whom, and why (figures 3, 10, 11).
 
-A scan's learning rate is chosen by `selection.best`; a figure reads all scans it needs that were
+A scan's learning rate is chosen by `best.best`; a figure reads all scans it needs that were
 launched into the store, whichever of them it is asked for, and says which are missing.
 """
 
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.ask.best import best
+from results.ask.named_queries import space_name
 from results.errors import StoreError
-from results.figure_data import known, medians, select_trials, series
-from results.queries import space_name
-from results.selection import best
-from results.style import LogScale, draw_series, explain_marks, finish, look
+from results.figures.selection import known, medians, select_trials, series
+from results.figures.style import LogScale, draw_series, explain_marks, finish, look
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 _RATIO = "Loss / teacher's energy"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figure_data import Selection, known, select_trials, series
-from results.style import LogScale, draw_series, explain_marks, finish, look, power
+from results.figures.selection import Selection, known, select_trials, series
+from results.figures.style import LogScale, draw_series, explain_marks, finish, look, power
 
 if TYPE_CHECKING:
-    from results.store import Store
+    from results.store.store import Store
 
 Row = dict[str, Any]
 

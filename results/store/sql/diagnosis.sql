@@ -1,5 +1,5 @@
 -- Verdict per trial, from metric columns alone (epochs, layers) and the chance loss.
--- {rules} is replaced by one row of thresholds; see results/diagnosis.py for their meaning.
+-- {rules} is replaced by one row of thresholds; see results/store/diagnosis.py for their meaning.
 CREATE VIEW diagnosis AS
 WITH rules AS ({rules}),
 subjects AS (

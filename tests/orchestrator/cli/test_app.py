@@ -16,17 +16,17 @@ from typing import NamedTuple
 
 import pytest
 
-from orchestrator.environment import has_gpu
+from orchestrator.machine.environment import has_gpu
 from results import create_store, open_store
 from results.schema import FORMAT
 from search_spaces import BUILTIN
 
-STUDY = str(Path(__file__).with_name("tiny_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 GRID = ["tiny/grid", "--study", STUDY]
 
 MANY = """
 import contextlib, io, json, sys
-from orchestrator import cli
+from orchestrator.cli import app as cli
 found = []
 for words in json.load(sys.stdin):
     sys.argv = ["gradsweep", *words]
@@ -83,7 +83,7 @@ def test_help_imports_nothing_that_takes_long() -> None:
         check=True,
     )
     imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.M))
-    assert "orchestrator.cli" in imported
+    assert "orchestrator.cli.app" in imported
     # Each of these takes a tenth of a second or more; with none of them help answers at once.
     for heavy in (
         *("ray", "jax", "flax", "optax", "numpy", "scipy", "pandas", "pyarrow", "duckdb"),
@@ -410,7 +410,7 @@ def test_a_study_file_that_raises_shows_its_frames_and_no_others(tmp_path: Path)
     )
     assert said.err.count("File ") == 2
     assert "Traceback (most recent call last)" in ours.err
-    assert "orchestrator/studies.py" in ours.err
+    assert "orchestrator/plan/studies.py" in ours.err
 
 
 def test_a_reader_that_leaves_a_pipe_is_no_error() -> None:

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.bars import WIDTH, gradient_bars
+from orchestrator.cli.epoch_printer import WIDTH, gradient_bars
 
 
 def length(line: str) -> int:

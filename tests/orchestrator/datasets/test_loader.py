@@ -23,12 +23,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import datasets
-from orchestrator.datasets import DATASETS, DataError, Dataset, File, Form
-from tests.orchestrator.data_files import archive, assert_one_sentence, list_sums
-from trainables.spec import TASKS
+from orchestrator.datasets import loader
+from orchestrator.datasets.loader import DATASETS, DataError, Dataset, File, Form
+from tests.support.data_files import archive, assert_one_sentence, list_sums
+from trainables.declarations import TASKS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MNIST_FILES = [Path(file.path).name for file in DATASETS["mnist"].forms[0].files]
 
 
@@ -59,7 +59,7 @@ def small_mnist(root: Path, seed: int) -> dict[str, np.ndarray]:
 
 def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from orchestrator import datasets as d\n"
+        "import sys; from orchestrator.datasets import loader as d\n"
         "assert d.available('digits') and not d.available('mnist')\n"
         "d.missing_message('mnist')\n"
         "print(sorted({'numpy', 'sklearn', 'pooch', 'requests', 'jax', 'ray'} & set(sys.modules)))"
@@ -83,31 +83,31 @@ def test_every_set_a_task_names_is_known() -> None:
 
 @pytest.mark.parametrize("name", [n for n, d in DATASETS.items() if d.forms[0].files])
 def test_missing_set_says_how_to_get_it(name: str, tmp_path: Path) -> None:
-    assert not datasets.available(name, tmp_path)
-    text = datasets.missing_message(name, tmp_path)
+    assert not loader.available(name, tmp_path)
+    text = loader.missing_message(name, tmp_path)
     assert f"`gradsweep data fetch {name}`" in text
     assert str(tmp_path) in text
     with pytest.raises(DataError) as error:
-        datasets.load(name, tmp_path)
+        loader.load(name, tmp_path)
     assert_one_sentence(error)
     assert str(error.value) == text
-    assert datasets.verify(name, tmp_path).status == "missing"
+    assert loader.verify(name, tmp_path).status == "missing"
 
 
 def test_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(DataError, match=r"'mnits'.*mnist") as error:
-        datasets.load("mnits")
+        loader.load("mnits")
     assert_one_sentence(error)
 
 
 def test_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GRADSWEEP_DATA", str(tmp_path / "here"))
-    assert datasets.data_root() == tmp_path / "here"
+    assert loader.data_root() == tmp_path / "here"
     monkeypatch.delenv("GRADSWEEP_DATA")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert datasets.data_root().is_relative_to(tmp_path)
-    assert "gradsweep" in datasets.data_root().parts
+    assert loader.data_root().is_relative_to(tmp_path)
+    assert "gradsweep" in loader.data_root().parts
 
 
 # ---- reading -----------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_digits_need_no_file(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
-    loaded = datasets.load("digits", tmp_path)
+    loaded = loader.load("digits", tmp_path)
     pixels, labels = load_digits(return_X_y=True)
     np.testing.assert_array_equal(loaded.arrays["train_images"].reshape(-1, 64), pixels)
     np.testing.assert_array_equal(loaded.arrays["train_labels"], labels)
@@ -124,15 +124,15 @@ def test_digits_need_no_file(tmp_path: Path) -> None:
     assert loaded.arrays["train_images"].shape == (1797, 8, 8)
     assert len(loaded.arrays["test_images"]) == len(loaded.arrays["test_labels"]) == 0
     assert loaded.checksum.startswith("digits=sha256:")
-    assert datasets.verify("digits", tmp_path).status == "ok"
-    assert datasets.fetch("digits", tmp_path)
+    assert loader.verify("digits", tmp_path).status == "ok"
+    assert loader.fetch("digits", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_arrays_are_shared_and_read_only(tmp_path: Path, seed: int) -> None:
     small_mnist(tmp_path, seed)
-    loaded = datasets.load("mnist", tmp_path)
-    assert datasets.load("mnist", tmp_path) is loaded
+    loaded = loader.load("mnist", tmp_path)
+    assert loader.load("mnist", tmp_path) is loaded
     for array in loaded.arrays.values():
         with pytest.raises(ValueError, match="read-only"):
             array[:1] = 0
@@ -144,7 +144,7 @@ def test_listed_files_are_accepted(tmp_path: Path, seed: int, beside: bool) -> N
     if not beside:  # as `find -exec sha256sum` writes it from the root
         (tmp_path / "mnist" / "SHA256SUMS").unlink()
         list_sums(tmp_path, *(tmp_path / "mnist").iterdir(), prefix="./")
-    loaded = datasets.load("mnist", tmp_path)
+    loaded = loader.load("mnist", tmp_path)
     assert list(loaded.arrays) == list(arrays)
     for name, expected in arrays.items():
         np.testing.assert_array_equal(loaded.arrays[name], expected)
@@ -152,14 +152,14 @@ def test_listed_files_are_accepted(tmp_path: Path, seed: int, beside: bool) -> N
     for name in MNIST_FILES:
         digest = hashlib.sha256((tmp_path / "mnist" / name).read_bytes()).hexdigest()
         assert f"mnist/{name}=sha256:{digest}" in loaded.checksum
-    assert datasets.verify("mnist", tmp_path).status == "ok"
+    assert loader.verify("mnist", tmp_path).status == "ok"
 
 
 def test_unlisted_file_is_refused(tmp_path: Path, seed: int) -> None:
     small_mnist(tmp_path, seed)
     (tmp_path / "mnist" / "SHA256SUMS").unlink()
     with pytest.raises(DataError, match=r"train-images.*corrupt.*data fetch mnist") as error:
-        datasets.load("mnist", tmp_path)
+        loader.load("mnist", tmp_path)
     assert_one_sentence(error)
 
 
@@ -178,13 +178,13 @@ def test_any_damage_is_noticed(
         flip = data.draw(st.integers(1, 255))
         path.write_bytes(whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
     with pytest.raises(DataError, match=rf"{path.name} is corrupt.*data fetch mnist") as error:
-        datasets.load("mnist", root)
+        loader.load("mnist", root)
     assert_one_sentence(error)
-    check = datasets.verify("mnist", root)
+    check = loader.verify("mnist", root)
     assert check.status == "corrupt"
     assert [f.path for f in check.files if f.status == "corrupt"] == [path]
     path.write_bytes(whole)
-    assert datasets.load("mnist", root).arrays["train_images"].shape == (12, 28, 28)
+    assert loader.load("mnist", root).arrays["train_images"].shape == (12, 28, 28)
     shutil.rmtree(root)
 
 
@@ -207,7 +207,7 @@ def test_listed_garbage_is_named(tmp_path: Path, content: bytes, why: str, seed:
     (folder / MNIST_FILES[0]).write_bytes(content)
     list_sums(folder, *(folder / name for name in MNIST_FILES))
     with pytest.raises(DataError, match=why) as error:
-        datasets.load("mnist", tmp_path)
+        loader.load("mnist", tmp_path)
     assert_one_sentence(error)
 
 
@@ -217,7 +217,7 @@ def test_label_out_of_range_is_named(tmp_path: Path, seed: int) -> None:
     (folder / MNIST_FILES[1]).write_bytes(idx(np.full(12, 10, np.uint8)))
     list_sums(folder, *(folder / name for name in MNIST_FILES))
     with pytest.raises(DataError, match=r"label is outside 0\.\.9"):
-        datasets.load("mnist", tmp_path)
+        loader.load("mnist", tmp_path)
 
 
 # ---- CIFAR-10 ----------------------------------------------------------------------------------
@@ -253,10 +253,10 @@ def test_cifar10_in_each_form(
         for name in BATCHES:
             (folder / name).write_bytes(full_cifar[name].tobytes())
         with pytest.raises(DataError, match=r"no known checksum.*SHA256SUMS"):
-            datasets.load("cifar10", tmp_path)
+            loader.load("cifar10", tmp_path)
         list_sums(folder, *(folder / name for name in BATCHES))
-    assert datasets.available("cifar10", tmp_path)
-    arrays = datasets.load("cifar10", tmp_path).arrays
+    assert loader.available("cifar10", tmp_path)
+    arrays = loader.load("cifar10", tmp_path).arrays
     assert arrays["train_images"].shape == (50_000, 3, 32, 32)
     assert arrays["test_images"].shape == (10_000, 3, 32, 32)
     rng = np.random.default_rng(seed)
@@ -266,7 +266,7 @@ def test_cifar10_in_each_form(
         green_of_row_5 = record[1 + 1024 + 5 * 32 : 1 + 1024 + 6 * 32]
         np.testing.assert_array_equal(arrays["train_images"][i, 1, 5], green_of_row_5)
     np.testing.assert_array_equal(arrays["test_labels"], full_cifar["test_batch.bin"][:, 0])
-    datasets._load.cache_clear()  # 180 MB
+    loader._load.cache_clear()  # 180 MB
 
 
 def test_cifar10_archive_without_a_batch(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_cifar10_archive_without_a_batch(tmp_path: Path) -> None:
     list_sums(tmp_path, path)
     for name, why in {"cifar10": r"holds no data_batch_2", "cifar10_4k": "no test_batch"}.items():
         with pytest.raises(DataError, match=why) as error:
-            datasets.load(name, tmp_path)
+            loader.load(name, tmp_path)
         assert_one_sentence(error)
 
 
@@ -288,7 +288,7 @@ def test_cifar10_4k_of_another_archive_is_refused(tmp_path: Path, seed: int) -> 
     path.write_bytes(archive({"data_batch_1.bin": other, "test_batch.bin": other}))
     list_sums(tmp_path, path)
     with pytest.raises(DataError, match="does not hold the training images of cifar10_4k"):
-        datasets.load("cifar10_4k", tmp_path)
+        loader.load("cifar10_4k", tmp_path)
 
 
 # ---- CIFAR-100 ---------------------------------------------------------------------------------
@@ -311,23 +311,23 @@ def test_cifar100_has_fine_labels(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     made = fine_records(60_000, rng)
     write_cifar100(tmp_path, made[:50_000].tobytes(), made[50_000:].tobytes())
-    arrays = datasets.load("cifar100", tmp_path).arrays
+    arrays = loader.load("cifar100", tmp_path).arrays
     assert arrays["train_images"].shape == (50_000, 3, 32, 32)
     np.testing.assert_array_equal(arrays["test_labels"], made[50_000:, 1])
     for i in rng.integers(0, 50_000, 20):
         assert arrays["train_labels"][i] == made[i, 1]
         blue_of_row_3 = made[i, 2 + 2048 + 3 * 32 : 2 + 2048 + 4 * 32]
         np.testing.assert_array_equal(arrays["train_images"][i, 2, 3], blue_of_row_3)
-    datasets._load.cache_clear()  # 180 MB
+    loader._load.cache_clear()  # 180 MB
 
 
 def test_cifar100_2k_of_another_archive_is_refused(tmp_path: Path, seed: int) -> None:
     made = fine_records(3_000, np.random.default_rng(seed)).tobytes()
     write_cifar100(tmp_path, made, made)
     with pytest.raises(DataError, match="does not hold the training images of cifar100_2k"):
-        datasets.load("cifar100_2k", tmp_path)
+        loader.load("cifar100_2k", tmp_path)
     with pytest.raises(DataError, match=r"not 50,000 x 3,074") as error:
-        datasets.load("cifar100", tmp_path)
+        loader.load("cifar100", tmp_path)
     assert_one_sentence(error)
 
 
@@ -341,10 +341,10 @@ IMAGES = ("digits", "mnist", "cifar10", "cifar10_4k", "cifar100", "cifar100_2k")
 def test_real_set_has_the_shape_its_task_declares(
     name: str, real_data: Path, request: pytest.FixtureRequest
 ) -> None:
-    if not datasets.available(name, real_data):
-        pytest.skip(datasets.missing_message(name, real_data))
-    assert datasets.verify(name, real_data).status == "ok"
-    arrays = datasets.load(name, real_data).arrays
+    if not loader.available(name, real_data):
+        pytest.skip(loader.missing_message(name, real_data))
+    assert loader.verify(name, real_data).status == "ok"
+    arrays = loader.load(name, real_data).arrays
     (task,) = [task for task in TASKS if task.name == name]
     config = {key.name: key.default for key in task.keys}
     assert task.sizes is not None
@@ -357,9 +357,9 @@ def test_real_set_has_the_shape_its_task_declares(
 
 
 def test_real_mnist_starts_as_everyone_knows(real_data: Path) -> None:
-    if not datasets.available("mnist", real_data):
-        pytest.skip(datasets.missing_message("mnist", real_data))
-    arrays = datasets.load("mnist", real_data).arrays
+    if not loader.available("mnist", real_data):
+        pytest.skip(loader.missing_message("mnist", real_data))
+    arrays = loader.load("mnist", real_data).arrays
     assert arrays["train_labels"][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert arrays["test_labels"][:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert round(arrays["train_images"].mean() / 255, 4) == 0.1307
@@ -369,8 +369,8 @@ def test_cifar10_4k_of_the_archive_is_the_repacked_one(
     real_data: Path, tmp_path: Path, seed: int
 ) -> None:
     """Packs the real records among others, in another order, as the full archive has them."""
-    if not datasets.available("cifar10_4k", real_data):
-        pytest.skip(datasets.missing_message("cifar10_4k", real_data))
+    if not loader.available("cifar10_4k", real_data):
+        pytest.skip(loader.missing_message("cifar10_4k", real_data))
     rng = np.random.default_rng(seed)
     folder = real_data / "cifar10"
     first = lzma.decompress((folder / "data_batch_1.first4000.bin.xz").read_bytes())
@@ -389,16 +389,16 @@ def test_cifar10_4k_of_the_archive_is_the_repacked_one(
         )
     )
     list_sums(tmp_path, path)
-    expected = datasets.load("cifar10_4k", real_data).arrays
-    for name, array in datasets.load("cifar10_4k", tmp_path).arrays.items():
+    expected = loader.load("cifar10_4k", real_data).arrays
+    for name, array in loader.load("cifar10_4k", tmp_path).arrays.items():
         np.testing.assert_array_equal(array, expected[name])
 
 
 def test_cifar100_2k_of_the_archive_is_the_repacked_one(
     real_data: Path, tmp_path: Path, seed: int
 ) -> None:
-    if not datasets.available("cifar100_2k", real_data):
-        pytest.skip(datasets.missing_message("cifar100_2k", real_data))
+    if not loader.available("cifar100_2k", real_data):
+        pytest.skip(loader.missing_message("cifar100_2k", real_data))
     rng = np.random.default_rng(seed)
     contents = []
     for name, count in {"train_subset_2000": 2_000, "test_subset_1000": 1_000}.items():
@@ -407,8 +407,8 @@ def test_cifar100_2k_of_the_archive_is_the_repacked_one(
         among = rng.permutation(np.concatenate([kept, fine_records(1_000, rng)]))
         contents.append(among.tobytes())
     write_cifar100(tmp_path, contents[0], contents[1])
-    expected = datasets.load("cifar100_2k", real_data).arrays
-    for name, array in datasets.load("cifar100_2k", tmp_path).arrays.items():
+    expected = loader.load("cifar100_2k", real_data).arrays
+    for name, array in loader.load("cifar100_2k", tmp_path).arrays.items():
         np.testing.assert_array_equal(array, expected[name])
 
 
@@ -453,19 +453,19 @@ def tiny(served: Served, monkeypatch: pytest.MonkeyPatch, seed: int, tmp_path: P
         (served.folder / name).write_bytes(content)
         files.append(File(f"tiny/{name}", f"sha256:{hashlib.sha256(content).hexdigest()}"))
     mirrors = ("http://127.0.0.1:9/", served.url)
-    form = Form(tuple(files), "dataset_files.mnist_idx", mirrors)
+    form = Form(tuple(files), "images.mnist_idx", mirrors)
     monkeypatch.setitem(DATASETS, "tiny", Dataset("tiny", "", "", (form,)))
     return tmp_path / "root"
 
 
 def test_fetch_takes_the_mirror_that_answers_then_nothing(tiny: Path, served: Served) -> None:
-    paths = datasets.fetch("tiny", tiny)
+    paths = loader.fetch("tiny", tiny)
     assert [p.name for p in paths] == MNIST_FILES
-    assert datasets.verify("tiny", tiny).status == "ok"
-    assert datasets.load("tiny", tiny).arrays["train_images"].shape == (12, 28, 28)
+    assert loader.verify("tiny", tiny).status == "ok"
+    assert loader.load("tiny", tiny).arrays["train_images"].shape == (12, 28, 28)
     asked = len(served.asked)
     assert asked == 4
-    assert datasets.fetch("tiny", tiny) == paths
+    assert loader.fetch("tiny", tiny) == paths
     assert len(served.asked) == asked
 
 
@@ -473,29 +473,29 @@ def test_workers_of_a_node_that_need_a_set_at_once_fetch_it_once(
     tiny: Path, served: Served
 ) -> None:
     with ThreadPoolExecutor(6) as workers:  # each opens the lock for itself, as processes do
-        for done in [workers.submit(datasets.fetch_once, "tiny", tiny) for _ in range(6)]:
+        for done in [workers.submit(loader.fetch_once, "tiny", tiny) for _ in range(6)]:
             done.result()
     assert sorted(served.asked) == sorted(f"/{name}" for name in MNIST_FILES)
-    assert datasets.verify("tiny", tiny).status == "ok"
+    assert loader.verify("tiny", tiny).status == "ok"
 
 
 def test_what_is_there_is_not_fetched_again_and_damage_is_left_to_be_named(
     tiny: Path, served: Served
 ) -> None:
-    paths = datasets.fetch("tiny", tiny)
+    paths = loader.fetch("tiny", tiny)
     paths[0].write_bytes(b"damaged")
     del served.asked[:]
-    datasets.fetch_once("tiny", tiny)
+    loader.fetch_once("tiny", tiny)
     assert served.asked == []
     with pytest.raises(DataError, match="is corrupt"):
-        datasets.load("tiny", tiny)
+        loader.load("tiny", tiny)
 
 
 def test_a_node_that_cannot_be_written_says_so(tiny: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("no folder can be here")
     with pytest.raises(DataError, match="it could not be fetched there"):
-        datasets.fetch_once("tiny", blocked)
+        loader.fetch_once("tiny", blocked)
 
 
 def test_fetch_from_a_mirror_of_ones_own(tiny: Path, served: Served) -> None:
@@ -503,33 +503,33 @@ def test_fetch_from_a_mirror_of_ones_own(tiny: Path, served: Served) -> None:
     for name in MNIST_FILES:
         (served.folder / name).rename(served.folder / "mine" / name)
     with pytest.raises(DataError, match="404"):
-        datasets.fetch("tiny", tiny)
-    datasets.fetch("tiny", tiny, mirror=f"{served.url}/mine")
-    assert datasets.verify("tiny", tiny).status == "ok"
+        loader.fetch("tiny", tiny)
+    loader.fetch("tiny", tiny, mirror=f"{served.url}/mine")
+    assert loader.verify("tiny", tiny).status == "ok"
 
 
 def test_fetch_replaces_a_corrupt_file_and_no_other(tiny: Path, served: Served) -> None:
-    paths = datasets.fetch("tiny", tiny)
+    paths = loader.fetch("tiny", tiny)
     paths[2].write_bytes(b"damaged")
-    assert datasets.verify("tiny", tiny).status == "corrupt"
+    assert loader.verify("tiny", tiny).status == "corrupt"
     del served.asked[:]
-    datasets.fetch("tiny", tiny)
+    loader.fetch("tiny", tiny)
     assert served.asked == [f"/{MNIST_FILES[2]}"]
-    assert datasets.verify("tiny", tiny).status == "ok"
+    assert loader.verify("tiny", tiny).status == "ok"
 
 
 def test_fetch_keeps_nothing_that_is_not_canonical(tiny: Path, served: Served) -> None:
     (served.folder / MNIST_FILES[0]).write_bytes(b"<html>moved</html>")
     with pytest.raises(DataError, match="something else than the canonical file") as error:
-        datasets.fetch("tiny", tiny)
+        loader.fetch("tiny", tiny)
     assert_one_sentence(error)
     assert not [p for p in tiny.rglob("*") if p.is_file()]
-    assert not datasets.available("tiny", tiny)
+    assert not loader.available("tiny", tiny)
 
 
 def test_fetch_without_a_network(tiny: Path) -> None:
     with pytest.raises(DataError, match="check the network") as error:
-        datasets.fetch("tiny", tiny, mirror="http://127.0.0.1:9")
+        loader.fetch("tiny", tiny, mirror="http://127.0.0.1:9")
     assert_one_sentence(error)
 
 
@@ -537,5 +537,5 @@ def test_fetch_where_nothing_can_be_written(tiny: Path, tmp_path: Path) -> None:
     tiny.mkdir()
     (tiny / "tiny").write_text("a file where the folder should be")
     with pytest.raises(DataError, match="can be written") as error:
-        datasets.fetch("tiny", tiny)
+        loader.fetch("tiny", tiny)
     assert_one_sentence(error)

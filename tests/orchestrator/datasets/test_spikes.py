@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from orchestrator import datasets
-from orchestrator.datasets import DataError
-from tests.orchestrator.data_files import assert_one_sentence, list_sums
-from trainables.spec import builtin_registry
-from trainables.tasks import make_data
+from orchestrator.datasets import loader
+from orchestrator.datasets.loader import DataError
+from tests.support.data_files import assert_one_sentence, list_sums
+from trainables.declarations import builtin_registry
+from trainables.tasks.base import make_data
 
 Sample = tuple[list[float], list[int], int]
 MADE: list[Sample] = [([0.1, 0.5, 0.9], [3, 699, 0], 19), ([], [], 0), ([0.25], [350], 7)]
@@ -53,21 +53,21 @@ def check(arrays: dict[str, np.ndarray]) -> None:
 
 def test_events_are_read_in_order(tmp_path: Path) -> None:
     paths = write_shd(tmp_path, MADE)
-    check(datasets.load("heidelberg", tmp_path).arrays)
+    check(loader.load("heidelberg", tmp_path).arrays)
     zipped = tmp_path / "zipped" / "heidelberg"
     zipped.mkdir(parents=True)
     for path in paths:
         with zipfile.ZipFile(zipped / f"{path.name}.zip", "w") as made:
             made.write(path, path.name)
     list_sums(zipped, *zipped.iterdir())
-    check(datasets.load("heidelberg", tmp_path / "zipped").arrays)
+    check(loader.load("heidelberg", tmp_path / "zipped").arrays)
 
 
 def test_five_events_of_a_file_in_bins(tmp_path: Path) -> None:
     """From HDF5 to what the task keeps: (k - 1) 4 ms < t <= k 4 ms is step k, unit u is 700 - u."""
     events = [0.0, 0.003, 0.5, 0.1, 1.2], [1, 699, 350, 0, 20]
     write_shd(tmp_path, [(*events, 4), ([], [], 5)])
-    arrays = datasets.load("heidelberg", tmp_path).arrays
+    arrays = loader.load("heidelberg", tmp_path).arrays
     config = {"model": "gru", "task": "heidelberg", "n_train": 1, "n_val": 1, "n_test": 2}
     data = make_data(builtin_registry().resolve(config), arrays)
     dense = np.unpackbits(data["x"], axis=-1)
@@ -82,15 +82,15 @@ def test_unlisted_or_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
     content = paths[1].read_bytes()
     paths[1].write_bytes(content[:-1])
     with pytest.raises(DataError, match=r"shd_test\.h5 is corrupt.*fetch heidelberg") as error:
-        datasets.load("heidelberg", tmp_path)
+        loader.load("heidelberg", tmp_path)
     assert_one_sentence(error)
     list_sums(tmp_path, *paths)
     with pytest.raises(DataError, match="cannot be read from") as error:  # truncated HDF5
-        datasets.load("heidelberg", tmp_path)
+        loader.load("heidelberg", tmp_path)
     assert_one_sentence(error)
     (tmp_path / "SHA256SUMS").unlink()
     with pytest.raises(DataError, match=r"shd_train\.h5 has no known checksum.*SHA256SUMS"):
-        datasets.load("heidelberg", tmp_path)
+        loader.load("heidelberg", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_unlisted_or_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
 def test_impossible_events_are_named(tmp_path: Path, samples: list[Sample], why: str) -> None:
     write_shd(tmp_path, samples)
     with pytest.raises(DataError, match=why) as error:
-        datasets.load("heidelberg", tmp_path)
+        loader.load("heidelberg", tmp_path)
     assert_one_sentence(error)
 
 
@@ -115,5 +115,5 @@ def test_a_file_without_spikes_is_named(tmp_path: Path) -> None:
         del file["spikes/units"]
     list_sums(tmp_path, *paths)
     with pytest.raises(DataError, match="train file lacks 'spikes/units'") as error:
-        datasets.load("heidelberg", tmp_path)
+        loader.load("heidelberg", tmp_path)
     assert_one_sentence(error)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import datasets
-from orchestrator.datasets import DataError
-from tests.orchestrator.data_files import assert_one_sentence, list_sums
+from orchestrator.datasets import loader
+from orchestrator.datasets.loader import DataError
+from tests.support.data_files import assert_one_sentence, list_sums
 
 TEXT = {
     "train": " the cat sat \n the <unk> sat \n\n on N mats \n",
@@ -32,7 +32,7 @@ def write_ptb(root: Path, text: dict[str, str]) -> dict[str, Path]:
 
 def test_words_are_numbered_by_first_appearance(tmp_path: Path) -> None:
     write_ptb(tmp_path, TEXT)
-    arrays = datasets.load("ptb", tmp_path).arrays
+    arrays = loader.load("ptb", tmp_path).arrays
     assert arrays["vocabulary"].tolist() == WORDS
     assert arrays["train_tokens"].tolist() == [0, 1, 2, 3, 0, 4, 2, 3, 3, 5, 6, 7, 3]
     assert arrays["val_tokens"].tolist() == [0, 8, 3]
@@ -42,7 +42,7 @@ def test_words_are_numbered_by_first_appearance(tmp_path: Path) -> None:
 
 def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
     write_ptb(tmp_path, {**TEXT, "train": "a\u2028b\x85c d\n"})
-    arrays = datasets.load("ptb", tmp_path).arrays
+    arrays = loader.load("ptb", tmp_path).arrays
     assert arrays["vocabulary"][:5].tolist() == ["a", "b", "c", "d", "<eos>"]
     assert arrays["train_tokens"].tolist() == [0, 1, 2, 3, 4]
 
@@ -51,13 +51,13 @@ def test_damaged_text_is_refused_by_name(tmp_path: Path) -> None:
     paths = write_ptb(tmp_path, TEXT)
     paths["valid"].write_text(TEXT["valid"].replace("mat", "hat"))
     with pytest.raises(DataError, match=r"ptb\.valid\.txt is corrupt.*data fetch ptb") as error:
-        datasets.load("ptb", tmp_path)
+        loader.load("ptb", tmp_path)
     assert_one_sentence(error)
     for content, why in ((b"", "valid|val text is empty"), (b"\xff\xfe\x00", "decode")):
         paths["valid"].write_bytes(content)
         list_sums(tmp_path / "ptb", *paths.values())
         with pytest.raises(DataError, match=why) as error:
-            datasets.load("ptb", tmp_path)
+            loader.load("ptb", tmp_path)
         assert_one_sentence(error)
 
 
@@ -79,7 +79,7 @@ def test_wikitext_in_each_form(tmp_path: Path) -> None:
         path.write_text(text)
     list_sums(loose, *paths)
     for root in (tmp_path / "archive", loose):
-        arrays = datasets.load("wikitext2", root).arrays
+        arrays = loader.load("wikitext2", root).arrays
         assert arrays["vocabulary"].tolist() == WORDS
         assert arrays["test_tokens"].tolist() == [2, 0, 9, 3]
 
@@ -87,14 +87,14 @@ def test_wikitext_in_each_form(tmp_path: Path) -> None:
 def test_an_archive_without_a_part_is_named(tmp_path: Path) -> None:
     write_archive(tmp_path, {"train": "a"})
     with pytest.raises(DataError, match=r"holds no wiki\.valid\.tokens, wiki\.test") as error:
-        datasets.load("wikitext2", tmp_path)
+        loader.load("wikitext2", tmp_path)
     assert_one_sentence(error)
 
 
 def test_real_ptb_has_the_tokens_everyone_counts(real_data: Path) -> None:
-    if not datasets.available("ptb", real_data):
-        pytest.skip(datasets.missing_message("ptb", real_data))
-    loaded = datasets.load("ptb", real_data)
+    if not loader.available("ptb", real_data):
+        pytest.skip(loader.missing_message("ptb", real_data))
+    loaded = loader.load("ptb", real_data)
     arrays = loaded.arrays
     counts = [len(arrays[f"{part}_tokens"]) for part in ("train", "val", "test")]
     assert counts == [929_589, 73_760, 82_430]
@@ -112,8 +112,8 @@ def test_real_wikitext_has_the_tokens_everyone_counts(real_data: Path) -> None:
     """The shared data hold no training text; validation stands in for it."""
     folder = real_data / "wikitext-2"
     if not (folder / "valid.txt").is_file():
-        pytest.skip(datasets.missing_message("wikitext2", real_data))
-    from orchestrator.dataset_text import words
+        pytest.skip(loader.missing_message("wikitext2", real_data))
+    from orchestrator.datasets.text import words
 
     val, test = ((folder / f"{part}.txt").read_bytes() for part in ("valid", "test"))
     arrays = words(val, val, test)

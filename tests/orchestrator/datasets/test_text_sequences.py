@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import datasets
-from orchestrator.datasets import DataError
-from tests.orchestrator.data_files import assert_one_sentence, list_sums
-from trainables.listops import WORDS, expressions
-from trainables.spec import builtin_registry
-from trainables.tasks import make_data
+from orchestrator.datasets import loader
+from orchestrator.datasets.loader import DataError
+from tests.support.data_files import assert_one_sentence, list_sums
+from trainables.declarations import builtin_registry
+from trainables.tasks.base import make_data
+from trainables.tasks.listops import WORDS, expressions
 
 REVIEWS = {
     "train/pos/1_8.txt": "aaaaaaaaaaaaaaaab" * 2,
@@ -48,7 +48,7 @@ def samples(arrays: Any, part: str) -> list[list[int]]:
 @pytest.mark.parametrize("mode", ["xz", "gz"])
 def test_characters_are_numbered_by_frequency(tmp_path: Path, mode: str) -> None:
     write_reviews(tmp_path, REVIEWS, mode)
-    arrays = datasets.load("imdb", tmp_path).arrays
+    arrays = loader.load("imdb", tmp_path).arrays
     # 32 a and 22 b are known; the one é is not.
     assert arrays["vocabulary"].tolist() == ["a", "b"]
     assert samples(arrays, "train") == [[4] * 20 + [1], ([3] * 16 + [4]) * 2]
@@ -63,15 +63,15 @@ def test_characters_are_numbered_by_frequency(tmp_path: Path, mode: str) -> None
 def test_an_archive_without_reviews_is_named(tmp_path: Path) -> None:
     write_reviews(tmp_path, {"train/pos/1_8.txt": "a"})
     with pytest.raises(DataError, match="holds no test reviews") as error:
-        datasets.load("imdb", tmp_path)
+        loader.load("imdb", tmp_path)
     assert_one_sentence(error)
 
 
 @pytest.mark.slow
 def test_the_official_reviews(real_data: Path) -> None:
-    if not datasets.available("imdb", real_data):
-        pytest.skip(datasets.missing_message("imdb", real_data))
-    loaded = datasets.load("imdb", real_data)
+    if not loader.available("imdb", real_data):
+        pytest.skip(loader.missing_message("imdb", real_data))
+    loaded = loader.load("imdb", real_data)
     arrays = loaded.arrays
     for part in ("train", "test"):
         assert np.bincount(arrays[f"{part}_labels"]).tolist() == [12_500, 12_500]
@@ -113,7 +113,7 @@ def test_canonical_expressions_are_read_as_the_generator_writes_them(tmp_path: P
         rows.append((" ".join(["(", "(", words[0], *words[1:], ")", ")"]), int(value)))
     write_tables(tmp_path, {"train": table(rows[:20]), "val": table(rows[20:25]),
                             "test": table(rows[25:]).replace("]", "X")})  # fmt: skip
-    arrays = dict(datasets.load("listops", tmp_path).arrays)
+    arrays = dict(loader.load("listops", tmp_path).arrays)
     config = {"model": "deep_lru", "task": "listops", "source": "canonical", "seq_len": 64,
               "max_length": 64, "min_length": 10, "n_train": 20, "n_val": 5, "n_test": 5,
               "batch_size": 4}  # fmt: skip
@@ -138,5 +138,5 @@ def test_tables_that_are_none_are_named(tmp_path: Path, text: str, said: str) ->
     good = table([("[MAX 1 2 ]", 2)])
     write_tables(tmp_path, {"train": text, "val": good, "test": good})
     with pytest.raises(DataError, match=said) as error:
-        datasets.load("listops", tmp_path)
+        loader.load("listops", tmp_path)
     assert_one_sentence(error)

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from orchestrator import environment
-from orchestrator.provenance import signature
-from orchestrator.room import cpus_here
+from orchestrator.machine import environment
+from orchestrator.machine.resources import cpus_here
+from orchestrator.worker.provenance import signature
 
 
 def test_a_users_flags_stay_and_ours_are_added(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import room
 from orchestrator.errors import RequestError
-from orchestrator.room import find_room
+from orchestrator.machine import resources as room
+from orchestrator.machine.resources import find_room
 
 
 @pytest.fixture

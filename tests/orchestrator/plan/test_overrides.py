@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.overrides import parse_overrides, read_overrides, where_read
-from orchestrator.planning import trials_of
-from orchestrator.studies import Catalogue
+from orchestrator.plan.overrides import parse_overrides, read_overrides, where_read
+from orchestrator.plan.plan import trials_of
+from orchestrator.plan.studies import Catalogue
 from search_spaces import builtin_studies
-from trainables.spec import Registry, builtin_registry
+from trainables.declarations import Registry, builtin_registry
 
 
 @pytest.fixture(scope="module")

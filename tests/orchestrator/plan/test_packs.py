@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.packing import (
+from orchestrator.plan.packs import (
     LONG_GROUP,
     MAX_WIDTH,
     MAX_WIDTH_GPU,
@@ -25,7 +25,7 @@ from orchestrator.packing import (
     pack_name,
     signature_text,
 )
-from trainables.spec import Trial, builtin_registry
+from trainables.declarations import Trial, builtin_registry
 
 REGISTRY = builtin_registry()
 

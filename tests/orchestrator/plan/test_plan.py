@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trainables.spec
-from orchestrator.debugging import debug
+import trainables.declarations
+from orchestrator.debug import debug
 from orchestrator.errors import RequestError
-from orchestrator.planning import SpacePlan, open_or_none, plan
+from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from results import create_store, open_store
-from tests.results.synthetic import attempt_row, table
-from trainables.spec import MODELS, STAGES, Trial
+from tests.support.made_up_rows import attempt_row, table
+from trainables.declarations import MODELS, STAGES, Trial
 
-STUDY = str(Path(__file__).with_name("tiny_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 GRID, STAGED = "tiny/grid", "tiny/staged"
 JSON_KEYS = {"space", "trials", "done", "to_run", "packs", "programs", "widths"}
 
@@ -209,7 +209,7 @@ def test_a_study_is_all_its_spaces(store: Path) -> None:
 
 @pytest.fixture
 def newer_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainables.spec, "MODELS", [replace(m, version=2) for m in MODELS])
+    monkeypatch.setattr(trainables.declarations, "MODELS", [replace(m, version=2) for m in MODELS])
 
 
 @pytest.mark.usefixtures("newer_model")
@@ -231,7 +231,7 @@ def test_a_stale_parent_runs_for_a_child_that_needs_it(
     one = planned(STAGED, stages)
     assert len(one.done) == 2
     newer = [replace(s, version=2) if s.name == "warmup" else s for s in STAGES]
-    monkeypatch.setattr(trainables.spec, "STAGES", newer)
+    monkeypatch.setattr(trainables.declarations, "STAGES", newer)
     one = planned(STAGED, stages)
     parent, first, second = one.trials
     assert one.stale == {first.id}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.packing import Lane
-from orchestrator.resuming import (
+from orchestrator.plan.packs import Lane
+from orchestrator.plan.store_state import (
     _covered,
     drop_finished_checkpoints,
     lacking_observations,
@@ -21,9 +21,9 @@ from orchestrator.resuming import (
 )
 from results import Store, create_store
 from results.schema import FINISHED
-from tests.results.synthetic import START, attempt_row, epoch_row, table
-from tests.trainables.helpers import trial
-from trainables.spec import Trial, builtin_registry
+from tests.support.made_up_rows import START, attempt_row, epoch_row, table
+from tests.support.small_trials import trial
+from trainables.declarations import Trial, builtin_registry
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.planning import plan
-from orchestrator.studies import ENTRY_POINT_GROUP, StudyFileError, catalogue, load_study_file
-from trainables.spec import Trial
+from orchestrator.plan.plan import plan
+from orchestrator.plan.studies import ENTRY_POINT_GROUP, StudyFileError, catalogue, load_study_file
+from trainables.declarations import Trial
 
 OWN = """
     from search_spaces import Space, Study
-    from trainables.spec import Key, Model, Sizes, Task
+    from trainables.declarations import Key, Model, Sizes, Task
 
     MODEL = Model(name="own_model", build=lambda config, sizes, rngs: None,
                   keys=(Key("units", "int", 3, "static", low=1),))

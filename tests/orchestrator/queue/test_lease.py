@@ -16,15 +16,16 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator import lease as leases
 from orchestrator.errors import RequestError
-from orchestrator.lease import Lease, SupersededError, check_free, holder, passes, stop_wanted
-from results import Store, StoreError, create_store, files, open_store
-from tests.object_store import ObjectStore
+from orchestrator.queue import lease as leases
+from orchestrator.queue.lease import Lease, SupersededError, check_free, holder, passes, stop_wanted
+from results import Store, StoreError, create_store, open_store
+from results.store import files
+from tests.support.object_store import ObjectStore
 
 HOLD = """
 import sys
-from orchestrator.lease import Lease
+from orchestrator.queue.lease import Lease
 from results import open_store
 with Lease(open_store(sys.argv[1])):
     print("held", flush=True)
@@ -465,7 +466,7 @@ def test_each_claim_s_time_counts_from_when_it_was_first_seen(
 TAKE = """
 import sys
 from orchestrator.errors import RequestError
-from orchestrator.lease import Lease
+from orchestrator.queue.lease import Lease
 from results import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)

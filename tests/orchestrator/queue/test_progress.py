@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from orchestrator import progress
-from orchestrator.packing import Lane, PackSpec
-from orchestrator.progress import Display, duration, line, rates
-from orchestrator.queueing import PackQueue, Snapshot
+from orchestrator.plan.packs import Lane, PackSpec
+from orchestrator.queue import progress
+from orchestrator.queue.progress import Display, duration, line, rates
+from orchestrator.queue.queue import PackQueue, Snapshot
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import queueing
-from orchestrator.packing import Lane, PackSpec
-from orchestrator.queueing import (
-    MAX_DEATHS,
-    MAX_ERRORS,
-    PASSED,
-    Machines,
-    PackQueue,
-)
+from orchestrator.plan.packs import Lane, PackSpec
+from orchestrator.queue import queue as queueing
+from orchestrator.queue.queue import MAX_DEATHS, MAX_ERRORS, PASSED, Machines, PackQueue
 from results import StoreError
 
 SIGNATURE = {"strategy": "vmap"}

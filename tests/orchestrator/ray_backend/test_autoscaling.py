@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from results import open_store
-from tests.orchestrator.clusters import RayCluster
-from tests.orchestrator.launches import wait_for
+from tests.support.launches import wait_for
+from tests.support.ray.clusters import RayCluster
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 AS_RAYS_OWN_TESTS: dict[str, Any] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.chaos import Chaos
-from tests.orchestrator.clusters import RayCluster
+from tests.support.ray.chaos import Chaos
+from tests.support.ray.clusters import RayCluster
 
 
 @pytest.mark.ray

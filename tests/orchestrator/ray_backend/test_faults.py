@@ -14,20 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.debugging import debug
+from orchestrator.debug import debug
 from results import open_store
-from tests.orchestrator.foreign_ray import ForeignRay, foreign_ray
-from tests.orchestrator.launches import EPOCHS, run, start, wait_for
-from tests.orchestrator.processes import below, own_workers, stopped, trains
-from tests.orchestrator.stores import (
-    attempts,
-    differing,
-    published,
-    redone,
-    resume_points,
-    rows,
-    whole,
-)
+from tests.support.launches import EPOCHS, run, start, wait_for
+from tests.support.processes import below, own_workers, stopped, trains
+from tests.support.ray.foreign_ray import ForeignRay, foreign_ray
+from tests.support.stores import attempts, differing, published, redone, resume_points, rows, whole
 
 pytestmark = pytest.mark.ray
 

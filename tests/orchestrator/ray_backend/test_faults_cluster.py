@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.orchestrator.clusters import RayCluster
-from tests.orchestrator.launches import EPOCHS, SPACE, Begun, command, wait_for
-from tests.orchestrator.processes import stopped, those, trains
-from tests.orchestrator.stores import (
+from tests.support.launches import EPOCHS, SPACE, Begun, command, wait_for
+from tests.support.processes import stopped, those, trains
+from tests.support.ray.clusters import RayCluster
+from tests.support.stores import (
     attempts,
     differing,
     published,

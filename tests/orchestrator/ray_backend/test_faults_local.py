@@ -10,16 +10,16 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.planning import plan
-from orchestrator.room import cpus_here
+from orchestrator.machine.resources import cpus_here
+from orchestrator.plan.plan import plan
 from results import open_store
-from tests.orchestrator.launches import SPACE, TINY, Begun, command, run, start, wait_for
-from tests.orchestrator.processes import below, is_raylet, those
-from tests.orchestrator.stores import attempts, differing, parts
+from tests.support.launches import SPACE, TINY, Begun, command, run, start, wait_for
+from tests.support.processes import below, is_raylet, those
+from tests.support.stores import attempts, differing, parts
 
 pytestmark = [pytest.mark.ray]
 
-STUDY = str(Path(__file__).with_name("faulty_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "faulty_study.py")
 EIGHT: dict[str, Any] = {"study": STUDY, "tiny": (), "width": 8}
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import baggage
-from orchestrator.shipping import PACKAGES, build_wheel
-from tests.orchestrator.clusters import RayCluster
-from tests.orchestrator.launches import command, wait_for
-from tests.orchestrator.stores import count, published
+from orchestrator.ray_backend.cluster import baggage
+from orchestrator.ray_backend.code_bundle import PACKAGES, build_wheel
+from tests.support.launches import command, wait_for
+from tests.support.ray.clusters import RayCluster
+from tests.support.stores import count, published
 
-STUDY = Path(__file__).with_name("tiny_study.py")
+STUDY = Path(__file__).parents[2] / "support" / "tiny_study.py"
 
 
 def gradsweep(cluster: RayCluster, *words: str, status: int = 0) -> str:
@@ -129,7 +129,7 @@ def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
         check=True,
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     for package in PACKAGES:
         for path in (root / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

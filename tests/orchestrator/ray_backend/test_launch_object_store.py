@@ -16,11 +16,11 @@ import pytest
 from pyarrow import fs as pafs
 
 from results import open_store
-from tests.object_store import ObjectStore
-from tests.orchestrator.launches import command
-from tests.orchestrator.stores import differing
+from tests.support.launches import command
+from tests.support.object_store import ObjectStore
+from tests.support.stores import differing
 
-STUDY = str(Path(__file__).parent / "tiny_study.py")
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.pacing import CACHED_SHARE, Pace, find_paces, measured_paces
-from orchestrator.planning import plan
-from orchestrator.simulated_cluster import Cluster
-from orchestrator.simulation import simulate
+from orchestrator.plan.plan import plan
+from orchestrator.simulate.cluster import Cluster
+from orchestrator.simulate.pace import CACHED_SHARE, Pace, find_paces, measured_paces
+from orchestrator.simulate.simulate import simulate
 
-STUDY = str(Path(__file__).with_name("tiny_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import recording, running
-from orchestrator.journal import LaneWork, journal, lane_work
-from orchestrator.pacing import Pace
-from orchestrator.packing import Context
-from orchestrator.planning import plan
-from orchestrator.running import PackRun
-from orchestrator.studies import catalogue
+from orchestrator.plan.packs import Context
+from orchestrator.plan.plan import plan
+from orchestrator.plan.studies import catalogue
+from orchestrator.simulate.pace import Pace
+from orchestrator.simulate.publishing import LaneWork, journal, lane_work
+from orchestrator.worker import pack_run, recorder
+from orchestrator.worker.pack_run import PackRun
 from results import create_store
 from results.schema import table_name
 
-STUDY = str(Path(__file__).with_name("tiny_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_a_real_pack_publishes_the_same(
     trials = {trial.id: trial for trial in one.to_run}
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr(running, "time", clock)
-    monkeypatch.setattr(recording, "time", clock)
+    monkeypatch.setattr(pack_run, "time", clock)
+    monkeypatch.setattr(recorder, "time", clock)
     store = create_store(str(tmp_path / "store"))
     rows: Counter[str] = Counter()
     parts: Counter[str] = Counter()

@@ -16,20 +16,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import cli
+from orchestrator.cli import app as cli
 from orchestrator.errors import RequestError
-from orchestrator.journal import LaneWork
-from orchestrator.pacing import Pace
-from orchestrator.packing import Lane, PackSpec
-from orchestrator.queueing import MAX_DEATHS
-from orchestrator.replaying import HANDOVER_S, Replay
-from orchestrator.room import cpus_here
-from orchestrator.simulated_cluster import Cluster
-from orchestrator.simulation import simulate
-from tests.orchestrator.launches import SPACE, Begun, command, sets
-from tests.orchestrator.stores import attempts
+from orchestrator.machine.resources import cpus_here
+from orchestrator.plan.packs import Lane, PackSpec
+from orchestrator.queue.queue import MAX_DEATHS
+from orchestrator.simulate.cluster import Cluster
+from orchestrator.simulate.pace import Pace
+from orchestrator.simulate.publishing import LaneWork
+from orchestrator.simulate.replay import HANDOVER_S, Replay
+from orchestrator.simulate.simulate import simulate
+from tests.support.launches import SPACE, Begun, command, sets
+from tests.support.stores import attempts
 
-STUDY = str(Path(__file__).with_name("tiny_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 PACE_S = Pace(pack_s=1.0, lane_s=0.0, compile_s=4.0, cached_s=1.0)
 NEVER = 1e9
 """Seconds between resume points that no pack lives to see."""
@@ -287,7 +287,7 @@ def said(
     monkeypatch.setattr(
         sys, "argv", ["gradsweep", "plan", "tiny/grid", "--study", STUDY, "--store", "none", *words]
     )
-    importlib.import_module("orchestrator.commands_plan")
+    importlib.import_module("orchestrator.cli.plan")
     with pytest.raises(SystemExit) as ended:
         cli.main()
     shown = capsys.readouterr()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import datasets
+from orchestrator.datasets import loader
 from results import Store, create_store, open_store
 from results.plotting import figure
-from tests.orchestrator.launches import run, run_here
+from tests.support.launches import run, run_here
 
 DIVERGENCE = ("matrix_width=256", "length=4096", "sequences=1")
 
@@ -155,8 +155,8 @@ def test_small_expressions_are_composed(learned: Store) -> None:
 def test_real_digits_row_by_row(real_data: Path, tmp_path: Path) -> None:
     """One epoch of 120 batches: an accuracy that no constant answer has. With layer norm, since a
     batch norm's running averages are still near their start then (.99^120 is .3)."""
-    if not datasets.available("mnist", real_data):
-        pytest.skip(datasets.missing_message("mnist", real_data))
+    if not loader.available("mnist", real_data):
+        pytest.skip(loader.missing_message("mnist", real_data))
     uri = str(tmp_path / "store")
     store = create_store(uri)
     run_here(store, uri, "bar2025/smnist_rows", "max_train=7680", "max_held=500", "epochs=1",

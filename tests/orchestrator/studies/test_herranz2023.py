@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.debugging import debug
+from orchestrator.debug import debug
 from orchestrator.errors import RequestError
-from orchestrator.launching import LaunchResult
-from orchestrator.planning import plan
+from orchestrator.launch import LaunchResult
+from orchestrator.plan.plan import plan
 from results import Store, open_store
-from tests.orchestrator.launches import run, start, wait_for
-from tests.orchestrator.stores import attempts, differing, seen
+from tests.support.launches import run, start, wait_for
+from tests.support.stores import attempts, differing, seen
 
 pytestmark = pytest.mark.ray
 

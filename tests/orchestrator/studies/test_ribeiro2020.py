@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator import datasets
+from orchestrator.datasets import loader
 from results import create_store
 from results.plotting import figure
 from search_spaces.ribeiro2020 import STUDY
-from tests.orchestrator.launches import run_here
-from trainables.spec.tasks_text import CORPORA
+from tests.support.launches import run_here
+from trainables.declarations.tasks.text import CORPORA
 
 SPACES = {
     "sine_small": ("seed=0",),
@@ -60,7 +60,7 @@ def test_rows_are_streamed_by_epoch(uri: str) -> None:
 
 
 def test_the_tiny_text_is_what_its_task_declares() -> None:
-    loaded = datasets.load("tiny_text")
+    loaded = loader.load("tiny_text")
     assert loaded.checksum.startswith("tiny_text=sha256:")
     arrays = loaded.arrays
     counts = tuple(len(arrays[f"{part}_tokens"]) for part in ("train", "val", "test"))

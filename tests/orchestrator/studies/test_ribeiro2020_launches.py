@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from results import Store, open_store
-from results.figures_orbits import EVENTS
-from tests.orchestrator.launches import run, start, wait_for
-from tests.orchestrator.stores import differing, published, rows, whole
+from results.figures.ribeiro2020.orbits import EVENTS
+from tests.support.launches import run, start, wait_for
+from tests.support.stores import differing, published, rows, whole
 
 pytestmark = pytest.mark.ray
 

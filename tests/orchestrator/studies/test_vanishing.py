@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.launching import launch
+from orchestrator.launch import launch
 from results import Store, open_store
 
 pytestmark = pytest.mark.ray

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import cli
+from orchestrator.cli import app as cli
 from results import create_store
 from results.plotting import figure
-from search_spaces.zucchet2024_analyses import ANALYSES
-from tests.orchestrator.launches import run_here
+from search_spaces.zucchet2024.analyses import ANALYSES
+from tests.support.launches import run_here
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from results import Store, best, open_store
-from tests.orchestrator.launches import run, start, wait_for
-from tests.orchestrator.stores import attempts, differing, seen, whole
+from tests.support.launches import run, start, wait_for
+from tests.support.stores import attempts, differing, seen, whole
 
 pytestmark = pytest.mark.ray
 

@@ -8,16 +8,16 @@ import jax
 import pytest
 from filelock import FileLock, Timeout
 
-from orchestrator import compiles
-from trainables.programs import EPOCH_NAME
+from orchestrator.worker import compile_cache
+from trainables.packs.programs import EPOCH_NAME
 
 
 def test_only_the_first_holds_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
     lock = tmp_path / "compiling" / "program-4"
-    with compiles.once_per_node("program-4"), pytest.raises(Timeout):
+    with compile_cache.once_per_node("program-4"), pytest.raises(Timeout):
         FileLock(lock).acquire(timeout=0)
-    with FileLock(lock, timeout=0), compiles.once_per_node("program-4"):
+    with FileLock(lock, timeout=0), compile_cache.once_per_node("program-4"):
         pass
 
 
@@ -25,9 +25,9 @@ def test_a_compile_that_failed_leaves_the_next_to_hold_others_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
-    with pytest.raises(RuntimeError), compiles.once_per_node("p"):
+    with pytest.raises(RuntimeError), compile_cache.once_per_node("p"):
         raise RuntimeError
-    with compiles.once_per_node("p"), pytest.raises(Timeout):
+    with compile_cache.once_per_node("p"), pytest.raises(Timeout):
         FileLock(tmp_path / "compiling" / "p").acquire(timeout=0)
 
 
@@ -37,12 +37,12 @@ def test_a_program_that_is_in_the_cache_holds_nobody_back(
     """Those of another width are counted too, since each width is another program."""
     monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
     folder = tmp_path / "compiling"
-    with compiles.once_per_node("p-1"):
+    with compile_cache.once_per_node("p-1"):
         assert not (folder / "p-1.done").exists()
     assert (folder / "p-1.done").exists()
     with (
-        compiles.once_per_node("p-1"),
-        compiles.once_per_node("p-2"),
+        compile_cache.once_per_node("p-1"),
+        compile_cache.once_per_node("p-2"),
         FileLock(folder / "p-1", timeout=0),
         pytest.raises(Timeout),
     ):
@@ -54,7 +54,7 @@ def test_where_no_lock_can_be_had_all_compile(
 ) -> None:
     monkeypatch.setenv("GRADSWEEP_CACHE", str(tmp_path))
     (tmp_path / "compiling").touch()  # a file in the place of the folder
-    with compiles.once_per_node("p"):
+    with compile_cache.once_per_node("p"):
         pass
 
 
@@ -67,7 +67,7 @@ def test_what_took_no_time_to_compile_is_kept_only_where_asked() -> None:
         inside.append(getattr(jax.config, name))
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), compiles.kept():
+    with pytest.raises(RuntimeError), compile_cache.kept():
         fail()
     assert inside == [0.0]
     assert getattr(jax.config, name) == before
@@ -75,9 +75,9 @@ def test_what_took_no_time_to_compile_is_kept_only_where_asked() -> None:
 
 def test_epoch_programs_are_counted_since_the_last_time() -> None:
     """Whether the cache had them or not, but no other program."""
-    compiles.watch()
-    compiles.watch()
-    compiles.counted()
+    compile_cache.watch()
+    compile_cache.watch()
+    compile_cache.counted()
 
     def pack_epoch(x: jax.Array) -> jax.Array:
         return 3 * x
@@ -85,7 +85,7 @@ def test_epoch_programs_are_counted_since_the_last_time() -> None:
     assert EPOCH_NAME == "pack_epoch"
     jax.jit(pack_epoch)(jax.numpy.arange(3.0))
     jax.jit(lambda x: 5 * x)(jax.numpy.arange(3.0))
-    found = compiles.counted()
+    found = compile_cache.counted()
     assert sum(found.values()) == 1
     assert found.keys() <= {"compiled", "cached"}
-    assert compiles.counted() == {}
+    assert compile_cache.counted() == {}

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.packing import PackSpec
-from orchestrator.planning import SpacePlan, plan
-from orchestrator.running import Context, PackRun
-from orchestrator.studies import catalogue
+from orchestrator.plan.packs import PackSpec
+from orchestrator.plan.plan import SpacePlan, plan
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.pack_run import Context, PackRun
 from results import Store, create_store, open_store
-from tests.results.test_foreign_files import bad_tensors
+from tests.results.store.test_foreign_files import bad_tensors
 
-STUDY = str(Path(__file__).parent / "tiny_study.py")
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 
 
 @pytest.fixture

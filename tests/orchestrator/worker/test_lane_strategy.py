@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import calibration
-from trainables.spec import builtin_registry
+from orchestrator.worker import lane_strategy
+from trainables.declarations import builtin_registry
 
 REGISTRY = builtin_registry()
 PACE = {"sequential": 10.0, "vmap": 7.0}
@@ -51,12 +51,12 @@ def settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         threads: int = 1, steps: int = 10_000, start: float = 0.0,
     ) -> tuple[str, list[str]]:  # fmt: skip
         machine = Machine(pace, start)
-        monkeypatch.setattr(calibration, "Pack", machine.pack)
-        monkeypatch.setattr(calibration, "time", machine)
+        monkeypatch.setattr(lane_strategy, "Pack", machine.pack)
+        monkeypatch.setattr(lane_strategy, "time", machine)
         config = {"model": "vanilla_rnn", "task": "gaussian", "epochs": epochs}
         config["steps_per_epoch"] = steps
         trials = [REGISTRY.resolve({**config, "seed": seed}) for seed in range(width)]
-        return calibration.settle(strategy, trials, {}, width, threads), machine.epochs
+        return lane_strategy.settle(strategy, trials, {}, width, threads), machine.epochs
 
     return found
 

@@ -16,19 +16,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import recording, running
-from orchestrator.lease import Lease, SupersededError, passes
-from orchestrator.packing import Context, Lane, PackSpec, make_packs
-from orchestrator.planning import plan
-from orchestrator.recording import Recorder
-from orchestrator.running import PackRun, stop_on_sigterm
-from orchestrator.studies import catalogue
+from orchestrator.plan.packs import Context, Lane, PackSpec, make_packs
+from orchestrator.plan.plan import plan
+from orchestrator.plan.studies import catalogue
+from orchestrator.queue.lease import Lease, SupersededError, passes
+from orchestrator.worker import pack_run
+from orchestrator.worker import recorder as recording
+from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
+from orchestrator.worker.recorder import Recorder
 from results import Store, StoreError, create_store, open_store
-from tests.orchestrator import tiny_study
-from tests.trainables.helpers import same
-from trainables.packs import EpochResult
+from tests.support import tiny_study
+from tests.support.small_trials import same
+from trainables.packs.pack import EpochResult
 
-TINY = str(Path(__file__).with_name("tiny_study.py"))
+TINY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, pace: float = 0.0):
         self.now, self.pace = 0.0, pace
-        for module in (running, recording):
+        for module in (pack_run, recording):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
 
     def monotonic(self) -> float:
@@ -183,7 +184,7 @@ def test_a_fenced_worker_leaves_the_resume_point_to_the_next(store: Store) -> No
 def test_a_probe_comes_with_the_first_and_the_last_epoch_and_each_kth(
     every: int | None, epochs: list[int]
 ) -> None:
-    assert [e for e in range(7) if running._on_cadence(e, every, e == 6)] == epochs
+    assert [e for e in range(7) if pack_run._on_cadence(e, every, e == 6)] == epochs
 
 
 def test_each_lane_is_probed_at_its_own_cadence_and_at_its_own_end(store: Store) -> None:
@@ -450,7 +451,7 @@ def test_a_pack_that_would_not_fit_is_refused(
     run.start()
     needed = run.pack.rise_bytes()
     for free, fits in ((needed, True), (needed - 1, False)):
-        monkeypatch.setattr(running, "memory_free", lambda free=free: float(free))
+        monkeypatch.setattr(pack_run, "memory_free", lambda free=free: float(free))
         again = PackRun(pack, catalogue(TINY).registry, None, Context())
         if fits:
             again.start()

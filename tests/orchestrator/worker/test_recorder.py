@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import recording
-from orchestrator.recording import FLUSH_ROWS, FLUSH_S, Recorder
-from results import Store, StoreError, create_store, files, open_store
-from tests.results.synthetic import attempt_row
-from trainables.layout import LayerRow
-from trainables.packs import EpochResult
+from orchestrator.worker import recorder as recording
+from orchestrator.worker.recorder import FLUSH_ROWS, FLUSH_S, Recorder
+from results import Store, StoreError, create_store, open_store
+from results.store import files
+from tests.support.made_up_rows import attempt_row
+from trainables.core.layout import LayerRow
+from trainables.packs.pack import EpochResult
 
 
 class Clock:

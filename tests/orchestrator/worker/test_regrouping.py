@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.packing import Context
-from orchestrator.planning import plan
-from orchestrator.running import PackRun
-from orchestrator.studies import catalogue
+from orchestrator.plan.packs import Context
+from orchestrator.plan.plan import plan
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.pack_run import PackRun
 from results import create_store, open_store
-from tests.orchestrator.launches import run
-from tests.orchestrator.stores import differing, whole
+from tests.support.launches import run
+from tests.support.stores import differing, whole
 
-STUDY = str(Path(__file__).with_name("tiny_study.py"))
+STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 SETS = ["lr=0.1", "seed=range(6)", "epochs=12"]
 
 

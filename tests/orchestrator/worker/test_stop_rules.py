@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.ending import Endings
-from tests.trainables.helpers import trial
-from trainables.packs import EpochResult
-from trainables.spec import Stage, builtin_registry
+from orchestrator.worker.stop_rules import Endings
+from tests.support.small_trials import trial
+from trainables.declarations import Stage, builtin_registry
+from trainables.packs.pack import EpochResult
 
 
 def result(

@@ -8,16 +8,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from orchestrator.keeping import Keeper
-from orchestrator.packing import Context, Lane, PackSpec, make_packs
-from orchestrator.running import PackRun
-from orchestrator.studies import catalogue
+from orchestrator.plan.packs import Context, Lane, PackSpec, make_packs
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.pack_run import PackRun
+from orchestrator.worker.weight_keeper import Keeper
 from results import Store, create_store
-from tests.orchestrator import tiny_study
-from tests.trainables.helpers import same, trial
-from trainables.packs import EpochResult, Pack
+from tests.support import tiny_study
+from tests.support.small_trials import same, trial
+from trainables.packs.pack import EpochResult, Pack
 
-TINY = str(Path(__file__).with_name("tiny_study.py"))
+TINY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 TINY_CONFIG = {**tiny_study.GRID.param_space, "epochs": 5}
 NAN = float("nan")
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from results import Store, StoreError
-from results.selection import best, metric_sql
-from tests.results.synthetic import publish_rows, publish_trial, space_of, trial_rows
+from results.ask.best import best, metric_sql
+from tests.support.made_up_rows import publish_rows, publish_trial, space_of, trial_rows
 
 DEPTHS, LRS, SEEDS = (3, 20), (0.001, 0.01, 0.1), (0, 1, 2, 3)
 

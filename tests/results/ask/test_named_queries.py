@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from results import Store, StoreError
-from results.queries import describe, named_queries, run_named
+from results.ask.named_queries import describe, named_queries, run_named
 from results.schema import DIAGNOSIS, EPOCHS
-from tests.results.synthetic import publish_trial, space_of
+from tests.support.made_up_rows import publish_trial, space_of
 
 
 @pytest.fixture

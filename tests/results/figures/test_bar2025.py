@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError
+from results.figures.bar2025.published_lru import ABLATION, REPORTED, is_whole
 from results.plotting import figure
-from results.published_lru import ABLATION, REPORTED, is_whole
-from tests.results.synthetic import attempt_row, publish_trial, space_of, table
+from tests.support.made_up_rows import attempt_row, publish_trial, space_of, table
 
 Rows = dict[str, list[dict[str, Any]]]
 

@@ -13,11 +13,11 @@ import plotly.graph_objects as go
 import pytest
 
 from results import Store, StoreError
+from results.figures.style import BAD_NAME, ZERO_NAME, LogScale
+from results.html_report import report
 from results.plotting import FIGURES, GENERAL, figure, plot, register_figure
-from results.reporting import report
-from results.style import BAD_NAME, ZERO_NAME, LogScale
-from tests.results import gallery
-from tests.results.synthetic import publish_trial, space_of
+from tests.support import gallery
+from tests.support.made_up_rows import publish_trial, space_of
 
 
 @pytest.fixture(scope="module")

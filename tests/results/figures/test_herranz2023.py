@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError, run_named
-from results.pairs import Comparison, comparisons, matched
+from results.figures.herranz2023.pairs import Comparison, comparisons, matched
+from results.figures.herranz2023.starts import in_order, mean_and_spread, outcomes, start_of
+from results.figures.style import BAD_NAME, ZERO_NAME
 from results.plotting import figure as drawn
 from results.plotting import plot
-from results.starts import in_order, mean_and_spread, outcomes, start_of
-from results.style import BAD_NAME, ZERO_NAME
-from tests.results import gallery_herranz2023 as gallery
-from tests.results.synthetic import publish_trial, space_of
+from tests.support import gallery_herranz2023 as gallery
+from tests.support.made_up_rows import publish_trial, space_of
 
 
 @pytest.fixture(scope="module")

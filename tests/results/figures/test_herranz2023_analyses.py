@@ -12,7 +12,7 @@ import pytest
 from results import Store, StoreError
 from results.plotting import figure as drawn
 from results.plotting import plot
-from tests.results.synthetic import attempt_row, space_of, table
+from tests.support.made_up_rows import attempt_row, space_of, table
 
 RHOS = (0.5, 1.0)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError
-from results.figures_orbits import EVENTS
+from results.figures.ribeiro2020.orbits import EVENTS
 from results.plotting import figure as drawn
-from tests.results.synthetic import attempt_row, epoch_row, space_of, table
+from tests.support.made_up_rows import attempt_row, epoch_row, space_of, table
 
 TRIAL, BARE = "a" * 16, "b" * 16
 SCAN, COST, LENGTH, PLANE = (c * 16 for c in "1234")

@@ -12,7 +12,7 @@ import pytest
 
 from results import Store, StoreError
 from results.plotting import figure as drawn
-from tests.results.synthetic import attempt_row, epoch_row, space_of, table
+from tests.support.made_up_rows import attempt_row, epoch_row, space_of, table
 
 SELECT = {"choose": "lr", "metric": "loss", "mode": "min", "report": "loss_ratio", "over": "seed"}
 SEEDS = (2023, 2024, 2025)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from results import Store, StoreError
+from results.figures.style import ZERO_NAME
 from results.plotting import FIGURES, GENERAL
 from results.plotting import figure as drawn
-from results.style import ZERO_NAME
-from tests.results.test_figures_bar2025 import put, said, traces
+from tests.results.figures.test_bar2025 import put, said, traces
 
 STUDY = "bar2025"  # what `put` writes spaces under; a figure reads the space and no study's name
 RHOS, LAMBDAS = (0.0, 0.9), (0.0, 0.5, 0.9)
@@ -238,5 +238,5 @@ def test_they_say_what_is_shown_and_need_their_rows(store: Store, name: str) -> 
 
 def test_no_figure_is_without_a_quick_test() -> None:
     """Each is drawn, by its name, in a file of these; those of any training all are by one test."""
-    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_figures*.py"))
+    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert [name for name in FIGURES if name not in GENERAL and f'"{name}"' not in text] == []

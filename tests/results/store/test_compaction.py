@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs as pafs
 
-from results import Store, compaction, open_store
-from results.compaction import _merge
-from results.parts import Part, encode
-from tests.results.synthetic import attempt_row, epoch_row, publish_trial, table
+from results import Store, open_store
+from results.store import compaction
+from results.store.compaction import _merge
+from results.store.parquet_parts import Part, encode
+from tests.support.made_up_rows import attempt_row, epoch_row, publish_trial, table
 
 QUESTIONS = (
     "SELECT * EXCLUDE (metrics) FROM all_epochs ORDER BY trial_id, epoch",

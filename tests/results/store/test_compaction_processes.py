@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.recording import Recorder
-from results import Store, compaction, create_store, open_store
-from tests.results.synthetic import attempt_row
+from orchestrator.worker.recorder import Recorder
+from results import Store, create_store, open_store
+from results.store import compaction
+from tests.support.made_up_rows import attempt_row
 
 TRIALS, ATTEMPTS, LAYERS = 3, 3, 4
 EPOCHS = 8
@@ -142,7 +143,7 @@ def merge(uri: str, number: str, last: int) -> None:
 def _start(what: str, store: Store, name: str, number: int) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", __name__, what, store.uri, name, str(number)]
     return subprocess.Popen(
-        words, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        words, cwd=Path(__file__).parents[3], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, bufsize=1,
     )  # fmt: skip
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from results import Store
-from results.completeness import recorded_rows, row_counts
 from results.schema import FINISHED
-from tests.results.synthetic import (
+from results.store.completeness import recorded_rows, row_counts
+from tests.support.made_up_rows import (
     attempt_row,
     epoch_row,
     layer_rows,

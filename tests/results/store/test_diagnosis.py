@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError, open_store
-from results.diagnosis import RULES
-from tests.results.synthetic import publish_trial
-from tests.results.verdict_cases import COURSES, publish
+from results.store.diagnosis import RULES
+from tests.support.made_up_rows import publish_trial
+from tests.support.verdicts.cases import COURSES, publish
 
 
 @pytest.fixture(scope="module")

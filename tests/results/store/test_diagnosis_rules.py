@@ -14,12 +14,12 @@ import duckdb
 import pytest
 
 from results import Store
-from results.diagnosis import RULES, VERDICTS, diagnosis_view
-from results.views import sql_text
-from tests.results.sql_mutants import Query
-from tests.results.verdict_cases import COURSES, FLAGS, publish
-from tests.results.verdict_numbers import numbers
-from tests.results.verdict_rules import DECISIONS, EDGES
+from results.store.diagnosis import RULES, VERDICTS, diagnosis_view
+from results.store.views import sql_text
+from tests.support.verdicts.cases import COURSES, FLAGS, publish
+from tests.support.verdicts.numbers import numbers
+from tests.support.verdicts.rules import DECISIONS, EDGES
+from tests.support.verdicts.sql_mutants import Query
 
 CASES = {**COURSES, **DECISIONS}
 READS = ("attempts", "visible", "numbered_epochs", "numbered_layers")
@@ -158,7 +158,7 @@ def test_the_numbers_are_those_of_numpy(diagnosed: Store) -> None:
 
 def test_every_mutant_of_the_sql_is_seen(query: Query, worlds: list[World]) -> None:
     """Each rule dropped, negated, or its threshold moved changes what some case shows. A rule that
-    is added to the SQL is mutated like the others: it needs a case in `verdict_rules`."""
+    is added to the SQL is mutated like the others: it needs a case in `rules`."""
     left, columns = list(query.mutants()), query.columns
     assert len(left) > 400
     for world in worlds:

@@ -16,8 +16,8 @@ import pytest
 from safetensors.numpy import save
 
 from results import Store, StoreError, open_store
-from tests.results.synthetic import publish_trial
-from tests.results.test_weights import lanes
+from tests.results.store.test_weights import lanes
+from tests.support.made_up_rows import publish_trial
 
 LEAVES = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 

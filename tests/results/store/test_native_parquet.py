@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from results import Store, StoreError, native, open_store
+from results import Store, StoreError, open_store
 from results.schema import TABLES, arrow_schema
-from results.views import view_name
-from tests.results.synthetic import publish_trial
+from results.store import native_parquet
+from results.store.views import view_name
+from tests.support.made_up_rows import publish_trial
 
 ODD = [math.nan, math.inf, -math.inf, -0.0, 0.0, 1e-45, 3.4e38, None]
 PINNED = [table for table in TABLES if table != "trials"]
@@ -24,10 +25,10 @@ PINNED = [table for table in TABLES if table != "trials"]
 def both_ways(store: Store, queries: Sequence[str]) -> list[tuple[list[tuple], list[tuple]]]:
     """Rows of each query in any order, read by DuckDB and through Arrow."""
     found: list[list[list[tuple]]] = []
-    told = native._told
+    told = native_parquet._told
     for telling in (told, lambda index, table: []):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(native, "_told", telling)
+            patch.setattr(native_parquet, "_told", telling)
             reader = open_store(store.uri)
             found.append([sorted(reader.sql(query).fetchall(), key=repr) for query in queries])
             assert bool(reader._native._taken) == (telling is told)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from pyarrow import fs as pafs
 
-from results import Store, StoreError, create_store, open_store, remote
-from results.paths import exists
-from tests.object_store import ObjectStore
-from tests.results.synthetic import publish_trial
-from tests.results.test_compaction import answers, fill
+from results import Store, StoreError, create_store, open_store
+from results.store import object_store as remote
+from results.store.paths import exists
+from tests.results.store.test_compaction import answers, fill
+from tests.support.made_up_rows import publish_trial
+from tests.support.object_store import ObjectStore
 
 
 @pytest.fixture

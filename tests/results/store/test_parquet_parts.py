@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from results import Store, StoreError
-from results.parts import Part, _misfit, conform, encode, settle
 from results.schema import arrow_schema
-from results.views import quoted, strings
-from tests.results.synthetic import attempt_row, epoch_row, table
+from results.store.parquet_parts import Part, _misfit, conform, encode, settle
+from results.store.views import quoted, strings
+from tests.support.made_up_rows import attempt_row, epoch_row, table
 
 
 def part(name: str, *replaces: str) -> Part:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from results import Store, StoreError, create_store, open_store
 from results.schema import arrow_schema
-from tests.results.synthetic import attempt_row, epoch_row, layer_rows, publish_trial, table
+from tests.support.made_up_rows import attempt_row, epoch_row, layer_rows, publish_trial, table
 
 
 def parts(store: Store, name: str) -> list[Path]:
@@ -83,7 +83,7 @@ def test_a_full_or_read_only_disk_is_one_sentence(store: Store) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_disk_full_names_the_remedy() -> None:
-    from results.files import why_not_written
+    from results.store.files import why_not_written
 
     with pytest.raises(OSError, match="space") as caught, open("/dev/full", "wb", 0) as stream:  # noqa: PTH123
         stream.write(b"x")

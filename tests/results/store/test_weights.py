@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError
-from tests.results.synthetic import publish_trial
+from tests.support.made_up_rows import publish_trial
 
 
 def lanes(*trials: str, **own: int) -> dict:

@@ -1,6 +1,6 @@
 """Random kills of workers, nodes and drivers, until a number of them is reached:
 
-    python -m tests.orchestrator.chaos --kills 100 --seed 0
+    python -m tests.support.ray.chaos --kills 100 --seed 0
 
 One smoke sweep on a cluster of two nodes is launched again and again until it is whole; then its
 store must equal that of a sweep that nothing disturbed, row by row and bit by bit. Then the next
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.orchestrator.clusters import RayCluster
-from tests.orchestrator.launches import Begun
-from tests.orchestrator.stores import differing, published, redone, rows, whole
+from tests.support.launches import Begun
+from tests.support.ray.clusters import RayCluster
+from tests.support.stores import differing, published, redone, rows, whole
 
 EPOCHS = 150
 NODES = 2

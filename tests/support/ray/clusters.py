@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-from tests.orchestrator.launches import OFTEN, SPACE, TINY, Begun, command, sets, wait_for
-from tests.orchestrator.processes import below, is_raylet, those, trains
+from tests.support.launches import OFTEN, SPACE, TINY, Begun, command, sets, wait_for
+from tests.support.processes import below, is_raylet, those, trains
 
 BIN = Path(sys.executable).parent
 QUICK_TO_NOTICE = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}

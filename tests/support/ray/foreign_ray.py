@@ -1,6 +1,6 @@
 """A Ray of somebody else's on this machine, with a worker that looks like one of ours.
 
-    python -m tests.orchestrator.foreign_ray FOLDER
+    python -m tests.support.ray.foreign_ray FOLDER
 
 starts it, and an actor in it whose process is called `ray::ForeignTrainable.train` until there is a
 file `stop` in FOLDER. `ForeignRay` is the side of the test.
@@ -22,9 +22,9 @@ from typing import Any
 
 import psutil
 
-from tests.orchestrator.launches import wait_for
+from tests.support.launches import wait_for
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 _LEAVE = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
 """Starts a process and ends, so that it has no parent any more."""

@@ -1,4 +1,4 @@
-"""Trials by which every rule of `results/sql/diagnosis.sql` decides a verdict once, alone."""
+"""Trials by which every rule of `results/store/sql/diagnosis.sql` decides a verdict once, alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from results import Store
-from tests.results.synthetic import LN10, attempt_row, epoch_row, layer_rows, table
+from tests.support.made_up_rows import LN10, attempt_row, epoch_row, layer_rows, table
 
 FLAGS = ("exploding", "diverged", "dead", "vanishing_depth", "vanishing_abs", "vanishing_epochs",
          "plateau", "healthy", "converged")  # fmt: skip
@@ -43,7 +43,7 @@ class Case:
     """A trial's course, and what it shows by the thresholds as shipped.
 
     `edge` names a threshold that makes a difference to it; `at`, `above` and `below`: what it shows
-    where that is as `verdict_rules.EDGES` says, or the next number above or below.
+    where that is as `rules.EDGES` says, or the next number above or below.
     """
 
     shows: Shows

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.diagnosis import RULES
-from tests.results.synthetic import epoch_row, layer_rows
-from tests.results.verdict_cases import Case
+from results.store.diagnosis import RULES
+from tests.support.made_up_rows import epoch_row, layer_rows
+from tests.support.verdicts.cases import Case
 
 Numbers = dict[str, float | None]
 

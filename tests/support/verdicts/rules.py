@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.results.verdict_cases import (
+from tests.support.verdicts.cases import (
     BAD,
     EVEN,
     FADED,

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import attractors
-from trainables import chaotic_lstm as family
-from trainables.packs import Pack
-from trainables.smoothness import in_space, on_line, secants
-from trainables.spec import ConfigError, builtin_registry
+from trainables.analyses import chaotic_lstm as family
+from trainables.declarations import ConfigError, builtin_registry
+from trainables.packs.pack import Pack
+from trainables.probes import attractors
+from trainables.probes.smoothness import in_space, on_line, secants
 
 FIRST = [
     (0.32282896, -1.506e-5), (-0.00439385, 0.01229389), (-0.0183284, 0.02372341),

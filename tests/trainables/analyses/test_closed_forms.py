@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables import theory
+from trainables.analyses import closed_forms
 
 RHOS = (0.0, 0.9, 0.99, 0.999, 1.0)
 TABLE = {  # lambda -> (E[h^2], E[(dh/dl)^2]) for each rho (section 5.1)
@@ -23,15 +23,15 @@ TABLE = {  # lambda -> (E[h^2], E[(dh/dl)^2]) for each rho (section 5.1)
 @pytest.mark.parametrize("lam", TABLE)
 def test_table_of_signal_propagation(lam):
     for rho, (energy, slope) in zip(RHOS, TABLE[lam], strict=True):
-        assert theory.state_energy(lam, rho) == pytest.approx(energy, rel=1e-3)
-        assert theory.sensitivity(lam, rho) == pytest.approx(slope, rel=1e-3)
+        assert closed_forms.state_energy(lam, rho) == pytest.approx(energy, rel=1e-3)
+        assert closed_forms.sensitivity(lam, rho) == pytest.approx(slope, rel=1e-3)
 
 
 def test_normalised_signals():
-    assert (1 - 0.77**2) * theory.state_energy(0.77, 0.0) == pytest.approx(1)
-    wide = [theory.normalised_sensitivity(0.9999, rho) for rho in RHOS]
+    assert (1 - 0.77**2) * closed_forms.state_energy(0.77, 0.0) == pytest.approx(1)
+    wide = [closed_forms.normalised_sensitivity(0.9999, rho) for rho in RHOS]
     assert wide == pytest.approx([0.5, 9.50, 99.5, 991, 2e4], rel=5e-3)
-    near = [theory.normalised_sensitivity(0.99, rho) for rho in RHOS]
+    near = [closed_forms.normalised_sensitivity(0.99, rho) for rho in RHOS]
     assert near == pytest.approx([0.495, 9.33, 73.9, 171, 197], rel=5e-3)
 
 
@@ -40,7 +40,7 @@ def test_scaling_with_memory(rho):
     lam = 1 - np.geomspace(1e-2, 1e-4, 20)
     x = np.log(1 / (1 - lam))
     slopes = [np.polyfit(x, np.log(f(lam, rho)), 1)[0]
-              for f in (theory.state_energy, theory.sensitivity)]  # fmt: skip
+              for f in (closed_forms.state_energy, closed_forms.sensitivity)]  # fmt: skip
     assert slopes == pytest.approx([1 + rho, 3 + rho], abs=0.02)
 
 
@@ -65,8 +65,8 @@ def test_signals_at_drawn_points_are_the_sums(seed):
     for _ in range(6):
         lam, rho = rng.uniform(0.05, 0.99), rng.uniform(0, 0.999)
         want = _sums(lam, rho)
-        assert theory.state_energy(lam, rho) == pytest.approx(want[0], rel=1e-5)
-        assert theory.sensitivity(lam, rho) == pytest.approx(want[1], rel=1e-5)
+        assert closed_forms.state_energy(lam, rho) == pytest.approx(want[0], rel=1e-5)
+        assert closed_forms.sensitivity(lam, rho) == pytest.approx(want[1], rel=1e-5)
 
 
 def _second(f: Callable[[float], Any], at: float, step: float) -> float:
@@ -76,20 +76,20 @@ def _second(f: Callable[[float], Any], at: float, step: float) -> float:
 
 
 def test_losses_of_one_unit():
-    assert theory.student_loss(0.0, 0.99) == pytest.approx(24.63, abs=0.005)
-    assert theory.student_loss(-0.99, 0.99) == pytest.approx(49.75, abs=0.005)
-    assert theory.student_loss(0.3 + 0.2j, 0.3 + 0.2j) == pytest.approx(0, abs=1e-12)
-    level = theory.student_loss(0.5, 0.2, mean=2.0, variance=0.0)
+    assert closed_forms.student_loss(0.0, 0.99) == pytest.approx(24.63, abs=0.005)
+    assert closed_forms.student_loss(-0.99, 0.99) == pytest.approx(49.75, abs=0.005)
+    assert closed_forms.student_loss(0.3 + 0.2j, 0.3 + 0.2j) == pytest.approx(0, abs=1e-12)
+    level = closed_forms.student_loss(0.5, 0.2, mean=2.0, variance=0.0)
     assert level == pytest.approx(0.5 * 4 * (2 - 1.25) ** 2)
 
 
 def test_curvatures_at_the_optimum():
-    at = theory.curvatures(np.array(0.99), np.array(np.pi / 100))
+    at = closed_forms.curvatures(np.array(0.99), np.array(np.pi / 100))
     assert at["raw_nu"] == pytest.approx(2.513e5, rel=1e-3)
     assert at["raw_theta"] == pytest.approx(2.463e5, rel=1e-3)
     assert at["nu"] == pytest.approx(2525, rel=1e-3)
     assert at["theta"] == pytest.approx(4901, rel=1e-3)
-    exps = [theory.curvatures(np.array(nu), np.array(1.0))["nu_exp"] for nu in (0.9, 0.99)]
+    exps = [closed_forms.curvatures(np.array(nu), np.array(1.0))["nu_exp"] for nu in (0.9, 0.99)]
     assert exps == pytest.approx([0.24908, 0.24999], abs=1e-5)
 
 
@@ -102,15 +102,15 @@ def test_curvatures_at_drawn_optima_are_finite_differences(point, seed):
     losses: dict[
         str, tuple[Callable[[float], Any], Any]
     ] = {  # parametrization -> (loss as a function of it, its value at the optimum)
-        "raw_nu": (lambda x: theory.student_loss(x * np.exp(1j * theta), s), nu),
-        "raw_theta": (lambda x: theory.student_loss(nu * np.exp(1j * x), s), theta),
+        "raw_nu": (lambda x: closed_forms.student_loss(x * np.exp(1j * theta), s), nu),
+        "raw_theta": (lambda x: closed_forms.student_loss(nu * np.exp(1j * x), s), theta),
     }
 
     def by_modulus(f: Callable[[float], Any]) -> Callable[[float], Any]:
-        return lambda w: theory.normalised_loss(f(w) * np.exp(1j * theta), s)
+        return lambda w: closed_forms.normalised_loss(f(w) * np.exp(1j * theta), s)
 
     def by_phase(f: Callable[[float], Any]) -> Callable[[float], Any]:
-        return lambda w: theory.normalised_loss(nu * np.exp(1j * f(w)), s)
+        return lambda w: closed_forms.normalised_loss(nu * np.exp(1j * f(w)), s)
 
     losses["nu"] = by_modulus(float), nu
     losses["nu_exp"] = by_modulus(lambda w: np.exp(-np.exp(w))), np.log(-np.log(nu))
@@ -118,7 +118,7 @@ def test_curvatures_at_drawn_optima_are_finite_differences(point, seed):
     losses["theta"] = by_phase(float), theta
     losses["theta_exp"] = by_phase(np.exp), np.log(theta)
     losses["theta_opt"] = by_phase(lambda w: w * scale), theta / scale
-    want = theory.curvatures(np.array(nu), np.array(theta))
+    want = closed_forms.curvatures(np.array(nu), np.array(theta))
     assert want.keys() == losses.keys()
     for name, (loss, at) in losses.items():
         # A step that moves the eigenvalue by a small part of its distance from the unit circle.
@@ -130,7 +130,7 @@ def _mixed(l1: complex, l2: complex, rho: float) -> complex:
     """d^2 f / dl1 dl2 by contour integrals around both points: exact to rounding."""
     n, r = 32, 0.05
     turn = np.exp(2j * np.pi * np.arange(n) / n)
-    f = theory.correlation(l1 + r * turn[:, None], l2 + r * turn[None], rho)
+    f = closed_forms.correlation(l1 + r * turn[:, None], l2 + r * turn[None], rho)
     return complex((f * np.conj(turn)[:, None] * np.conj(turn)[None]).sum() / (n * r) ** 2)
 
 
@@ -141,14 +141,16 @@ def test_coupling_is_the_mixed_derivative(seed):
         for _ in range(5):
             l1, l2 = (rng.uniform(0, 0.75) * np.exp(2j * np.pi * rng.uniform()) for _ in range(2))
             want = _mixed(l1, l2, rho)
-            assert abs(theory.coupling(l1, l2, rho) - want) < 1e-10 * max(1, abs(want))
+            assert abs(closed_forms.coupling(l1, l2, rho) - want) < 1e-10 * max(1, abs(want))
     l1, l2 = 0.5 + 0.2j, 0.3 - 0.4j
-    assert theory.coupling(l1, l2, 0.5) == pytest.approx(3.427 - 2.725j, abs=1e-3)
-    assert theory.coupling(l1, l2, 0.5, compat=True) == pytest.approx(2.472 - 1.854j, abs=1e-3)
+    assert closed_forms.coupling(l1, l2, 0.5) == pytest.approx(3.427 - 2.725j, abs=1e-3)
+    assert closed_forms.coupling(l1, l2, 0.5, compat=True) == pytest.approx(
+        2.472 - 1.854j, abs=1e-3
+    )
     for rho in (0.0, 1.0):
-        assert theory.coupling(l1, l2, rho) == theory.coupling(l1, l2, rho, compat=True)
+        assert closed_forms.coupling(l1, l2, rho) == closed_forms.coupling(l1, l2, rho, compat=True)
     own = 0.99 * np.exp(1j * np.pi / 4)
-    assert abs(theory.coupling(np.conj(own), own, 0.0)) == pytest.approx(2.5e5, rel=0.01)
+    assert abs(closed_forms.coupling(np.conj(own), own, 0.0)) == pytest.approx(2.5e5, rel=0.01)
 
 
 def test_hessian_of_diagonal_systems_is_the_gauss_newton_matrix(seed):
@@ -162,13 +164,13 @@ def test_hessian_of_diagonal_systems_is_the_gauss_newton_matrix(seed):
     jacobian = np.concatenate([slope.real, -slope.imag], 1)
     r = rho ** np.abs(k[:, None] - k[None])
     want = jacobian.T @ r @ jacobian
-    found = theory.diagonal_hessian(lam, w, rho)
+    found = closed_forms.diagonal_hessian(lam, w, rho)
     assert np.abs(found - want).max() < 1e-10 * np.abs(want).max()
 
 
 def test_gated_units():
     """Section 5.9: values at T = 2, 16, 64, 256."""
     parts = ((0.0430564, 0.9970053), (0.332, 0.0))
-    found = [float(theory.gated_correlation(lam, lam, parts))
+    found = [float(closed_forms.gated_correlation(lam, lam, parts))
              for lam in (1 - 1 / t for t in (2, 16, 64, 256))]  # fmt: skip
     assert found == pytest.approx([0.1536, 0.05186, 0.03878, 0.02503], rel=2e-3)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.glorot import state_matrix
-from trainables.growth import first_bad
-from trainables.packs import EpochResult, Pack
-from trainables.randomness import named_key, trial_key
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.spec.glorot import EDGE_OFFSET, edge_terms, rescaling
+from trainables.analyses.glorot_growth import first_bad
+from trainables.core.random_keys import named_key, trial_key
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.declarations.layers.glorot_init import EDGE_OFFSET, edge_terms, rescaling
+from trainables.layers.glorot_init import state_matrix
+from trainables.packs.pack import EpochResult, Pack
 
 
 def trial(stage: str, **config: Any) -> Trial:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import curvature, theory
-from trainables.deep_signals import WORDS, surrogate
-from trainables.packs import Pack
-from trainables.randomness import trial_key
-from trainables.signals import unit_loss
-from trainables.spec import builtin_registry
+from trainables.analyses import closed_forms, hessians
+from trainables.analyses.deep_signals import WORDS, surrogate
+from trainables.analyses.linear_unit import unit_loss
+from trainables.core.random_keys import trial_key
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 Rows = dict[str, dict[str, np.ndarray]]
 
@@ -52,7 +52,7 @@ def test_the_loss_of_a_unit_is_the_closed_form_to_float32(seed):
         nu, own = rng.uniform(0.05, 0.99, 2)
         theta, turn = rng.uniform(-3, 3, 2)
         found = unit_loss(jnp.float32(nu), jnp.float32(1 - nu**2), jnp.float32(theta), (own, turn))
-        want = theory.student_loss(nu * np.exp(1j * theta), own * np.exp(1j * turn))
+        want = closed_forms.student_loss(nu * np.exp(1j * theta), own * np.exp(1j * turn))
         assert float(found) == pytest.approx(want, rel=1e-4)
 
 
@@ -93,7 +93,7 @@ def _spectra(form: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return columns["eigenvalue"].reshape(shape), columns["participation"].reshape(shape)
 
 
-@pytest.mark.parametrize("form", curvature.COORDINATES)
+@pytest.mark.parametrize("form", hessians.COORDINATES)
 def test_hessians_have_nine_eigenvalues(form, seed):
     """P0 5: 2 n + 1 of order n = 4, in every coordinate system."""
     values, _ = _spectra(form, seed)
@@ -105,7 +105,7 @@ def test_hessians_have_nine_eigenvalues(form, seed):
 def test_diagonal_coordinates_are_aligned_with_the_hessian(seed):
     """P0 5: participation ratio of the top four eigenvectors."""
     medians = {
-        form: np.median(_spectra(form, seed)[1][:, :4].mean(1)) for form in curvature.COORDINATES
+        form: np.median(_spectra(form, seed)[1][:, :4].mean(1)) for form in hessians.COORDINATES
     }
     assert medians["rnn"] >= 4
     assert medians["complex"] <= 3.5
@@ -113,11 +113,11 @@ def test_diagonal_coordinates_are_aligned_with_the_hessian(seed):
     assert medians["lru"] < medians["rnn"]
 
 
-@pytest.mark.parametrize("form", curvature.COORDINATES)
+@pytest.mark.parametrize("form", hessians.COORDINATES)
 def test_jacobians_are_finite_differences(form, seed):
     """Each coordinate system against differences of its own impulse response."""
     rng = np.random.default_rng([seed, 22])
-    lam, v, b, c, d = curvature.drawn_system(rng)
+    lam, v, b, c, d = hessians.drawn_system(rng)
     lam = 0.8 * lam / np.abs(lam)
     inverse, length = np.linalg.inv(v), 12
     t = np.arange(length)[:, None]
@@ -132,7 +132,7 @@ def test_jacobians_are_finite_differences(form, seed):
             powers = [np.linalg.matrix_power(a, i) for i in range(length)]
             return np.array([w[20:24] @ p @ w[16:20] for p in powers]) + w[24] * first
 
-        found = curvature.dense_jacobian(start[:16].reshape(4, 4), b, c, length)
+        found = hessians.dense_jacobian(start[:16].reshape(4, 4), b, c, length)
     else:
         theta = np.angle(lam) % (2 * np.pi)
         gamma, step = np.sqrt(1 - np.abs(lam) ** 2), -np.log(np.abs(lam))
@@ -157,7 +157,7 @@ def test_jacobians_are_finite_differences(form, seed):
                 z, b = np.exp(delta * (p[4] + 1j * p[5])), delta * b
             return (z**t * b * c).sum(1).real + w[-1] * first
 
-        found = curvature.diagonal_jacobian(lam, beta, gamma_c, length, form)
+        found = hessians.diagonal_jacobian(lam, beta, gamma_c, length, form)
     want = np.stack(
         [(response(start + e) - response(start - e)) / 2e-6 for e in 1e-6 * np.eye(len(start))], 1
     )

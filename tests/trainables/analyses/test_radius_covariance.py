@@ -11,13 +11,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainables.cells import GRU, LSTM, Cell
-from trainables.covariances import Covariance, forgetting, input_radii, interactions, pixels
-from trainables.packs import Pack
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.spiking import ALIF
-from trainables.tasks import make_data, make_task
+from trainables.analyses.radius_covariance import (
+    Covariance,
+    forgetting,
+    input_radii,
+    interactions,
+    pixels,
+)
+from trainables.core.hparams import lane_values
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.layers.alif import ALIF
+from trainables.layers.gated import GRU, LSTM, Cell
+from trainables.packs.pack import Pack
+from trainables.tasks.base import make_data, make_task
 
 
 def _slow_interactions(y: np.ndarray, most: int) -> list[float]:

@@ -12,9 +12,14 @@ import jax
 import numpy as np
 import pytest
 
-from trainables.analyses import log10_path_count, pascal_gradient, path_count, path_sums
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from trainables.analyses.recurrent_grid import (
+    log10_path_count,
+    pascal_gradient,
+    path_count,
+    path_sums,
+)
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 PASCAL = {  # rho -> gradient at t = 0, 50, 90, 99 (section 6)
     0.3: (2.0904e-4, 2.0904e-4, 2.0224e-4, 5.9049e-6),

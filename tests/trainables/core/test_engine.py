@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.engine import Analysis, State
-from trainables.packs import Pack
-from trainables.spec import Column, Key, Probe, Stage, Trial, builtin_registry
+from trainables.core.engine import Analysis, State
+from trainables.declarations import Column, Key, Probe, Stage, Trial, builtin_registry
+from trainables.packs.pack import Pack
 
 
 class Powers(Analysis):

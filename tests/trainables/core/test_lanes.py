@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.trainables.helpers import (
+from tests.support.small_trials import (
     assert_same_lane,
     assert_same_state,
     lane_of,
@@ -16,9 +16,9 @@ from tests.trainables.helpers import (
     state_of,
     trial,
 )
-from trainables.lanes import Strategy
-from trainables.packs import EpochResult, Pack
-from trainables.spec import Trial
+from trainables.core.lanes import Strategy
+from trainables.declarations import Trial
+from trainables.packs.pack import EpochResult, Pack
 
 pytestmark = pytest.mark.exact
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.clipping import rescale
-from trainables.norms import safe_norm, segment_norms, smallest_nonzero
+from trainables.core.norms import safe_norm, segment_norms, smallest_nonzero
+from trainables.optim.clipping import rescale
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-30, 1e-19, 1.0, 1e19, 1e37])

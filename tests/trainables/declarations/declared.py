@@ -1,6 +1,6 @@
 """What the built-in parts declare, as text: `declared.txt`, one line for each part, key and trial.
 
-python -m tests.trainables.spec.declared        writes it anew
+python -m tests.trainables.declarations.declared        writes it anew
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.spec import ConfigError, Key, Part, Registry, Stage, Trial, builtin_registry, digest
+from trainables.declarations import (
+    ConfigError,
+    Key,
+    Part,
+    Registry,
+    Stage,
+    Trial,
+    builtin_registry,
+    digest,
+)
 
 FILE = Path(__file__).with_name("declared.txt")
 _TOLD = ("name", "type", "kind", "default", "doc")

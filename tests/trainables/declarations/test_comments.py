@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces import expand
-from trainables.spec import (
+from trainables.declarations import (
     BASE,
     ConfigError,
     Key,
@@ -30,9 +30,9 @@ from trainables.spec import (
     canonical_comments,
     parse_comments,
 )
-from trainables.spec.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
-from trainables.spec.comments import COMMENTS, RECURRENT, absent, comment_labels
-from trainables.spec.macros import PRETRAIN_EPOCHS
+from trainables.declarations.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
+from trainables.declarations.comments import COMMENTS, RECURRENT, absent, comment_labels
+from trainables.declarations.core.macros import PRETRAIN_EPOCHS
 
 X = "allns_embproj_nogradreset_dropout:.3_timerepeat:2_pretrained"
 FIGURE4, TABLE1 = (

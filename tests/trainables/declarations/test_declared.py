@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 
-from tests.trainables.spec.declared import FILE, first_trial, lines
-from trainables.spec import builtin_registry
+from tests.trainables.declarations.declared import FILE, first_trial, lines
+from trainables.declarations import builtin_registry
 
 
 def test_declarations_and_the_ids_of_trials_are_as_recorded() -> None:
@@ -18,7 +18,7 @@ def test_declarations_and_the_ids_of_trials_are_as_recorded() -> None:
     )
     why = (
         "what the parts declare has changed. Where a number changes with it, raise the part's "
-        "`version`; then run `python -m tests.trainables.spec.declared`"
+        "`version`; then run `python -m tests.trainables.declarations.declared`"
     )
     assert not changed, "\n".join([why, *changed])
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.cells import GRU, LSTM, Cell, SimpleRNN
-from trainables.spiking import ALIF, decay, spike
+from trainables.layers.alif import ALIF, decay, spike
+from trainables.layers.gated import GRU, LSTM, Cell, SimpleRNN
 
 H, F, B, T = 5, 3, 4, 7
 

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.glorot import glorot_matrix, scale, spectrum, state_matrix, storable
-from trainables.growth import moduli
-from trainables.spec import ConfigError, builtin_registry
-from trainables.spec.glorot import (
+from trainables.analyses.glorot_growth import moduli
+from trainables.declarations import ConfigError, builtin_registry
+from trainables.declarations.layers.glorot_init import (
     EDGE_OFFSET,
     LEAST_WIDTH,
     calibration,
@@ -20,6 +19,7 @@ from trainables.spec.glorot import (
     edge_terms,
     rescaling,
 )
+from trainables.layers.glorot_init import glorot_matrix, scale, spectrum, state_matrix, storable
 
 TABLE = {
     166: 1.69427, 176: 1.33258, 192: 1.22332, 200: 1.19802, 224: 1.15492, 256: 1.12613,

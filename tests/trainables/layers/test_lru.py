@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.lru import (
+from trainables.layers.lru import (
     GAMMAS,
     MODULI,
     SPECTRA,

@@ -6,28 +6,28 @@ import jax
 import numpy as np
 import pytest
 
-from trainables import lsc
-from trainables.spec import builtin_registry
-from trainables.spec.lsc import FAMILIES
+from trainables.declarations import builtin_registry
+from trainables.declarations.lsc.engine import FAMILIES
+from trainables.lsc import engine
 
 
 def test_each_family_has_its_engine_and_others_no_probe():
-    found = {lsc._part(model, None).__name__ for model in FAMILIES}
+    found = {engine._part(model, None).__name__ for model in FAMILIES}
     assert found == {"LscFeedForward", "LscRecurrent", "LscLru"}
-    names = {model: lsc._part(model, None).__name__ for model in ("ffn", "gru", "lru_stack")}
+    names = {model: engine._part(model, None).__name__ for model in ("ffn", "gru", "lru_stack")}
     assert list(names.values()) == ["LscFeedForward", "LscRecurrent", "LscLru"]
     other = builtin_registry().resolve({"model": "vanilla_rnn", "task": "gaussian"})
-    assert lsc.radius(None, other) is None  # type: ignore[arg-type]
+    assert engine.radius(None, other) is None  # type: ignore[arg-type]
 
 
 def test_a_key_that_is_null_is_what_was_published():
-    chosen = jax.jit(lambda given: lsc.chosen({"key": given}, "key", 0.3))
+    chosen = jax.jit(lambda given: engine.chosen({"key": given}, "key", 0.3))
     found = [float(chosen(np.float32(v))) for v in (np.nan, 0.0, 0.1)]
     assert found == pytest.approx([0.3, 0.0, 0.1])
 
 
 def test_agreement_is_around_each_radius_s_own_target():
-    agreed = jax.jit(lsc.agreement)
+    agreed = jax.jit(engine.agreement)
 
     def found(radii: list[float], target: object) -> list[float]:
         values = agreed(np.asarray(radii, np.float32), np.asarray(target, np.float32))
@@ -38,7 +38,7 @@ def test_agreement_is_around_each_radius_s_own_target():
 
 
 def test_columns_of_an_epoch_leave_out_what_was_skipped_or_never_run():
-    summary = jax.jit(lsc.summary)
+    summary = jax.jit(engine.summary)
 
     def told(finite: list[int], shown: list[int]) -> dict[str, float]:
         seen = {

@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.trainables.helpers import assert_same_lane, assert_same_state, same, state_of
-from trainables import blocks, stability
-from trainables.blocks import Block, Norm
-from trainables.engine import Engine
-from trainables.feedforward import ACTIVATIONS
-from trainables.lanes import Strategy
-from trainables.layout import by_path
-from trainables.lsc_ffn import LscFeedForward
-from trainables.packs import Pack
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.tasks import make_data, make_task
+from tests.support.small_trials import assert_same_lane, assert_same_state, same, state_of
+from trainables.core.engine import Engine
+from trainables.core.hparams import lane_values
+from trainables.core.lanes import Strategy
+from trainables.core.layout import by_path
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.lsc import ffn_jacobians, radius_loss
+from trainables.lsc.feedforward import LscFeedForward
+from trainables.lsc.ffn_jacobians import Block, Norm
+from trainables.models.feedforward import ACTIVATIONS
+from trainables.packs.pack import Pack
+from trainables.tasks.base import make_data, make_task
 
 SMALL = {
     "stage": "lsc", "model": "ffn", "task": "digits", "layout": "flat", "depth": 4, "width": 12,
@@ -56,14 +56,14 @@ def test_closed_form_of_a_block(seed, activation, form):
 
         a = act(z)
         want = jax.vmap(jax.jacrev(block))(z if inner else a)
-        return want, blocks.jacobian(activation, w, b, a, z, outer, inner)
+        return want, ffn_jacobians.jacobian(activation, w, b, a, z, outer, inner)
 
     want, found = both(w, b, z)
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_are_numbered_from_the_input():
-    found = [blocks.block_of(jnp.int32(i), 3) for i in range(7)]
+    found = [ffn_jacobians.block_of(jnp.int32(i), 3) for i in range(7)]
     assert [(int(b.layer), bool(b.outer), bool(b.inner)) for b in found] == [
         (0, True, False), (1, False, True), (1, True, False), (2, False, True), (2, True, False),
         (3, False, True), (3, False, False),
@@ -94,7 +94,7 @@ def test_gradient_of_a_block(seed, number):
     rng = np.random.default_rng([seed, number])
     weights, x = _weights(rng, 3, 6), jnp.asarray(rng.normal(size=(5, 9)), jnp.float32)
     key, act = jax.random.key(seed), jnp.sin
-    block = blocks.block_of(jnp.int32(number), 3)
+    block = ffn_jacobians.block_of(jnp.int32(number), 3)
     layer, outer, inner = int(block.layer), bool(block.outer), bool(block.inner)
     z = _preactivations(weights, x, act)
     given = x if layer == 0 else z[layer - 1] if inner else act(z[layer - 1])
@@ -108,14 +108,14 @@ def test_gradient_of_a_block(seed, number):
             return act(found) if outer else found
 
         jacobians = jax.vmap(jax.jacrev(operation))(jax.lax.stop_gradient(given))
-        loss, norms = stability.departure(jacobians, 0.8, key)
+        loss, norms = radius_loss.departure(jacobians, 0.8, key)
         return loss, jnp.mean(norms)
 
     (loss, norm), gradients = jax.value_and_grad(reference, has_aux=True)(weights)
-    found = blocks.descent("sin", weights, x, z, block, 0.8, key, Norm())
+    found = ffn_jacobians.descent("sin", weights, x, z, block, 0.8, key, Norm())
     assert float(found[0]) == pytest.approx(float(loss), rel=1e-3, abs=1e-6)
     assert float(found[1]) == pytest.approx(float(norm), rel=1e-4)
-    moves = blocks.moved_by(block, 3)
+    moves = ffn_jacobians.moved_by(block, 3)
     for name, gradient in gradients.items():
         scale = np.abs(gradient).max()
         np.testing.assert_allclose(found[2][name], gradient, rtol=1e-2, atol=1e-3 * scale + 1e-7)
@@ -138,7 +138,7 @@ def test_rescaling(seed):
     @jax.jit
     def rescaled(weights: Any, layer: jax.Array, norm: jax.Array) -> Any:
         block = Block(layer, jnp.bool_(True), jnp.bool_(False))
-        return blocks.rescaling("relu", weights, block, norm, 1.0, key)(weights)
+        return ffn_jacobians.rescaling("relu", weights, block, norm, 1.0, key)(weights)
 
     for layer, norm in ((0, 0.7), (1, 0.4), (2, 1.3), (3, 0.7)):
         found = rescaled(weights, np.int32(layer), np.float32(norm))
@@ -160,7 +160,9 @@ def test_cos_gets_biases_once(seed):
     block = Block(jnp.int32(1), jnp.bool_(True), jnp.bool_(False))
 
     def rescaled(activation: str, weights: Any, key: jax.Array) -> Any:
-        return blocks.rescaling(activation, weights, block, jnp.float32(1), 1.0, key)(weights)
+        return ffn_jacobians.rescaling(activation, weights, block, jnp.float32(1), 1.0, key)(
+            weights
+        )
 
     for activation in ("cos", "relu"):
         run = jax.jit(rescaled, static_argnums=0)

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import stability
-from trainables.lru import LruCell, ring
-from trainables.lru_radii import depth_jacobians, time_radius
-from trainables.lru_stack import block_init, normalised, step
-from trainables.lsc_lru import _permuted, rescaled_nu, swapped
-from trainables.packs import Pack
-from trainables.spec import ConfigError, builtin_registry
+from trainables.declarations import ConfigError, builtin_registry
+from trainables.layers.lru import LruCell, ring
+from trainables.lsc import radius_loss
+from trainables.lsc.lru_jacobians import depth_jacobians, time_radius
+from trainables.lsc.lru_stack import _permuted, rescaled_nu, swapped
+from trainables.models.lru_stack import block_init, normalised, step
+from trainables.packs.pack import Pack
 
 CONFIG = {
     "stage": "lsc", "model": "lru_stack", "task": "gaussian", "seq_len": 300, "features": 3,
@@ -73,7 +73,7 @@ def test_radii_are_those_of_the_whole_jacobians(seed):
     small = depth_jacobians(cell, lower, upper, a, y)
     assert small.shape == (3, 5, 5)
     assert radius(small) == pytest.approx(radius(over_depth), rel=1e-4)
-    assert np.asarray(stability.spectral_radius(small)) == pytest.approx(radius(small), rel=1e-4)
+    assert np.asarray(radius_loss.spectral_radius(small)) == pytest.approx(radius(small), rel=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(7,), (4, 3)])
@@ -144,7 +144,7 @@ def test_both_radii_reach_their_targets(seed, config, rec, depth):
 
 def test_targets_of_six_layers():
     """P1 17: T = 300 and L = 6 give .9804 and .0196."""
-    time, depth = stability.targets("unbalanced", 0.5, 300, 6)
+    time, depth = radius_loss.targets("unbalanced", 0.5, 300, 6)
     assert (round(time, 4), round(depth, 4)) == (0.9804, 0.0196)
 
 

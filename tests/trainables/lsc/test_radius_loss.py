@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import stability
+from trainables.lsc import radius_loss
 
 
 def _gaussian(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def _radius_64(matrix: np.ndarray) -> float:
 
 def test_exact_radius_of_a_batch(seed):
     matrices = _gaussian(np.random.default_rng(seed), 4, 128, 128)
-    found = jax.jit(stability.spectral_radius)(matrices)
+    found = jax.jit(radius_loss.spectral_radius)(matrices)
     np.testing.assert_allclose(found, [_radius(m) for m in matrices], rtol=1e-4)
 
 
@@ -47,8 +47,8 @@ def test_derivative_of_the_radius(seed, n):
 
     @jax.jit
     def both(matrices: jax.Array, direction: jax.Array) -> Any:
-        gradient = jax.grad(lambda m: jnp.sum(stability.spectral_radius(m)))(matrices)
-        return gradient, jax.jvp(stability.spectral_radius, (matrices,), (direction,))[1]
+        gradient = jax.grad(lambda m: jnp.sum(radius_loss.spectral_radius(m)))(matrices)
+        return gradient, jax.jvp(radius_loss.spectral_radius, (matrices,), (direction,))[1]
 
     gradient, forward = both(matrices, direction)
     reverse = np.sum(np.asarray(gradient) * direction, (1, 2))
@@ -59,7 +59,7 @@ def test_derivative_of_the_radius(seed, n):
 
 def test_derivative_formula(seed):
     """Re(conj(z)/|z| l r^T) with l^T r = 1, the left vector from NumPy's inverse."""
-    best, slope = np.inf, jax.jit(jax.grad(stability.spectral_radius))
+    best, slope = np.inf, jax.jit(jax.grad(radius_loss.spectral_radius))
     for matrix in _gaussian(np.random.default_rng(seed), 8, 12, 12):
         values, right = np.linalg.eig(matrix.astype(np.float64))
         at = np.argmax(np.abs(values))
@@ -80,7 +80,7 @@ def test_many_radii_in_one_program_neither_hang_nor_crawl(seed):
     @jax.jit
     def step(matrices: Any) -> Any:
         def loss(matrices: Any) -> jax.Array:
-            radii = [stability.spectral_radius(m) for m in matrices]
+            radii = [radius_loss.spectral_radius(m) for m in matrices]
             return jnp.mean(jnp.stack([jnp.mean((r - 1) ** 2) for r in radii]))
 
         return jax.value_and_grad(loss)(matrices)
@@ -95,18 +95,18 @@ def test_many_radii_in_one_program_neither_hang_nor_crawl(seed):
 
 def test_lanes_do_not_change_a_radius(seed):
     matrices = _gaussian(np.random.default_rng(seed), 3, 2, 20, 20)
-    together = np.asarray(jax.jit(jax.vmap(stability.spectral_radius))(matrices))
-    alone = np.stack([np.asarray(jax.jit(stability.spectral_radius)(m)) for m in matrices])
+    together = np.asarray(jax.jit(jax.vmap(radius_loss.spectral_radius))(matrices))
+    alone = np.stack([np.asarray(jax.jit(radius_loss.spectral_radius)(m)) for m in matrices])
     assert np.array_equal(together, alone)
 
 
 def test_radius_at_the_edges():
-    both = jax.jit(jax.value_and_grad(stability.spectral_radius))
+    both = jax.jit(jax.value_and_grad(radius_loss.spectral_radius))
     value, slope = both(jnp.zeros((2, 2)))
     assert float(value) == 0
     assert not np.asarray(slope).any()
     bad = np.stack([np.eye(2), np.full((2, 2), np.nan), np.full((2, 2), np.inf)])
-    radii = jax.jit(stability.spectral_radius)(bad.astype(np.float32))
+    radii = jax.jit(radius_loss.spectral_radius)(bad.astype(np.float32))
     assert np.isnan(radii).tolist() == [False, True, True]
     value, slope = both(jnp.array([[0.0, -2.0], [2.0, 0.0]]))
     assert float(value) == pytest.approx(2)
@@ -122,7 +122,7 @@ def test_radius_of_glorot_matrices():
 
     @jax.jit
     def found(keys: jax.Array) -> jax.Array:
-        return stability.spectral_radius(jax.vmap(lambda key: draw(key, (128, 128)))(keys))
+        return radius_loss.spectral_radius(jax.vmap(lambda key: draw(key, (128, 128)))(keys))
 
     radii = np.asarray(found(jax.vmap(jax.random.key)(np.arange(20))))
     assert radii.mean() == pytest.approx(1.045, abs=0.03)
@@ -143,7 +143,7 @@ def test_a_sigmoid_layer_cannot_reach_a_quarter(seed):
             return jax.nn.sigmoid(w @ x + u @ h)
 
         jacobians = jax.vmap(jax.jacrev(advance), (None, 0))(jnp.zeros(n), x)
-        return u, stability.spectral_radius(jacobians)
+        return u, radius_loss.spectral_radius(jacobians)
 
     u, radii = map(np.asarray, found(jax.random.key(seed)))
     assert (radii <= 0.25).all()
@@ -180,7 +180,7 @@ def _large_states(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
 def test_power_estimate_is_within_three_percent(seed, n):
     cases = _large_states(np.random.default_rng([seed, n]), n)
     matrices = np.stack([m.astype(np.float32) for m in cases.values()])
-    found = np.asarray(jax.jit(stability.power_radius)(matrices, jax.random.key(seed)))
+    found = np.asarray(jax.jit(radius_loss.power_radius)(matrices, jax.random.key(seed)))
     want = np.array([_radius(m) for m in matrices])
     assert (np.abs(found / want - 1) < 0.03).all(), dict(zip(cases, found / want, strict=True))
 
@@ -191,16 +191,16 @@ def test_power_estimate_descends_to_the_target(seed):
     rng = np.random.default_rng(seed)
     matrix = 0.3 * _gaussian(rng, 40, 40)
     matrix[0, 0] = 1.5
-    exact = np.asarray(jax.jit(jax.grad(stability.spectral_radius))(matrix)).ravel()
+    exact = np.asarray(jax.jit(jax.grad(radius_loss.spectral_radius))(matrix)).ravel()
     key = jax.random.key(seed)
-    found = np.asarray(jax.jit(jax.grad(stability.power_radius))(matrix, key)).ravel()
+    found = np.asarray(jax.jit(jax.grad(radius_loss.power_radius))(matrix, key)).ravel()
     assert found @ exact / np.linalg.norm(found) / np.linalg.norm(exact) > 0.999
 
     matrices = jnp.asarray(_gaussian(rng, 2, 40, 40))
 
     def step(t: jax.Array, matrices: jax.Array) -> jax.Array:
         def loss(m: jax.Array) -> jax.Array:
-            return stability.departure(m, 0.5, jax.random.fold_in(key, t), estimate="power")[0]
+            return radius_loss.departure(m, 0.5, jax.random.fold_in(key, t), estimate="power")[0]
 
         return matrices - 0.1 * jax.grad(loss)(matrices)
 
@@ -220,14 +220,14 @@ def test_power_estimate_needs_no_matrix(seed):
         return jax.vmap(lambda one: jax.jvp(advance, (x,), (one,))[1], 1, 1)(v)
 
     start = np.random.default_rng(seed + 2).normal(size=(64, 8)).astype(np.float32)
-    found = float(jax.jit(lambda v: stability.growth_radius(apply, v))(start))
+    found = float(jax.jit(lambda v: radius_loss.growth_radius(apply, v))(start))
     slopes = 1 - np.tanh(np.asarray(w) @ np.asarray(x)) ** 2
     assert found == pytest.approx(_radius(slopes[:, None] * np.asarray(w)), rel=0.03)
 
 
 # ---- norms ---------------------------------------------------------------------------------------
 
-_departure = jax.jit(stability.departure, static_argnums=3)
+_departure = jax.jit(radius_loss.departure, static_argnums=3)
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5)])
@@ -235,7 +235,7 @@ def test_subset_is_square_sorted_and_shared(seed, shape):
     rows, columns = np.indices(shape)
     labelled = np.stack([10.0 * rows + columns] * 3).astype(np.float32)
     keys = jax.vmap(jax.random.key)(seed + np.arange(30))
-    found, *others = np.asarray(jax.jit(jax.vmap(stability.square, (None, 0)))(labelled, keys))
+    found, *others = np.asarray(jax.jit(jax.vmap(radius_loss.square, (None, 0)))(labelled, keys))
     size = min(shape)
     assert found.shape == (3, size, size)
     assert (found == found[0]).all()
@@ -251,7 +251,7 @@ def test_radius_of_a_non_square_jacobian_is_that_of_its_subset(seed):
     jacobians = _gaussian(np.random.default_rng(seed), 2, 9, 6)
     key = jax.random.key(seed)
     loss, norms = _departure(jacobians, 0.7, key)
-    subset = np.asarray(jax.jit(stability.square)(jacobians, jax.random.split(key)[0]))
+    subset = np.asarray(jax.jit(radius_loss.square)(jacobians, jax.random.split(key)[0]))
     want = np.array([_radius(m) for m in subset])
     np.testing.assert_allclose(norms, want, rtol=1e-4)
     assert float(loss) == pytest.approx(np.mean((want - 0.7) ** 2), rel=1e-4)
@@ -285,7 +285,7 @@ def test_norms_of_eigenvalues(seed):
 
     log_radius = np.log(np.abs(values).max(1)) + 1
     np.testing.assert_allclose(departure("logradius")[1], np.abs(log_radius), rtol=1e-4, atol=1e-5)
-    z = np.asarray(stability._unit_directions(jax.random.split(key)[1], 6), np.float64)
+    z = np.asarray(radius_loss._unit_directions(jax.random.split(key)[1], 6), np.float64)
     curvature = np.einsum("bij,sj,si->bs", jacobians, z, z)
     indefinite = np.maximum(-curvature, 0).mean() / 4
     volume = np.log(np.abs(np.linalg.det(jacobians.astype(np.float64)))) + 1
@@ -311,7 +311,7 @@ def test_every_norm_can_be_descended(seed, norm):
     key = jax.random.key(seed)
 
     def loss(jacobians: jax.Array) -> jax.Array:
-        return stability.departure(jacobians, 1.0, key, norm)[0]
+        return radius_loss.departure(jacobians, 1.0, key, norm)[0]
 
     both = jax.jit(jax.value_and_grad(loss))
     value, gradient = both(jacobians)
@@ -321,7 +321,7 @@ def test_every_norm_can_be_descended(seed, norm):
 
 def test_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="spectral"):
-        stability.departure(jnp.eye(2)[None], 1.0, jax.random.key(0), "spectral")
+        radius_loss.departure(jnp.eye(2)[None], 1.0, jax.random.key(0), "spectral")
 
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -329,10 +329,10 @@ def test_unknown_norm_is_refused():
 
 @pytest.mark.parametrize(("depth", "time_", "over"), [(3, 0.9901, 0.0099), (6, 0.9804, 0.0196)])
 def test_unbalanced_targets(depth, time_, over):
-    assert stability.targets("unbalanced", 0.5, 300, depth) == pytest.approx(
+    assert radius_loss.targets("unbalanced", 0.5, 300, depth) == pytest.approx(
         (time_, over), abs=5e-5
     )
-    assert stability.targets("equal", 0.5, 300, depth) == (0.5, 0.5)
+    assert radius_loss.targets("equal", 0.5, 300, depth) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -351,13 +351,13 @@ def test_unbalanced_targets(depth, time_, over):
     ],
 )
 def test_multiplier(target, found, rescue, want):
-    factor = stability.multiplier(target, jnp.float32(found), rescue=rescue)
+    factor = radius_loss.multiplier(target, jnp.float32(found), rescue=rescue)
     assert float(factor) == pytest.approx(want, rel=1e-6)
 
 
 def test_permutation_keeps_each_tensors_entries(seed):
     tensor = jnp.arange(60.0).reshape(3, 4, 5)
-    permuted = jax.jit(stability.permuted, static_argnums=2)
+    permuted = jax.jit(radius_loss.permuted, static_argnums=2)
     for stacked in (0, 1):
         found = np.asarray(permuted(jax.random.key(seed), tensor, stacked))
         assert found.shape == tensor.shape
@@ -370,7 +370,7 @@ def test_permutation_keeps_each_tensors_entries(seed):
 
 def test_expected_radius(seed):
     weights = _gaussian(np.random.default_rng(seed), 3, 128, 128)
-    found = np.asarray(jax.jit(lambda w: stability.expected_radius(w, 128, (1, 2)))(weights))
+    found = np.asarray(jax.jit(lambda w: radius_loss.expected_radius(w, 128, (1, 2)))(weights))
     np.testing.assert_allclose(found, weights.std((1, 2)) * np.sqrt(128), rtol=1e-5)
     assert found == pytest.approx([_radius(w) for w in weights], rel=0.15)
 
@@ -382,13 +382,13 @@ def test_bookkeeping_against_a_written_out_loop(seed):
     radii[50] = np.nan
 
     @jax.jit
-    def told(record: stability.Record, radius: jax.Array) -> Any:
-        record = stability.averaged(record, radius, jnp.square(radius - 1), 31)
+    def told(record: radius_loss.Record, radius: jax.Array) -> Any:
+        record = radius_loss.averaged(record, radius, jnp.square(radius - 1), 31)
         distance = jnp.abs(record["mean"] - 1)
-        record, saved = stability.save_best(record, distance, 0.4)
-        return stability.count_inside(record, distance < 0.1, 0.4), saved
+        record, saved = radius_loss.save_best(record, distance, 0.4)
+        return radius_loss.count_inside(record, distance < 0.1, 0.4), saved
 
-    record = stability.new_record()
+    record = radius_loss.new_record()
     mean, spread, best, saves, inside = None, 1.0, np.inf, 0, 0
     for radius in radii:
         square = (radius - 1) ** 2
@@ -412,5 +412,5 @@ def test_bookkeeping_against_a_written_out_loop(seed):
 
 def test_finiteness_of_a_tree():
     tree = {"a": jnp.ones(3), "b": [jnp.zeros((2, 2))]}
-    assert stability.all_finite(tree)
-    assert not stability.all_finite({**tree, "c": jnp.array([1.0, jnp.nan])})
+    assert radius_loss.all_finite(tree)
+    assert not radius_loss.all_finite({**tree, "c": jnp.array([1.0, jnp.nan])})

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import filled, state_of
-from trainables import lsc_moves
-from trainables.cells import GRU, LSTM, SimpleRNN
-from trainables.jacobians import advance, jacobians, radii, transitions, walked
-from trainables.layout import by_path
-from trainables.lsc_recurrent import LscRecurrent
-from trainables.nets import RecurrentNet
-from trainables.packs import Pack
-from trainables.settings import lane_values
-from trainables.spec import Trial, builtin_registry
-from trainables.spec.lsc import LSC
-from trainables.spiking import ALIF
-from trainables.tasks import make_data, make_task
+from tests.support.small_trials import filled, state_of
+from trainables.core.hparams import lane_values
+from trainables.core.layout import by_path
+from trainables.declarations import Trial, builtin_registry
+from trainables.declarations.lsc.engine import LSC
+from trainables.layers.alif import ALIF
+from trainables.layers.gated import GRU, LSTM, SimpleRNN
+from trainables.lsc import weight_moves
+from trainables.lsc.recurrent import LscRecurrent
+from trainables.lsc.rnn_jacobians import advance, jacobians, radii, transitions, walked
+from trainables.models.rnn import RecurrentNet
+from trainables.packs.pack import Pack
+from trainables.tasks.base import make_data, make_task
 
 SMALL = {
     "task": "spikes", "model": "gru", "widths": "32", "bins": 100, "channels": 32, "batch_size": 8,
@@ -228,7 +228,7 @@ def test_weights_are_multiplied_by_what_they_are_responsible_for():
         ("rec", 2): (1.0, jnp.float32(0.2)),
         ("depth", 2): (1.0, jnp.float32(jnp.nan)),
     }
-    found = jax.jit(lambda params: lsc_moves.factors(cells, params, norms))(params)
+    found = jax.jit(lambda params: weight_moves.factors(cells, params, norms))(params)
     of_time, of_input = 1 / 1.1, 0.5 / 0.45
     want = {
         "rnn/0/w_ih": 0.85,
@@ -241,22 +241,22 @@ def test_weights_are_multiplied_by_what_they_are_responsible_for():
     w = np.asarray(before["readout/w"])
     want["readout/w"] = np.clip(1 / (w.std() * np.sqrt(3)), 0.85, 1.15)
     assert {n: float(v) for n, v in found.items()} == pytest.approx(want)
-    moved = by_path(jax.jit(lsc_moves.multiplied)(params, found))
+    moved = by_path(jax.jit(weight_moves.multiplied)(params, found))
     np.testing.assert_allclose(moved["rnn/2/w_hh"], 1.15 * before["rnn/2/w_hh"], rtol=1e-6)
     assert np.array_equal(moved["rnn/2/w_ih"], before["rnn/2/w_ih"])
 
 
 def test_permutations_keep_the_entries_of_matrices_and_leave_vectors():
     _, params, _ = nnx.split(built((LSTM(8), GRU(8))), nnx.Param, ...)
-    moved = jax.jit(lsc_moves.permuted)(params, jax.random.key(0))
+    moved = jax.jit(weight_moves.permuted)(params, jax.random.key(0))
     for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(moved), strict=True):
         assert np.array_equal(before, after) == (before.ndim == 1)
         assert np.array_equal(np.sort(before, None), np.sort(after, None))
 
 
 def test_only_the_counters_of_a_rule_run_on():
-    assert lsc_moves.counters(jnp.int32(7), jnp.int32(0)) == 7
-    assert lsc_moves.counters(jnp.float32(7), jnp.float32(0)) == 0
+    assert weight_moves.counters(jnp.int32(7), jnp.int32(0)) == 7
+    assert weight_moves.counters(jnp.float32(7), jnp.float32(0)) == 0
 
 
 # ---- the walk ------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import check_tensors
-from trainables.chrono import ChronoGRU
-from trainables.deep_nets import normalised
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from tests.support.small_trials import check_tensors
+from trainables.declarations import builtin_registry
+from trainables.layers.chrono_gru import ChronoGRU
+from trainables.models.deep_nets import normalised
+from trainables.packs.pack import Pack
 
 
 def _config(cell: str, norm: str = "none", **more: Any) -> dict[str, Any]:

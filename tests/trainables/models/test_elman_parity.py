@@ -11,12 +11,12 @@ import optax
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import SlowStack, filled, trial
-from trainables.layout import Layout, by_path
-from trainables.models import RecurrentStack
-from trainables.network import Network
-from trainables.packs import Pack
-from trainables.spec import Sizes
+from tests.support.small_trials import SlowStack, filled, trial
+from trainables.core.layout import Layout, by_path
+from trainables.declarations import Sizes
+from trainables.models.elman_stack import RecurrentStack
+from trainables.packs.pack import Pack
+from trainables.training.network import Network
 
 
 def _drawn(seed: int, activation: str, alpha: float | None):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.trainables.helpers import check_tensors, trial
-from trainables.packs import Pack
-from trainables.spec import builtin_registry
+from tests.support.small_trials import check_tensors, trial
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import Pack
 
 
 @pytest.mark.parametrize("model", ["vanilla_rnn", "residual_rnn"])

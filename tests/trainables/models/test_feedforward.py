@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import check_tensors, trial
-from trainables.feedforward import ACTIVATIONS, FeedForward, drawn, slope
-from trainables.packs import Pack
-from trainables.spec import Sizes, Trial, builtin_registry
-from trainables.spec.feedforward import parameter_count
+from tests.support.small_trials import check_tensors, trial
+from trainables.declarations import Sizes, Trial, builtin_registry
+from trainables.declarations.models.feedforward import parameter_count
+from trainables.models.feedforward import ACTIVATIONS, FeedForward, drawn, slope
+from trainables.packs.pack import Pack
 
 
 def _ffn(**config: Any) -> Trial:

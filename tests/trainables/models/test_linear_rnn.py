@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import check_tensors
+from tests.support.small_trials import check_tensors
 from trainables.builtin import build_of
-from trainables.kernels import causal, orbit, output_energy, toeplitz
-from trainables.linear_nets import LinearNet
-from trainables.packs import Pack
-from trainables.s4 import S4Cell, inverse_softplus
-from trainables.settings import build_config, lane_values
-from trainables.spec import ConfigError, builtin_registry
-from trainables.spectra import diagonal_tensors, pulled_matrix, signed_ring
+from trainables.core.hparams import build_config, lane_values
+from trainables.declarations import ConfigError, builtin_registry
+from trainables.layers.eigenvalue_init import diagonal_tensors, pulled_matrix, signed_ring
+from trainables.layers.impulse_response import causal, orbit, output_energy, toeplitz
+from trainables.layers.s4 import S4Cell, inverse_softplus
+from trainables.models.linear_rnn import LinearNet
+from trainables.packs.pack import Pack
 
 T, B = 9, 3
 FAMILY: dict[str, tuple[dict[str, Any], int]] = {  # name -> (config, parameters)

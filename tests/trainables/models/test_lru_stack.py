@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import SMALL, check_tensors, filled
-from trainables.layout import Layout, by_path
-from trainables.lru_stack import LruStack, branch, normalised, step
-from trainables.packs import Pack
-from trainables.spec import Sizes, builtin_registry
+from tests.support.small_trials import SMALL, check_tensors, filled
+from trainables.core.layout import Layout, by_path
+from trainables.declarations import Sizes, builtin_registry
+from trainables.models.lru_stack import LruStack, branch, normalised, step
+from trainables.packs.pack import Pack
 
 CONFIG = {k: v for k, v in SMALL.items() if k != "init"} | {"model": "lru_stack", "width": 6}
 

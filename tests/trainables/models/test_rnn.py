@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import check_tensors, filled, network
-from trainables.cells import GRU, LSTM, SimpleRNN
-from trainables.dropout import Dropout
-from trainables.layout import by_path
-from trainables.nets import RecurrentNet
-from trainables.network import fresh
-from trainables.packs import Pack
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, Tensor, Trial, builtin_registry
-from trainables.spec.presets import PRESETS, preset_widths, published
-from trainables.spiking import ALIF
+from tests.support.small_trials import check_tensors, filled, network
+from trainables.core.hparams import lane_values
+from trainables.core.layout import by_path
+from trainables.declarations import ConfigError, Tensor, Trial, builtin_registry
+from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths, published
+from trainables.layers.alif import ALIF
+from trainables.layers.dropout import Dropout
+from trainables.layers.gated import GRU, LSTM, SimpleRNN
+from trainables.models.rnn import RecurrentNet
+from trainables.packs.pack import Pack
+from trainables.training.network import fresh
 
 MODELS = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb")
 SMALL = {"task": "gaussian", "widths": "5:4", "seq_len": 6, "features": 3, "classes": 4}

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import stable_lstm
-from trainables.network import Network
-from trainables.orthogonal import ANGLES, OrthogonalCell, modrelu, skew
-from trainables.packs import Pack
-from trainables.settings import lane_values
-from trainables.spec import Trial, builtin_registry
-from trainables.spec.recurrent import is_tied
-from trainables.tasks import make_task
-from trainables.torch_nets import cell_of
+from trainables.core.hparams import lane_values
+from trainables.declarations import Trial, builtin_registry
+from trainables.declarations.models.rnn import is_tied
+from trainables.layers import stable_lstm
+from trainables.layers.orthogonal import ANGLES, OrthogonalCell, modrelu, skew
+from trainables.models.rnn_torch_init import cell_of
+from trainables.packs.pack import Pack
+from trainables.tasks.base import make_task
+from trainables.training.network import Network
 
 H, T, F = 5, 7, 3
 MODELS = ("torch_lstm", "torch_gru", "torch_rnn", "ornn")
@@ -135,7 +135,7 @@ def test_a_net_runs_its_cell_over_the_sequence(name: str) -> None:
 
 
 def _leaves(state: Any) -> dict[str, Any]:
-    from trainables.layout import by_path
+    from trainables.core.layout import by_path
 
     return by_path(state["params"])
 
@@ -217,7 +217,7 @@ def test_first_matrices_turn_by_their_angles(name: str, units: int, seed: int) -
 
 
 def test_haar_is_the_logarithm_of_the_matrix_it_draws(seed: int) -> None:
-    from trainables.orthogonal import _haar, _special_orthogonal
+    from trainables.layers.orthogonal import _haar, _special_orthogonal
 
     key = jax.random.key(seed)
     with jax.enable_x64(True):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.trainables.helpers import check_tensors
-from trainables.linear_rnn import BlockCell
-from trainables.lru import GAMMAS, LruCell, polar, ring, scanned
-from trainables.sequence_nets import SequenceNet, normalised, recurrence, responses
-from trainables.settings import build_config, lane_values
-from trainables.spec import Sizes, Trial, builtin_registry
+from tests.support.small_trials import check_tensors
+from trainables.core.hparams import build_config, lane_values
+from trainables.declarations import Sizes, Trial, builtin_registry
+from trainables.layers.block_linear import BlockCell
+from trainables.layers.lru import GAMMAS, LruCell, polar, ring, scanned
+from trainables.models.sequence_nets import SequenceNet, normalised, recurrence, responses
 
 MODELS = ("deep_lru", "deep_linear_rnn", "deep_diagonal_rnn")
 SMALL = {"depth": 2, "width": 6, "d_model": 4, "seq_len": 9, "features": 3, "classes": 3,
@@ -344,7 +344,7 @@ def test_complex_parts_descend_where_complex_leaves_would_not(seed):
     """|a - (.3 + .5i)|^2 by Adam (defect 1): below 1e-6 in 200 steps; and differences."""
     import optax
 
-    from trainables.optimizers import adamw_groups
+    from trainables.optim.adabelief import adamw_groups
 
     rule = adamw_groups({}, {"lr": jnp.float32(1e-2), "lr_factor": jnp.float32(1.0),
                              "weight_decay": jnp.float32(0.0)})  # fmt: skip

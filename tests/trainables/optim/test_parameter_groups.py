@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from trainables.layout import by_path
-from trainables.optimizers import adamw_groups, recurrent_leaves, scheduled, warmed
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, builtin_registry
+from trainables.core.hparams import lane_values
+from trainables.core.layout import by_path
+from trainables.declarations import ConfigError, builtin_registry
+from trainables.optim.adabelief import adamw_groups, recurrent_leaves, scheduled, warmed
 
 
 def ones(*shape: int) -> np.ndarray:

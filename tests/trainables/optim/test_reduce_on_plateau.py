@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import plateau
-from trainables.clipping import rescale
-from trainables.optimizers import adam, scheduled
-from trainables.packs import Pack
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, builtin_registry
+from trainables.core.hparams import lane_values
+from trainables.declarations import ConfigError, builtin_registry
+from trainables.optim import reduce_on_plateau
+from trainables.optim.adabelief import adam, scheduled
+from trainables.optim.clipping import rescale
+from trainables.packs.pack import Pack
 
 RATES = {"lr_gamma": jnp.float32(0.1), "min_lr": jnp.float32(1e-7)}
 
@@ -47,8 +47,8 @@ def test_a_plateau_is_torch_s(patience: int, seed: int) -> None:
     rng = np.random.default_rng([seed, patience])
     losses = np.minimum.accumulate(rng.uniform(1, 2, 120)) + 0.01 * rng.uniform(size=120)
     losses[40] = math.nan
-    state, found = plateau.start(jnp.float32(1e-3)), []
-    advanced = jax.jit(lambda state, loss: plateau.advanced(state, loss, patience, RATES))
+    state, found = reduce_on_plateau.start(jnp.float32(1e-3)), []
+    advanced = jax.jit(lambda state, loss: reduce_on_plateau.advanced(state, loss, patience, RATES))
     for loss in losses:
         state = advanced(state, np.float32(loss))
         found.append(float(state["lr"]))

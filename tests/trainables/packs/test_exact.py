@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.trainables.helpers import assert_same_lane, assert_same_state, lane_of, state_of
-from trainables.packs import EpochResult, Pack
-from trainables.spec import builtin_registry
+from tests.support.small_trials import assert_same_lane, assert_same_state, lane_of, state_of
+from trainables.declarations import builtin_registry
+from trainables.packs.pack import EpochResult, Pack
 
 pytestmark = pytest.mark.exact
 

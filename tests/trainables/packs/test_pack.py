@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.trainables.helpers import trial
-from tests.trainables.scripted import user_registry
-from trainables.packs import Pack
-from trainables.spec import Key, Model, Task
+from tests.support.small_trials import trial
+from tests.support.user_parts import user_registry
+from trainables.declarations import Key, Model, Task
+from trainables.packs.pack import Pack
 
 
 def _user(**config: object) -> Pack:

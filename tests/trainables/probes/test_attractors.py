@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import attractors, driven
+from trainables.probes import attractors, driven_net
 
 W = attractors.WINDOW
 
@@ -21,7 +21,7 @@ def follow(
 ) -> attractors.Ends:
     """Ends of orbits of a map of states (M, S), from `starts`."""
     with jax.enable_x64(True):
-        run = jax.jit(lambda x, v: driven.tangent_chunk(step, x, v))
+        run = jax.jit(lambda x, v: driven_net.tangent_chunk(step, x, v))
         tangents = np.random.default_rng(0).normal(size=starts.shape)
         return attractors.follow(run, np.asarray(starts, float), tangents, most, least)
 

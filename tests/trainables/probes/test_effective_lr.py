@@ -10,13 +10,13 @@ import numpy as np
 import optax
 import pytest
 
-from trainables.effective_lr import effective_lr
-from trainables.layout import by_path
-from trainables.optimizers import scheduled
-from trainables.packs import Pack
-from trainables.sharpness import top_eigenvalue
-from trainables.spec import Trial, builtin_registry
-from trainables.training import Training
+from trainables.core.layout import by_path
+from trainables.declarations import Trial, builtin_registry
+from trainables.optim.adabelief import scheduled
+from trainables.packs.pack import Pack
+from trainables.probes.effective_lr import effective_lr
+from trainables.probes.sharpness import top_eigenvalue
+from trainables.training.epoch import Training
 
 CONFIG = {"task": "teacher_student", "model": "lru", "min_nu": 0.9, "seq_len": 20, "batch_size": 5,
           "steps_per_epoch": 4, "width": 6, "optimizer": "adam", "lr": 1e-2, "epochs": 2,

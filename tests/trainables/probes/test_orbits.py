@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.trainables.helpers import assert_same_lane, assert_same_state, state_of
-from trainables import driven
-from trainables.orbits import orbits, output_count, shown_outputs
-from trainables.packs import Pack
-from trainables.spec import ConfigError, Trial, builtin_registry
+from tests.support.small_trials import assert_same_lane, assert_same_state, state_of
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.packs.pack import Pack
+from trainables.probes import driven_net
+from trainables.probes.orbits import orbits, output_count, shown_outputs
 
 SMALL = {
     "task": "sine", "optimizer": "torch_adam", "width": 6, "seq_len": 20, "n_sequences": 20,
@@ -49,10 +49,10 @@ def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
     assert set(rows["std"]) == {0.5, 2.0}
     engine: Any = pack._engine
     state = jax.tree.map(lambda leaf: leaf[0], pack._state)
-    module = driven.module_of(engine, state["params"], state["rest"])
-    key = driven.lane_key({"seed": jnp.int32(0)})
-    labels = driven.orbit_labels(one, 3)
-    h = driven.first_states(key, labels, driven.state_size(module))
+    module = driven_net.module_of(engine, state["params"], state["rest"])
+    key = driven_net.lane_key({"seed": jnp.int32(0)})
+    labels = driven_net.orbit_labels(one, 3)
+    h = driven_net.first_states(key, labels, driven_net.state_size(module))
     omega = np.linspace(np.pi / 16, np.pi / 8, 3)
     for orbit in range(12):
         value = float(omega[labels["input"][orbit]])
@@ -68,7 +68,7 @@ def test_each_step_of_an_orbit_has_a_row_for_each_output() -> None:
     one = trial(task="temporal_order", seq_len=60, orbit_starts=2)
     network: Any = Pack([one], {})._engine
     labels, _ = orbits(network, one) or ({}, None)
-    begin = driven.orbit_labels(one, len(np.unique(labels["input"])))
+    begin = driven_net.orbit_labels(one, len(np.unique(labels["input"])))
     outputs, steps = output_count(one.sizes.classes), 10
     rows = np.stack([labels[name] for name in ("input", "start", "std", "t", "output")], axis=1)
     want = [
@@ -83,9 +83,9 @@ def test_each_step_of_an_orbit_has_a_row_for_each_output() -> None:
 
 def test_starts_are_the_same_at_every_snapshot_and_scaled_copies() -> None:
     one = trial(orbit_std="0.1:10", orbit_steps=1, orbit_burn_in=0)
-    labels = driven.orbit_labels(one, 3)
-    keys = [driven.lane_key({"seed": jnp.int32(s)}) for s in (4, 5, 4)]
-    a, b, again = (driven.first_states(key, labels, 12) for key in keys)
+    labels = driven_net.orbit_labels(one, 3)
+    keys = [driven_net.lane_key({"seed": jnp.int32(s)}) for s in (4, 5, 4)]
+    a, b, again = (driven_net.first_states(key, labels, 12) for key in keys)
     np.testing.assert_array_equal(a, again)
     assert np.abs(np.asarray(a - b)).max() > 1
     np.testing.assert_allclose(a[6:], 100 * a[:6], rtol=1e-5)

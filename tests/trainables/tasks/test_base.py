@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import images
-from trainables.packs import Pack
-from trainables.spec import Sizes, builtin_registry
-from trainables.tasks import ArrayTask, GaussianTask, make_data
+from trainables.declarations import Sizes, builtin_registry
+from trainables.packs.pack import Pack
+from trainables.tasks import images
+from trainables.tasks.base import ArrayTask, GaussianTask, make_data
 
 SIZES = Sizes(3, 2, 4, 21, 6, 5, 8)
 
@@ -166,12 +166,12 @@ def test_sizes_of_cifar100(task, classes, train):
 
 
 def test_real_cifar100_2k_is_standardised(real_data):
-    from orchestrator import datasets
+    from orchestrator.datasets import loader
 
-    if not datasets.available("cifar100_2k", real_data):
-        pytest.skip(datasets.missing_message("cifar100_2k", real_data))
+    if not loader.available("cifar100_2k", real_data):
+        pytest.skip(loader.missing_message("cifar100_2k", real_data))
     one = builtin_registry().resolve({"model": "vanilla_rnn", "task": "cifar100_2k"})
-    x = make_data(one, datasets.load("cifar100_2k", real_data).arrays)["x"]
+    x = make_data(one, loader.load("cifar100_2k", real_data).arrays)["x"]
     assert x.shape == (3000, 1, 3072)
     channels = x.reshape(3000, 3, 1024)
     np.testing.assert_allclose(channels.mean((0, 2)), 0, atol=0.05)

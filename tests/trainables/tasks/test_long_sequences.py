@@ -10,11 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.listops import END, OPERATORS, PAD, WORDS, expressions, operate
-from trainables.sequences import CopyTask, SequenceTask, arranged, bit_reversed, grey, padded
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.tasks import TaskRuntime, make_data, make_task
+from trainables.core.hparams import lane_values
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.tasks.base import TaskRuntime, make_data, make_task
+from trainables.tasks.listops import END, OPERATORS, PAD, WORDS, expressions, operate
+from trainables.tasks.long_sequences import (
+    CopyTask,
+    SequenceTask,
+    arranged,
+    bit_reversed,
+    grey,
+    padded,
+)
 
 TEXT = ("<pad>", "<unk>", "<eos>", *WORDS)
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables import spikes
-from trainables.packs import Pack
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.tasks import make_data, make_task
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.packs.pack import Pack
+from trainables.tasks import spikes
+from trainables.tasks.base import make_data, make_task
 
 
 def trial(task: str, **config: Any) -> Trial:
@@ -103,11 +103,11 @@ def test_the_published_split_of_sl_mnist(seed):
 def test_real_mnist_spikes_once_for_each_bright_pixel(real_data):
     """A mean input of .00188. The authors quote .00367 for theirs, which one spike a pixel cannot
     give."""
-    from orchestrator import datasets
+    from orchestrator.datasets import loader
 
-    if not datasets.available("mnist", real_data):
-        pytest.skip(datasets.missing_message("mnist", real_data))
-    arrays = datasets.load("mnist", real_data).arrays
+    if not loader.available("mnist", real_data):
+        pytest.skip(loader.missing_message("mnist", real_data))
+    arrays = loader.load("mnist", real_data).arrays
     one = trial("sl_mnist")
     data = make_data(one, arrays)
     assert (data["x"][:48_000] != spikes.NO_SPIKE).mean() == pytest.approx(0.1877, abs=1e-4)

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.language import LanguageTask, padded
-from trainables.packs import Pack
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.spec.tasks_text import CORPORA, chunks, stream_lengths
-from trainables.synthetic_tasks import TemporalOrderTask, sine_waves, temporal_order
-from trainables.tasks import make_data, make_task
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.declarations.tasks.text import CORPORA, chunks, stream_lengths
+from trainables.packs.pack import Pack
+from trainables.tasks.base import make_data, make_task
+from trainables.tasks.language import LanguageTask, padded
+from trainables.tasks.synthetic import TemporalOrderTask, sine_waves, temporal_order
 
 KEY = jax.random.key(0)
 

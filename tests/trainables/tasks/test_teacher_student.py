@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.packs import Pack
-from trainables.spec import ConfigError, Trial, builtin_registry
-from trainables.spectra import pulled_matrix
-from trainables.teacher import TeacherStudent, response, teacher
+from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.layers.eigenvalue_init import pulled_matrix
+from trainables.packs.pack import Pack
+from trainables.tasks.teacher_student import TeacherStudent, response, teacher
 
 TABLE = {  # prng, nu0 -> least and greatest |eigenvalue|, energy (section 2)
     ("partitionable", 0.36): (0.588, 0.842, 1.966),
@@ -35,7 +35,7 @@ def small(**config: Any) -> Trial:
 
 
 def task_of(trial: Trial) -> tuple[TeacherStudent, dict[str, jax.Array]]:
-    from trainables.settings import lane_values
+    from trainables.core.hparams import lane_values
 
     return TeacherStudent.of(trial), {k: jnp.asarray(v) for k, v in lane_values(trial).items()}
 
@@ -132,7 +132,7 @@ def test_both_execution_modes_train_alike(model):
 
 
 def test_auto_is_kernel_here_and_recurrent_elsewhere():
-    from trainables.spec.linear import executes
+    from trainables.declarations.models.linear_rnn import executes
 
     assert executes(small().config) == "kernel"
     assert executes(small(execution="recurrent").config) == "recurrent"

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.network import Carried, Network, fresh
-from trainables.settings import lane_values
-from trainables.spec import ConfigError, Sizes, Trial, builtin_registry
-from trainables.spec.tasks_text import segments
-from trainables.tasks import make_data, make_task
-from trainables.text import Cut, StreamTask, rows
+from trainables.core.hparams import lane_values
+from trainables.declarations import ConfigError, Sizes, Trial, builtin_registry
+from trainables.declarations.tasks.text import segments
+from trainables.tasks.base import make_data, make_task
+from trainables.tasks.text import Cut, StreamTask, rows
+from trainables.training.network import Carried, Network, fresh
 
 TEXT = (
     "the early bird gets the worm but the second mouse gets the cheese and so the one who comes "
@@ -193,11 +193,11 @@ def test_arrays_that_do_not_fit_are_refused(seed):
 
 
 def test_real_text_is_read_in_its_order(real_data, seed):
-    from orchestrator import datasets
+    from orchestrator.datasets import loader
 
-    if not datasets.available("ptb", real_data):
-        pytest.skip(datasets.missing_message("ptb", real_data))
-    arrays = datasets.load("ptb", real_data).arrays
+    if not loader.available("ptb", real_data):
+        pytest.skip(loader.missing_message("ptb", real_data))
+    arrays = loader.load("ptb", real_data).arrays
     one = trial()
     task = make_task(one)
     assert task is not None

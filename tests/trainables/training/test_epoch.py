@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.training import first_shown, kept_steps
+from trainables.training.epoch import first_shown, kept_steps
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.trainables.scripted import script_registry
-from tests.trainables.test_engine import trials
-from trainables.layout import by_path
-from trainables.packs import Pack
-from trainables.randomness import trial_key
-from trainables.spec import Trial, builtin_registry
-from trainables.training import Training
+from tests.support.user_parts import script_registry
+from tests.trainables.core.test_engine import trials
+from trainables.core.layout import by_path
+from trainables.core.random_keys import trial_key
+from trainables.declarations import Trial, builtin_registry
+from trainables.packs.pack import Pack
+from trainables.training.epoch import Training
 
 ONE_STEP = {
     "task": "gaussian", "seq_len": 1, "features": 2, "classes": 4, "batch_size": 1,

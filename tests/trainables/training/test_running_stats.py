@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trainables.scripted import script_registry
-from trainables.packs import EpochResult, Pack
+from tests.support.user_parts import script_registry
+from trainables.packs.pack import EpochResult, Pack
 
 
 def _run(script: np.ndarray, **config: object) -> tuple[EpochResult, Pack]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Column, Config, Probe, Stage
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Column, Config, Probe, Stage
 
 _NUMBERS = re.compile(r"[0-9]*\.?[0-9]+(:[0-9]*\.?[0-9]+)*")
 

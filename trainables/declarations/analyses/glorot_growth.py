@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.spec.glorot import INITS, SCALED
-from trainables.spec.keys import Key
-from trainables.spec.parts import Column, Config, Probe, Stage
-from trainables.spec.sequence import OFFSET, init_key, init_problems
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Column, Config, Probe, Stage
+from trainables.declarations.layers.glorot_init import INITS, SCALED
+from trainables.declarations.models.sequence_nets import OFFSET, init_key, init_problems
 
 _WIDTH = Key("matrix_width", "int", 256, "static", "Units n of the state matrix.", low=2)
 

@@ -3,10 +3,10 @@ nothing and fill probes."""
 
 from __future__ import annotations
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Column, Config, Probe, Stage
-from trainables.spec.recurrent import RECURRENT
-from trainables.spec.stages import TRAIN
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Column, Config, Probe, Stage
+from trainables.declarations.models.rnn import RECURRENT
+from trainables.declarations.training.epoch import TRAIN
 
 _LAYERS = Key("grid_layers", "int", 10, "static", "Layers L of the grid.", low=1)
 _STEPS = Key("grid_steps", "int", 100, "static", "Time steps T of the grid.", unit="time steps",

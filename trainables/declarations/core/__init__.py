@@ -1,0 +1,1 @@
+"""What a declaration is made of, and how a config becomes a trial."""

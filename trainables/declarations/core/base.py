@@ -2,8 +2,8 @@
 
 import re
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Part
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Part
 
 _KEEP = re.compile(r"none|last|best|every:[1-9][0-9]*")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.spec.parts import Config
-from trainables.spec.trial import ConfigError
+from trainables.declarations.core.parts import Config
+from trainables.declarations.core.trial import ConfigError
 
 SELECTOR_ALIASES = {"net": "model", "dataset": "task"}
 """The papers' words for what a selector chooses."""

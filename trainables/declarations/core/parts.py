@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from trainables.spec.keys import Key, Scalar
+from trainables.declarations.core.keys import Key, Scalar
 
 Config = Mapping[str, Any]
 
@@ -127,7 +127,8 @@ class Stage(Part):
         (`{"lr": "pretrain_lr"}`).
       task_loss: whether its loss is the task's, so that a chance loss means something.
 
-    `build(trial, task, values) -> trainables.engine.Engine` makes a stage with a loop of its own.
+    `build(trial, task, values) -> trainables.core.engine.Engine` makes a stage with a loop of its
+    own.
     """
 
     role: ClassVar[str] = "stage"

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trainables.spec.keys import Key
-from trainables.spec.macros import Macro
-from trainables.spec.parts import Part, Probe
-from trainables.spec.resolving import Resolver
-from trainables.spec.structure import SELECTORS
-from trainables.spec.trial import Trial
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.macros import Macro
+from trainables.declarations.core.parts import Part, Probe
+from trainables.declarations.core.resolving import Resolver
+from trainables.declarations.core.structure import SELECTORS
+from trainables.declarations.core.trial import Trial
 
 
 @dataclass

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.spec.keys import REQUIRED, Scalar, shown
-from trainables.spec.macros import SELECTOR_ALIASES, Macro, unfold
-from trainables.spec.parts import Part, Stage
-from trainables.spec.structure import (
+from trainables.declarations.core.keys import REQUIRED, Scalar, shown
+from trainables.declarations.core.macros import SELECTOR_ALIASES, Macro, unfold
+from trainables.declarations.core.parts import Part, Stage
+from trainables.declarations.core.structure import (
     MOST_REMEMBERED,
     SELECTOR_DEFAULTS,
     SELECTORS,
     Structure,
     is_computed,
 )
-from trainables.spec.trial import ConfigError, Trial, nearest
+from trainables.declarations.core.trial import ConfigError, Trial, nearest
 
 
 class Resolver:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from trainables.spec.keys import REQUIRED, Key, Scalar
-from trainables.spec.parts import Config, Part, Stage
+from trainables.declarations.core.keys import REQUIRED, Key, Scalar
+from trainables.declarations.core.parts import Config, Part, Stage
 
 SELECTORS = ("stage", "model", "task", "optimizer")
 SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}

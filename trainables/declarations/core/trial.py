@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainables.spec.keys import Key, Scalar
-from trainables.spec.parts import Model, Part, Sizes, Stage, Task
-from trainables.spec.structure import MOST_REMEMBERED, Structure
+from trainables.declarations.core.keys import Key, Scalar
+from trainables.declarations.core.parts import Model, Part, Sizes, Stage, Task
+from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 

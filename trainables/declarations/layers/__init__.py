@@ -1,0 +1,1 @@
+"""What declarations of several models say of their layers."""

@@ -1,7 +1,7 @@
 """Declaration of the stage `lsc`: pretraining to the Local Stability Condition.
 
 Study `herranz2023`, section 1. Keys that may be null take the value published for the model's
-family, which its engine knows (`trainables.lsc_ffn`, `lsc_recurrent`, `lsc_lru`).
+family, which its engine knows (`trainables.lsc.feedforward`, `recurrent`, `lru_stack`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Stage
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Stage
 
 NORMS = (
     "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",

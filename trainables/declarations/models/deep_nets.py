@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 
 _NORM = {"norm_scale": "h", "norm_bias": "h"}
 _GATE = {"w_gate": "hh", "b_gate": "h", "w_value": "hh", "b_value": "h"}

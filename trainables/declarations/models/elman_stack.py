@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from trainables.spec.deep import DEEP_RECURRENT
-from trainables.spec.feedforward import FFN
-from trainables.spec.keys import Key
-from trainables.spec.linear import LINEAR
-from trainables.spec.lru_stack import LRU_STACK
-from trainables.spec.parts import Config, Model, Sizes, Tensor
-from trainables.spec.recurrent import RECURRENT
-from trainables.spec.sequence import SEQUENCE
-from trainables.spec.torch_models import TORCH_MODELS
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.models.deep_nets import DEEP_RECURRENT
+from trainables.declarations.models.feedforward import FFN
+from trainables.declarations.models.linear_rnn import LINEAR
+from trainables.declarations.models.lru_stack import LRU_STACK
+from trainables.declarations.models.rnn import RECURRENT
+from trainables.declarations.models.rnn_torch_init import TORCH_MODELS
+from trainables.declarations.models.sequence_nets import SEQUENCE
 
 _STACK_KEYS = (
     Key("depth", "int", 20, "static", "Recurrent layers L.", low=1, high=10_000,

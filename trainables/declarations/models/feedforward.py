@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from trainables.spec.comments import comment_labels
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.comments import comment_labels
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 
 ACTIVATIONS = ("sin", "relu", "cos", "swish", "tanh")
 

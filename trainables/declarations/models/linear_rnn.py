@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 
 SCALAR_TASK = "teacher_student"
 """The task whose input and output are one number a step, so that a linear model may be a kernel."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.spec.comments import comment_labels
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
-from trainables.spec.recurrent import KEYS, is_tied
+from trainables.declarations.comments import comment_labels
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.models.rnn import KEYS, is_tied
 
 _SHARED = {key.name: key for key in KEYS}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from trainables.spec.comments import comment_labels
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
-from trainables.spec.presets import PRESETS, preset_widths
+from trainables.declarations.comments import comment_labels
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths
 
 _UNITS = re.compile(r"[1-9][0-9]*(:[1-9][0-9]*)*")
 

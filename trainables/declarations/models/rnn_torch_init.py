@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
-from trainables.spec.recurrent import is_tied
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.models.rnn import is_tied
 
 REBASE_STEPS = 100
 """Optimizer steps between two re-basings of a dynamic orthogonal layer."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.spec.glorot import EDGE_OFFSET, INITS, divisor
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Model, Sizes, Tensor
-from trainables.spec.recurrent import KEYS
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
+from trainables.declarations.models.rnn import KEYS
 
 _SHARED = {key.name: key for key in KEYS}
 _CARTESIAN = ("lambda_re", "lambda_im")

@@ -3,8 +3,8 @@
 import re
 from dataclasses import replace
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Optimizer
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Optimizer
 
 _CLIPPING = (
     Key("clip_norm", "float", None, "traced", "Scale the gradient down to at most this norm.",

@@ -1,6 +1,6 @@
 """Schemas of the built-in probe tables."""
 
-from trainables.spec.parts import Column, Probe
+from trainables.declarations.core.parts import Column, Probe
 
 TIMELINE = Probe(
     name="timeline",

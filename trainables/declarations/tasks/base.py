@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config
 
 BATCH = Key("batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1)
 NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.",

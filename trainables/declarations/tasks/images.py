@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import (
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.tasks.base import (
     BATCH,
     NOISE,
     SEQ_LEN,
@@ -15,11 +15,11 @@ from trainables.spec.task_keys import (
     VALIDATION,
     split_counts,
 )
-from trainables.spec.tasks_sequences import SEQUENCE_TASKS
-from trainables.spec.tasks_spikes import SPIKE_TASKS
-from trainables.spec.tasks_synthetic import SYNTHETIC_TASKS
-from trainables.spec.tasks_systems import TEACHER_STUDENT
-from trainables.spec.tasks_text import TEXT_TASKS
+from trainables.declarations.tasks.long_sequences import SEQUENCE_TASKS
+from trainables.declarations.tasks.spikes import SPIKE_TASKS
+from trainables.declarations.tasks.synthetic import SYNTHETIC_TASKS
+from trainables.declarations.tasks.teacher_student import TEACHER_STUDENT
+from trainables.declarations.tasks.text import TEXT_TASKS
 
 IMAGE_LAYOUTS = {  # data set -> layout -> (time steps, features)
     "digits": {"pixels": (64, 1), "rows": (8, 8), "flat": (1, 64)},

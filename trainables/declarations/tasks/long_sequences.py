@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import (
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.tasks.base import (
     BATCH,
     SEQ_LEN,
     SPLIT,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import BATCH, TIME_REPEAT, counts, with_default
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.tasks.base import BATCH, TIME_REPEAT, counts, with_default
 
 LATENCIES, PIXELS = 100, 784
 """Time steps of sl_mnist, and its channels: MNIST's pixels."""

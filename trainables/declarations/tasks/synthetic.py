@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import BATCH, SEQ_LEN, needs_every_step, with_default
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.tasks.base import BATCH, SEQ_LEN, needs_every_step, with_default
 
 REDUCTION = Key(
     "loss_reduction", "str", "sum", "static",

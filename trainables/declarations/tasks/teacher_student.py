@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.spec.keys import Key
-from trainables.spec.linear import MAX_PHASE, MIN_NU, SCALAR_TASK
-from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import BATCH, SEQ_LEN, needs_every_step, with_default
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.models.linear_rnn import MAX_PHASE, MIN_NU, SCALAR_TASK
+from trainables.declarations.tasks.base import BATCH, SEQ_LEN, needs_every_step, with_default
 
 
 def _sizes(config: Config) -> Sizes:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from trainables.spec.keys import Key
-from trainables.spec.parts import Config, Sizes, Task
-from trainables.spec.task_keys import BATCH, SEQ_LEN, TIME_REPEAT, needs_every_step, with_default
-from trainables.spec.tasks_synthetic import REDUCTION
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.tasks.base import (
+    BATCH,
+    SEQ_LEN,
+    TIME_REPEAT,
+    needs_every_step,
+    with_default,
+)
+from trainables.declarations.tasks.synthetic import REDUCTION
 
 PTB_TOKENS = (929_589, 73_760, 82_430)
 """Training, validation and test tokens, line ends included."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.spec.keys import Key
-from trainables.spec.lsc import LSC
-from trainables.spec.parts import Config, Stage
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Config, Stage
+from trainables.declarations.lsc.engine import LSC
 
 _STOP = (
     Key("stop_below", "float", None, "host",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainables.spec import builtin_registry
+from trainables.declarations import builtin_registry
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from trainables.spec import Key
-from trainables.spec.keys import shown
+from trainables.declarations import Key
+from trainables.declarations.core.keys import shown
 
 LR = Key("lr", "float", 0.01, low=0)
 DEPTH = Key("depth", "int", 20, low=1, high=10_000)

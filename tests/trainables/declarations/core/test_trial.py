@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainables.spec import (
+from trainables.declarations import (
     ConfigError,
     Key,
     Model,
@@ -20,10 +20,10 @@ from trainables.spec import (
     Trial,
     builtin_registry,
     digest,
-    parts,
     versioned_by_content,
 )
-from trainables.spec.macros import Macro, Meaning
+from trainables.declarations.core import parts
+from trainables.declarations.core.macros import Macro, Meaning
 
 BASIC = {"model": "vanilla_rnn", "task": "digits"}
 

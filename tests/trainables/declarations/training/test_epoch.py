@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainables.spec import ConfigError, builtin_registry
+from trainables.declarations import ConfigError, builtin_registry
 
 REGISTRY = builtin_registry()
 LSC = {"stage": "lsc", "model": "ffn", "task": "digits", "depth": 2}
