@@ -6,20 +6,10 @@ from collections.abc import Sequence
 
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.space_record import varying_keys
-from orchestrator.queue.progress import duration
+from orchestrator.units import duration, size_text
 
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""
-
-
-def size_text(count: int) -> str:
-    """Bytes in the unit that suits."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
 
 
 def shared_line(plans: Sequence[SpacePlan]) -> str:

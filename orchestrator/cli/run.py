@@ -159,7 +159,7 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 
 def _print_launch(result: LaunchResult, again: str) -> None:
-    from orchestrator.queue.progress import duration
+    from orchestrator.units import duration
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")

@@ -11,20 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.queue.queue import PackQueue, Snapshot
+from orchestrator.units import duration
 
 LINE_S = 5.0
 TICK_S = 0.5
 _ENDED = ("done", "diverged", "stopped", "gate_failed", "failed", "blocked")
-
-
-def duration(seconds: float) -> str:
-    """`1:02:03`, `2:03` or `45 s`."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    if hours:
-        return f"{hours}:{minutes:02d}:{left:02d}"
-    return f"{minutes}:{left:02d}" if minutes else f"{left} s"
 
 
 def rates(now: Snapshot) -> str:

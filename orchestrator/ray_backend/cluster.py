@@ -19,6 +19,7 @@ from orchestrator.errors import RequestError
 from orchestrator.machine.environment import ray_environment, worker_environment
 from orchestrator.queue.queue import Machines
 from orchestrator.ray_backend.code_bundle import build_wheel
+from orchestrator.ray_backend.ray_patches import ray_speaks_of_nothing
 from orchestrator.worker.provenance import COMMIT, git_commit, versions
 
 ANSWER_S = 120.0
@@ -116,24 +117,10 @@ def started(environment: dict[str, Any] | None, **options: Any) -> Iterator[None
             raise
         raise RequestError(_no_answer(options["address"], error)) from error
     try:
-        with _ray_speaks_of_nothing():
+        with ray_speaks_of_nothing():
             yield
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _ray_speaks_of_nothing() -> Iterator[None]:
-    """Ray prints a paragraph on each worker that dies, whatever `log_to_driver` says; the launch
-    has a line of its own for that."""
-    from ray._private import worker
-
-    before = worker.print_to_stdstream
-    worker.print_to_stdstream = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = before
 
 
 def cluster_resources() -> Mapping[str, float]:

@@ -10,15 +10,14 @@ from typing import Any
 
 import psutil
 
-from orchestrator.cli.plan_text import size_text
 from orchestrator.plan.estimate import estimated_bytes
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.workload import workload
-from orchestrator.queue.progress import duration
 from orchestrator.simulate.cluster import Cluster
 from orchestrator.simulate.pace import Pace, find_paces
 from orchestrator.simulate.publishing import LaneWork, Tally, lane_work
 from orchestrator.simulate.replay import Replay
+from orchestrator.units import duration, size_text
 
 BYTES_PER_PART = {"trials": 16_000, "epochs": 14_500, "layers": 7_000, "steps": 4_200}
 """Bytes of a Parquet part beside its rows: mostly its schema, so by table; 3,000 for a probe."""

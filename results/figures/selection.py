@@ -202,3 +202,13 @@ def medians(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> tuple[list[flo
         if row[y] is not None and row[y] == row[y]:
             values.setdefault(row[x], []).append(row[y])
     return sorted(values), [statistics.median(values[key]) for key in sorted(values)]
+
+
+Row = dict[str, Any]
+
+
+def rows_of(store: Store, chosen: Selection, probe: str) -> list[Row]:
+    """All rows of a probe, with each trial's config."""
+    found = series(store, probe, "* EXCLUDE (trial_id)", chosen.ids)
+    configs = {shown.id: shown.config for shown in chosen.trials}
+    return [{**configs[i], **row} for i, rows in found.items() for row in rows]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,11 +23,8 @@ from pyarrow import fs as pafs
 
 from results.schema import KEYS
 from results.store import files
-from results.store.parquet_parts import Part, encode
-from results.store.paths import TEMPORARY, merged_age
-
-if TYPE_CHECKING:
-    from results.store.store import Store
+from results.store.parquet_parts import Part, PartIndex, encode
+from results.store.paths import TEMPORARY, Paths, merged_age
 
 _TARGET = 128 * 2**20
 """Bytes of Parquet in a merged part, about; parts of half that size are left alone."""
@@ -43,7 +40,29 @@ _ABANDONED_S = 3600.0
 """Age at which a temporary file has no writer any more."""
 
 
-def compact(store: Store, grace_s: float = 60.0) -> dict[str, int]:
+class Compactable(Protocol):
+    """What is asked of a store here; `store.Store` has it."""
+
+    @property
+    def fs(self) -> pafs.FileSystem: ...
+
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def paths(self) -> Paths: ...
+
+    @property
+    def index(self) -> PartIndex: ...
+
+    def attempts(self) -> pa.Table: ...
+
+    def refresh(self) -> None: ...
+
+    def recheck(self, table: str) -> None: ...
+
+
+def compact(store: Compactable, grace_s: float = 60.0) -> dict[str, int]:
     """Merges the small parts of every table, and deletes what earlier merges replaced.
 
     Args:
@@ -82,7 +101,12 @@ def compact(store: Store, grace_s: float = 60.0) -> dict[str, int]:
 
 
 def _publish(
-    store: Store, table: str, parts: list[Part], merged: pa.Table, grace_s: float, begun: float
+    store: Compactable,
+    table: str,
+    parts: list[Part],
+    merged: pa.Table,
+    grace_s: float,
+    begun: float,
 ) -> bool:
     """Publishes what replaces `parts`, and takes it back if the grace since `begun` has passed by
     then: others may have merged the same parts, and deleted them, in the meantime."""
@@ -110,7 +134,9 @@ def _groups(parts: list[Part]) -> list[list[Part]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _merge(store: Store, table: str, parts: list[Part], attempts: pa.Table) -> pa.Table | None:
+def _merge(
+    store: Compactable, table: str, parts: list[Part], attempts: pa.Table
+) -> pa.Table | None:
     """The rows of `parts` that `attempts` do not hide, sorted by trial; None if one cannot be read
     just now.
 
@@ -170,7 +196,7 @@ def _last_events(trials: pa.Table) -> pa.Table:
     return trials.take(grouped.aggregate([("row", "last")])["row_last"])
 
 
-def _sweep(store: Store, grace_s: float) -> int:
+def _sweep(store: Compactable, grace_s: float) -> int:
     """Deletes parts replaced long enough ago, oldest merge first, and forgotten temporary files.
 
     Merged parts that came second hold nothing that counts and go at once: once the first is itself
@@ -193,7 +219,7 @@ def _sweep(store: Store, grace_s: float) -> int:
     return len(doomed)
 
 
-def _abandoned(store: Store, now: datetime) -> list[str]:
+def _abandoned(store: Compactable, now: datetime) -> list[str]:
     """Temporary files of writers that were killed."""
     everything = store.fs.get_file_info(pafs.FileSelector(store.root, recursive=True))
     return [

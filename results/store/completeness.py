@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypedDict
 
+from results.result import Result
 from results.schema import FINISHED, table_name
 from results.store.config_columns import json_object
 from results.store.views import quoted, view_name
 
-if TYPE_CHECKING:
-    from results.store.reader import Reader
+
+class Readable(Protocol):
+    """What is asked of a store here; `reader.Reader` has it."""
+
+    def refresh(self) -> None: ...
+
+    def has(self, table: str) -> bool: ...
+
+    def sql(self, query: str, params: Mapping[str, Any] | None = None) -> Result: ...
 
 
 class Completeness(TypedDict):
@@ -23,7 +31,7 @@ class Completeness(TypedDict):
     rows: dict[str, tuple[int, int]]
 
 
-def completeness(store: Reader, trial_ids: Iterable[str]) -> dict[str, Completeness]:
+def completeness(store: Readable, trial_ids: Iterable[str]) -> dict[str, Completeness]:
     """State of each trial asked for; status None for one the store has never seen.
 
     A trial is done when its newest attempt ended in one of `schema.FINISHED` and every table holds
@@ -61,7 +69,7 @@ def recorded_rows(text: str | None) -> dict[str, int] | None:
 
 
 def row_counts(
-    store: Reader, table: str, trials: list[str], before_epoch: int | None = None
+    store: Readable, table: str, trials: list[str], before_epoch: int | None = None
 ) -> dict[str, int]:
     """Visible rows per trial, of epochs below `before_epoch`; none of a table without parts."""
     name = view_name(table_name(table))

@@ -13,6 +13,7 @@ from pyarrow import fs as pafs
 from results.errors import StoreError
 from results.schema import is_view, table_name
 from results.store import files
+from results.store.compaction import compact
 from results.store.parquet_parts import conform, encode
 from results.store.reader import Reader
 from results.store.views import view_name
@@ -122,6 +123,4 @@ class Store(Reader):
 
     def compact(self, grace_s: float = 60.0) -> dict[str, int]:
         """Merges small parts and drops superseded rows; see `compaction.compact`."""
-        from results.store.compaction import compact
-
         return compact(self, grace_s)

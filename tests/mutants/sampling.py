@@ -14,7 +14,8 @@ from tests.mutants.places import Places
 
 MODULES = (
     *(f"trainables/training/{name}.py" for name in ("epoch", "running_stats")),
-    *(f"trainables/optim/{name}.py" for name in ("adabelief", "clipping")),
+    *(f"trainables/optim/{name}.py" for name in ("adabelief", "adam", "sgd")),
+    *(f"trainables/optim/{name}.py" for name in ("lookahead", "schedules", "clipping")),
     *(f"trainables/lsc/{name}.py" for name in ("feedforward", "recurrent", "lru_stack")),
     *(f"trainables/{name}.py" for name in ("packs/pack", "core/lanes", "lsc/weight_moves")),
     *(f"trainables/{name}.py" for name in ("layers/lru", "probes/orbits", "probes/attractors")),

@@ -17,12 +17,12 @@ import numpy as np
 from jax import lax
 
 from trainables.analyses.hessians import Drawn
+from trainables.core.derivatives import in_space, on_line
 from trainables.core.engine import Labels
 from trainables.core.hparams import constants
 from trainables.declarations import Trial
 from trainables.layers.gated import LSTM
 from trainables.probes import attractors
-from trainables.probes.smoothness import in_space, on_line
 
 CELL = LSTM(2, scheme="torch")
 WEIGHTS = np.array(

@@ -29,9 +29,9 @@ from trainables.declarations.layers.glorot_init import (
     edge_terms,
 )
 from trainables.layers.block_linear import BlockCell
-from trainables.layers.elman import tap
 from trainables.layers.glorot_init import glorot_matrix, scale, spectrum, state_matrix
 from trainables.layers.lru import LruCell
+from trainables.layers.tap import tap
 
 _CLASSES = 10
 _POINTS = 120

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from trainables.declarations import OPTIMIZERS, Key, Part, Scalar, Trial
-from trainables.declarations.optim.adam import MOST_MILESTONES, milestone_epochs
+from trainables.declarations.optim.schedules import MOST_MILESTONES, milestone_epochs
 
 _DEFAULT_OPTIMIZER = OPTIMIZERS[0]
 

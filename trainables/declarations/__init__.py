@@ -24,10 +24,10 @@ from trainables.declarations.core.registry import Registry, versioned_by_content
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
-from trainables.declarations.models.elman_stack import MODELS
-from trainables.declarations.optim.adam import OPTIMIZERS
+from trainables.declarations.models import MODELS
+from trainables.declarations.optim import OPTIMIZERS
 from trainables.declarations.probes.tables import PROBES
-from trainables.declarations.tasks.images import TASKS
+from trainables.declarations.tasks import TASKS
 from trainables.declarations.training.epoch import STAGES
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from trainables.models.elman_stack import Setting
+from trainables.core.variables import Setting
 
 
 def drop(key: jax.Array, x: jax.Array, rate: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from trainables.core.norms import safe_norm
+from trainables.layers.tap import tap
 
 
 def activate(z: jax.Array, activation: str) -> jax.Array:
@@ -75,26 +75,6 @@ def _backward(
 
 
 elman.defvjp(_forward, _backward)
-
-
-@jax.custom_vjp
-def tap(h: jax.Array, gauge: jax.Array) -> jax.Array:
-    """h itself; but differentiating by `gauge` (a scalar, any value) gives |dL/dh|.
-
-    Reads the norm of a gradient where it flows, without keeping that gradient.
-    """
-    return h
-
-
-def _tap_forward(h: jax.Array, gauge: jax.Array) -> tuple[jax.Array, None]:
-    return h, None
-
-
-def _tap_backward(kept: None, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cotangent, safe_norm(cotangent)
-
-
-tap.defvjp(_tap_forward, _tap_backward)
 
 
 def tapped_elman(

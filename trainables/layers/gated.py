@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from trainables.core.random_keys import named_key
+from trainables.layers.stable_lstm import certificate
 
 Params = Mapping[str, jax.Array]
 Role = Literal["input", "recurrent", "none"]
@@ -164,6 +165,11 @@ class LSTM:
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         return state[..., : self.units]
 
+    def contraction_bounds(self, params: Params) -> tuple[jax.Array, jax.Array]:
+        """(bound of the step's Lipschitz constant, Miller and Hardt's ratio); NaN where unknown."""
+        unknown = jnp.float32(jnp.nan)
+        return unknown, certificate(params) if self.scheme == "torch" else unknown
+
 
 @dataclass(frozen=True)
 class GRU:
@@ -247,3 +253,8 @@ class SimpleRNN:
 
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         return state
+
+    def contraction_bounds(self, params: Params) -> tuple[jax.Array, jax.Array]:
+        """(bound of the step's Lipschitz constant, Miller and Hardt's ratio); NaN where unknown."""
+        unknown = jnp.float32(jnp.nan)
+        return jnp.linalg.norm(params["w_hh"], 2) if self.activation == "tanh" else unknown, unknown

@@ -159,3 +159,7 @@ class OrthogonalCell:
 
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         return state
+
+    def contraction_bounds(self, params: Params) -> tuple[jax.Array, jax.Array]:
+        """(bound of the step's Lipschitz constant, Miller and Hardt's ratio); NaN where unknown."""
+        return jnp.where(jnp.max(params["b"]) <= 0, 1.0, jnp.inf), jnp.float32(jnp.nan)

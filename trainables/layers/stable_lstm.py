@@ -11,10 +11,12 @@ torch scheme: gates i, f, g, o stacked along the first axis.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
-from trainables.layers.gated import Params
+Params = Mapping[str, jax.Array]
 
 RECURRENT_SUMS = {"i": 0.395, "f": 0.155, "g": 0.099, "o": 0.395}
 """Absolute sums of each gate's recurrent block, as published."""

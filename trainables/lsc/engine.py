@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from trainables.core.engine import Engine, Labels, Measure
+from trainables.core.engine import Engine
 from trainables.declarations import Trial
 from trainables.declarations.lsc.engine import FAMILIES
-from trainables.optim import adabelief
+from trainables.optim.adabelief import adabelief
+from trainables.optim.adam import adamw
+from trainables.optim.lookahead import restricted
 from trainables.tasks.base import TaskRuntime
-from trainables.training.network import Network
 
 _ENGINES = {
     "feed-forward": ("feedforward", "LscFeedForward"),
@@ -28,24 +29,16 @@ _ENGINES = {
 }
 
 
-def _part(model: str, name: str | None) -> Any:
-    """The class of a model's engine, or what its module calls `name`; None if it has no such."""
+def _class_of(model: str) -> Any:
+    """The class of a model's engine."""
     module, engine = _ENGINES[FAMILIES[model]]
     # Imported when needed: the engines read this module.
-    return getattr(importlib.import_module(f"trainables.lsc.{module}"), name or engine, None)
+    return getattr(importlib.import_module(f"trainables.lsc.{module}"), engine)
 
 
 def engine(trial: Trial, task: TaskRuntime, values: Mapping[str, Any]) -> Engine:
     """Builds the engine of the trial's model."""
-    return _part(trial.model.name, None)(trial, task, values)
-
-
-def radius(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
-    """Builds the probe `radius` of the trial's model; None for a model that has none."""
-    if trial.model.name not in FAMILIES:
-        return None
-    build = _part(trial.model.name, "radius")
-    return build(network, trial) if build else None
+    return _class_of(trial.model.name)(trial, task, values)
 
 
 def chosen(values: Mapping[str, jax.Array], name: str, published: Any) -> jax.Array:
@@ -57,11 +50,11 @@ def update_rule(
     constants: Mapping[str, Any], lr: jax.Array, weight_decay: jax.Array
 ) -> optax.GradientTransformationExtraArgs:
     """The rule of the gradient steps, which may be restricted to some parameters by `mask`."""
-    build = {"adabelief": adabelief.adabelief, "adamw": adabelief.adamw}
+    build = {"adabelief": adabelief, "adamw": adamw}
     rule = build[constants["lsc_optimizer"]](
         {"lookahead": True}, {"lr": lr, "weight_decay": weight_decay}
     )
-    return adabelief.restricted(rule)
+    return restricted(rule)
 
 
 def agreement(radii: jax.Array, target: Any) -> dict[str, jax.Array]:

@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables.core.engine import Labels, Measure, State
+from trainables.core.engine import Labels, State
 from trainables.core.layout import by_path
 from trainables.core.norms import safe_norm, tree_norm
 from trainables.core.random_keys import named_key, trial_key
@@ -27,7 +27,7 @@ from trainables.declarations import Trial
 from trainables.lsc import ffn_jacobians, radius_loss
 from trainables.lsc.engine import agreement, chosen, summary, update_rule
 from trainables.lsc.ffn_jacobians import Block, Norm, Weights
-from trainables.optim.adabelief import on_slow_weights
+from trainables.optim.lookahead import on_slow_weights
 from trainables.tasks.base import TaskRuntime, probe_batch
 from trainables.training.network import Hparams, Network
 
@@ -40,8 +40,6 @@ _EVEN = 0.045
 """Standard deviation of the radii over layers of 128 units below which a run may end early; that of
 random matrices grows as 1 / sqrt(units). The published stop rule asks for none, and can end with
 layers that were never drawn."""
-_PROBED = 4
-"""Samples of the probe `radius`."""
 
 
 class LscFeedForward(Network):
@@ -271,23 +269,3 @@ class LscFeedForward(Network):
             near = found["radius_gap"] < chosen(values, "lsc_tolerance", TOLERANCE)
             ended &= near & (found["radius_std"] < self.even)
         return {**state, **measured, "record": record}, ended
-
-
-def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
-    """Builds the probe `radius` of model `ffn`: d h_l / d h_{l-1}, d h_0 / d input (enc) and
-    d logits / d z_{L-1} (dec), for four samples."""
-    depth, activation = int(trial.config["depth"] or 1), str(trial.config["activation"])
-    labels = {
-        "kind": np.array(["enc", *["depth"] * (depth - 1), "dec"]),
-        "layer": np.arange(depth + 1, dtype=np.int32),
-    }
-
-    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        x = probe_batch(network.task, values, data)[0][:_PROBED]
-        module: Any = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
-        key = named_key(trial_key(values["seed"]), "radius")
-        weights, z = by_path(state["params"]), module.preactivations(x)
-        norms = ffn_jacobians.layer_norms(activation, weights, x, z, key, Norm(), both=False)
-        return {"radius": jnp.mean(norms, axis=1), "radius_std": jnp.std(norms, axis=1)}
-
-    return labels, measure

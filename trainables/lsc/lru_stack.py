@@ -28,11 +28,9 @@ from trainables.declarations import Trial
 from trainables.layers.lru import LruCell, Params
 from trainables.lsc import radius_loss
 from trainables.lsc.engine import agreement
-from trainables.lsc.lru_jacobians import gaussian_radii, radius, time_radius
+from trainables.lsc.lru_jacobians import gaussian_radii, time_radius
 from trainables.tasks.base import TaskRuntime
 from trainables.training.network import Hparams, Network
-
-__all__ = ["LscLru", "radius"]
 
 _LOW, _HIGH = 0.95, 1.05
 """Factors of an iteration lie between these."""

@@ -28,11 +28,8 @@ from trainables.lsc.engine import agreement, chosen, summary, update_rule
 from trainables.lsc.rnn_jacobians import advance, columns, jacobians, radii, transitions, walked
 from trainables.lsc.weight_moves import counters, factors, multiplied, permuted
 from trainables.models.rnn import RecurrentNet, cells_of
-from trainables.probes.radius import radius
 from trainables.tasks.base import TaskRuntime, probe_batch
 from trainables.training.network import Hparams, Network
-
-__all__ = ["LscRecurrent", "radius"]
 
 LR, DECAY, DECAY_RELU = 7.2e-3, 1e-4, 1e-3
 """Published learning rate and weight decay, and the decay of `rsimplernn`."""

@@ -20,13 +20,13 @@ from jax.nn import initializers
 
 from trainables.core.layout import Slot
 from trainables.core.random_keys import named_key
+from trainables.core.variables import Tensors
 from trainables.declarations import Sizes
 from trainables.declarations.models.deep_nets import BLOCK_TENSORS
 from trainables.layers.chrono_gru import ChronoGRU
 from trainables.layers.eigenvalue_init import diagonal_tensors
-from trainables.layers.elman import tap
 from trainables.layers.lru import LruCell, Params
-from trainables.models.rnn import Tensors
+from trainables.layers.tap import tap
 
 _EPSILON = 1e-6
 """Added to the variance in norms."""
@@ -131,7 +131,7 @@ class DeepNet(nnx.Module):
         return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `elman.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `tap.tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
     def whole(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -11,13 +11,10 @@ from flax import nnx
 from jax import lax
 
 from trainables.core.layout import Slot
+from trainables.core.variables import Setting
 from trainables.declarations import Sizes
 from trainables.layers.elman import elman, tapped_elman
 from trainables.layers.weight_init import initial
-
-
-class Setting(nnx.Variable):
-    """A traced hyperparameter that lives in a module: carried with its state, never trained."""
 
 
 class RecurrentStack(nnx.Module):
@@ -65,10 +62,10 @@ class RecurrentStack(nnx.Module):
         return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `elman.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `tap.tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
-    def outputs(self, x: jax.Array) -> jax.Array:
+    def layer_outputs(self, x: jax.Array) -> jax.Array:
         """What each layer hands on, x^l_t, shape (L, T, B, H)."""
         return self._run(x, None)[1]
 

@@ -10,21 +10,17 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from trainables.core.engine import Labels, Measure, State
-from trainables.core.hparams import lane_values
 from trainables.core.layout import Slot
-from trainables.declarations import Sizes, Trial
+from trainables.core.variables import Tensors
+from trainables.declarations import Sizes
 from trainables.declarations.models.linear_rnn import executes
 from trainables.layers.block_linear import BlockCell
 from trainables.layers.eigenvalue_init import diagonal_tensors
-from trainables.layers.elman import tap
 from trainables.layers.lru import LruCell, Params
 from trainables.layers.s4 import S4Cell
-from trainables.models.rnn import Tensors
-from trainables.training.network import Network
+from trainables.layers.tap import tap
 
 
 class LinearCell(Protocol):
@@ -73,7 +69,7 @@ class LinearNet(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """Outputs (B, T, O) in either mode, with a `elman.tap` on every state; gauges (1, T).
+        """Outputs (B, T, O) in either mode, with a `tap.tap` on every state; gauges (1, T).
 
         The tap is on the drive of a step, whose derivative is that of the state it is added to.
         """
@@ -135,19 +131,3 @@ def s4(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
     cell = S4Cell(config["width"], sizes.features, config["delta"] == "channel")
     tensors = cell.init(rngs.params(), config["s4_init"], config["min_nu"], config["compat"])
     return _net(cell, tensors, config, sizes)
-
-
-def moduli(network: Network, trial: Trial) -> tuple[Labels, Measure]:
-    """Builds the probe `moduli`: |eigenvalue| of each unit at the current weights."""
-
-    def find(params: Any, rest: Any) -> jax.Array:
-        module: Any = nnx.merge(network.graph, params, rest)
-        return module.moduli()
-
-    state = jax.eval_shape(lambda values: network.init(trial, values), dict(lane_values(trial)))
-    count = jax.eval_shape(find, state["params"], state["rest"]).shape[0]
-
-    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        return {"modulus": find(state["params"], state["rest"])}
-
-    return {"unit": np.arange(count, dtype=np.int32)}, measure

@@ -18,12 +18,12 @@ from jax.nn import initializers
 
 from trainables.core.layout import Slot
 from trainables.core.random_keys import named_key
+from trainables.core.variables import Tensors
 from trainables.declarations import Sizes
 from trainables.declarations.models.lru_stack import BLOCK_TENSORS
 from trainables.layers.dropout import Dropout, drop
-from trainables.layers.elman import tap
 from trainables.layers.lru import LruCell, Params, ring
-from trainables.models.rnn import Tensors
+from trainables.layers.tap import tap
 
 _EPSILON = 1e-3
 """Added to the variance in the norm; Keras' default, which the published layers use."""
@@ -67,7 +67,7 @@ def block(
 ) -> jax.Array:
     """One block over a whole sequence: a (T, B, H) plus what its branch makes of it.
 
-    A tap (`elman.tap`) on the drive of step t reads the total derivative dL/dh_t, since h_t is
+    A tap (`tap.tap`) on the drive of step t reads the total derivative dL/dh_t, since h_t is
     that drive plus lambda h_{t-1}; so it works in either form of the recurrence.
     """
     u = normalised(w, a)
@@ -157,7 +157,7 @@ class LruStack(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `elman.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `tap.tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)
 
     def _run(self, x: jax.Array, gauges_LT: jax.Array | None) -> jax.Array:

@@ -14,26 +14,13 @@ from jax.nn import initializers
 
 from trainables.core.layout import Slot
 from trainables.core.random_keys import named_key
+from trainables.core.variables import Carried, Tensors
 from trainables.declarations import Sizes
 from trainables.declarations.models.rnn import carries_state, embedding_width, is_tied, layer_widths
 from trainables.layers.alif import ALIF
 from trainables.layers.dropout import Dropout
-from trainables.layers.elman import tap
 from trainables.layers.gated import GRU, LSTM, Cell, Scheme, SimpleRNN, prepared, torch_uniform
-from trainables.training.network import Carried
-
-
-class Tensors(nnx.Module):
-    """Parameters by name."""
-
-    def __init__(self, tensors: Mapping[str, jax.Array]):
-        self.names = tuple(tensors)
-        for name, value in tensors.items():
-            setattr(self, name, nnx.Param(value))
-
-    def values(self) -> dict[str, jax.Array]:
-        """The arrays by name."""
-        return {name: getattr(self, name)[...] for name in self.names}
+from trainables.layers.tap import tap
 
 
 class RecurrentNet(nnx.Module):
@@ -149,7 +136,7 @@ class RecurrentNet(nnx.Module):
         return logits
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call from states of 0, with a `elman.tap` on every state; gauges are (L, T)."""
+        """As a call from states of 0, with a `tap.tap` on every state; gauges are (L, T)."""
         return self._run(x, self.initial(len(x)), gauges)[0]
 
     def _run(

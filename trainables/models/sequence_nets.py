@@ -21,15 +21,14 @@ from jax import lax
 
 from trainables.core.layout import Slot
 from trainables.core.random_keys import named_key
+from trainables.core.variables import Setting, Tensors
 from trainables.declarations import Sizes
 from trainables.declarations.models.sequence_nets import block_tensors
 from trainables.layers.block_linear import BlockCell
 from trainables.layers.dropout import Dropout, drop
-from trainables.layers.elman import tap
 from trainables.layers.glorot_init import spectrum, state_matrix, storable
 from trainables.layers.lru import GAMMAS, SPECTRA, LruCell, Pair, Params, polar, ring
-from trainables.models.elman_stack import Setting
-from trainables.models.rnn import Tensors
+from trainables.layers.tap import tap
 
 _EPSILON = {"batch": 1e-5, "layer": 1e-6}
 _MOMENTUM = 0.99
@@ -217,7 +216,7 @@ class SequenceNet(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `elman.tap` on every drive; gauges has shape (L, T)."""
+        """As a call, with a `tap.tap` on every drive; gauges has shape (L, T)."""
         return self._run(x, gauges)
 
     def state_norms(self, x: jax.Array) -> jax.Array:

@@ -17,7 +17,8 @@ import optax
 from trainables.core.engine import Engine, Labels, Measure, State
 from trainables.core.layout import Slot, by_path
 from trainables.declarations import Trial
-from trainables.optim.adabelief import recurrent_leaves, scheduled
+from trainables.optim.adam import recurrent_leaves
+from trainables.optim.schedules import scheduled
 from trainables.training.epoch import Training
 
 _B2, _EPSILON = 0.999, 1e-8

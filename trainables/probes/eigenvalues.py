@@ -1,4 +1,4 @@
-"""Probes of the recurrences of `sequence_nets`: their eigenvalues, and the size of their states."""
+"""Probes of linear recurrences: their eigenvalues, and the size of their states."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from trainables.core.engine import Labels, Measure, State
+from trainables.core.hparams import lane_values
 from trainables.declarations import Trial
 from trainables.tasks.base import probe_batch
 from trainables.training.network import Network
@@ -54,3 +55,19 @@ def eigenvalues(network: Network, trial: Trial) -> tuple[Labels, Measure]:
         return {name: part.reshape(-1) for name, part in zip(names, pairs, strict=True)}
 
     return labels, measure
+
+
+def moduli(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+    """Builds the probe `moduli`: |eigenvalue| of each unit at the current weights."""
+
+    def find(params: Any, rest: Any) -> jax.Array:
+        module: Any = nnx.merge(network.graph, params, rest)
+        return module.moduli()
+
+    state = jax.eval_shape(lambda values: network.init(trial, values), dict(lane_values(trial)))
+    count = jax.eval_shape(find, state["params"], state["rest"]).shape[0]
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        return {"modulus": find(state["params"], state["rest"])}
+
+    return {"unit": np.arange(count, dtype=np.int32)}, measure

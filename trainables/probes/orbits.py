@@ -17,9 +17,6 @@ from jax import lax
 from trainables.core.engine import Labels, Measure, OnHost, State
 from trainables.core.random_keys import named_key
 from trainables.declarations import Trial
-from trainables.layers.gated import LSTM, SimpleRNN
-from trainables.layers.orthogonal import OrthogonalCell
-from trainables.layers.stable_lstm import certificate
 from trainables.probes import attractors, driven_net
 from trainables.training.network import Network
 
@@ -170,16 +167,9 @@ def contraction(network: Network, trial: Trial) -> tuple[Labels, Measure] | None
 
 
 def bounds_of(module: Any, ready: list[Any]) -> tuple[jax.Array, jax.Array]:
-    """(upper bound of the step's Lipschitz constant, Miller and Hardt's ratio) of a single layer;
-    NaN where none is known."""
-    nothing = jnp.float32(jnp.nan)
-    cell, w = module.cells[0], ready[0]
-    if len(module.cells) > 1:
-        return nothing, nothing
-    if isinstance(cell, LSTM) and cell.scheme == "torch":
-        return nothing, certificate(w)
-    if isinstance(cell, SimpleRNN) and cell.activation == "tanh":
-        return jnp.linalg.norm(w["w_hh"], 2), nothing
-    if isinstance(cell, OrthogonalCell):
-        return jnp.where(jnp.max(w["b"]) <= 0, 1.0, jnp.inf), nothing
-    return nothing, nothing
+    """(upper bound of the step's Lipschitz constant, Miller and Hardt's ratio) of a single layer
+    whose cell has `contraction_bounds`; NaN where none is known."""
+    of_cell = getattr(module.cells[0], "contraction_bounds", None)
+    if len(module.cells) > 1 or of_cell is None:
+        return jnp.float32(jnp.nan), jnp.float32(jnp.nan)
+    return of_cell(ready[0])

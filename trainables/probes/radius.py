@@ -1,4 +1,7 @@
-"""The probe `radius` of recurrent networks: one-step Jacobians at the current weights."""
+"""The probe `radius`: how far one-step Jacobians stretch at the current weights.
+
+What is measured depends on the model's family, as in the stage `lsc`.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,42 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax import lax
 
 from trainables.core.engine import Labels, Measure, State
+from trainables.core.layout import by_path
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
+from trainables.declarations.lsc.engine import FAMILIES
+from trainables.layers.lru import LruCell, Params
+from trainables.lsc import ffn_jacobians, radius_loss
+from trainables.lsc.ffn_jacobians import Norm
+from trainables.lsc.lru_jacobians import depth_jacobians, time_radius
 from trainables.lsc.rnn_jacobians import columns, transitions, walked
+from trainables.models.lru_stack import LruStack, branch, normalised
 from trainables.models.rnn import cells_of
 from trainables.tasks.base import probe_batch
 from trainables.training.network import Network
 
-_SAMPLES = 4
+_RECURRENT_SAMPLES = 4
 """Of the probe batch, the first so many; the paper's mean over many moves by some .03."""
-_LARGE = 600
+_LARGE_STATE = 600
 """States of more numbers than these are estimated by power iteration."""
 
 
-def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
-    """Spectral radii of all transitions at the last time step of the probe batch, from states of 0.
+def _of_recurrent(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+    """Of a recurrent network: spectral radii of all transitions at the last time step of the probe
+    batch, from states of 0.
 
     Returns:
       Labels kind and layer, and the function that gives radius and radius_std.
     """
     cells = cells_of(network.constants, network.sizes)
     found = transitions(len(cells), network.sizes.classes)
-    samples = min(_SAMPLES, network.sizes.batch_size)
-    estimate = "power" if max(cell.state_size for cell in cells) > _LARGE else "exact"
+    samples = min(_RECURRENT_SAMPLES, network.sizes.batch_size)
+    estimate = "power" if max(cell.state_size for cell in cells) > _LARGE_STATE else "exact"
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
         x = probe_batch(network.task, values, data)[0][:samples]
@@ -43,3 +56,92 @@ def radius(network: Network, trial: Trial) -> tuple[Labels, Measure]:
         return {"radius": jnp.mean(norms, axis=1), "radius_std": jnp.std(norms, axis=1)}
 
     return columns(found), measure
+
+
+_FEEDFORWARD_SAMPLES = 4
+"""Samples of the probe `radius`."""
+
+
+def _of_feedforward(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+    """Of model `ffn`: d h_l / d h_{l-1}, d h_0 / d input (enc) and
+    d logits / d z_{L-1} (dec), for four samples."""
+    depth, activation = int(trial.config["depth"] or 1), str(trial.config["activation"])
+    labels = {
+        "kind": np.array(["enc", *["depth"] * (depth - 1), "dec"]),
+        "layer": np.arange(depth + 1, dtype=np.int32),
+    }
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        x = probe_batch(network.task, values, data)[0][:_FEEDFORWARD_SAMPLES]
+        module: Any = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
+        key = named_key(trial_key(values["seed"]), "radius")
+        weights, z = by_path(state["params"]), module.preactivations(x)
+        norms = ffn_jacobians.layer_norms(activation, weights, x, z, key, Norm(), both=False)
+        return {"radius": jnp.mean(norms, axis=1), "radius_std": jnp.std(norms, axis=1)}
+
+    return labels, measure
+
+
+_LRU_POINTS, _LRU_SAMPLES = 8, 8
+"""Time steps, and samples of the probe batch, at which the probe `radius` measures."""
+
+
+def _of_lru_stack(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+    """Of the residual LRU stack: radii along real sequences.
+
+    rec: of d x_{t+1} / d x_t. depth: of d x^{l+1}_{t+1} / d x^l_t, as the stage measures it, at
+    eight time steps and samples of the task's probe batch.
+    """
+    depth, width = int(trial.config["depth"] or 1), int(trial.config["width"] or 1)
+    cell = LruCell(width, 2 * width)
+    length = network.sizes.seq_len
+    points = np.unique(np.rint(np.linspace(0, length - 1, min(_LRU_POINTS, length))).astype(int))
+    labels = {
+        "kind": np.array(["rec"] * depth + ["depth"] * (depth - 1), object),
+        "layer": np.array([*range(depth), *range(1, depth)], np.int32),
+    }
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        key = named_key(trial_key(values["seed"]), "radius")
+        x = probe_batch(network.task, values, data)[0][:_LRU_SAMPLES]
+        module: LruStack = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
+        module.eval()
+        blocks = module.blocks.values()
+
+        def up(a: jax.Array, w: Params) -> Any:
+            u = normalised(w, a)
+            y = cell.output(w, cell.states(w, cell.drive(w, u), module.mode), u)
+            return a + branch(w, y, None), (a[points], y[points])
+
+        _, (a, y) = lax.scan(up, jnp.swapaxes(module.embed(x), 0, 1), blocks)
+        a, y = (z.reshape(depth, -1, width) for z in (a, y))
+
+        def pair(_: None, layer: jax.Array) -> tuple[None, jax.Array]:
+            lower, upper = ({k: v[i] for k, v in blocks.items()} for i in (layer, layer + 1))
+            found = depth_jacobians(cell, lower, upper, a[layer], y[layer])
+            own = named_key(key, "pair", layer)
+            return None, radius_loss.departure(found, 1.0, own, "radius", "exact")[1]
+
+        time = jax.vmap(lambda w: time_radius(cell, w))(blocks)
+        between = lax.scan(pair, None, jnp.arange(depth - 1))[1]
+        # Samples alone make the spread, as for other models.
+        between = between.reshape(depth - 1, len(points), -1).mean(1)
+        return {
+            "radius": jnp.concatenate([time, between.mean(-1)]),
+            "radius_std": jnp.concatenate([0 * time, between.std(-1)]),
+        }
+
+    return labels, measure
+
+
+_BUILDERS = {
+    "feed-forward": _of_feedforward,
+    "recurrent": _of_recurrent,
+    "linear": _of_lru_stack,
+}
+
+
+def radius(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+    """Builds the probe `radius` of the trial's model; None for a model that has none."""
+    family = FAMILIES.get(trial.model.name)
+    return None if family is None else _BUILDERS[family](network, trial)

@@ -5,7 +5,7 @@ Study `zucchet2024`, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,19 +13,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from trainables.core.derivatives import Field, along
 from trainables.core.engine import Engine, Labels, Measure, State
 from trainables.declarations import Trial
 from trainables.tasks.base import probe_batch
 from trainables.training.epoch import Training
 
 _ITERATIONS, _SAMPLES = 50, 32
-
-Field = Callable[[jax.Array], jax.Array]
-
-
-def along(gradient: Field, at: jax.Array, direction: jax.Array) -> jax.Array:
-    """The Hessian times a direction, from the gradient's derivative along it."""
-    return jax.jvp(gradient, (at,), (direction,))[1]
 
 
 def top_eigenvalue(gradient: Field, at: jax.Array, iterations: int = _ITERATIONS) -> jax.Array:

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from trainables.core.derivatives import Cost
 from trainables.core.engine import Engine, Labels, OnHost, State
 from trainables.declarations import Trial
 from trainables.probes import driven_net
-from trainables.probes.sharpness import along, top_eigenvalue
+from trainables.probes.sharpness import top_eigenvalue
 from trainables.tasks.base import probe_batch
 from trainables.training.epoch import Training
 
@@ -26,26 +27,6 @@ LENGTHS = (25, 50, 100, 200, 400)
 _ITERATIONS = 20
 _POINTS, _REACH = 9, 1e-3
 """Points of the line through the weights, and its half length over 1 + their norm."""
-
-Cost = Callable[[jax.Array], jax.Array]
-
-
-def on_line(cost: Cost, at: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(V, dV/ds, d2V/ds2) of a cost of one number, by two forward derivatives."""
-
-    def with_slope(s: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.jvp(cost, (s,), (jnp.ones_like(s),))
-
-    (value, slope), (_, bend) = jax.jvp(with_slope, (at,), (jnp.ones_like(at),))
-    return value, slope, bend
-
-
-def in_space(cost: Cost, at: jax.Array, direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(2-norm of the gradient, 2-norm of the Hessian times the unit direction) of a cost of many
-    numbers: local bounds of Lipschitz constant and beta."""
-    unit = direction / jnp.linalg.norm(direction)
-    gradient = jax.grad(cost)
-    return jnp.linalg.norm(gradient(at)), jnp.linalg.norm(along(gradient, at, unit))
 
 
 def secants(cost: Cost, at: jax.Array, direction: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -20,8 +20,8 @@ from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
 from trainables.optim import reduce_on_plateau
-from trainables.optim.adabelief import scheduled
 from trainables.optim.clipping import rescale
+from trainables.optim.schedules import scheduled
 from trainables.training import running_stats
 from trainables.training.network import Hparams, Network, fresh
 

@@ -20,14 +20,11 @@ from trainables.core.engine import Labels, State
 from trainables.core.hparams import build_config, constants, optimizer_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
 from trainables.core.random_keys import named_key, trial_key
+from trainables.core.variables import Carried
 from trainables.declarations import Trial
 from trainables.tasks.base import TaskRuntime
 
 Hparams = Mapping[str, jax.Array]
-
-
-class Carried(nnx.Variable):
-    """Hidden state that a module carries from batch to batch."""
 
 
 def fresh(rest: Any, entry: Mapping[str, jax.Array]) -> Any:
@@ -50,7 +47,7 @@ class Network:
     Attributes:
       graph: the module without its state.
       layout: tensors and layers of the model.
-      depth: recurrent layers of a model that can be tapped (`elman.tap`); None for others,
+      depth: recurrent layers of a model that can be tapped (`tap.tap`); None for others,
         which have no timeline.
       steps: optimizer steps per epoch.
       settles: whether the model acts on its weights after each optimizer step.

@@ -11,7 +11,6 @@ from flax import nnx
 
 from trainables.core.engine import State
 from trainables.core.random_keys import trial_key
-from trainables.models.elman_stack import RecurrentStack
 from trainables.training.epoch import Training
 from trainables.training.network import Hparams, fresh
 
@@ -25,7 +24,8 @@ def culprit(
       state: one lane's state, frozen before the step. data: the task's, on the device.
 
     Returns:
-      A phrase that names the first layer at fault, in the order in which values are computed.
+      A phrase that names the first layer at fault, in the order in which values are computed;
+      the time step too of a model with `layer_outputs(x)`, shape (L, T, B, H).
     """
 
     @jax.jit  # one program, where pass by pass would be hundreds of small ones
@@ -36,8 +36,8 @@ def culprit(
         rest = fresh(state["rest"], entry)
         module: Any = nnx.merge(training.graph, state["params"], rest, copy=True)
         finite = jnp.ones((0, 1), bool)
-        if isinstance(module, RecurrentStack):
-            finite = jnp.all(jnp.isfinite(module.outputs(batch[0])), axis=(2, 3))
+        if hasattr(module, "layer_outputs"):
+            finite = jnp.all(jnp.isfinite(module.layer_outputs(batch[0])), axis=(2, 3))
         grad = jax.value_and_grad(training.loss, has_aux=True)
         (loss, _), gradients = grad(state["params"], rest, batch)
         return finite, loss, training.layout.norms(gradients)

@@ -11,9 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figures.selection import select_trials, series
+from results.figures.selection import rows_of, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look
-from results.figures.zucchet2024.signals import rows_of
 
 if TYPE_CHECKING:
     from results.store.store import Store

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.figures.ribeiro2020.orbits import KINDS
-from results.figures.selection import select_trials
+from results.figures.selection import rows_of, select_trials
 from results.figures.style import (
     COLOURS,
     LogScale,
@@ -22,7 +22,6 @@ from results.figures.style import (
     log_ticks,
     look,
 )
-from results.figures.zucchet2024.signals import rows_of
 
 if TYPE_CHECKING:
     from results.store.store import Store

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.selection import medians, select_trials
+from results.figures.selection import medians, rows_of, select_trials
 from results.figures.style import explain_marks, finish
-from results.figures.zucchet2024.signals import log_lines, rows_of
+from results.figures.zucchet2024.signals import log_lines
 
 if TYPE_CHECKING:
     from results.store.store import Store

@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.selection import Selection, known, select_trials, series
+from results.figures.selection import Row, Selection, known, rows_of, select_trials
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, power
 
 if TYPE_CHECKING:
     from results.store.store import Store
-
-Row = dict[str, Any]
-
-
-def rows_of(store: Store, chosen: Selection, probe: str) -> list[Row]:
-    """All rows of a probe, with each trial's config."""
-    found = series(store, probe, "* EXCLUDE (trial_id)", chosen.ids)
-    configs = {shown.id: shown.config for shown in chosen.trials}
-    return [{**configs[i], **row} for i, rows in found.items() for row in rows]
 
 
 def log_lines(

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.queue import progress
-from orchestrator.queue.progress import Display, duration, line, rates
+from orchestrator.queue.progress import Display, line, rates
 from orchestrator.queue.queue import PackQueue, Snapshot
+from orchestrator.units import duration
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from trainables.analyses import chaotic_lstm as family
+from trainables.core.derivatives import in_space, on_line
 from trainables.declarations import ConfigError, builtin_registry
 from trainables.packs.pack import Pack
 from trainables.probes import attractors
-from trainables.probes.smoothness import in_space, on_line, secants
+from trainables.probes.smoothness import secants
 
 FIRST = [
     (0.32282896, -1.506e-5), (-0.00439385, 0.01229389), (-0.0183284, 0.02372341),

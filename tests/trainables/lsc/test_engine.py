@@ -9,15 +9,16 @@ import pytest
 from trainables.declarations import builtin_registry
 from trainables.declarations.lsc.engine import FAMILIES
 from trainables.lsc import engine
+from trainables.probes.radius import radius
 
 
 def test_each_family_has_its_engine_and_others_no_probe():
-    found = {engine._part(model, None).__name__ for model in FAMILIES}
+    found = {engine._class_of(model).__name__ for model in FAMILIES}
     assert found == {"LscFeedForward", "LscRecurrent", "LscLru"}
-    names = {model: engine._part(model, None).__name__ for model in ("ffn", "gru", "lru_stack")}
+    names = {model: engine._class_of(model).__name__ for model in ("ffn", "gru", "lru_stack")}
     assert list(names.values()) == ["LscFeedForward", "LscRecurrent", "LscLru"]
     other = builtin_registry().resolve({"model": "vanilla_rnn", "task": "gaussian"})
-    assert engine.radius(None, other) is None  # type: ignore[arg-type]
+    assert radius(None, other) is None  # type: ignore[arg-type]
 
 
 def test_a_key_that_is_null_is_what_was_published():

@@ -344,7 +344,7 @@ def test_complex_parts_descend_where_complex_leaves_would_not(seed):
     """|a - (.3 + .5i)|^2 by Adam (defect 1): below 1e-6 in 200 steps; and differences."""
     import optax
 
-    from trainables.optim.adabelief import adamw_groups
+    from trainables.optim.adam import adamw_groups
 
     rule = adamw_groups({}, {"lr": jnp.float32(1e-2), "lr_factor": jnp.float32(1.0),
                              "weight_decay": jnp.float32(0.0)})  # fmt: skip

@@ -14,7 +14,8 @@ import pytest
 from trainables.core.hparams import lane_values
 from trainables.core.layout import by_path
 from trainables.declarations import ConfigError, builtin_registry
-from trainables.optim.adabelief import adamw_groups, recurrent_leaves, scheduled, warmed
+from trainables.optim.adam import adamw_groups, recurrent_leaves
+from trainables.optim.schedules import scheduled, warmed
 
 
 def ones(*shape: int) -> np.ndarray:

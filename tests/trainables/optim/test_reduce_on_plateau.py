@@ -13,8 +13,9 @@ import pytest
 from trainables.core.hparams import lane_values
 from trainables.declarations import ConfigError, builtin_registry
 from trainables.optim import reduce_on_plateau
-from trainables.optim.adabelief import adam, scheduled
+from trainables.optim.adam import adam
 from trainables.optim.clipping import rescale
+from trainables.optim.schedules import scheduled
 from trainables.packs.pack import Pack
 
 RATES = {"lr_gamma": jnp.float32(0.1), "min_lr": jnp.float32(1e-7)}

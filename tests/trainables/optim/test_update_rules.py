@@ -13,7 +13,10 @@ import pytest
 from flax import nnx
 
 from tests.support.small_trials import trial
-from trainables.optim import adabelief
+from trainables.optim.adabelief import _averaged, adabelief, adabelief_optax
+from trainables.optim.adam import adam, adamw
+from trainables.optim.lookahead import lookahead, on_slow_weights, restricted
+from trainables.optim.sgd import sgd
 from trainables.packs.pack import Pack
 
 STEPS = 200
@@ -130,32 +133,32 @@ def _streams(seed: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_adabelief_takes_the_published_path(seed, decay):
     for g in _streams(seed):
-        found = _run(adabelief.adabelief, g, 1e-3, decay, lookahead=False)
+        found = _run(adabelief, g, 1e-3, decay, lookahead=False)
         np.testing.assert_allclose(found, _belief(g, 1e-3, decay), rtol=1e-5)
 
 
 def test_adabelief_with_lookahead(seed):
     for g in _streams(seed):
-        found = _run(adabelief.adabelief, g, 1e-2, 0.1, lookahead=True)
+        found = _run(adabelief, g, 1e-2, 0.1, lookahead=True)
         np.testing.assert_allclose(found, _looked_ahead(g, 1e-2, 0.1), rtol=1e-5)
 
 
 def test_plain_rules(seed):
     for g in _streams(seed):
-        found = _run(adabelief.adabelief_optax, g, 1e-3)
+        found = _run(adabelief_optax, g, 1e-3)
         np.testing.assert_allclose(found, _plain_belief(g, 1e-3), rtol=1e-5)
-        found = _run(adabelief.adamw, g, 1e-2, 0.2)
+        found = _run(adamw, g, 1e-2, 0.2)
         np.testing.assert_allclose(found, _adamw(g, 1e-2, 0.2), rtol=1e-5, atol=2e-5)
-        for rule, adam in ((adabelief.sgd, False), (adabelief.adam, True)):
-            want = _with_penalty(g, 1e-2, 0.2, adam)
+        for rule, is_adam in ((sgd, False), (adam, True)):
+            want = _with_penalty(g, 1e-2, 0.2, is_adam)
             np.testing.assert_allclose(_run(rule, g, 1e-2, 0.2), want, rtol=1e-5, atol=2e-5)
 
 
 def test_rectification_changes_how_far_it_goes():
     """The numbers of the study's check, which differ by more than a factor of four."""
     g = _stream(0)
-    published = _run(adabelief.adabelief, g, 1e-3, lookahead=False)[-1] - 1
-    plain = _run(adabelief.adabelief_optax, g, 1e-3)[-1] - 1
+    published = _run(adabelief, g, 1e-3, lookahead=False)[-1] - 1
+    plain = _run(adabelief_optax, g, 1e-3)[-1] - 1
     assert published == pytest.approx(-0.0893, abs=5e-5)
     assert plain == pytest.approx(-0.4062, abs=5e-5)
 
@@ -165,7 +168,7 @@ def test_rectification_for_any_number_of_steps(seed):
     t = np.unique(np.r_[1:30, 990:1010, np.random.default_rng(seed).integers(1, 10**6, 50)])
     power = 0.999 ** t.astype(np.float64)
     want = 1999 - 2 * t * power / (1 - power)
-    found = np.asarray(jax.jit(adabelief._averaged)(t.astype(np.float32)), np.float64)
+    found = np.asarray(jax.jit(_averaged)(t.astype(np.float32)), np.float64)
     np.testing.assert_allclose(found, want, rtol=2e-6)
     assert (found >= 5)[t == 6].all()
     assert not (found >= 5)[t <= 5].any()
@@ -175,7 +178,7 @@ def test_lookahead_of_plain_descent(seed):
     """Slow weights in the state, fast ones as parameters, on a tree of tensors."""
     rng = np.random.default_rng(seed)
     params = {"a": rng.normal(size=(2, 3)), "b": rng.normal(size=4)}
-    rule = adabelief.lookahead(optax.sgd(0.1), period=3, step=0.25)
+    rule = lookahead(optax.sgd(0.1), period=3, step=0.25)
     fast, slow = dict(params), dict(params)
     ours: Any = jax.tree.map(np.float32, params)
     state: Any = rule.init(ours)
@@ -202,8 +205,8 @@ def test_a_masked_step_moves_nothing_else(seed, name):
     """One row of one tensor at a time: the rest, its moments and its slow weights stay."""
     rng = np.random.default_rng(seed)
     hparams = {"lr": jnp.float32(0.01), "weight_decay": jnp.float32(0.1)}
-    build = getattr(adabelief, name)
-    rule = adabelief.restricted(build({"lookahead": True}, hparams))
+    build = {"adabelief": adabelief, "adamw": adamw}[name]
+    rule = restricted(build({"lookahead": True}, hparams))
     params = nnx.State(
         {"w": nnx.Param(jnp.ones((3, 2))), "b": nnx.Param(jnp.ones(2)), "c": nnx.Param(jnp.ones(1))}
     )
@@ -265,12 +268,12 @@ def test_clipping_reaches_the_rule(name):
 def test_slow_weights_change_with_the_weights_and_nothing_else_does():
     """A permutation or a factor of the weights reaches the copy that Lookahead keeps."""
     w = {"w": np.ones(3, np.float32)}
-    state: Any = adabelief.lookahead(optax.sgd(0.1)).init(w)
-    found: Any = adabelief.on_slow_weights(state, lambda tree: jax.tree.map(lambda x: 2 * x, tree))
+    state: Any = lookahead(optax.sgd(0.1)).init(w)
+    found: Any = on_slow_weights(state, lambda tree: jax.tree.map(lambda x: 2 * x, tree))
     assert found.slow["w"].tolist() == [2, 2, 2]
     assert (found.count, found.fast) == (state.count, state.fast)
     plain = optax.sgd(0.1).init(w)
-    assert adabelief.on_slow_weights(plain, lambda tree: None) is plain
+    assert on_slow_weights(plain, lambda tree: None) is plain
 
 
 def test_keys_of_the_rules():

@@ -12,7 +12,7 @@ import pytest
 
 from trainables.core.layout import by_path
 from trainables.declarations import Trial, builtin_registry
-from trainables.optim.adabelief import scheduled
+from trainables.optim.schedules import scheduled
 from trainables.packs.pack import Pack
 from trainables.probes.effective_lr import effective_lr
 from trainables.probes.sharpness import top_eigenvalue

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from trainables.core.hparams import lane_values
+from trainables.core.variables import Carried
 from trainables.declarations import ConfigError, Sizes, Trial, builtin_registry
 from trainables.declarations.tasks.text import segments
 from trainables.tasks.base import make_data, make_task
 from trainables.tasks.text import Cut, StreamTask, rows
-from trainables.training.network import Carried, Network, fresh
+from trainables.training.network import Network, fresh
 
 TEXT = (
     "the early bird gets the worm but the second mouse gets the cheese and so the one who comes "

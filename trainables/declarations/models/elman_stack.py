@@ -1,4 +1,4 @@
-"""Declarations of the built-in models."""
+"""Declarations of stacked Elman networks, with and without skips."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
-from trainables.declarations.models.deep_nets import DEEP_RECURRENT
-from trainables.declarations.models.feedforward import FFN
-from trainables.declarations.models.linear_rnn import LINEAR
-from trainables.declarations.models.lru_stack import LRU_STACK
-from trainables.declarations.models.rnn import RECURRENT
-from trainables.declarations.models.rnn_torch_init import TORCH_MODELS
-from trainables.declarations.models.sequence_nets import SEQUENCE
 
 _STACK_KEYS = (
     Key("depth", "int", 20, "static", "Recurrent layers L.", low=1, high=10_000,
@@ -70,9 +63,4 @@ RESIDUAL_RNN = Model(
     tensors=rnn_tensors,
     aliases=("residual", "ResidualRNN"),
     probes=("timeline",),
-)  # fmt: skip
-
-MODELS = (
-    VANILLA_RNN, RESIDUAL_RNN, FFN, *RECURRENT, LRU_STACK, *LINEAR, DEEP_RECURRENT, *TORCH_MODELS,
-    *SEQUENCE,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Declarations of the built-in tasks: what they read, and their shapes without the data."""
+"""Declarations of the tasks on images, and of drawn input: what they read, and their shapes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ from trainables.declarations.tasks.base import (
     VALIDATION,
     split_counts,
 )
-from trainables.declarations.tasks.long_sequences import SEQUENCE_TASKS
-from trainables.declarations.tasks.spikes import SPIKE_TASKS
-from trainables.declarations.tasks.synthetic import SYNTHETIC_TASKS
-from trainables.declarations.tasks.teacher_student import TEACHER_STUDENT
-from trainables.declarations.tasks.text import TEXT_TASKS
 
 IMAGE_LAYOUTS = {  # data set -> layout -> (time steps, features)
     "digits": {"pixels": (64, 1), "rows": (8, 8), "flat": (1, 64)},
@@ -118,7 +113,3 @@ GAUSSIAN = Task(
 )  # fmt: skip
 
 IMAGE_TASKS = (DIGITS, MNIST, CIFAR10, CIFAR10_4K, CIFAR100, CIFAR100_2K)
-TASKS = (
-    *IMAGE_TASKS, GAUSSIAN, *SPIKE_TASKS, *TEXT_TASKS, TEACHER_STUDENT, *SYNTHETIC_TASKS,
-    *SEQUENCE_TASKS,
-)  # fmt: skip

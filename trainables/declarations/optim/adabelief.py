@@ -1,0 +1,28 @@
+"""Declarations of AdaBelief."""
+
+from __future__ import annotations
+
+from trainables.declarations.core.keys import Key
+from trainables.declarations.core.parts import Optimizer
+from trainables.declarations.optim.base import DECOUPLED, SMALL_LR
+from trainables.declarations.optim.clipping import CLIPPING
+
+ADABELIEF = Optimizer(
+    name="adabelief",
+    version=1,
+    doc="Rectified AdaBelief (b1 .9, b2 .999, eps 1e-14) within Lookahead(6, .5).",
+    keys=(
+        SMALL_LR,
+        DECOUPLED,
+        *CLIPPING,
+        Key("lookahead", "bool", True, "static",
+            "Every 6 steps go back half way to where the weights were 6 steps ago."),
+    ),
+    aliases=("AdaBelief", "AdaBeliefLA"),
+)  # fmt: skip
+ADABELIEF_OPTAX = Optimizer(
+    name="adabelief_optax",
+    version=1,
+    doc="optax's AdaBelief: not rectified, so its learning rates are not those of adabelief.",
+    keys=(SMALL_LR, DECOUPLED, *CLIPPING),
+)

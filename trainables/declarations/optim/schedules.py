@@ -1,0 +1,23 @@
+"""Keys of learning rates that change, and what their texts mean."""
+
+from __future__ import annotations
+
+import re
+
+from trainables.declarations.core.keys import Key
+
+SCHEDULE = (
+    Key("lr_end", "float", None, "traced",
+        "Learning rate after the last step, reached along half a cosine; null: constant.", low=0,
+        nullable=True, aliases=("lr_min",)),
+    Key("effective_lr_every", "int", None, "observation",
+        "Record effective learning rates every k-th epoch; 0: at the first and last epoch only; "
+        "null: never.", unit="epochs", low=0, nullable=True),
+)  # fmt: skip
+MILESTONES = re.compile(r"([1-9][0-9]*(:[1-9][0-9]*)*)?")
+MOST_MILESTONES = 8
+
+
+def milestone_epochs(text: str) -> tuple[int, ...]:
+    """Epochs at which the learning rate falls, of 500:1000:2000."""
+    return tuple(int(word) for word in text.split(":") if word)

@@ -1,0 +1,15 @@
+"""Declaration of plain gradient descent."""
+
+from __future__ import annotations
+
+from trainables.declarations.core.parts import Optimizer
+from trainables.declarations.optim.base import DECAY, LR
+from trainables.declarations.optim.clipping import CLIPPING
+
+SGD = Optimizer(
+    name="sgd",
+    version=1,
+    doc="Plain stochastic gradient descent.",
+    keys=(LR, DECAY, *CLIPPING),
+    aliases=("SGD",),
+)
