@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?=
 # `make install LOCK=requirements-cuda.lock` for a machine with an NVIDIA GPU.
 LOCK ?= requirements.lock
-# Test processes; Ray's tests always run in one.
+# Test processes; the quick tests of Ray run in one.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n > 8 ? 8 : n)))
 PYTEST_ARGS ?=
 QUICKSTART_STORE ?= store
@@ -65,7 +65,7 @@ test: install cold ## tests of at most about 8 s each; COLD=1 ignores compiled p
 .PHONY: test-slow
 test-slow: install ## the longer tests, and the shortest launch of each study
 	$(FAST) $(PYTEST) $(PARALLEL) worksteal -m "slow and not (study or ray or exact)" $(ALLOW_NONE)
-	$(PYTEST) -m "slow and (ray or exact) and not study" $(ALLOW_NONE)
+	$(PYTEST) $(PARALLEL) loadfile -m "slow and (ray or exact) and not study" $(ALLOW_NONE)
 
 .PHONY: test-studies
 test-studies: install ## full-length launches of the studies: for whoever changes one

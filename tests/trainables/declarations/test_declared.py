@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from tests.trainables.declarations.declared import FILE, first_trial, lines
+from trainables import declarations, spec
 from trainables.declarations import builtin_registry
 
 
@@ -31,3 +32,8 @@ def test_every_part_goes_with_some_other() -> None:
         if role != "base" and first_trial(registry, role, name) is None
     ]
     assert alone == []
+
+
+def test_study_files_may_use_the_former_name() -> None:
+    for name in declarations.__all__:
+        assert getattr(spec, name) is getattr(declarations, name)
