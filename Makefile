@@ -15,7 +15,7 @@ QUICKSTART_STORE ?= store
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(LOCK)$(if $(PYTHON),-$(notdir $(PYTHON)))
-CODE := orchestrator trainables search_spaces results tests benchmarks examples
+CODE := gradsweep orchestrator trainables search_spaces results tests benchmarks examples
 UV := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--fork-strategy fewest --no-header --no-annotate
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from search_spaces import Space, Study
-from trainables.declarations import Key, Model, Sizes, Task
+from gradsweep import Key, Model, Sizes, Space, Study, Task
 
 
 class DeepNet(nnx.Module):

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = ("orchestrator", "trainables", "search_spaces", "results")
+PACKAGES = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
 LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-mutants.lock")
 
 

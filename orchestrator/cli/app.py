@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,10 +71,21 @@ SpaceArgument = Annotated[
 ]
 
 
+def print_version(asked: bool) -> None:
+    """Prints the version and ends, if it is asked for."""
+    if asked:
+        out(f"gradsweep {version('gradsweep')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     show_traceback: Annotated[
         bool, typer.Option("--traceback", help="Show gradsweep's own frames when something fails.")
+    ] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Options of every command."""

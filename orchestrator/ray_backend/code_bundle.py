@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = ("orchestrator", "trainables", "search_spaces", "results")
+PACKAGES = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
 
 _WHEN = (1980, 1, 1, 0, 0, 0)
 """Of every file in the wheel: the earliest that a zip archive can say."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.ray_backend.code_bundle import PACKAGES
 from tests.support.command_parsers import ROOT, parse_gradsweep
 
 KUBERNETES = "1.37"
@@ -145,12 +146,12 @@ def test_rayjob_is_closed_and_ends() -> None:
             assert not re.search("KEY|TOKEN|SECRET|PASSWORD", variable["name"])
 
 
-def test_image_holds_the_lock_and_the_four_packages() -> None:
+def test_image_holds_the_lock_and_all_packages() -> None:
     text = (ROOT / "deploy/Dockerfile").read_text()
     assert "--require-hashes --only-binary :all: -r requirements-cuda.lock" in text
     copied = re.findall(r"^COPY (.*) \S+$", text, re.M)
     sources = {word for line in copied for word in line.split()}
-    assert {"orchestrator", "trainables", "search_spaces", "results"} <= sources
+    assert set(PACKAGES) <= sources
     for source in sources:
         assert (ROOT / source).exists(), source
     assert text.index("USER ray") > text.index("pip install --no-cache-dir --no-deps")

@@ -1,0 +1,94 @@
+"""The one import of a notebook or a study file.
+
+    from gradsweep import launch, open_store
+
+    launch("vanishing/quickstart", store="store")
+    open_store("store").sql("SELECT verdict, count(*) FROM diagnosis GROUP BY 1").df()
+
+Each name is loaded when it is first used, so `import gradsweep` loads neither Ray nor JAX.
+
+Raises:
+  ImportError: a file or package of yours has the name of one of gradsweep's packages and is found
+    before it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.machinery import PathFinder
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.debug import DebugResult, debug
+    from orchestrator.errors import RequestError
+    from orchestrator.launch import LaunchResult, launch
+    from orchestrator.plan.plan import SpacePlan, plan
+    from results import Result, Store, StoreError, open_store
+    from results.ask.best import best
+    from results.html_report import report
+    from results.plotting import plot, register_figure
+    from search_spaces import Space, Study
+    from trainables.declarations import (
+        Column,
+        Key,
+        Model,
+        Optimizer,
+        Probe,
+        Sizes,
+        Stage,
+        Task,
+        Tensor,
+    )
+
+__all__ = [
+    "Column", "DebugResult", "Key", "LaunchResult", "Model", "Optimizer", "Probe", "RequestError",
+    "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError", "Study", "Task",
+    "Tensor", "best", "debug", "launch", "open_store", "plan", "plot", "register_figure", "report",
+]  # fmt: skip
+
+_PLACES = {
+    "orchestrator.debug": ("DebugResult", "debug"),
+    "orchestrator.errors": ("RequestError",),
+    "orchestrator.launch": ("LaunchResult", "launch"),
+    "orchestrator.plan.plan": ("SpacePlan", "plan"),
+    "results": ("Result", "Store", "StoreError", "best", "open_store", "plot", "register_figure",
+                "report"),
+    "search_spaces": ("Space", "Study"),
+    "trainables.declarations": ("Column", "Key", "Model", "Optimizer", "Probe", "Sizes", "Stage",
+                                "Task", "Tensor"),
+}  # fmt: skip
+_PLACE = {name: module for module, names in _PLACES.items() for name in names}
+_PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")
+
+
+def _refuse_strangers() -> None:
+    """Raises ImportError for a module of the user's that hides a package of ours."""
+    home = Path(__file__).resolve().parents[1]
+    for package in _PACKAGES:
+        found = PathFinder.find_spec(package)
+        if found is None or found.origin is None:  # a folder without __init__.py hides nothing
+            continue
+        origin = Path(found.origin).resolve()
+        if origin.parent.parent != home:
+            raise ImportError(
+                f"{origin} hides gradsweep's package {package!r}; rename it, or start Python in "
+                "another folder."
+            )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("gradsweep")
+    if name not in _PLACE:
+        raise AttributeError(f"module 'gradsweep' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_PLACE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+_refuse_strangers()
