@@ -131,7 +131,7 @@ class DeepNet(nnx.Module):
         return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `tap.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
     def whole(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

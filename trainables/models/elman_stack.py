@@ -62,7 +62,7 @@ class RecurrentStack(nnx.Module):
         return self._run(x, None)[0]
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `tap.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
     def layer_outputs(self, x: jax.Array) -> jax.Array:

@@ -69,7 +69,7 @@ class LinearNet(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """Outputs (B, T, O) in either mode, with a `tap.tap` on every state; gauges (1, T).
+        """Outputs (B, T, O) in either mode, with a `tap` on every state; gauges (1, T).
 
         The tap is on the drive of a step, whose derivative is that of the state it is added to.
         """

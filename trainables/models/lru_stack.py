@@ -67,7 +67,7 @@ def block(
 ) -> jax.Array:
     """One block over a whole sequence: a (T, B, H) plus what its branch makes of it.
 
-    A tap (`tap.tap`) on the drive of step t reads the total derivative dL/dh_t, since h_t is
+    A tap (`tap`) on the drive of step t reads the total derivative dL/dh_t, since h_t is
     that drive plus lambda h_{t-1}; so it works in either form of the recurrence.
     """
     u = normalised(w, a)
@@ -157,7 +157,7 @@ class LruStack(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `tap.tap` on every state; gauges has shape (L, T)."""
+        """As a call, with a `tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)
 
     def _run(self, x: jax.Array, gauges_LT: jax.Array | None) -> jax.Array:

@@ -136,7 +136,7 @@ class RecurrentNet(nnx.Module):
         return logits
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call from states of 0, with a `tap.tap` on every state; gauges are (L, T)."""
+        """As a call from states of 0, with a `tap` on every state; gauges are (L, T)."""
         return self._run(x, self.initial(len(x)), gauges)[0]
 
     def _run(

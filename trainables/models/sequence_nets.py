@@ -216,7 +216,7 @@ class SequenceNet(nnx.Module):
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
-        """As a call, with a `tap.tap` on every drive; gauges has shape (L, T)."""
+        """As a call, with a `tap` on every drive; gauges has shape (L, T)."""
         return self._run(x, gauges)
 
     def state_norms(self, x: jax.Array) -> jax.Array:

@@ -47,7 +47,7 @@ class Network:
     Attributes:
       graph: the module without its state.
       layout: tensors and layers of the model.
-      depth: recurrent layers of a model that can be tapped (`tap.tap`); None for others,
+      depth: recurrent layers of a model that can be tapped (`tap`); None for others,
         which have no timeline.
       steps: optimizer steps per epoch.
       settles: whether the model acts on its weights after each optimizer step.
