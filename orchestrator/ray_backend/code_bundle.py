@@ -1,4 +1,4 @@
-"""The wheel that travels to a cluster: the four packages as they are here, edited or installed."""
+"""The wheel that travels to a cluster: our packages as they are here, edited or installed."""
 
 from __future__ import annotations
 
