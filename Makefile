@@ -27,6 +27,9 @@ FAST := XLA_FLAGS="--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitt
 # pytest's exit status is 5 where a selection holds no test.
 ALLOW_NONE := || { status=$$?; [ $$status -eq 5 ] || exit $$status; }
 
+# Tests start hundreds of processes, each of which would compile our modules to bytecode again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # `make test COLD=1` compiles everything again, in a cache that is empty at the start.
 ifdef COLD
 export GRADSWEEP_CACHE := $(CURDIR)/.cache/cold
