@@ -130,6 +130,7 @@ def _rows(store: Store, table: str, trial_id: str) -> list[dict[str, Any]]:
     return _sorted(found.rows())
 
 
+@pytest.mark.slow
 def test_stages_start_as_parents_pass_and_gates_block(ray_session: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     grid = ["lr=0.1,0.01", "depth=3", "epochs=2", "seed=0,1"]
@@ -165,6 +166,7 @@ def test_a_store_with_a_live_driver_is_refused(ray_session: str, tmp_path: Path)
     assert "since" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_model_keeps_its_traceback(ray_session: str, tmp_path: Path) -> None:
     study = tmp_path / "broken.py"
     study.write_text(
