@@ -183,7 +183,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Entry point: one sentence per error, and the exit statuses of DESIGN section 11."""
+    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C."""
     # Importing these registers their commands, in the order of --help.
     for name in COMMANDS:
         importlib.import_module(f"orchestrator.cli.{name}")

@@ -105,7 +105,7 @@ class SpacePlan:
         return estimated_bytes(self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """The keys scripts rely on (DESIGN section 11); keys are only ever added."""
+        """The keys that scripts rely on; keys are only ever added."""
         return {
             "space": self.name,
             "trials": len(self.trials),

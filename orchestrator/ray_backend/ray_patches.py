@@ -56,8 +56,8 @@ def few_processes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ray_speaks_of_nothing() -> Iterator[None]:
-    """Ray prints a paragraph on each worker that dies, whatever `log_to_driver` says; the launch
-    has a line of its own for that."""
+    """Keeps Ray from printing a paragraph for each worker that dies, as it does whatever
+    `log_to_driver` says. The launch prints one line instead."""
     from ray._private import worker
 
     before = worker.print_to_stdstream

@@ -30,7 +30,8 @@ from trainables.tasks.base import probe_batch
 from trainables.training.network import Network
 
 _RECURRENT_SAMPLES = 4
-"""Of the probe batch, the first so many; the paper's mean over many moves by some .03."""
+"""Samples measured, from the first of the probe batch. The paper takes many; means differ by about
+0.03."""
 _LARGE_STATE = 600
 """States of more numbers than these are estimated by power iteration."""
 

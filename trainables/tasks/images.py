@@ -88,7 +88,7 @@ def scalar(arrange: Arrange, images: np.ndarray, layout: str, pool: int) -> np.n
     """Any images in a layout, standardised by one mean and standard deviation.
 
     Args:
-      pool: the first so many images, of which mean and deviation are taken, over all numbers.
+      pool: number of images, from the first, whose mean and deviation over all numbers are taken.
     """
     arranged = arrange(images.astype(np.float32), layout)
     total = squares = 0.0

@@ -31,8 +31,8 @@ class SequenceTask(Classification):
     """Samples x (N, ...) and y (N, ...): the training pool, then the test set.
 
     The pool is split by a permutation derived from `split_seed`, or in its order where a task has
-    no such key; the first so many samples train. Without validation samples the test set validates
-    too.
+    no such key; the first `n_train` samples train. Without validation samples the test set
+    validates too.
     """
 
     def __init__(self, sizes: Sizes, name: str, pool: int, n_train: int):
@@ -174,7 +174,7 @@ def padded(tokens: np.ndarray, offsets: np.ndarray, columns: int) -> np.ndarray:
 def _streams(
     trial: Trial, arrays: Mapping[str, np.ndarray], parts: tuple[str, ...], counts: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """x and y of the first so many samples of each part.
+    """x and y of the first `counts` samples of each part.
 
     Raises:
       ValueError: an array is missing, too short, or holds an unknown token.

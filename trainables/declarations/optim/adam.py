@@ -58,8 +58,9 @@ TORCH_ADAM = Optimizer(
             aliases=("milestones",)),
         Key("lr_gamma", "float", 0.1, "traced", "Factor of each fall of the learning rate.", low=0),
         Key("lr_patience", "int", None, "static",
-            "The learning rate falls after more than so many epochs in a row without a val_loss "
-            "lower by 1e-4 of the best; null: not so.", unit="epochs", low=0, nullable=True),
+            "The learning rate falls after more than this number of epochs in a row without a "
+            "val_loss lower than the best by 1e-4 of it; null: it never falls so.",
+            unit="epochs", low=0, nullable=True),
         Key("min_lr", "float", 1e-7, "traced",
             "A trial with lr_patience ends once its learning rate is below this.", low=0),
     ),

@@ -51,9 +51,9 @@ def counts(
 ) -> tuple[Key, ...]:
     """Keys n_train, n_val and n_test of a set split in order, each given as (default, most)."""
     words = {
-        "n_train": ("The first so many training samples train.", n_train),
-        "n_val": ("The last so many training samples validate.", n_val),
-        "n_test": ("The first so many test samples test.", n_test),
+        "n_train": ("Number of training samples that train, from the first.", n_train),
+        "n_val": ("Number of training samples that validate, from the last.", n_val),
+        "n_test": ("Number of test samples that test, from the first.", n_test),
     }
     return tuple(
         Key(name, "int", default, "static", doc, unit="samples", low=int(name == "n_train"),

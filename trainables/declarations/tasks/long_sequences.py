@@ -188,7 +188,7 @@ IMDB = Task(
     keys=(
         with_default(BATCH, 32),
         replace(SEQ_LEN, default=4096, high=4096,
-                doc="The first so many characters less one, then an end mark and padding."),
+                doc="Number of characters kept, from the first, with the end mark; then padding."),
         _SPLIT,
         replace(_VALIDATION, doc="Part of the training set held out; 0: the test set validates "
                 "too, as published."),

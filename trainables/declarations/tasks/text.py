@@ -69,15 +69,15 @@ WORDPTB = Task(
         replace(SEQ_LEN, default=100, doc="Tokens of a segment, before time_repeat."),
         TIME_REPEAT,
         Key("mlm_epochs", "int", 0, "traced",
-            "In the first so many epochs mlm_rate of the training input's tokens is random. 0: "
-            "never.", unit="epochs", low=0),
+            "Number of epochs, from the first, in which mlm_rate of the training input's tokens "
+            "is random.", unit="epochs", low=0),
         Key("mlm_rate", "float", 0.05, "traced", "Share of tokens replaced.", low=0, high=1),
         Key("state_reset", "str", "epoch", "static",
             "When a network's carried state starts from 0 again. epoch: with each training epoch, "
             "and before validation and test; never: not at all, as published; segment: with every "
             "batch, so that nothing is carried.", choices=("epoch", "never", "segment")),
         Key("max_tokens", "int", None, "static",
-            "Only the first so many tokens of training, validation and test each; null: all.",
+            "Tokens kept of training, validation and test each, from the first; null: all.",
             unit="tokens", low=1, nullable=True),
     ),
     sizes=_sizes,
@@ -141,7 +141,7 @@ WORD_LM = Task(
             "before validation and test; segment: with every chunk.",
             choices=("epoch", "segment")),
         Key("max_tokens", "int", None, "static",
-            "Only the first so many tokens of training, validation and test each; null: all.",
+            "Tokens kept of training, validation and test each, from the first; null: all.",
             unit="tokens", low=1, nullable=True),
         REDUCTION,
     ),
