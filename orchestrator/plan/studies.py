@@ -88,10 +88,10 @@ def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
             "trains many trials at once and schedulers cannot see them: use the stop_below key"
         )
     try:
+        found.registry.add_probes(*study.probes)
         found.registry.add(*(versioned_by_content(part, content) for part in study.parts))
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
-    found.registry.probes.update({probe.name: probe for probe in study.probes})
 
 
 def load_study_file(path: str) -> Study:

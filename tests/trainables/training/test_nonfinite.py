@@ -34,7 +34,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "orthogonal": {"model": "ornn", "width": 5},
     "sequence_nets": {"model": "deep_lru", "depth": 2, "width": 4, "d_model": 5, "norm": "none"},
 }
-"""A small model of each module that builds some (`trainables/builtin.py`)."""
+"""A small model of each module that builds some of `trainables/models`."""
 
 
 def resolved(config: dict[str, Any], **more: Any) -> Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.probes.timeline import TIMELINE
 
 _NORM = {"norm_scale": "h", "norm_bias": "h"}
 _GATE = {"w_gate": "hh", "b_gate": "h", "w_value": "hh", "b_value": "h"}
@@ -37,6 +38,7 @@ def deep_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 DEEP_RECURRENT = Model(
     name="deep_recurrent",
     version=1,
+    build="trainables.models.deep_nets:deep_recurrent",
     doc="Residual blocks of a recurrent layer and a gated linear unit, outputs at every step.",
     keys=(
         Key("depth", "int", 4, "static", "Residual blocks L.", low=1, high=10_000,
@@ -63,5 +65,5 @@ DEEP_RECURRENT = Model(
             choices=("auto", "scan", "associative")),
     ),
     tensors=deep_tensors,
-    probes=("timeline",),
+    probes=(TIMELINE,),
 )  # fmt: skip

@@ -8,6 +8,8 @@ from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.models.rnn import KEYS, is_tied
+from trainables.declarations.probes.radius import RADIUS
+from trainables.declarations.probes.timeline import TIMELINE
 
 _SHARED = {key.name: key for key in KEYS}
 
@@ -53,6 +55,7 @@ def lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 LRU_STACK = Model(
     name="lru_stack",
     version=1,
+    build="trainables.models.lru_stack:lru_stack",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit; logits at every step.",
     keys=(
         replace(_SHARED["depth"], default=3, doc="Residual blocks L."),
@@ -72,13 +75,12 @@ LRU_STACK = Model(
             "Form of the recurrence over time. scan: one step after the other; associative: in "
             "O(log T) dependent steps; auto: scan on a CPU, else associative.",
             choices=("auto", "scan", "associative")),
-        _SHARED["radius_every"],
     ),
     check=lambda config: (
         [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
     ),
     tensors=lru_tensors,
     aliases=("reslruffn", "reslru"),
-    probes=("timeline", "radius"),
+    probes=(TIMELINE, RADIUS),
     labels=comment_labels,
 )  # fmt: skip

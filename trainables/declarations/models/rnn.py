@@ -8,6 +8,8 @@ from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths
+from trainables.declarations.probes.radius import RADIUS
+from trainables.declarations.probes.timeline import TIMELINE
 
 _UNITS = re.compile(r"[1-9][0-9]*(:[1-9][0-9]*)*")
 
@@ -26,9 +28,6 @@ KEYS = (
     Key("embedding", "int", None, "static",
         "Numbers that stand for a token, where inputs are tokens; null: as many as the last layer "
         "has units.", low=1, nullable=True),
-    Key("radius_every", "int", None, "observation",
-        "Record the radii of one-step Jacobians every k-th epoch; 0: at the first and last epoch "
-        "only; null: never.", unit="epochs", low=0, nullable=True),
 )  # fmt: skip
 
 
@@ -121,12 +120,13 @@ def _model(name: str, cell: str, doc: str, *aliases: str) -> Model:
     return Model(
         name=name,
         version=1,
+        build="trainables.models.rnn:recurrent_net",
         doc=f"{doc}; logits at every time step.",
         keys=KEYS,
         check=_check,
         tensors=lambda config, sizes: _tensors(config, sizes, cell),
         aliases=aliases,
-        probes=("timeline", "radius"),
+        probes=(TIMELINE, RADIUS),
         labels=comment_labels,
     )
 

@@ -8,6 +8,8 @@ from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
 from trainables.declarations.models.rnn import KEYS
+from trainables.declarations.probes.eigenvalues import EIGENVALUES, SPECTRUM
+from trainables.declarations.probes.timeline import TIMELINE
 
 _SHARED = {key.name: key for key in KEYS}
 _CARTESIAN = ("lambda_re", "lambda_im")
@@ -38,11 +40,6 @@ _BLOCK = (
         "Form of the recurrence over time. scan: one step after the other; associative: in "
         "O(log T) dependent steps; auto: scan on a CPU and for a dense A, else associative.",
         choices=("auto", "scan", "associative")),
-    Key("spectrum_every", "int", None, "observation",
-        "Record spectral radius and state norm of each layer every k-th epoch; 0: at the first and "
-        "last epoch only; null: never.", unit="epochs", low=0, nullable=True),
-    Key("eigenvalues_every", "int", None, "observation",
-        "Record all eigenvalues likewise.", unit="epochs", low=0, nullable=True),
 )  # fmt: skip
 OFFSET = Key("edge_offset", "float", EDGE_OFFSET, "traced",
              "z of init=rescaled: the divisor is the edge law at a Gumbel variable of z. Default: "
@@ -114,11 +111,12 @@ def _tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-_PROBES = ("timeline", "spectrum", "eigenvalues")
+_PROBES = (TIMELINE, SPECTRUM, EIGENVALUES)
 
 DEEP_LRU = Model(
     name="deep_lru",
     version=1,
+    build="trainables.models.sequence_nets:sequence_net",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit.",
     keys=(
         *_BLOCK,
@@ -146,6 +144,7 @@ DEEP_LRU = Model(
 DEEP_LINEAR_RNN = Model(
     name="deep_linear_rnn",
     version=1,
+    build="trainables.models.sequence_nets:sequence_net",
     doc="Residual blocks of a dense linear recurrence and a gated linear unit.",
     keys=(*_BLOCK, init_key(INITS[:-1], "glorot"), OFFSET),
     check=_check,
@@ -157,6 +156,7 @@ DEEP_LINEAR_RNN = Model(
 DEEP_DIAGONAL_RNN = Model(
     name="deep_diagonal_rnn",
     version=1,
+    build="trainables.models.sequence_nets:sequence_net",
     doc="Residual blocks of a complex diagonal recurrence that may leave the unit disk, and a "
     "gated linear unit.",
     keys=(*_BLOCK, init_key(INITS, "glorot"), OFFSET),
