@@ -49,6 +49,7 @@ class Network:
       layout: tensors and layers of the model.
       depth: recurrent layers of a model that can be tapped (`tap`); None for others,
         which have no timeline.
+      cells: of a model that stacks recurrent cells, the lowest first; else empty.
       steps: optimizer steps per epoch.
       schedule: of the learning rate.
       settles: whether the model acts on its weights after each optimizer step.
@@ -84,6 +85,7 @@ class Network:
         slots: tuple[Slot, ...] | None = module.slots() if hasattr(module, "slots") else None
         self.layout = Layout(slots or slots_of(params, order), params)
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
+        self.cells: tuple[Any, ...] = getattr(module, "cells", ())
         self.settles = bool(getattr(module, "settles", False))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:

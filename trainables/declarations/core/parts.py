@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from trainables.declarations.core.keys import Key, Scalar
@@ -137,11 +138,21 @@ class Tensor:
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
     """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes)."""
+    (batch, seq_len, features), giving logits of shape (batch, classes).
+
+    Attributes:
+      cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
+        `trainables.layers.gated.Cell`, and `build` gets that function as `cell`.
+    """
 
     role: ClassVar[str] = "model"
+    cell: Code | None = None
     tensors: Callable[[Config, Sizes], tuple[Tensor, ...]] | None = None
     """Parameter tensors without building the model; a user's model may leave it out."""
+
+    def builder(self) -> Callable[..., Any]:
+        build = super().builder()
+        return partial(build, cell=loaded(self.cell)) if self.cell else build
 
 
 @dataclass(frozen=True, kw_only=True)

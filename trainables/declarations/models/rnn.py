@@ -116,28 +116,50 @@ def _tensors(config: Config, sizes: Sizes, cell: str) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def _model(name: str, cell: str, doc: str, *aliases: str) -> Model:
+def recurrent_model(name: str, cell: str, tensors: str, doc: str, *aliases: str) -> Model:
+    """A stack of one cell, whose place is `cell`."""
     return Model(
         name=name,
         version=1,
         build="trainables.models.rnn:recurrent_net",
+        cell=cell,
         doc=f"{doc}; logits at every time step.",
         keys=KEYS,
         check=_check,
-        tensors=lambda config, sizes: _tensors(config, sizes, cell),
+        tensors=lambda config, sizes: _tensors(config, sizes, tensors),
         aliases=aliases,
         probes=(TIMELINE, RADIUS),
         labels=comment_labels,
     )
 
 
+_GATED, _ALIF = "trainables.layers.gated", "trainables.layers.alif"
 RECURRENT = (
-    _model("lstm", "lstm", "Stacked LSTM, forget bias 1", "LSTM"),
-    _model("gru", "gru", "Stacked GRU, reset gate after the product", "GRU"),
-    _model("rsimplernn", "simple", "Stacked simple RNN with relu, or swish on tokens"),
-    _model("ssimplernn", "simple", "Stacked simple RNN with sigmoid"),
-    _model("malsnn", "spiking", "Stacked adaptive spiking neurons (ALIF), thresholds adapt upwards",
-           "maLSNN"),
-    _model("malsnnb", "spiking", "Stacked adaptive spiking neurons, adaptation of either sign",
-           "maLSNNb"),
-)  # fmt: skip
+    recurrent_model("lstm", f"{_GATED}:lstm", "lstm", "Stacked LSTM, forget bias 1", "LSTM"),
+    recurrent_model(
+        "gru", f"{_GATED}:gru", "gru", "Stacked GRU, reset gate after the product", "GRU"
+    ),
+    recurrent_model(
+        "rsimplernn",
+        f"{_GATED}:relu_rnn",
+        "simple",
+        "Stacked simple RNN with relu, or swish on tokens",
+    ),
+    recurrent_model(
+        "ssimplernn", f"{_GATED}:sigmoid_rnn", "simple", "Stacked simple RNN with sigmoid"
+    ),
+    recurrent_model(
+        "malsnn",
+        f"{_ALIF}:alif",
+        "spiking",
+        "Stacked adaptive spiking neurons (ALIF), thresholds adapt upwards",
+        "maLSNN",
+    ),
+    recurrent_model(
+        "malsnnb",
+        f"{_ALIF}:signed_alif",
+        "spiking",
+        "Stacked adaptive spiking neurons, adaptation of either sign",
+        "maLSNNb",
+    ),
+)

@@ -65,7 +65,9 @@ def _tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 _PROBES = (TIMELINE, ORBITS, ATTRACTORS, CONTRACTION, SMOOTHNESS)
 
 
-def _model(name: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ...] = ()) -> Model:
+def _model(
+    name: str, cell: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ...] = ()
+) -> Model:
     def labels(config: Config) -> dict[str, str]:
         stable = config.get("stabilize", "none") != "none"
         return {"variant": f"s{variant}" if stable else variant}
@@ -74,6 +76,7 @@ def _model(name: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ..
         name=name,
         version=1,
         build="trainables.models.rnn_torch_init:torch_net",
+        cell=cell,
         doc=doc,
         keys=(*_KEYS, *keys),
         check=_check,
@@ -86,6 +89,7 @@ def _model(name: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ..
 
 TORCH_LSTM = _model(
     "torch_lstm",
+    "trainables.layers.gated:torch_lstm",
     "LSTM as torch initialises it, two bias vectors; or the stable one.",
     "LSTM",
     Key("stabilize", "str", "none", "static",
@@ -93,10 +97,18 @@ TORCH_LSTM = _model(
         "published; row_project: rows down to these and the forget gate's bias to 0, so that the "
         "step is certainly a contraction.", choices=("none", "column_exact", "row_project")),
 )  # fmt: skip
-TORCH_GRU = _model("torch_gru", "GRU as torch initialises it.", "GRU")
-TORCH_RNN = _model("torch_rnn", "Elman network with tanh, as torch initialises it.", "RNN")
+TORCH_GRU = _model(
+    "torch_gru", "trainables.layers.gated:torch_gru", "GRU as torch initialises it.", "GRU"
+)
+TORCH_RNN = _model(
+    "torch_rnn",
+    "trainables.layers.gated:torch_rnn",
+    "Elman network with tanh, as torch initialises it.",
+    "RNN",
+)
 ORNN = _model(
     "ornn",
+    "trainables.layers.orthogonal:ornn",
     "Orthogonal recurrence with modReLU.",
     "oRNN",
     Key("orthogonal_map", "str", "static", "static",
