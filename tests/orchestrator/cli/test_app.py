@@ -257,7 +257,6 @@ PLANS: list[Case] = [
     ([*DEPTH, "--lanes", "wide"], ["--lanes must be auto, vmap or sequential; got 'wide'"]),
     ([*DEPTH, "--rerun", "zzz"], ["--rerun zzz is no trial of this space"]),
     ([*DEPTH, "--study", "none.py"], ["no study file none.py"]),
-    (["launch", "vanishing/depth", "--scheduler", "asha"], ["Tune's schedulers cannot see them"]),
     (["launch", "vanishing/depth", "--keep-weights", "some"], ["keep_weights must be none, last"]),
     (["debug"], ["name a SPACE, or a trial with --trial ID"]),
     (["debug", "vanishing/depth", "--trial", "5"], ["'5' is the start of several trials"]),
