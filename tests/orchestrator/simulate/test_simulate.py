@@ -322,10 +322,12 @@ def test_the_command_prints_lines_or_json(
         (CLUSTER, "1 of 1 programs have no finished attempt on a GPU in this store"),
         ([*PACE, "--preempt-rate", "inf"], "preempt rate of a cluster"),
         ([*PACE, "--startup-seconds", "inf"], "startup of a cluster"),
+        ([*PACE, "--cpus", "9" * 400], "slots of a cluster: at least 1 and at most 100,000"),
         ([*PACE, "--nodes", "0"], "--nodes"),
-        ([*PACE, "--nodes", "1000000000"], "nodes of a cluster: at most 100,000"),
+        ([*PACE, "--nodes", "1000000000"], "nodes of a cluster: at least 1 and at most 100,000"),
         ([*PACE, "--preempt-rate", "-1"], "--preempt-rate"),
         (["--seconds-per-epoch", "0"], "--seconds-per-epoch"),
+        (["--seconds-per-epoch", "1e308"], "seconds per epoch: at least 1e-06 and at most 1e+09"),
         ([*PACE, "--lanes", "some"], "--lanes must be"),
     ],
 )
