@@ -82,11 +82,6 @@ def _add(found: Catalogue, study: Study, path: Path) -> None:
 
 
 def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
-    if study.scheduler is not None:
-        raise RequestError(
-            f"study {study.name} sets a Tune scheduler ({type(study.scheduler).__name__}); a pack "
-            "trains many trials at once and schedulers cannot see them: use the stop_below key"
-        )
     try:
         found.registry.add_probes(*study.probes)
         found.registry.add(*(versioned_by_content(part, content) for part in study.parts))

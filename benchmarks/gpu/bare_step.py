@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from benchmarks.roofline import operations, size
+from benchmarks.gpu.roofline import operations, size
 from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy, over_lanes
 from trainables.core.random_keys import trial_key
