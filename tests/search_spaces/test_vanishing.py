@@ -70,7 +70,7 @@ def test_a_smoke_variant_is_small_and_keeps_the_study_s_shape(found: Catalogue, 
 
 
 def test_the_published_experiments_are_the_source_s(found: Catalogue) -> None:
-    """Study file, sections 1 to 3."""
+    """As in docs/specs/vanishing.md, 1 to 3."""
     rows = [
         tuple(t.config[k] for k in ("model", "activation", "init")) for t in trials(found, "readme")
     ]

@@ -136,7 +136,7 @@ def assert_same_state(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> Non
 
 
 class SlowStack:
-    """The recurrent stack of study `vanishing` (section 1) in float64, sample by sample.
+    """The recurrent stack of docs/specs/vanishing.md, 1, in float64, sample by sample.
 
     Weights are named as by `Pack.weights`; alpha None means no skips.
     """

@@ -1,4 +1,4 @@
-"""What the study measured, measured here (checks P0-3 to P0-6; seeds 0 to 2)."""
+"""What the study measured, measured here (docs/specs/vanishing.md, checks 3 to 6)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Initial weights of recurrent stacks: torch's default, Glorot and Kaiming.
 
-The three schemes of study `vanishing` (section 1). Stacked tensors have a leading layer axis; each
+The three schemes of docs/specs/vanishing.md, 1. Stacked tensors have a leading layer axis; each
 layer is drawn independently.
 """
 

@@ -1,4 +1,4 @@
-"""Images into sequences (N, T, F), normalised as study `vanishing` (section 2) does."""
+"""Images into sequences (N, T, F), normalised as in docs/specs/vanishing.md, 2."""
 
 from __future__ import annotations
 

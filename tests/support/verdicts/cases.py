@@ -138,7 +138,7 @@ COURSES = {
     "decay with depth from epoch 2 on": Case(
         since(2, "vanishing_depth plateau"), stuck(), [EVEN] * 2 + [STEEP] * 4
     ),
-    "three epochs, as P0-6": Case(
+    "three epochs of digits": Case(
         since(0, "vanishing_depth plateau healthy"), [2.311, 2.309, 2.307], [STEEP] * 3
     ),
     "first to last ratio, no line": Case(

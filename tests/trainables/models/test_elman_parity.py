@@ -1,4 +1,4 @@
-"""The fast stacks against slow loops and finite differences (check P0-1)."""
+"""The fast stacks against slow loops and finite differences (docs/specs/vanishing.md, check 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Declared against real shapes, parameter counts and initial moments (check P0-2)."""
+"""Declared against real shapes, parameter counts and initial moments
+(docs/specs/vanishing.md, check 2)."""
 
 from __future__ import annotations
 

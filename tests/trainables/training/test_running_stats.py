@@ -1,4 +1,4 @@
-"""Bookkeeping of an epoch against values worked out by hand (check P0-7)."""
+"""Bookkeeping of an epoch against values worked out by hand (docs/specs/vanishing.md, check 7)."""
 
 from __future__ import annotations
 
