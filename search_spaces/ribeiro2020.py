@@ -126,7 +126,7 @@ _ORDER = {
     "orbit_burn_in": 400,
 }
 SEQUENCE = Space(
-    feeds="the sequence classification of section 5: two symbols remembered for 150 steps",
+    feeds="the paper's sequence classification: two symbols remembered for 150 steps",
     param_space={
         **_ORDER,
         "epochs": 10_000,
@@ -226,7 +226,7 @@ LANGUAGE_SMALL = Space(
 # ---- the chaotic LSTM: no training -------------------------------------------------------------
 
 CHAOS = Space(
-    feeds="section 3: an LSTM of two units on a line through chaos, and its cost along the line",
+    feeds="an LSTM of two units on a line through chaos, and its cost along the line",
     doc="Orbit diagram and exponents, cost profiles in one and two dimensions, growth with length.",
     param_space={
         "stage": grid("chaos_scan", "chaos_cost", "chaos_length", "chaos_plane"),

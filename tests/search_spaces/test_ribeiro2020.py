@@ -1,4 +1,4 @@
-"""The spaces of study `ribeiro2020`: published options (section 3), variants, small ones."""
+"""The spaces of ribeiro2020: published options (docs/specs/ribeiro2020.md, 3), variants."""
 
 from __future__ import annotations
 

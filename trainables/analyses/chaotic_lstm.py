@@ -1,6 +1,6 @@
 """A chaotic LSTM of two units, and the straight line of weights that leads through it.
 
-Study `ribeiro2020`, section 1.3: no biases, no input, W(s) = s W from the zero LSTM (s = 0) on. The
+docs/specs/ribeiro2020.md, 1.3: no biases, no input, W(s) = s W from the zero LSTM (s = 0) on. The
 analyses are stages without training; their rows are found when the engine is built, in float64.
 Shapes are suffixed: M orbits, T time steps, S = 4 numbers of state (h, c).
 """

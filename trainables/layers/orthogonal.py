@@ -3,8 +3,8 @@
     h' = modReLU(W_in x + h B),   modReLU(z) = sign(z) max(|z| + b, 0)
 
 with B = base expm(S) or the Cayley transform of S, S = triu(A, 1) - triu(A, 1)', A free: gradient
-descent on A never leaves the orthogonal matrices of determinant 1. Study `ribeiro2020`, section
-1.1. States are rows, so B acts from the right.
+descent on A never leaves the orthogonal matrices of determinant 1. States are rows, so B acts
+from the right. See docs/specs/ribeiro2020.md, 1.1.
 """
 
 from __future__ import annotations

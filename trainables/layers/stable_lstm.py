@@ -1,6 +1,6 @@
 """The stable LSTM: recurrent weights kept so small that the state forgets where it started.
 
-Study `ribeiro2020`, section 1.1; the sufficient condition is that of Miller and Hardt (arXiv
+docs/specs/ribeiro2020.md, 1.1; the sufficient condition is that of Miller and Hardt (arXiv
 1805.10369, proposition 2): with f = sup |forget gate| < 1, the step is a contraction if
 
     |W_i|, |W_o| < 1 - f,   |W_g| < (1 - f) / 4,   |W_f| < (1 - f)^2,

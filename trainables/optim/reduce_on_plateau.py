@@ -18,8 +18,8 @@ Plateau = dict[str, jax.Array]
 
 class ReduceOnPlateau(Milestones):
     """lr times `lr_gamma` after more than `lr_patience` epochs without a better validation loss, to
-    a tenth of `min_lr` at least; the trial ends once lr is below `min_lr` (study `ribeiro2020`,
-    section 3)."""
+    a tenth of `min_lr` at least; the trial ends once lr is below `min_lr`
+    (docs/specs/ribeiro2020.md, 3)."""
 
     carried = "plateau"
 

@@ -61,7 +61,7 @@ class Constant:
 
 class HalfCosine(Constant):
     """lr_end + (lr - lr_end) (1 + cos(pi step / total)) / 2: the peak at step 0, lr_end after the
-    last (study `zucchet2024`, section 3); lr itself where lr_end is null."""
+    last (docs/specs/zucchet2024.md, 3); lr itself where lr_end is null."""
 
     def derived(
         self, config: Mapping[str, Any], values: Mapping[str, np.ndarray], epochs: int, steps: int
@@ -96,7 +96,7 @@ class WarmedCosine(HalfCosine):
 
 
 class Milestones(Constant):
-    """lr times lr_gamma for each of `lr_milestones` that has come (study `ribeiro2020`, section
+    """lr times lr_gamma for each of `lr_milestones` that has come (docs/specs/ribeiro2020.md,
     3)."""
 
     recorded = ("lr",)
@@ -119,7 +119,7 @@ def warmed(hparams: Hparams, lr: jax.Array, step: jax.Array) -> jax.Array:
     """A group's rate at a step: linear from lr_end to lr over the W steps of the warm-up, then half
     a cosine that is at lr_end in the last step (Orvieto et al., arXiv 2303.06349, D.2).
 
-    Under `compat_schedule`, as published (study `bar2025`, section 0, 6): a step uses the rate that
+    Under `compat_schedule`, as published (docs/specs/bar2025.md, 3.1): a step uses the rate that
     was written after the one before it, so the first is at lr; the warm-up is lr (s + 1) / W; the
     cosine counts s from the first step of all and ends at T - W.
     """

@@ -1,6 +1,6 @@
 """What the orbits of a map end in: fixed points, cycles, tori, chaos, or nothing yet.
 
-Study `ribeiro2020`, section 4.3. Runs on the host in float64, so that an orbit can be followed
+See docs/specs/ribeiro2020.md, 4.3. Runs on the host in float64, so that an orbit can be followed
 until what it ends in has settled, however long that takes; a fixed burn-in was measured to show
 attractors that are none. Shapes are suffixed: M orbits, S numbers of state, W steps of a window,
 Y outputs.

@@ -1,4 +1,4 @@
-"""A recurrent net under constant inputs as a map of its flat state. Study `ribeiro2020`, section 4.
+"""A recurrent net under constant inputs as a map of its flat state. docs/specs/ribeiro2020.md, 4.
 
 Shapes are suffixed: M orbits, S numbers of state (all layers side by side), W steps.
 """

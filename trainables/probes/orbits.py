@@ -1,6 +1,6 @@
 """Probes `orbits`, `attractors` and `contraction` of recurrent nets under constant inputs.
 
-Study `ribeiro2020`, section 4. They run between epochs, on a copy of the weights and with random
+See docs/specs/ribeiro2020.md, 4. They run between epochs, on a copy of the weights and with random
 keys of their own, so that training is the same bit for bit with and without them.
 """
 

@@ -1,6 +1,6 @@
 """How smooth a cost is: slopes (Lipschitz) and their change (beta), by length of the sequences.
 
-Study `ribeiro2020`, section 4.4: where the dynamics contract both are bounded whatever the length;
+docs/specs/ribeiro2020.md, 4.4: where the dynamics contract both are bounded whatever the length;
 where they do not, the slope grows like L^2N and its change like L^3N. Everything is in float64,
 since curvatures of a chaotic orbit exceed float32 within 200 steps.
 """

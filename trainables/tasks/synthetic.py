@@ -1,7 +1,7 @@
 """Tasks `sine` and `temporal_order`: synthetic sequences in a fixed order, never shuffled.
 
-Study `ribeiro2020`, sections 2.1 and 2.2. Data are made on the host, once: training sequences, then
-validation. Shapes are suffixed: N sequences, T time, B batch.
+See docs/specs/ribeiro2020.md, 2.1 and 2.2. Data are made on the host, once: training sequences,
+then validation. Shapes are suffixed: N sequences, T time, B batch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Study ribeiro2020 from plan to figure: packs in this process, rows in a store, figures of it."""
+"""Study ribeiro2020 from plan to figure: packs in this process, rows in a store, figures of it
+(docs/specs/ribeiro2020.md, check 15)."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def test_every_figure_is_drawn_from_the_store_alone(uri: str, name: str) -> None
 
 @pytest.mark.slow
 def test_rows_are_streamed_by_epoch(uri: str) -> None:
-    """P0-15: losses, norms before and after clipping, rates and bounds, once an epoch."""
+    """Check 15: losses, norms before and after clipping, rates and bounds, once an epoch."""
     store = create_store(uri)
     rows = store.sql(
         "SELECT variant, epoch, loss, grad_norm, grad_norm_clipped, metrics['lr'] AS lr, "

@@ -1,6 +1,6 @@
 """What study ribeiro2020 claims of training, through `launch` and SQL alone.
 
-Bounds are those of the specification, section 6, P0 12, 13, 15 and 16.
+Bounds are those of docs/specs/ribeiro2020.md, checks 12, 13, 15 and 16.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def learned(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Store
 
 @pytest.mark.study
 def test_sine_is_learned_by_acquiring_cycles(learned: Store) -> None:
-    """P0-12 of the LSTM."""
+    """Check 12 of the LSTM."""
     found = learned.sql(
         "WITH last AS (SELECT trial_id, max(epoch) AS epoch FROM epochs GROUP BY ALL) "
         "SELECT trial_id, any_value(e.loss) AS loss, "
@@ -57,7 +57,7 @@ def test_sine_is_learned_by_acquiring_cycles(learned: Store) -> None:
 
 @pytest.mark.study
 def test_a_stable_net_never_has_a_cycle_and_does_not_learn(learned: Store) -> None:
-    """P0-12 of the stable LSTM."""
+    """Check 12 of the stable LSTM."""
     loss, kinds = learned.sql(
         "SELECT arg_max(e.loss, e.epoch), list(DISTINCT a.kind) FROM epochs e "
         "JOIN trials t USING (trial_id) JOIN attractors a USING (trial_id) "
@@ -82,7 +82,7 @@ def test_gradients_are_large_around_bifurcations(learned: Store) -> None:
 
 @pytest.mark.study
 def test_order_is_learned_within_a_hundred_epochs(ray_session: str, tmp_path: Path) -> None:
-    """P0-13: LSTM and oRNN over 60 steps, from chance."""
+    """Check 13: LSTM and oRNN over 60 steps, from chance."""
     store = tmp_path / "store"
     off = [f"{name}_every=null" for name in ("orbits", "attractors", "contraction")]
     space = "ribeiro2020/sequence_small"
@@ -105,7 +105,7 @@ def test_order_is_learned_within_a_hundred_epochs(ray_session: str, tmp_path: Pa
 def test_a_grid_of_six_is_what_each_is_alone_and_survives_a_kill(
     ray_session: str, tmp_path: Path
 ) -> None:
-    """P0 15 and 16: three nets, two seeds, two at a time; a driver killed with -9."""
+    """Checks 15 and 16: three nets, two seeds, two at a time; a driver killed with -9."""
     brief = ("epochs=6", "seed=0,1", "attractors_every=null", "orbits_every=3")
     together, alone = tmp_path / "together", tmp_path / "alone"
     driver = start(together, *brief, address=None, space=SINE, tiny=())

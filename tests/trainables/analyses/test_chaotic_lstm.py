@@ -1,4 +1,4 @@
-"""The chaotic LSTM (P0 5 to 8): its orbit, bifurcations, cost, and smoothness where it is known."""
+"""The chaotic LSTM and smoothness where it is known (docs/specs/ribeiro2020.md, checks 5 to 8)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def plain_kinds(s: np.ndarray, burn_in: int = 40_000) -> list[tuple[str, int]]:
     return found
 
 
-# ---- P0-5 --------------------------------------------------------------------------------------
+# ---- orbit (check 5) ---------------------------------------------------------------------------
 
 
 def test_the_first_states_are_the_published_ones() -> None:
@@ -98,7 +98,7 @@ def test_the_attractor_s_box_and_exponents() -> None:
     np.testing.assert_allclose(h.std(0), [0.0788, 0.1020], rtol=0.05)
 
 
-# ---- P0-6 --------------------------------------------------------------------------------------
+# ---- bifurcations (check 6) --------------------------------------------------------------------
 
 KINDS = {
     0.70: ("fixed_point", 1), 0.80: ("period", 3), 0.86: ("period", 6), 0.88: ("period", 12),
@@ -144,7 +144,7 @@ def test_two_attractors_live_side_by_side() -> None:
     assert attractors.told_apart(found, s).tolist() == [0, 1]
 
 
-# ---- P0-7 --------------------------------------------------------------------------------------
+# ---- cost (check 7) ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_a_plane_holds_the_line() -> None:
     assert len(rows["cost"]) == len(np.unique(rows["s1"])) * len(np.unique(rows["s2"]))
 
 
-# ---- P0-8 --------------------------------------------------------------------------------------
+# ---- smoothness (check 8) ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [10, 100, 400])

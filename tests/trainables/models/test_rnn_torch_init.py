@@ -1,4 +1,5 @@
-"""Cells of study `ribeiro2020` against loops in NumPy, their counts, and what keeps them stable."""
+"""Cells against loops in NumPy, their counts, and what keeps them stable
+(docs/specs/ribeiro2020.md, checks 1, 2, 10 and 11)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def network(one: Trial) -> Network:
     return Network(one, task, lane_values(one))
 
 
-# ---- P0-1: equal to definition -----------------------------------------------------------------
+# ---- equal to definition (check 1) -------------------------------------------------------------
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -147,7 +148,7 @@ def _leaves(state: Any) -> dict[str, Any]:
     return by_path(state["params"])
 
 
-# ---- P0-2: parameters --------------------------------------------------------------------------
+# ---- parameters (check 2) ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_first_weights_are_torch_s(seed: int) -> None:
             assert value.size < 60 or np.abs(value).max() > 0.9 / 8
 
 
-# ---- P0-10: orthogonal -------------------------------------------------------------------------
+# ---- orthogonal (check 10) ---------------------------------------------------------------------
 
 
 @cache
@@ -281,7 +282,7 @@ def test_modrelu_is_contracting_only_without_positive_bias(seed: int) -> None:
     assert float(modrelu(jnp.array([5.0]), jnp.full(1, 0.3))[0]) == pytest.approx(5.3)
 
 
-# ---- P0-11: stable -----------------------------------------------------------------------------
+# ---- stable (check 11) -------------------------------------------------------------------------
 
 
 def gates(matrix: np.ndarray) -> dict[str, np.ndarray]:

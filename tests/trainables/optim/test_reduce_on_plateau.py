@@ -1,4 +1,5 @@
-"""P1-4: clipping and schedules against torch's rules written out, step by step."""
+"""Clipping and schedules against torch's rules written out
+(docs/specs/ribeiro2020.md, check 19)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Kinds of attractors: signals whose kind is known, maps whose attractors are, contraction."""
+"""Kinds of attractors: signals whose kind is known, maps whose attractors are, contraction
+(docs/specs/ribeiro2020.md, checks 9, 17 and 20)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def follow(
         return attractors.follow(run, np.asarray(starts, float), tangents, most, least)
 
 
-# ---- P1-1: the classifier's truth table --------------------------------------------------------
+# ---- kinds (check 17) --------------------------------------------------------------------------
 
 
 def rotation(angle: float, radius: float = 1.0) -> Callable[[Any], Any]:
@@ -115,7 +116,7 @@ def test_frequencies_and_swings_of_known_signals(seed: int) -> None:
     assert math.isnan(attractors.dominant_frequency(np.ones((W, 1, 2)))[0])
 
 
-# ---- P0-9: contraction, and scalar networks ----------------------------------------------------
+# ---- contraction, and scalar networks (check 9) ------------------------------------------------
 
 
 def scalar(w: float) -> Callable[[Any], Any]:
@@ -126,7 +127,7 @@ def scalar(w: float) -> Callable[[Any], Any]:
 def test_a_scalar_network_has_two_attractors_beyond_the_pitchfork(
     w: float, point: float, seed: int
 ) -> None:
-    """P1-5 for w = 2: random starts find both."""
+    """Check 20 for w = 2: random starts find both."""
     starts = np.random.default_rng(seed).normal(size=(10, 1))
     ends = follow(scalar(w), starts)
     np.testing.assert_allclose(np.abs(ends.window[-1, :, 0]), point, atol=1e-6)

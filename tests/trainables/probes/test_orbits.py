@@ -1,4 +1,5 @@
-"""Probes of orbits (P0-14): what they record, and that training does not notice."""
+"""Probes of orbits: what they record, and that training does not notice
+(docs/specs/ribeiro2020.md, checks 14 and 20)."""
 
 from __future__ import annotations
 
@@ -123,7 +124,7 @@ def test_a_stable_net_has_one_fixed_point_for_every_input() -> None:
 
 
 def test_attractors_are_counted_where_a_network_has_two(seed: int) -> None:
-    """P1-5: the readout tells them apart, whatever the spread of starts."""
+    """Check 20: the readout tells them apart, whatever the spread of starts."""
     one = trial(model="torch_rnn", width=1, orbit_inputs=1, min_freq=0.0, max_freq=0.0,
                 orbit_starts=12, orbit_std="0.1:1:100", seed=seed)  # fmt: skip
     pack = ready(one)

@@ -1,5 +1,5 @@
-"""Declarations of the analyses of the chaotic two-unit LSTM (study `ribeiro2020`, sections 1.3 and
-4.4): stages of one epoch that train nothing and fill probes."""
+"""Declarations of the analyses of the chaotic two-unit LSTM (docs/specs/ribeiro2020.md, 1.3
+and 4.4): stages of one epoch that train nothing and fill probes."""
 
 from __future__ import annotations
 

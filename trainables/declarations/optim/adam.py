@@ -54,7 +54,7 @@ TORCH_ADAM = Optimizer(
     version=1,
     build="trainables.optim.adam:adam",
     schedule="trainables.optim.reduce_on_plateau:torch_schedule",
-    doc="Adam with torch's schedules; clipped by default (study ribeiro2020, section 3).",
+    doc="Adam with torch's schedules; clipped by default (docs/specs/ribeiro2020.md, 3).",
     keys=(
         SMALL_LR,
         DECAY,

@@ -1,4 +1,4 @@
-"""Declarations of the synthetic sequence tasks of study `ribeiro2020`, sections 2.1 and 2.2."""
+"""Declarations of the synthetic sequence tasks of docs/specs/ribeiro2020.md, 2.1 and 2.2."""
 
 from __future__ import annotations
 
