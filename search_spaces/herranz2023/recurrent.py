@@ -18,7 +18,7 @@ _STEPS = {"wordptb": 200, "heidelberg": 500, "sl_mnist": 200}  # a batch walked 
 
 
 def _recurrent_defaults():
-    """What each task, cell and depth was trained with (study file, section 2.4)."""
+    """What each task, cell and depth was trained with (docs/specs/herranz2023.md, 2.4)."""
     forms = [{"when": {"task": t}, "then": {"epochs": e}} for t, e in _EPOCHS.items()]
     forms.append({"when": {"task": "wordptb"}, "then": {"readout": "tied"}})
     # States of up to 2,600 numbers: too many for exact eigenvalues at every step.

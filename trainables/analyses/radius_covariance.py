@@ -1,6 +1,6 @@
 """How far the radii of one-step Jacobians, met along a path through time, are from independent.
 
-Study `herranz2023`, sections 1.1 and 6: the bound on a gradient's growth multiplies mean radii, as
+docs/specs/herranz2023.md, 1.1 and 6: the bound on a gradient's growth multiplies mean radii, as
 if they were uncorrelated. Shapes are suffixed: T time steps, B samples, H units.
 """
 

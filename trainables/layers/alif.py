@@ -45,7 +45,7 @@ def decay(tau: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class ALIF:
-    """Leaky integrate-and-fire neurons with an adaptive threshold (`herranz2023`, section 2.2).
+    """Leaky integrate-and-fire neurons with an adaptive threshold (docs/specs/herranz2023.md, 2.2).
 
     a' = d(tau_a) a + (1 - d(tau_a)) z;  th' = threshold + beta a'
     v' = d(tau_v) v + W x + (U with no diagonal) z - stop_gradient(th' z);  z' = spike(v' - th')

@@ -1,7 +1,7 @@
 """Recurrent cells as pure functions over a dict of arrays: LSTM, GRU and simple RNN.
 
 A cell's state is one flat real vector per sample, which is what one-step Jacobians are taken of
-(study `herranz2023`, section 1.4). Matrices are stored (units out, units in), gates stacked along
+(docs/specs/herranz2023.md, 1.4). Matrices are stored (units out, units in), gates stacked along
 the first axis. Shapes are suffixed: B batch, F features, H units, S state, D drive.
 """
 

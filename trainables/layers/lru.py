@@ -173,10 +173,10 @@ SPECTRA: dict[str, Spectrum] = {
         _read_scaled,
     ),
 }
-"""exp_modulus: |lambda| = exp(-exp nu), phase as it is (herranz2023 2.3). exp: the phase is
-exp(theta) (arXiv 2303.06349). log: exp(-nu + i theta), its ablation without stability. cartesian,
-polar, scaled_exp: "default", "polar" and "scaled_exp" of zucchet2024 1.1. Only "log", "cartesian"
-and "polar" can leave the unit disk."""
+"""exp_modulus: |lambda| = exp(-exp nu), phase as it is (docs/specs/herranz2023.md, 2.3). exp: the
+phase is exp(theta) (arXiv 2303.06349). log: exp(-nu + i theta), its ablation without stability.
+cartesian, polar, scaled_exp: "default", "polar" and "scaled_exp" of docs/specs/zucchet2024.md, 1.1.
+Only "log", "cartesian" and "polar" can leave the unit disk."""
 
 
 def _log_uniform(u: Array, low: Any, high: Any) -> Array:
@@ -188,8 +188,9 @@ MODULI: dict[str, Callable[[Array, Any, Any], Array]] = {
     "log_uniform": _log_uniform,
     "area": lambda u, low, high: jnp.sqrt(u * (high**2 - low**2) + low**2),
 }
-"""|lambda| of U[0, 1] and a ring's radii. log_uniform: log(-log |lambda|) is uniform (herranz2023
-2.3); area: uniform over the ring's area (arXiv 2303.06349, lemma 3.2)."""
+"""|lambda| of U[0, 1] and a ring's radii. log_uniform: log(-log |lambda|) is uniform
+(docs/specs/herranz2023.md, 2.3); area: uniform over the ring's area (arXiv 2303.06349, lemma
+3.2)."""
 
 
 def ring(key: Array, count: int, law: str, r_min: Any, r_max: Any, max_phase: Any) -> Pair:
@@ -225,7 +226,7 @@ GAMMAS: dict[str, Gamma] = {
     "none": Gamma(None, lambda lam, leaf: jnp.ones_like(lam[0])),
 }
 """Learned ones start at sqrt(1 - |lambda|^2), which keeps the state's variance at that of a white
-input; "L2" and "L1" follow lambda (zucchet2024 1.1)."""
+input; "L2" and "L1" follow lambda (docs/specs/zucchet2024.md, 1.1)."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,8 @@ class LruCell:
         """Tensors by name, for eigenvalues drawn by the caller, (hidden,) each.
 
         Re and Im of B (hidden, features) and C (width, hidden) are U(+-sqrt(3 / (fan in + fan
-        out))), half of Glorot's variance each; D (width,) is N(0, 1) (herranz2023 2.3).
+        out))), half of Glorot's variance each; D (width,) is N(0, 1) (docs/specs/herranz2023.md,
+        2.3).
 
         Raises:
           ValueError: D u needs `features` equal to `width`.

@@ -1,6 +1,6 @@
 """Stage `lsc`: which engine pretrains which model, and what the engines share.
 
-Study `herranz2023`, section 1. An engine's numerics are in `radius_loss`; its state holds the
+See docs/specs/herranz2023.md, 1. An engine's numerics are in `radius_loss`; its state holds the
 weights to hand on in `params` and those it works on in `work`.
 """
 

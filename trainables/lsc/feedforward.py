@@ -1,10 +1,9 @@
 """Pretraining a feed-forward network to the Local Stability Condition.
 
-Study `herranz2023`, section 1.3. Each iteration draws one block of the network (see
-`ffn_jacobians`) and
-brings the radius of its Jacobian closer to the target, without labels: a gradient step on the
-block's weights, now and then a permutation of the entries of every tensor, and now and then a
-factor on the block's matrix.
+See docs/specs/herranz2023.md, 1.3. Each iteration draws one block of the network (see
+`ffn_jacobians`) and brings the radius of its Jacobian closer to the target, without labels: a
+gradient step on the block's weights, now and then a permutation of the entries of every tensor, and
+now and then a factor on the block's matrix.
 """
 
 from __future__ import annotations

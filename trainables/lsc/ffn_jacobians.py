@@ -1,8 +1,9 @@
 """Blocks of a feed-forward network, and how far their Jacobians stretch.
 
-Study `herranz2023`, section 1.3. The network is a row of operations, dense and activation by turns.
-A block is two in a row, act(W a + b) or W act(z) + b, or the readout alone. They are numbered from
-the input: 2 l is act(W_l a + b_l), 2 l - 1 is W_l act(z_{l-1}) + b_l, and 2 L the readout alone.
+See docs/specs/herranz2023.md, 1.3. The network is a row of operations, dense and activation by
+turns. A block is two in a row, act(W a + b) or W act(z) + b, or the readout alone. They are
+numbered from the input: 2 l is act(W_l a + b_l), 2 l - 1 is W_l act(z_{l-1}) + b_l, and 2 L the
+readout alone.
 
 Shapes: B samples, H units, L hidden layers; layer L is the readout. Weights are those of
 `feedforward.FeedForward`, by name.

@@ -1,6 +1,6 @@
 """How far the residual LRU stack carries a change of its states on, through time and over depth.
 
-Study `herranz2023`, section 1.5. x^l_t is the state of layer l. Shapes: B samples, H units, S = 4 H
+docs/specs/herranz2023.md, 1.5. x^l_t is the state of layer l. Shapes: B samples, H units, S = 4 H
 real numbers of state, L layers.
 """
 

@@ -1,6 +1,6 @@
 """Pretraining of the residual LRU stack to the Local Stability Condition.
 
-Study `herranz2023`, section 1.5: no gradient and no data. An iteration draws two layers, measures
+docs/specs/herranz2023.md, 1.5: no gradient and no data. An iteration draws two layers, measures
 how their states carry a change on, for Gaussian inputs and states, and rescales weights towards the
 targets; then it permutes the entries of every tensor of the two, and swaps the first half of each
 between them. (The published code copied one half over the other; `lsc_compat` "published" does.)

@@ -1,7 +1,7 @@
 """Numbers of the Local Stability Condition: how far a one-step Jacobian stretches, and the rules
 that bring that to a target.
 
-Study `herranz2023` (sections 1.1 to 1.4): a network satisfies the condition when the spectral
+docs/specs/herranz2023.md, 1.1 to 1.4: a network satisfies the condition when the spectral
 radius of every transition derivative, averaged over samples, is its target. Jacobians here are
 (..., rows, columns) = (..., units above, units below); their leading axes are samples.
 

@@ -1,6 +1,6 @@
 """Pretraining of recurrent networks to the Local Stability Condition.
 
-Study `herranz2023`, section 1.4. The network walks real sequences step by step. At each step the
+See docs/specs/herranz2023.md, 1.4. The network walks real sequences step by step. At each step the
 norms of its one-step Jacobians (`rnn_jacobians`) give a loss, whose gradient moves the weights;
 then weights are permuted at random, and multiplied by what brings the norm that each is responsible
 for to its target. Which that is goes by a weight's path, not by what Keras happens to call it.

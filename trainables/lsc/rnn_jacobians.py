@@ -1,6 +1,6 @@
 """One-step Jacobians of a recurrent stack: through time, over depth, from the input, to the logits.
 
-Study `herranz2023`, section 1.4. With s_{t,i} the state of layer i, the kinds are
+See docs/specs/herranz2023.md, 1.4. With s_{t,i} the state of layer i, the kinds are
   rec    d s_{t+1,i} / d s_{t,i}
   enc    d s_{t+1,1} / d x_t, of the lowest layer (x is the embedding where inputs are tokens)
   depth  d s_{t+1,i} / d s_{t+1,i-1}, of the others

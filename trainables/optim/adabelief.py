@@ -26,7 +26,7 @@ def adabelief(
 ) -> optax.GradientTransformation:
     """Rectified AdaBelief with decoupled decay, within Lookahead(6, .5) where `lookahead` says so.
 
-    What study `herranz2023` (section 4) trains and pretrains with.
+    What docs/specs/herranz2023.md, 4, trains and pretrains with.
     """
     rule = decayed(scale_by_rectified_belief(), hparams)
     return lookahead(rule) if config["lookahead"] else rule

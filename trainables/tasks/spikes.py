@@ -55,8 +55,8 @@ def latencies() -> np.ndarray:
     """Time step of the spike of each grey level 0..255, uint8; `NO_SPIKE` where there is none.
 
     A pixel p drives a current x = 50 p / 255 into a leaky neuron of threshold 0.2, which fires
-    after 500 ln(x / (x - 0.2)) steps, rounded; later than step 100 counts as never (study
-    herranz2023, section 3).
+    after 500 ln(x / (x - 0.2)) steps, rounded; later than step 100 counts as never
+    (docs/specs/herranz2023.md, 3).
     """
     table = np.full(256, NO_SPIKE, np.uint8)
     for level in range(256):

@@ -1,4 +1,5 @@
-"""Interactions of radii along a path, and how fast a radius forgets (herranz2023 P1 15)."""
+"""Interactions of radii along a path, and how fast a radius forgets
+(docs/specs/herranz2023.md, check 15)."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def _slow_interactions(y: np.ndarray, most: int) -> list[float]:
 
 
 def test_interactions_are_sums_over_all_choices(seed):
-    """P1 15: T = 12, orders 2 to 4, 1e-10 (in float64; float32 as far as that goes)."""
+    """Check 15: T = 12, orders 2 to 4, 1e-10 (in float64; float32 as far as that goes)."""
     y = np.random.default_rng(seed).normal(size=(6, 12))
     want = _slow_interactions(y, 4)
     run = jax.jit(lambda y: interactions(y, 4))
@@ -156,7 +157,7 @@ def test_forgetting_is_pearsons(seed):
 
 
 def test_correlation_decays_as_that_of_the_radii(seed):
-    """P1 15: rho^k for AR(1) radii within 3 standard errors, and nothing for white noise."""
+    """Check 15: rho^k for AR(1) radii within 3 standard errors, and nothing for white noise."""
     forgotten = jax.jit(lambda radii: forgetting(radii)["correlation"][:, 0])
     rng, samples, rho = np.random.default_rng([seed, 11]), 4000, 0.8
     noise = rng.normal(size=(12, 1, samples))

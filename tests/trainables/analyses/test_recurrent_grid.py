@@ -1,4 +1,5 @@
-"""Pascal's triangle and numbers of paths against exact integers (herranz2023 P0 1 and 2)."""
+"""Pascal's triangle and numbers of paths against exact integers
+(docs/specs/herranz2023.md, checks 1 and 2)."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def _pascal() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("lane", range(5))
 def test_gradients_of_the_grid(lane):
-    """P0 1: twenty numbers by automatic differentiation, for every sample."""
+    """Check 1: twenty numbers by automatic differentiation, for every sample."""
     rows, rho = _pascal(), list(PASCAL)[lane]
     rel = 1e-3 if rho > 1 else 1e-4
     gradient = rows["gradient"][lane].reshape(6, 100)
@@ -119,7 +120,7 @@ def _binomial() -> dict[str, dict[str, np.ndarray]]:
 
 
 def test_end_points_of_the_curves():
-    """P0 2: three end points, rel 1e-9."""
+    """Check 2: three end points, rel 1e-9."""
     rows = _binomial()["binomial"]
     last = {
         curve: np.flatnonzero(rows["curve"] == curve)[-1] for curve in ("time", "depth", "both")
@@ -142,7 +143,7 @@ def _at(rows: dict[str, np.ndarray], steps: int, layers: int) -> int:
 
 
 def test_paths_are_counted_and_weighed():
-    """P0 2: C(25,5) exact by dynamic programming; the corner of 100 steps and 10 layers."""
+    """Check 2: C(25,5) exact by dynamic programming; the corner of 100 steps and 10 layers."""
     rows = _binomial()["paths"]
     assert rows["counted"][0][_at(rows, 20, 5)] == 53_130 == math.comb(25, 5)
     corner = _at(rows, 100, 10)

@@ -1,4 +1,5 @@
-"""The Linear Recurrent Unit against slow loops in complex128 (herranz2023 P1 17)."""
+"""The Linear Recurrent Unit against slow loops in complex128
+(docs/specs/herranz2023.md, check 17)."""
 
 from __future__ import annotations
 
@@ -79,7 +80,7 @@ def test_both_forms_have_the_gradient_of_the_recurrence(seed):
 
 @pytest.mark.slow
 def test_step_form_is_the_sequence_form(seed):
-    """P1 17: max abs err < 1e-4 at T = 200, outputs and gradients, in both modes."""
+    """Check 17: max abs err < 1e-4 at T = 200, outputs and gradients, in both modes."""
     cell = LruCell(8, 16)
     key = jax.random.key(seed)
     params = cell.init(key, 8, *ring(key, 16, "log_uniform", 0.4, 0.99, 0.314))
@@ -189,7 +190,7 @@ def test_laws_of_the_ring(seed):
     low, high, phase = 0.4, 0.99, 0.314
     modulus, angle = ring(jax.random.key(seed), 20_000, "log_uniform", low, high, phase)
     nu = np.log(-np.log(np.asarray(modulus, np.float64)))
-    # U[ln(-ln .99), ln(-ln .4)] = U[-4.600, -.087] (herranz2023 2.3).
+    # U[ln(-ln .99), ln(-ln .4)] = U[-4.600, -.087] (docs/specs/herranz2023.md, 2.3).
     assert (nu.min(), nu.max()) == (
         pytest.approx(-4.600, abs=5e-3),
         pytest.approx(-0.087, abs=5e-3),

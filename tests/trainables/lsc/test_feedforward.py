@@ -566,8 +566,9 @@ def test_it_is_an_engine(digits):
 
 @pytest.mark.slow
 def test_thirty_layers_reach_radius_one(digits, seed):
-    """Check P0 5: 30 x 128 on digits, radius 1 +- .02 over layers, standard deviation below .05,
-    within 900 iterations. Launches of the study look at other activations."""
+    """30 x 128 on digits: radius 1 +- .02 over layers, standard deviation below .05, within 900
+    iterations (docs/specs/herranz2023.md, check 5). Launches of the study look at other
+    activations."""
     one = _lsc(seed=seed, depth=30, width=128, lsc_steps=100, lsc_batch=4)
     pack = Pack([one], digits)
     pack.init()

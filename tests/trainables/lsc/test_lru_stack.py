@@ -1,4 +1,5 @@
-"""Pretraining the LRU stack: what is measured, what is moved, where it ends (herranz2023 1.5)."""
+"""Pretraining the LRU stack: what is measured, what is moved, where it ends
+(docs/specs/herranz2023.md, 1.5 and check 17)."""
 
 from __future__ import annotations
 
@@ -124,7 +125,7 @@ def test_without_rescaling_entries_only_change_places(seed, compat):
     ],
 )
 def test_both_radii_reach_their_targets(seed, config, rec, depth):
-    """P1 17: T = 300 and L = 3 give .9901 and .0099; the gate passes."""
+    """Check 17: T = 300 and L = 3 give .9901 and .0099; the gate passes."""
     pack, before, results = _pretrained(seed, 10, *config)
     found = {name: float(value[0]) for name, value in results[-1].metrics.items()}
     # Twice the gate's .02, which is on the mean of both distances: 32 units fluctuate.
@@ -143,7 +144,7 @@ def test_both_radii_reach_their_targets(seed, config, rec, depth):
 
 
 def test_targets_of_six_layers():
-    """P1 17: T = 300 and L = 6 give .9804 and .0196."""
+    """Check 17: T = 300 and L = 6 give .9804 and .0196."""
     time, depth = radius_loss.targets("unbalanced", 0.5, 300, 6)
     assert (round(time, 4), round(depth, 4)) == (0.9804, 0.0196)
 

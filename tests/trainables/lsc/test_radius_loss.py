@@ -1,4 +1,5 @@
-"""Radii, norms and rules of the Local Stability Condition, against NumPy (check P0 3)."""
+"""Radii, norms and rules of the Local Stability Condition, against NumPy
+(docs/specs/herranz2023.md, check 3)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Pretraining of recurrent networks: Jacobians, the loss and its gradient, moves, whole runs.
 
-Checks P0 4 and P0 6 of study `herranz2023` (section 8) are here. Where the measured numbers moved
+docs/specs/herranz2023.md, checks 4 and 6, are here. Where the measured numbers moved
 from those of its prototypes (plain optax AdaBelief, kept averages, random input), the test says so.
 """
 
@@ -196,7 +196,7 @@ INITIAL = {  # rec 1, enc 1, rec 2, depth 2 as the study has them, measured with
     "name", [n if n == "gru" else pytest.param(n, marks=pytest.mark.slow) for n in INITIAL]
 )
 def test_radii_at_initialisation(name):
-    """P0 4: two layers at the size for SHD, first step from a state of 0, 4.4 % of 700 channels."""
+    """Check 4: two layers at the size for SHD, first step from state 0, 4.4 % of 700 channels."""
     cell, want = INITIAL[name]
     wanted = transitions(2, 101)
 
@@ -442,7 +442,7 @@ def refused(trial: Trial, metrics: dict[str, Any], lane: int) -> str | None:
 
 @pytest.mark.slow
 def test_gru_reaches_both_targets():
-    """P0 6: within .02 in 300 iterations (32 channels, so that states and inputs are as large)."""
+    """Check 6: within .02 in 300 iterations (32 channels, so states and inputs are as large)."""
     trials = [resolved(lsc_target=target) for target in (1.0, 0.5)]
     assert trials[0].program == trials[1].program
     pack, found = ran(trials, 3)
@@ -471,7 +471,7 @@ def test_gru_reaches_both_targets():
 
 @pytest.mark.slow
 def test_spiking_neurons_at_half_end_refused_and_finite():
-    """P0 6. The second layer's radius ends above 1; that is a refusal, never NaN."""
+    """Check 6. The second layer's radius ends above 1; that is a refusal, never NaN."""
     trial = resolved(model="malsnn", lsc_target=0.5, lsc_steps=40)
     pack, found = ran([trial], 2)
     reason = refused(trial, found[-1].metrics, 0)

@@ -25,7 +25,7 @@ def _ffn(**config: Any) -> Trial:
     ("task", "count"), [("mnist", 580_618), ("cifar10", 873_482), ("cifar100", 885_092)]
 )
 def test_parameters_of_the_published_networks(task, count):
-    """30 layers of 128 units (section 2.1), as declared and as built."""
+    """30 layers of 128 units (docs/specs/herranz2023.md, 2.1), as declared and as built."""
     one = builtin_registry().resolve({"model": "ffn", "task": task, "layout": "flat"})
     assert parameter_count(one.config, one.sizes) == count
     module = nnx.eval_shape(

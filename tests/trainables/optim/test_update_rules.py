@@ -1,4 +1,5 @@
-"""Update rules against the same rules written out in float64 (checks P0 11 and 12)."""
+"""Update rules against the same rules written out in float64
+(docs/specs/herranz2023.md, checks 11 and 12)."""
 
 from __future__ import annotations
 
@@ -155,7 +156,7 @@ def test_plain_rules(seed):
 
 
 def test_rectification_changes_how_far_it_goes():
-    """The numbers of the study's check, which differ by more than a factor of four."""
+    """The numbers of check 11, which differ by more than a factor of four."""
     g = _stream(0)
     published = _run(adabelief, g, 1e-3, lookahead=False)[-1] - 1
     plain = _run(adabelief_optax, g, 1e-3)[-1] - 1

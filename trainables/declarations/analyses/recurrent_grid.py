@@ -1,4 +1,4 @@
-"""Declarations of analyses of study `herranz2023` (section 6): stages of one epoch that train
+"""Declarations of analyses of docs/specs/herranz2023.md, 6: stages of one epoch that train
 nothing and fill probes."""
 
 from __future__ import annotations

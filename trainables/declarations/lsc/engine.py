@@ -1,6 +1,6 @@
 """Declaration of the stage `lsc`: pretraining to the Local Stability Condition.
 
-Study `herranz2023`, section 1. Keys that may be null take the value published for the model's
+See docs/specs/herranz2023.md, 1. Keys that may be null take the value published for the model's
 family, which its engine knows (`trainables.lsc.feedforward`, `recurrent`, `lru_stack`).
 """
 

@@ -1,6 +1,6 @@
 """Published sizes and settings of recurrent networks, by task, cell and depth.
 
-Study `herranz2023`, section 2.4: `paper` has widths that give all cells about as many parameters,
+docs/specs/herranz2023.md, 2.4: `paper` has widths that give all cells about as many parameters,
 `readme` the same width for all. Models read the widths; search spaces the rest.
 """
 
