@@ -1,4 +1,4 @@
-"""Analyses of study zucchet2024 that need no sweep (sections 5.1 to 5.5, 5.8 and 5.9)."""
+"""Analyses that need no sweep (docs/specs/zucchet2024.md, 5.1 to 5.5, 5.8 and 5.9)."""
 
 from search_spaces.study import Space, grid
 

@@ -1,4 +1,4 @@
-"""The spaces of study `zucchet2024`: published grids (section 4), smoke variants, shared trials."""
+"""Published grids (docs/specs/zucchet2024.md, 4), smoke variants, shared trials."""
 
 from __future__ import annotations
 

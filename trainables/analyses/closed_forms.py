@@ -1,4 +1,4 @@
-"""Closed forms of study `zucchet2024`, section 5, in float64: what signals and curvature should be.
+"""Closed forms of docs/specs/zucchet2024.md, 5: what signals and curvature should be.
 
 NumPy, since analyses compare them with what float32 programs measure. lam is a
 recurrence's eigenvalue, rho the correlation of inputs one step apart, R_d = r0 rho^d.

@@ -1,6 +1,6 @@
 """How signals and gradients of deep recurrent networks grow with memory, and a GRU against theory.
 
-Study `zucchet2024`, sections 5.8 and 5.9. Inputs are a surrogate of the published word embeddings:
+See docs/specs/zucchet2024.md, 5.8 and 5.9. Inputs are a surrogate of the published word embeddings:
 independent features of autocorrelation R(0) = .375 and R(d) = .043 .997^d, as measured on them.
 Shapes are suffixed: T time, B batch, H units, L layers.
 """

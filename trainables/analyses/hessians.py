@@ -1,6 +1,6 @@
 """Hessians of linear systems at their optimum, in float64 on the host.
 
-Study `zucchet2024`, sections 5.4 and 5.5. Condition numbers reach 10^11, so that float32 shows
+See docs/specs/zucchet2024.md, 5.4 and 5.5. Condition numbers reach 10^11, so that float32 shows
 nothing; systems are small, so that NumPy suffices. What is drawn comes from a static key.
 Shapes are suffixed: T time steps, P parameters, n units.
 """

@@ -1,6 +1,6 @@
 """Signals in one linear unit, simulated beside their closed forms; and a unit that learns another.
 
-Study `zucchet2024`, sections 5.1 to 5.3. Closed forms are float64, found when an engine is built.
+See docs/specs/zucchet2024.md, 5.1 to 5.3. Closed forms are float64, found when an engine is built.
 Shapes are suffixed: B samples, E eigenvalues.
 """
 

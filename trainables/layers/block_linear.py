@@ -2,7 +2,7 @@
 
     h_t = A h_{t-1} + B x_t,   y_t = C h_t + D x_t,   h_{-1} = 0
 
-Study `zucchet2024`, section 1.2. Shapes are suffixed: T time, h heads, m units of a head's block,
+See docs/specs/zucchet2024.md, 1.2. Shapes are suffixed: T time, h heads, m units of a head's block,
 N = h m, I inputs, O outputs.
 """
 

@@ -3,7 +3,7 @@
     r = sig(W_r x + b_r + U_r h),  z = sig(W_z x + b_z + U_z h)
     n = tanh(W_n x + b_n + r (U_n h + c)),  h' = (1 - z) n + z h
 
-Study `zucchet2024`, section 1.4. b_z = log T with T uniform in a range, so that z = T / (1 + T) at
+docs/specs/zucchet2024.md, 1.4. b_z = log T with T uniform in a range, so that z = T / (1 + T) at
 zero input, and a state is forgotten in some T steps (Tallec and Ollivier, arXiv 1804.11188).
 
 Shapes are suffixed: T time, B batch, H units, I inputs.

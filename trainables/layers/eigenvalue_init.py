@@ -1,4 +1,4 @@
-"""First weights of linear recurrent layers of study `zucchet2024`, section 1.
+"""First weights of linear recurrent layers of docs/specs/zucchet2024.md, 1.
 
 Shapes: N units of state, I inputs, O outputs; m units of a block.
 """

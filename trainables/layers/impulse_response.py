@@ -1,7 +1,7 @@
 """Impulse responses of linear recurrences, and causal convolution with them.
 
 A linear layer of one input and one output is the causal convolution of its input with its response
-k_t to a unit impulse. Study `zucchet2024`, section 0.4: for sequences of some hundred steps the
+k_t to a unit impulse (docs/specs/zucchet2024.md, 1.5). For sequences of some hundred steps the
 convolution as one matrix product is faster by far on a CPU (`python -m benchmarks execution`).
 
 Shapes are suffixed: T time steps, B samples.
@@ -65,7 +65,7 @@ def causal(x_BT: jax.Array, response_T: jax.Array) -> jax.Array:
 def output_energy(response_T: jax.Array) -> jax.Array:
     """0.5 E[y_t^2], mean over t, of y = k * x for white noise x of variance 1 from x_0 on.
 
-    0.5 / T sum_s (T - s) k_s^2: k_s acts at the T - s last steps (zucchet2024, section 2).
+    0.5 / T sum_s (T - s) k_s^2: k_s acts at the T - s last steps (docs/specs/zucchet2024.md, 2).
     """
     length = len(response_T)
     return 0.5 * jnp.sum(response_T**2 * (length - jnp.arange(length))) / length

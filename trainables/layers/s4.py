@@ -3,7 +3,7 @@
     h_t = exp(Delta A) h_{t-1} + Delta B x_t,   y_t = Re(sum_n C h_t) + D x_t,   h_{-1} = 0
 
 with Delta = softplus(raw) a time step that is learned, one for each channel or one for each state
-(study `zucchet2024`, section 1.3). The input term is Euler's, not the exact one of a held input.
+(docs/specs/zucchet2024.md, 1.3). The input term is Euler's, not the exact one of a held input.
 
 Shapes are suffixed: T time, D channels, N states of a channel.
 """

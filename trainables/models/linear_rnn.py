@@ -1,4 +1,4 @@
-"""One linear recurrent layer as a whole model: study `zucchet2024`, sections 1.1 to 1.3.
+"""One linear recurrent layer as a whole model: docs/specs/zucchet2024.md, 1.1 to 1.3.
 
 Shapes are suffixed: T time, B batch, I inputs, O outputs.
 """

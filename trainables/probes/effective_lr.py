@@ -1,6 +1,6 @@
 """The probe `effective_lr`: how far Adam moves each tensor for a gradient of given size.
 
-Study `zucchet2024`, section 3: an adaptive rule gives each parameter a learning rate of its own,
+docs/specs/zucchet2024.md, 3: an adaptive rule gives each parameter a learning rate of its own,
 and what tells a dense recurrence from a diagonal one is whose parameters get a small one.
 """
 

@@ -1,6 +1,6 @@
 """The probe `sharpness`: the largest curvature of the loss, and that along its gradient.
 
-Study `zucchet2024`, section 3.
+See docs/specs/zucchet2024.md, 3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Task `teacher_student`: identify a linear system from white noise and its response.
 
-Study `zucchet2024`, section 2. A teacher h_t = A h_{t-1} + B x_t, y_t = C h_t + D x_t of `order`
+See docs/specs/zucchet2024.md, 2. A teacher h_t = A h_{t-1} + B x_t, y_t = C h_t + D x_t of `order`
 real units answers N(0, 1) inputs; every batch is drawn anew on the device, so that the training
 loss is the generalisation loss. The teacher hangs on `teacher_seed`, `min_nu` and `max_phase`,
 never on the trial's seed: as published, all seeds learn one system.

@@ -1,6 +1,6 @@
 """Learning results of zucchet2024 in a tenth of the steps, through `launch`, `best` and SQL alone.
 
-Bounds are those of the specification, section 6, P1 8 to 10 and 14.
+Bounds are those of docs/specs/zucchet2024.md, checks 8 to 10 and 14.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def test_more_heads_learn_better_with_larger_rates(learned: Store) -> None:
     assert rates[2] / rates[0] >= 100
 
 
-# ---- P1 14: a published scan as a sweep ----------------------------------------------------------
+# ---- a published scan as a sweep (check 14) ------------------------------------------------------
 
 SCAN = "zucchet2024/ablation_p2"
 BRIEF = ("epochs=2", "steps_per_epoch=20")

@@ -1,4 +1,5 @@
-"""Closed forms against tables, sums and finite differences in float64 (zucchet2024 P0 1 and 4)."""
+"""Closed forms against tables, sums and finite differences in float64
+(docs/specs/zucchet2024.md, checks 1 and 4)."""
 
 from __future__ import annotations
 
@@ -135,7 +136,7 @@ def _mixed(l1: complex, l2: complex, rho: float) -> complex:
 
 
 def test_coupling_is_the_mixed_derivative(seed):
-    """P0 4: to 1e-10 at random complex points, rho = .5 and the published special cases."""
+    """Check 4: to 1e-10 at random complex points, rho = .5 and the published special cases."""
     rng = np.random.default_rng([seed, 13])
     for rho in (0.5, 0.0, 1.0, rng.uniform(0, 1)):
         for _ in range(5):
@@ -154,7 +155,7 @@ def test_coupling_is_the_mixed_derivative(seed):
 
 
 def test_hessian_of_diagonal_systems_is_the_gauss_newton_matrix(seed):
-    """P0 4: H = J' R J with J the derivative of y = Re sum w h by (Re l, Im l), R over lags."""
+    """Check 4: H = J' R J with J the derivative of y = Re sum w h by (Re l, Im l), R over lags."""
     rng = np.random.default_rng([seed, 14])
     n, rho, length = 3, 0.6, 400
     lam = rng.uniform(0.3, 0.85, n) * np.exp(1j * rng.uniform(-3, 3, n))

@@ -1,4 +1,5 @@
-"""Analyses of study zucchet2024 (P0 1 and 5, P1 12 and 13), through packs as `launch` runs them."""
+"""Analyses through packs, as `launch` runs them (docs/specs/zucchet2024.md, checks 1, 5, 12 and
+13)."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ def test_the_loss_of_a_unit_is_the_closed_form_to_float32(seed):
     ],
 )
 def test_landscape_training_reaches_the_target_when_published(rule, form, first):
-    """P1 13: first loss below .01, within 5 steps."""
+    """Check 13: first loss below .01, within 5 steps."""
     found = rows(
         stage="landscape", landscape_rule=rule, phase_form=form, landscape_steps=first + 300
     )["landscape"]
@@ -97,7 +98,7 @@ def _spectra(form: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("form", COORDINATES)
 def test_hessians_have_nine_eigenvalues(form, seed):
-    """P0 5: 2 n + 1 of order n = 4, in every coordinate system."""
+    """Check 5: 2 n + 1 of order n = 4, in every coordinate system."""
     values, _ = _spectra(form, seed)
     assert values.shape[1] == {"rnn": 25, "complex": 25}.get(form, 29)
     relative = np.abs(values) / values[:, :1]
@@ -105,7 +106,7 @@ def test_hessians_have_nine_eigenvalues(form, seed):
 
 
 def test_diagonal_coordinates_are_aligned_with_the_hessian(seed):
-    """P0 5: participation ratio of the top four eigenvectors."""
+    """Check 5: participation ratio of the top four eigenvectors."""
     medians = {form: np.median(_spectra(form, seed)[1][:, :4].mean(1)) for form in COORDINATES}
     assert medians["rnn"] >= 4
     assert medians["complex"] <= 3.5
@@ -205,7 +206,7 @@ def _deep(**config: Any) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 def test_signals_of_deep_networks_against_memory():
-    """P1 12: memory 1 to 100, at initialisation."""
+    """Check 12: memory 1 to 100, at initialisation."""
     cells = {
         name: [_deep(deep_cell=cell, norm=norm, memory=memory) for memory in (1.0, 100.0)]
         for name, cell, norm in (

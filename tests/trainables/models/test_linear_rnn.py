@@ -1,5 +1,5 @@
 """Every linear recurrence in every form: scan, associative scan, naive loop, kernel convolution
-(zucchet2024 P0 2 and 3)."""
+(docs/specs/zucchet2024.md, checks 2 and 3)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ _signed_ring = jax.jit(signed_ring, static_argnums=1)
 
 @pytest.mark.parametrize("r_min", [0.0, 0.5, 0.99])
 def test_law_of_the_ring(r_min, seed):
-    """P0 2: mean |lambda| = (2/3)(1 - r^3)/(1 - r^2)."""
+    """Check 2: mean |lambda| = (2/3)(1 - r^3)/(1 - r^2)."""
     modulus, phase = _signed_ring(jax.random.key(seed), 1_000_000, r_min, 1.0, 0.3)
     want = 2 / 3 * (1 - r_min**3) / (1 - r_min**2)
     assert np.asarray(modulus, np.float64).mean() == pytest.approx(want, abs=1e-3)

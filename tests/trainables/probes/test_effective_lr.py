@@ -1,4 +1,5 @@
-"""Cosine schedule, Adam's learning rate of each tensor, curvature (zucchet2024 P0 6)."""
+"""Cosine schedule, Adam's learning rate of each tensor, curvature
+(docs/specs/zucchet2024.md, check 6)."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def trained() -> Pack:
 
 
 def test_rates_are_adam_s(seed):
-    """P0 6: lr / (sqrt(v^) + 1e-8) by hand to 1e-5, what float32 gives, and the published probe;
+    """Check 6: lr / (sqrt(v^) + 1e-8) by hand to 1e-5, what float32 gives, and the published probe;
     of drawn moments, as four steps may leave them."""
     pack, rng = Pack([trial()], {}), np.random.default_rng(seed)
     leaves: dict[str, np.ndarray] = {}

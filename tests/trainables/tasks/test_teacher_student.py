@@ -1,4 +1,5 @@
-"""The task teacher_student: its teacher, its batches, both execution modes (zucchet2024 P0 7)."""
+"""The task teacher_student: its teacher, its batches, both execution modes
+(docs/specs/zucchet2024.md, check 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declarations of analyses of study `zucchet2024` (section 5): stages that train no network."""
+"""Declarations of analyses of docs/specs/zucchet2024.md, 5: stages that train no network."""
 
 from __future__ import annotations
 

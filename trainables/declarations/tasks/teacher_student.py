@@ -1,4 +1,4 @@
-"""Declaration of the task of identifying a linear system (study `zucchet2024`, section 2)."""
+"""Declaration of the task of identifying a linear system (docs/specs/zucchet2024.md, 2)."""
 
 from __future__ import annotations
 
