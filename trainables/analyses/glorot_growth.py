@@ -1,4 +1,4 @@
-"""How linear recurrences at initialisation grow, overflow and remember: study `bar2025`, section 5.
+"""How linear recurrences at initialisation grow, overflow and remember: docs/specs/bar2025.md, 5.
 
 Analyses of one layer. Shapes are suffixed: T time, N units, B sequences, H inputs, D delays.
 """

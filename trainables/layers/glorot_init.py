@@ -1,6 +1,7 @@
-"""State matrices and spectra of linear recurrences that start from Glorot's law (study `bar2025`).
+"""State matrices and spectra of linear recurrences that start from Glorot's law.
 
-`spec.glorot` says what each init divides by. Shapes: N units.
+See docs/specs/bar2025.md, 1.4; `declarations.layers.glorot_init` says what each init divides by.
+Shapes: N units.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ def glorot_matrix(key: jax.Array, n: int) -> jax.Array:
 
 
 def scale(init: str, n: int, offset: Any) -> Any:
-    """What `init` divides a Glorot matrix by; `offset` is z of `spec.glorot.rescaling`."""
+    """What `init` divides a Glorot matrix by; `offset` is z of `rescaling` there."""
     a, b = divisor(init, n)
     return a + b * offset
 
 
 def state_matrix(key: jax.Array, n: int, init: str, offset: Any) -> jax.Array:
-    """A (N, N) of a dense recurrence; `init` is one of `spec.glorot.SCALED`, or identity.
+    """A (N, N) of a dense recurrence; `init` is one of `SCALED`, or identity.
 
     Raises:
       ValueError: an init that no matrix has, or `rescaled` for n <= 163.

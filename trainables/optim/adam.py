@@ -46,8 +46,8 @@ def recurrent_leaves(params: Any) -> Any:
 def adamw_groups(
     config: Mapping[str, Any], hparams: Mapping[str, jax.Array]
 ) -> optax.GradientTransformation:
-    """Adam whose recurrent leaves have another learning rate and no decay (study `bar2025`,
-    section 3); the others as `adamw`."""
+    """Adam whose recurrent leaves have another learning rate and no decay (docs/specs/bar2025.md,
+    3); the others as `adamw`."""
     slow = hparams.get("lr_recurrent", hparams["lr"] * hparams["lr_factor"])
 
     def finish(updates: Any, params: Any) -> Any:

@@ -1,6 +1,6 @@
 """ListOps: nested expressions over digits and their values, drawn by the published law, vectorised.
 
-Study `bar2025`, section 2.1 (Nangia and Bowman 2018; Long Range Arena). A node is an operator with
+docs/specs/bar2025.md, 2.1 (Nangia and Bowman 2018; Long Range Arena). A node is an operator with
 probability 1/4, unless it lies at the deepest level; it then has 2 to `max_args` operands, each a
 node. All trees of a batch grow together, level by level: one array a level, children in the order
 of their parents.

@@ -1,5 +1,5 @@
 """Study bar2025 from plan to figure; and its learning results through `launch` and SQL alone
-(specification, section 6, P1 12 to 14 and 16)."""
+(docs/specs/bar2025.md, checks 12 to 14 and 16)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Analyses of layers at initialisation, at sizes a test affords (bar2025 P0 2, P1 14, 15, 17)."""
+"""Analyses of layers at initialisation, at sizes a test affords
+(docs/specs/bar2025.md, checks 2, 14, 15 and 17)."""
 
 from __future__ import annotations
 
@@ -140,7 +141,7 @@ def test_delays_are_decoded_as_a_float64_reference_does(seed):
 
 @pytest.mark.slow
 def test_memory_at_the_study_s_size(seed):
-    """Section 6, 15: R^2 at d = 20: rescaled >= .7 (256) and >= .9 (384), halved <= .1."""
+    """Check 15: R^2 at d = 20: rescaled >= .7 (256) and >= .9 (384), halved <= .1."""
     for width, least in ((256, 0.7), (384, 0.9)):
         result, _ = run([trial("delay_memory", matrix_width=width, init=i, seed=seed)
                          for i in ("rescaled", "halved_glorot")])  # fmt: skip
@@ -152,7 +153,7 @@ def test_memory_at_the_study_s_size(seed):
 
 @pytest.mark.slow
 def test_gradients_at_the_study_s_size(seed):
-    """Section 6, 17: median |dL/dA| over 8 seeds, glorot over rescaled > 1e5."""
+    """Check 17: median |dL/dA| over 8 seeds, glorot over rescaled > 1e5."""
     config: dict[str, Any] = {"recurrence": "dense", "matrix_width": 256, "length": 512}
     trials = [trial("divergence", init=i, seed=seed + s, **config)
               for i in ("glorot", "rescaled", "halved_glorot") for s in range(8)]  # fmt: skip

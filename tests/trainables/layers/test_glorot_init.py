@@ -1,4 +1,5 @@
-"""Rescaled Glorot against the study's tables and against plain NumPy (bar2025 P0 1 to 3)."""
+"""Rescaled Glorot against the study's tables and against plain NumPy
+(docs/specs/bar2025.md, checks 1 to 3)."""
 
 from __future__ import annotations
 
@@ -105,7 +106,7 @@ def test_spectra(seed):
     # Those of a real matrix: conjugate pairs, and some real ones.
     np.testing.assert_allclose(np.sort_complex(whole), np.sort_complex(whole.conj()), atol=1e-4)
     assert 1 <= (lam["glorot"][1] == 0).sum() < n / 4
-    # Uniform over the disk: radius^2 and angle are uniform and independent (defect 3: a spiral).
+    # Uniform over the disk: radius^2 and angle are uniform and independent (published: a spiral).
     radius2, angle = (lam["uniform"] ** 2).sum(0), np.arctan2(*lam["uniform"][::-1]) % (2 * np.pi)
     for share in (radius2, angle / (2 * np.pi)):
         steps = np.arange(1, n + 1) / n

@@ -1,4 +1,4 @@
-"""Two groups of parameters, and the schedule of both (bar2025 P0 5 and 6)."""
+"""Two groups of parameters, and the schedule of both (docs/specs/bar2025.md, checks 5 and 6)."""
 
 from __future__ import annotations
 

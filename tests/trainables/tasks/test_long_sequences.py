@@ -1,5 +1,5 @@
 """Long-sequence tasks: ListOps' law and values, bit reversal, constants, splits, masks
-(bar2025 P0 7, 9 to 11)."""
+(docs/specs/bar2025.md, checks 7, 9 to 11)."""
 
 from __future__ import annotations
 

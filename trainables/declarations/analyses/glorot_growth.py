@@ -1,4 +1,4 @@
-"""Declarations of analyses of study `bar2025` (section 5) that train nothing, and of its probes."""
+"""Declarations of analyses of docs/specs/bar2025.md, 5, that train nothing, and of its probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Glorot matrix of width n is divided by: study `bar2025`, section 1.4.
+"""What a Glorot matrix of width n is divided by: docs/specs/bar2025.md, 1.4.
 
 Entries N(0, 1/n) give eigenvalues in a disk whose radius is above 1 by about sqrt(log n / 4n). The
 edge law of Ginibre matrices (Rider 2003; real ones: Rider and Sinclair, arXiv 1209.6085) says
@@ -29,7 +29,7 @@ RADII = {  # width -> (mean, standard deviation) of the spectral radius of N(0, 
     512: (1.0313, 0.0153),
     1024: (1.0240, 0.0074),
 }
-"""Section 5.2, measured over 20 (n 1024) to 2,000 (n 64) draws."""
+"""docs/specs/bar2025.md, 5.2, measured over 20 (n 1024) to 2,000 (n 64) draws."""
 
 INITS = ("glorot", "halved_glorot", "rescaled", "calibrated", "identity", "uniform")
 SCALED = INITS[:4]

@@ -1,4 +1,4 @@
-"""Declarations of the long-sequence tasks of study `bar2025`, section 2."""
+"""Declarations of the long-sequence tasks of docs/specs/bar2025.md, 2."""
 
 from __future__ import annotations
 
