@@ -22,7 +22,7 @@ def estimated_rows(trials: Sequence[Trial]) -> dict[str, int]:
     """Rows by table that the trials will write."""
     alike: dict[tuple[Any, ...], tuple[Trial, int]] = {}
     for trial in trials:
-        key = trial.program, trial.epochs, *trial.observations().values()
+        key = trial.program, trial.epochs, *trial.recordings().values()
         alike[key] = trial, alike.get(key, (trial, 0))[1] + 1
     found: Counter[str] = Counter()
     for trial, count in alike.values():

@@ -175,7 +175,7 @@ def test_a_failing_model_keeps_its_traceback(ray_session: str, tmp_path: Path) -
         "def build(config, sizes, rngs):\n"
         "    raise ZeroDivisionError('the user divided by zero')\n"
         "STUDY = Study(name='broken', title='Broken', parts=(Model(name='bad', build=build),),\n"
-        "    spaces={'one': Space(feeds='nothing', param_space={'model': 'bad',\n"
+        "    spaces={'one': Space(reproduces='nothing', param_space={'model': 'bad',\n"
         "        'task': 'gaussian', 'epochs': 1})})\n"
     )
     store = tmp_path / "store"

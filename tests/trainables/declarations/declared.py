@@ -30,7 +30,7 @@ _PARTNERS = ("vanilla_rnn", "ffn", "lstm", "lru_stack")
 def lines() -> list[str]:
     """The file's content."""
     registry = builtin_registry()
-    return [*_parts(registry), *_probes(registry), *_macros(registry), *_trials(registry)]
+    return [*_parts(registry), *_probes(registry), *_presets(registry), *_trials(registry)]
 
 
 def _parts(registry: Registry) -> Iterator[str]:
@@ -64,9 +64,9 @@ def _probes(registry: Registry) -> Iterator[str]:
         yield f"probe {name} {', '.join(columns)}"
 
 
-def _macros(registry: Registry) -> Iterator[str]:
-    for name, macro in sorted(registry.macros.items()):
-        yield f"macro {name} shared={macro.shared} {' '.join(sorted(macro.decides))}"
+def _presets(registry: Registry) -> Iterator[str]:
+    for name, preset in sorted(registry.presets.items()):
+        yield f"preset {name} shared={preset.shared} {' '.join(sorted(preset.decides))}"
 
 
 def _trials(registry: Registry) -> Iterator[str]:
