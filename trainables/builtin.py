@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any
 
 from trainables.declarations import Part
+from trainables.declarations.models.residual import SEQUENCE
 from trainables.declarations.models.rnn import RECURRENT
 from trainables.declarations.models.rnn_torch_init import TORCH_MODELS
-from trainables.declarations.models.sequence_nets import SEQUENCE
 from trainables.declarations.tasks.long_sequences import SEQUENCE_IMAGES
 
 _PLACES: dict[tuple[str, str], str] = {
@@ -22,13 +22,13 @@ _PLACES: dict[tuple[str, str], str] = {
     ("model", "residual_rnn"): "models.elman_stack.residual_rnn",
     ("model", "ffn"): "models.feedforward.ffn",
     **{("model", model.name): "models.rnn.recurrent_net" for model in RECURRENT},
-    ("model", "lru_stack"): "models.lru_stack.lru_stack",
+    ("model", "lru_stack"): "models.residual.lru_stack",
     ("model", "lru"): "models.linear_rnn.lru",
     ("model", "linear_rnn"): "models.linear_rnn.linear_rnn",
     ("model", "s4"): "models.linear_rnn.s4",
-    ("model", "deep_recurrent"): "models.deep_nets.deep_recurrent",
+    ("model", "deep_recurrent"): "models.residual.deep_recurrent",
     **{("model", model.name): "models.rnn_torch_init.torch_net" for model in TORCH_MODELS},
-    **{("model", model.name): "models.sequence_nets.sequence_net" for model in SEQUENCE},
+    **{("model", model.name): "models.residual.sequence_net" for model in SEQUENCE},
     ("optimizer", "sgd"): "optim.sgd.sgd",
     ("optimizer", "adam"): "optim.adam.adam",
     ("optimizer", "adamw"): "optim.adam.adamw",
