@@ -15,40 +15,34 @@ from orchestrator.machine import environment
 from orchestrator.machine.resources import cpus_here
 from orchestrator.worker.provenance import git_commit, versions
 
-NAMES = (
-    "epoch_loop",
-    "execution",
-    "ingest",
-    "lanes",
-    "metrics",
-    "network",
-    "planner",
-    "queries",
-    "sequences",
-)
-LONG = (
-    "compiles",
-    "driver",
-    "first_row",
-    "full_size_bar2025",
-    "full_size_ribeiro2020",
-    "half_dead",
-    "lanes_by_width",
-    "overhead",
-    "packs",
-    "queries_large",
-    "steady",
-)
+SHORT = {
+    "launching": ("planner",),
+    "store": ("ingest", "queries"),
+    "training": ("epoch_loop", "execution", "lanes", "metrics", "network", "sequences"),
+}
+LONG = {
+    "launching": ("compiles", "driver", "first_row", "overhead", "packs"),
+    "store": ("queries_large",),
+    "training": (
+        "full_size_bar2025", "full_size_ribeiro2020", "half_dead", "lanes_by_width", "steady",
+    ),
+}  # fmt: skip
 """Minutes each: run only where they are named."""
+
+
+def _places(names: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """name -> module."""
+    return {one: f"benchmarks.{folder}.{one}" for folder, own in names.items() for one in own}
 
 
 def main(names: list[str]) -> None:
     environment.prepare()
-    unknown = [name for name in names if name not in NAMES + LONG]
+    places = _places(SHORT) | _places(LONG)
+    unknown = [name for name in names if name not in places]
     if unknown:
-        sys.exit(f"error: no benchmark {unknown[0]!r}; choose from {', '.join(NAMES + LONG)}")
-    for name in names or NAMES:
-        module = importlib.import_module(f"benchmarks.{name}")
+        sys.exit(f"error: no benchmark {unknown[0]!r}; choose from {', '.join(sorted(places))}")
+    for name in names or _places(SHORT):
+        module = importlib.import_module(places[name])
         print(f"{name}: {(module.run.__doc__ or '').strip()}", flush=True)
         found = module.run()
         seconds, facts = found if isinstance(found, tuple) else (found, {})

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from benchmarks.packs import CASES
+from benchmarks.launching.packs import CASES
 from results.figures.style import finish, look
 
 RESULTS = Path(__file__).parent / "results"

@@ -1,4 +1,4 @@
-"""The trials that `benchmarks.packs` runs by each way: a study for `launch`, configs for rivals."""
+"""The trials that `launching.packs` runs by each way: a study for `launch`, configs for rivals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETWORK = {
 
 def _space(base: dict[str, Any], lrs: Sequence[float]) -> Space:
     return Space(
-        feeds="benchmarks.packs",
+        feeds="python -m benchmarks packs",
         param_space={**base, "lr": {"grid_search": list(lrs)}, "seed": 0},
         select={"metric": "val_loss", "mode": "min", "choose": "lr", "report": "val_loss"},
         smoke={"epochs": 1},

@@ -51,9 +51,6 @@ class Result:
             columns = [column.to_pylist() for column in self.table.columns]
         return list(zip(*columns, strict=True))
 
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return next(iter(Result(self.table.slice(0, 1)).fetchall()), None)
-
     def rows(self) -> list[dict[str, Any]]:
         """One dict per row."""
         with _given():

@@ -74,8 +74,7 @@ class Study:
     """A paper's set of experiments, or a user's own.
 
     `parts` are models, tasks, optimizers and stages the built-in ones lack; `figures` are functions
-    `(store, space, trial) -> plotly figure` by name. `scheduler` exists to be refused: Tune's trial
-    schedulers see packs, not lanes.
+    `(store, space, trial) -> plotly figure` by name.
     """
 
     name: str
@@ -86,7 +85,6 @@ class Study:
     parts: tuple[Part, ...] = ()
     probes: tuple[Probe, ...] = ()
     figures: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    scheduler: Any = None
 
     def problems(self) -> list[str]:
         """What is not of its type, in the study and its spaces, a sentence each."""

@@ -1,4 +1,5 @@
-"""benchmarks/gpu.py: its record, what it needs, and that it fails where bits do not hold."""
+"""`python -m benchmarks.gpu`: its record, what it needs, and that it fails where bits do not
+hold."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import bare_step, gpu, pack_cases, roofline
+from benchmarks.gpu import bare_packs, bare_step, pack_cases, roofline
 from trainables.packs.pack import EpochResult
 
 ROOT = Path(__file__).parents[1]
@@ -112,16 +113,16 @@ def test_a_bit_that_hangs_on_the_position_fails_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = {"bare_s": 1.0, "floor_s": 0.5, "epoch_flops": 1}
-    monkeypatch.setattr(gpu, "_in_child", lambda work, *args: work(*args))
+    monkeypatch.setattr(bare_packs, "_in_child", lambda work, *args: work(*args))
     monkeypatch.setattr(pack_cases, "Pack", Misplaced)
     monkeypatch.setattr(bare_step, "measure", lambda *args: bare)
     monkeypatch.setattr(
         roofline, "measured", lambda small: {"flops_per_s": 1, "bytes_per_s": 1, "rounding": 1e-7}
     )
     only = ["--small", "--networks", "ffn", "--strategies", "vmap"]
-    assert gpu.main([*only, "--lanes", "1"]) == 0
-    assert gpu.main([*only, "--lanes", "3"]) == 0, "the middle lane stays where it is"
-    assert gpu.main([*only, "--lanes", "1", "2"]) == 1
+    assert bare_packs.main([*only, "--lanes", "1"]) == 0
+    assert bare_packs.main([*only, "--lanes", "3"]) == 0, "the middle lane stays where it is"
+    assert bare_packs.main([*only, "--lanes", "1", "2"]) == 1
     told = capsys.readouterr().err.splitlines()
     losses = "epochs/loss, epochs/val_loss, epochs/test_loss"
     assert told == [

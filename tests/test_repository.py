@@ -145,6 +145,17 @@ def test_the_other_locks_add_and_change_nothing() -> None:
     assert all(mutants[name] == plain[name] for name in mutants.keys() & plain.keys())
 
 
+def test_every_patch_of_ray_was_checked_with_the_ray_that_is_locked() -> None:
+    """Who takes a newer Ray looks at each patch again, and says so in its comment."""
+    patches, local = (
+        (ROOT / f"orchestrator/ray_backend/{name}.py").read_text()
+        for name in ("ray_patches", "local")
+    )
+    checked = re.findall(r"[Cc]hecked[^.]* with Ray (\d[\d.]*\d)", patches)
+    assert len(checked) == len(re.findall(r"^def ", patches, re.M))
+    assert {*checked, *re.findall(r"with Ray (\d[\d.]*\d)", local)} == {locked(LOCKS[0])["ray"]}
+
+
 def test_every_dependency_is_locked_and_explained() -> None:
     project = PROJECT["project"]
     extras = project["optional-dependencies"]

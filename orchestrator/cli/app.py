@@ -176,6 +176,7 @@ def _clipped(text: str) -> str:
 COMMANDS = (
     "plan",
     "run",
+    "simulate",
     "jobs",
     "store",
     "results",

@@ -24,7 +24,8 @@ def shared_line(plans: Sequence[SpacePlan]) -> str:
 
 
 def plan_lines(one: SpacePlan, show: int) -> list[str]:
-    """The plan in a few lines, then the first `show` programs and trials it would run."""
+    """The plan in a few lines, then the first `show` programs and trials it would run; of 0 none,
+    nor how many there are."""
     lines: list[str] = []
     out = lines.append
     widths = ", ".join(str(w) for w in sorted({p.width for p in one.packs})) or "-"
@@ -47,7 +48,7 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
             f"    program {row['program']}  {what or row['stage']}: {row['trials']} trials in "
             f"{row['packs']} packs of {widths}"
         )
-    if len(table) > listed:
+    if show and len(table) > listed:
         out(f"    ... and {len(table) - listed} more programs (--show N)")
     rows = ", ".join(f"{count} {table}" for table, count in one.rows.items() if count)
     if rows:
@@ -74,6 +75,6 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
     for trial in one.to_run[:show]:
         words = " ".join(f"{n}={trial.config[n]}" for n in varying if n in trial.config)
         out(f"    {trial.id}  {words}")
-    if len(one.to_run) > show:
+    if show and len(one.to_run) > show:
         out(f"    ... and {len(one.to_run) - show} more (--show N)")
     return lines

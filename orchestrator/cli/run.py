@@ -66,7 +66,6 @@ def launch(
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between resume points.")
     ] = 60.0,
-    scheduler: Annotated[str | None, typer.Option(hidden=True)] = None,
     keep_weights: Annotated[
         str | None,
         typer.Option("--keep-weights", help="Weights kept: none, last, best or every:K."),
@@ -79,11 +78,6 @@ def launch(
     from orchestrator.plan.plan import plan as make_plan
     from orchestrator.ray_backend.jobs import is_job_server
 
-    if scheduler is not None:
-        raise RequestError(
-            f"--scheduler {scheduler}: a pack trains many trials at once and Tune's schedulers "
-            "cannot see them; stop single trials with --set stop_below=..."
-        )
     overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]
     if detach and not is_job_server(address):
         raise RequestError(

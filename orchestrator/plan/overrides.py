@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.errors import RequestError
 from search_spaces.expansion import MAX_CONFIGS
 from trainables.declarations import SELECTORS, Registry, Resolver, nearest
 from trainables.declarations.core.keys import shown
@@ -20,21 +19,13 @@ _RANGE = re.compile(rf"range\({_INT}(?:,{_INT})?(?:,{_INT})?\)")
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
-def parse_overrides(given: Overrides, registry: Registry) -> dict[str, list[Any]]:
-    """key -> values. `lr=0.1`, `lr=0.1,0.01` and `seed=range(4)` on a command line; in Python also
-    a mapping of values or lists.
-
-    Raises:
-      RequestError: every entry that is no `key=value`, names an unknown key or gives no value.
-    """
-    found, problems = read_overrides(given, registry)
-    if problems:
-        raise RequestError(problems)
-    return found
-
-
 def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list[Any]], list[str]]:
-    """As `parse_overrides`; what could be read, and what is wrong with the rest."""
+    """key -> values, of all that could be read, and what is wrong with the rest: every entry that
+    is no `key=value`, names an unknown key or gives no value.
+
+    `lr=0.1`, `lr=0.1,0.01` and `seed=range(4)` on a command line; in Python also a mapping of
+    values or lists.
+    """
     keys = registry.all_keys()
     typed = not isinstance(given, Mapping)
     pairs = [_pair(text) for text in given] if typed else list(given.items())

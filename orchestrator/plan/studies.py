@@ -82,16 +82,11 @@ def _add(found: Catalogue, study: Study, path: Path) -> None:
 
 
 def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
-    if study.scheduler is not None:
-        raise RequestError(
-            f"study {study.name} sets a Tune scheduler ({type(study.scheduler).__name__}); a pack "
-            "trains many trials at once and schedulers cannot see them: use the stop_below key"
-        )
     try:
+        found.registry.add_probes(*study.probes)
         found.registry.add(*(versioned_by_content(part, content) for part in study.parts))
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
-    found.registry.probes.update({probe.name: probe for probe in study.probes})
 
 
 def load_study_file(path: str) -> Study:

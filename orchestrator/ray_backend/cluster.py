@@ -10,7 +10,6 @@ import socket
 import tempfile
 import uuid
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import ray_environment, worker_environment
 from orchestrator.queue.queue import Machines
-from orchestrator.ray_backend.code_bundle import build_wheel
+from orchestrator.ray_backend.code_bundle import copy_code
 from orchestrator.ray_backend.ray_patches import ray_speaks_of_nothing
 from orchestrator.worker.provenance import COMMIT, git_commit, versions
 
@@ -28,7 +27,7 @@ ANSWER_S = 120.0
 
 @contextlib.contextmanager
 def cluster_ray(address: str, threads: int, study: str | None) -> Iterator[None]:
-    """A connection to the cluster at `address`. Our wheel and the user's study file travel with it,
+    """A connection to the cluster at `address`. Our code and the user's study file travel with it,
     unless this process is a job there, whose they have come with already.
 
     Raises:
@@ -79,7 +78,7 @@ def in_job() -> bool:
 def baggage(folder: Path, study: str | None) -> dict[str, Any]:
     """The runtime environment that carries this code and a user's study file to a cluster.
 
-    The wheel travels unpacked. Ray installs one that is a `py_module` once for each runtime
+    A plain folder and no wheel: Ray installs one that is a `py_module` once for each runtime
     environment that names it (a launch has two: the job's and its packs'), at once on a node that
     joins, and the second installation there removes the first.
 
@@ -87,14 +86,12 @@ def baggage(folder: Path, study: str | None) -> dict[str, Any]:
       folder: empty; holds what travels, so it must last until Ray has taken it.
     """
     carried = folder / "carried"
-    wheel = build_wheel(folder)
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(carried)
+    copy_code(carried)
     if study is not None:
         shutil.copy(study, carried)
     # One of a kind: a cluster knows a folder by its content, and drops one with the driver that
     # brought it, though another driver may just have found it there.
-    (carried / "wheel.txt").write_text(f"{wheel.name} {uuid.uuid4().hex}")
+    (carried / "launch.txt").write_text(uuid.uuid4().hex)
     return {"working_dir": str(carried), "env_vars": {COMMIT: git_commit() or ""}}
 
 

@@ -25,7 +25,8 @@ def local_ray(room: Room, threads: int) -> Iterator[None]:
         yield
         return
     # Ray takes 127.0.0.1 for its address only where it thinks no cluster can be, which it decides
-    # as it is imported (by `few_processes` here), in this process and in those it starts.
+    # as it is imported (by `few_processes` here), in this process and in those it starts. Checked,
+    # as are the two undocumented settings below, with Ray 2.60.0.
     variables = {_CLUSTERS: os.environ.get(_CLUSTERS, "0"), **worker_environment(threads, room.gpu)}
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
     if not room.gpu:

@@ -1,4 +1,4 @@
-"""Every change of Ray's private parts. Checked with Ray 2.60.0, which the lock has."""
+"""Every change of Ray's private parts, each with the version of Ray it was checked with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ def keep_from_ray() -> None:
     """Stops Tune from copying the driver's AWS credentials into its actors' runtime environment,
     which Ray writes to its logs and to its head's tables in the clear. Workers have credentials of
     their own, from their node's role or environment; those of a local Ray inherit the driver's."""
+    # Checked with Ray 2.60.0.
     from ray.tune.execution import class_cache
 
     names = class_cache.ENV_VARS_TO_PROPAGATE
@@ -24,6 +25,7 @@ _UNASKED = ("start_monitor", "start_api_server", "start_log_monitor")
 def any_worker() -> Iterator[None]:
     """Lets Tune's actors take workers that are there. Of itself Tune asks for an environment, so
     that none fits, with variables that all processes of a local Ray have from `local_ray`."""
+    # Checked with Ray 2.60.0.
     import ray
     from ray.tune.execution.class_cache import _ActorClassCache
 
@@ -42,6 +44,7 @@ def any_worker() -> Iterator[None]:
 def few_processes() -> Iterator[None]:
     """Lets Ray start without autoscaler, API server and log monitor, of which a launch asks
     nothing: three Pythons beside the workers' own start, and a second to end them."""
+    # Checked with Ray 2.60.0.
     from ray._private.node import Node
 
     before = {name: getattr(Node, name) for name in _UNASKED if hasattr(Node, name)}
@@ -58,6 +61,7 @@ def few_processes() -> Iterator[None]:
 def ray_speaks_of_nothing() -> Iterator[None]:
     """Keeps Ray from printing a paragraph for each worker that dies, as it does whatever
     `log_to_driver` says. The launch prints one line instead."""
+    # Checked with Ray 2.60.0.
     from ray._private import worker
 
     before = worker.print_to_stdstream

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from orchestrator.errors import RequestError
@@ -11,8 +10,12 @@ DETECT_S = 15.0
 """Until a vanished node is found dead: about five of Ray's health checks, three seconds apart."""
 
 
-MAX_NODES = 100_000
-"""Each is a process of the simulation, so a slip of the hand must not fill the memory."""
+MOST = 100_000
+"""Nodes, each a process of the simulation, and slots of each: a slip of the hand must not fill the
+memory."""
+
+LONGEST_S = 1e9
+"""Thirty years, and no figure of a cluster is larger: sums stay finite."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,11 @@ class Cluster:
     def __post_init__(self) -> None:
         problems = []
         for name, value in vars(self).items():
-            least = 1 if name in ("nodes", "slots") else 0
-            if name != "seed" and not (math.isfinite(value) and value >= least):
+            least, most = (1, MOST) if name in ("nodes", "slots") else (0, LONGEST_S)
+            if name != "seed" and not least <= value <= most:
                 what = name.removesuffix("_s").replace("_", " ")
-                problems.append(f"{what} of a cluster: must be at least {least}, got {value:g}")
-        if not problems and self.nodes > MAX_NODES:
-            problems = [f"nodes of a cluster: at most {MAX_NODES:,} can be simulated"]
+                problems.append(
+                    f"{what} of a cluster: at least {least} and at most {most:,.0f}, got {value}"
+                )
         if problems:
             raise RequestError(problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from orchestrator.errors import RequestError
 from orchestrator.plan.plan import SpacePlan
+from orchestrator.simulate.cluster import LONGEST_S
 from results import Store
 
 COMPILE_S = 30.0
@@ -74,10 +74,14 @@ def find_paces(
     Raises:
       RequestError: a program was never measured and no figure is given, or an impossible one.
     """
-    if seconds_per_epoch is not None and not 1e-6 <= seconds_per_epoch < math.inf:
-        raise RequestError(f"seconds per epoch: at least 1e-6, got {seconds_per_epoch:g}")
-    if compile_s is not None and not 0 <= compile_s < math.inf:
-        raise RequestError(f"seconds to compile: at least 0, got {compile_s:g}")
+    for what, least, given in (
+        ("seconds per epoch", 1e-6, seconds_per_epoch),
+        ("seconds to compile", 0, compile_s),
+    ):
+        if given is not None and not least <= given <= LONGEST_S:
+            raise RequestError(
+                f"{what}: at least {least:g} and at most {LONGEST_S:g}, got {given:g}"
+            )
     widths = {pack.program: pack.width for one in plans for pack in one.packs}
     found = measured_paces(store.attempts().to_pylist() if store else [], gpu, widths)
     unknown = sorted(widths.keys() - found.keys())

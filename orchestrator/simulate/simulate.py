@@ -1,4 +1,4 @@
-"""`plan --simulate`: what a plan would take on a cluster, replayed before any of it is paid for."""
+"""What a plan would take on a cluster, replayed before any of it is paid for."""
 
 from __future__ import annotations
 

@@ -54,12 +54,6 @@ RULES: dict[str, float] = {
     "floor_norm": 1e-38,
 }
 
-VERDICTS = (
-    "exploding", "diverged", "dead", "vanishing", "vanishing_mild", "plateau", "healthy",
-    "undetermined",
-)  # fmt: skip
-"""In order of precedence."""
-
 
 def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
     """The defaults with a caller's changes.

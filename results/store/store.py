@@ -117,10 +117,6 @@ class Store(Reader):
             raise StoreError(f"{trial} kept no weights{when}; launch with --keep-weights last.")
         return self.load_lane(*found)
 
-    def has_weights(self, trial_id: str, epoch: int | None = None) -> bool:
-        """Whether `weights` would find some (full ids only)."""
-        return self._weights.find(trial_id, epoch) is not None
-
     def compact(self, grace_s: float = 60.0) -> dict[str, int]:
         """Merges small parts and drops superseded rows; see `compaction.compact`."""
         return compact(self, grace_s)

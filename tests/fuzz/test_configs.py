@@ -95,7 +95,7 @@ FIELDS = [
     "figures",
     "ours",
 ]
-OWN = ["name", "title", "spaces", "arxiv", "doc", "parts", "probes", "figures", "scheduler", "x"]
+OWN = ["name", "title", "spaces", "arxiv", "doc", "parts", "probes", "figures", "x"]
 
 
 def entries(items: list[tuple[str, str]]) -> str:

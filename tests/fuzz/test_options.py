@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import strategies as st
 
@@ -56,16 +58,19 @@ SPACES = ["vanishing/quickstart", "vanishing/warmup", "herranz2023/toy", "herran
 spaces = st.sampled_from(SPACES)
 
 
+CLUSTER = {"--nodes": values, "--preempt-rate": values, "--seed": values, "--cpus": values,
+           "--seconds-per-epoch": values | st.just("1")}  # fmt: skip
+
+
 @st.composite
-def options(draw: st.DrawFn) -> list[str]:
-    """Options of `plan` and `launch`, each likely wrong."""
+def options(draw: st.DrawFn, more: Mapping[str, st.SearchStrategy[str]]) -> list[str]:
+    """Options that `plan` and `simulate` share, and `more`, each likely wrong."""
     found: list[str] = []
     for text in draw(st.lists(overrides, max_size=4)):
         found += ["--set", text]
     others = {
         "--limit": values, "--width": values, "--rerun": values | st.just("stale"),
-        "--lanes": values | st.sampled_from(["auto", "vmap"]), "--show": values, "--nodes": values,
-        "--preempt-rate": values, "--seed": values,
+        "--lanes": values | st.sampled_from(["auto", "vmap"]), **more,
     }  # fmt: skip
     for name in draw(st.lists(st.sampled_from(sorted(others)), max_size=2, unique=True)):
         found += [name, draw(others[name])]
@@ -81,19 +86,22 @@ def test_set_strings(fuzz: Fuzz, guard: Guard) -> None:
     fuzz(0.2, st.tuples(spaces, st.lists(overrides, min_size=1, max_size=3)), case)
 
 
-def test_options(fuzz: Fuzz, guard: Guard) -> None:
+@pytest.mark.parametrize(("command", "more"), [("plan", {"--show": values}), ("simulate", CLUSTER)])
+def test_options(
+    fuzz: Fuzz, guard: Guard, command: str, more: Mapping[str, st.SearchStrategy[str]]
+) -> None:
     def case(drawn: tuple[str, list[str]]) -> None:
         space, words = drawn
-        told("plan", *words, "--", space)
+        told(command, *words, "--", space)
 
-    fuzz(0.1, st.tuples(spaces | near(spaces) | values, options()), case)
+    fuzz(0.05, st.tuples(spaces | near(spaces) | values, options(more)), case)
 
 
 def test_words(fuzz: Fuzz, guard: Guard) -> None:
     """Any words at all, on a store that does not exist."""
     commands = st.sampled_from(
-        ["plan", "debug", "status", "show", "query", "best", "plot", "report", "compact", "data",
-         "data verify"]
+        ["plan", "simulate", "debug", "status", "show", "query", "best", "plot", "report",
+         "compact", "data", "data verify"]
     )  # fmt: skip
     flags = st.sampled_from(
         ["--json", "--smoke", "--list", "--all", "--trial", "--rule", "--format", "-o", "--store",

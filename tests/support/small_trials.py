@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.builtin import build_of
 from trainables.core.hparams import build_config, lane_values
 from trainables.core.layout import by_path
 from trainables.declarations import Registry, Sizes, Trial, builtin_registry
@@ -71,7 +70,7 @@ def module_of(one: Trial, sizes: Sizes | None = None, seed: int = 0) -> Any:
     """The module of a trial's model as it is drawn, for other sizes than the task's where given."""
     values = {name: jnp.asarray(value) for name, value in lane_values(one).items()}
     rngs = nnx.Rngs(jax.random.key(seed))
-    return build_of(one.model)(build_config(one, values), sizes or one.sizes, rngs)
+    return one.model.builder()(build_config(one, values), sizes or one.sizes, rngs)
 
 
 def step_of(block: Block, w: Any, state: Any, a: Any, extra: Any = 0) -> tuple[Any, Any]:

@@ -137,13 +137,19 @@ def _differing(one: Store, other: Store, name: str, ignored: Collection[str]) ->
     return sum(len(con.sql(f"FROM {x} EXCEPT ALL FROM {y}").fetchall()) for x, y in both)
 
 
+def kept_epochs(store: Store) -> dict[str, list[int]]:
+    """trial -> epochs of which its weights are kept, in order."""
+    found: dict[str, set[int]] = {}
+    for index in store.list_artifacts():
+        for lane in index["lanes"]:
+            found.setdefault(lane["trial_id"], set()).add(lane["epoch"])
+    return {trial: sorted(epochs) for trial, epochs in found.items()}
+
+
 def _weights(store: Store) -> set[tuple[str, int, str]]:
     """(trial, epoch, digest) of the weights that a store gives for each epoch it kept them of."""
-    kept = {
-        (lane["trial_id"], lane["epoch"]) for i in store.list_artifacts() for lane in i["lanes"]
-    }
     found = set()
-    for trial, epoch in kept:
+    for trial, epoch in ((t, e) for t, epochs in kept_epochs(store).items() for e in epochs):
         digest = hashlib.sha256()
         for name, tensor in sorted(store.weights(trial, epoch).items()):
             digest.update(f"{name} {tensor.dtype} {tensor.shape} ".encode() + tensor.tobytes())

@@ -182,9 +182,6 @@ def participation(vectors: np.ndarray) -> np.ndarray:
     return 1 / np.sum(vectors**4, 0)
 
 
-COORDINATES = ("rnn", "complex", "lru", "s4")
-
-
 def optimal_hessian(seed: int, draw: int, form: str, length: int) -> np.ndarray:
     """The population Hessian J' diag((T - t)/T) J at zero loss, (P, P), of a drawn system."""
     lam, v, b, c, _ = drawn_system(np.random.default_rng([seed, draw]))

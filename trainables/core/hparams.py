@@ -8,15 +8,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from trainables.declarations import OPTIMIZERS, Key, Part, Scalar, Trial
-from trainables.declarations.optim.schedules import MOST_MILESTONES, milestone_epochs
+from trainables.declarations import Key, Optimizer, Scalar, Trial
+from trainables.declarations.core.parts import loaded
+from trainables.declarations.optim.sgd import SGD
 
-_DEFAULT_OPTIMIZER = OPTIMIZERS[0]
 
-
-def optimizer_of(trial: Trial) -> Part:
+def optimizer_of(trial: Trial) -> Optimizer:
     """The trial's optimizer; plain SGD for a stage that chooses none."""
-    return trial.parts.get("optimizer", _DEFAULT_OPTIMIZER)
+    part = trial.parts.get("optimizer", SGD)
+    assert isinstance(part, Optimizer)
+    return part
+
+
+def schedule_of(trial: Trial) -> Any:
+    """The schedule of the trial's learning rate (`trainables.optim.schedules`)."""
+    return loaded(optimizer_of(trial).schedule)(constants(trial))
 
 
 def _renamed(trial: Trial) -> dict[str, tuple[Key, Scalar]]:
@@ -66,15 +72,9 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
     for name, (key, value) in _renamed(trial).items():
         if key.kind == "traced":
             values[name] = _number(key, value)
-    if "lr_end" in values:  # a schedule needs to know where it ends
-        values["total_steps"] = np.asarray(trial.epochs * trial.sizes.steps, np.float32)
-    if "lr_milestones" in trial.config:
-        epochs = milestone_epochs(str(trial.config["lr_milestones"]))
-        found = np.full(MOST_MILESTONES, np.iinfo(np.int32).max, np.int32)
-        found[: len(epochs)] = np.asarray(epochs, np.int32) * trial.sizes.steps
-        values["milestone_steps"] = found
-    if "lr_warmup" in values:
-        values["warmup_steps"] = np.asarray(values["lr_warmup"] * trial.sizes.steps, np.float32)
+    if "optimizer" in trial.parts:
+        steps = trial.sizes.steps
+        values |= schedule_of(trial).derived(trial.config, values, trial.epochs, steps)
     return values
 
 

@@ -1,13 +1,16 @@
-"""What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself."""
+"""What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself.
 
-from trainables.declarations.analyses.chaotic_lstm import CHAOS_PROBES, CHAOS_STAGES
-from trainables.declarations.analyses.glorot_growth import GROWTH_PROBES, GROWTH_STAGES
-from trainables.declarations.analyses.linear_unit import SIGNAL_PROBES, SIGNAL_STAGES
-from trainables.declarations.analyses.recurrent_grid import ANALYSES, ANALYSIS_PROBES
-from trainables.declarations.comments import COMMENTS, canonical_comments, parse_comments
-from trainables.declarations.core.base import BASE
+A part, probe or macro is declared once, as a constant of a module of this package or in a tuple of
+such constants; `builtin_registry` finds it there.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+
+from trainables.declarations.comments import canonical_comments, parse_comments
 from trainables.declarations.core.keys import REQUIRED, Key, Kind, Scalar
-from trainables.declarations.core.macros import FULL_PASS, PRETRAIN_EPOCHS, Macro, Meaning
+from trainables.declarations.core.macros import Macro, Meaning
 from trainables.declarations.core.parts import (
     Column,
     Config,
@@ -24,22 +27,32 @@ from trainables.declarations.core.registry import Registry, versioned_by_content
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
-from trainables.declarations.models import MODELS
-from trainables.declarations.optim import OPTIMIZERS
-from trainables.declarations.probes.tables import PROBES
-from trainables.declarations.tasks import TASKS
-from trainables.declarations.training.epoch import STAGES
+
+_ROLES = ("base", *SELECTORS)
+
+
+@cache
+def _declared() -> tuple[tuple[Macro, ...], tuple[Probe, ...], tuple[Part, ...]]:
+    """Every macro, probe and part that a module below declares."""
+    values: dict[int, object] = {}
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            values |= {id(v): v for v in (value if isinstance(value, tuple) else (value,))}
+    found = values.values()
+    parts = [value for value in found if isinstance(value, Part)]
+    return (
+        tuple(value for value in found if isinstance(value, Macro)),
+        tuple(value for value in found if isinstance(value, Probe)),
+        tuple(sorted(parts, key=lambda part: _ROLES.index(part.role))),
+    )
 
 
 def builtin_registry() -> Registry:
     """A fresh registry of the built-in parts, probes and macros."""
-    probes = (*PROBES, *ANALYSIS_PROBES, *SIGNAL_PROBES, *CHAOS_PROBES, *GROWTH_PROBES)
-    registry = Registry(
-        probes={probe.name: probe for probe in probes},
-        macros={macro.name: macro for macro in (COMMENTS, FULL_PASS, PRETRAIN_EPOCHS)},
-    )
-    stages = (*STAGES, *ANALYSES, *SIGNAL_STAGES, *CHAOS_STAGES, *GROWTH_STAGES)
-    registry.add(BASE, *stages, *MODELS, *TASKS, *OPTIMIZERS)
+    macros, probes, parts = _declared()
+    registry = Registry(macros={macro.name: macro for macro in macros})
+    registry.add_probes(*probes)
+    registry.add(*parts)
     return registry
 
 

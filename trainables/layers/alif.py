@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes
 from trainables.layers.gated import Params, Role
 
 
@@ -106,3 +108,13 @@ class ALIF:
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         v, a = jnp.split(state, 2, -1)
         return spike(v - (params["threshold"] + params["beta"] * a))
+
+
+def alif(units: int, config: Mapping[str, Any], sizes: Sizes) -> ALIF:
+    """The cell of model `malsnn`: adaptation lasts half a sequence at first."""
+    return ALIF(units, adaptation=sizes.seq_len // 2)
+
+
+def signed_alif(units: int, config: Mapping[str, Any], sizes: Sizes) -> ALIF:
+    """The cell of model `malsnnb`, whose adaptation is of either sign."""
+    return ALIF(units, adaptation=sizes.seq_len // 2, signed=True)

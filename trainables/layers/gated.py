@@ -8,7 +8,7 @@ the first axis. Shapes are suffixed: B batch, F features, H units, S state, D dr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes
 from trainables.layers.stable_lstm import certificate
 
 Params = Mapping[str, jax.Array]
@@ -68,6 +69,10 @@ class Cell(Protocol):
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         """What the layer hands on, (B, H): a function of its state alone."""
         ...
+
+
+CellOf = Callable[[int, Mapping[str, Any], Sizes], Cell]
+"""(units, a trial's constants, its task's sizes) -> a layer's cell; what `Model.cell` is."""
 
 
 def prepared(cell: Any, params: Params) -> dict[str, jax.Array]:
@@ -258,3 +263,38 @@ class SimpleRNN:
         """(bound of the step's Lipschitz constant, Miller and Hardt's ratio); NaN where unknown."""
         unknown = jnp.float32(jnp.nan)
         return jnp.linalg.norm(params["w_hh"], 2) if self.activation == "tanh" else unknown, unknown
+
+
+def lstm(units: int, config: Mapping[str, Any], sizes: Sizes) -> LSTM:
+    """The cell of model `lstm`."""
+    return LSTM(units)
+
+
+def gru(units: int, config: Mapping[str, Any], sizes: Sizes) -> GRU:
+    """The cell of model `gru`."""
+    return GRU(units)
+
+
+def relu_rnn(units: int, config: Mapping[str, Any], sizes: Sizes) -> SimpleRNN:
+    """The cell of model `rsimplernn`: relu, or swish on tokens."""
+    return SimpleRNN(units, "swish" if sizes.tokens else "relu")
+
+
+def sigmoid_rnn(units: int, config: Mapping[str, Any], sizes: Sizes) -> SimpleRNN:
+    """The cell of model `ssimplernn`."""
+    return SimpleRNN(units, "sigmoid")
+
+
+def torch_lstm(units: int, config: Mapping[str, Any], sizes: Sizes) -> LSTM:
+    """The cell of model `torch_lstm`."""
+    return LSTM(units, scheme="torch")
+
+
+def torch_gru(units: int, config: Mapping[str, Any], sizes: Sizes) -> GRU:
+    """The cell of model `torch_gru`."""
+    return GRU(units, scheme="torch")
+
+
+def torch_rnn(units: int, config: Mapping[str, Any], sizes: Sizes) -> SimpleRNN:
+    """The cell of model `torch_rnn`."""
+    return SimpleRNN(units, scheme="torch")

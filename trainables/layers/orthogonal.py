@@ -10,14 +10,16 @@ descent on A never leaves the orthogonal matrices of determinant 1. Study `ribei
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import expm
 
 from trainables.core.random_keys import named_key
+from trainables.declarations import Sizes
 from trainables.layers.gated import Params, Role
 from trainables.layers.weight_init import orthogonal
 
@@ -163,3 +165,10 @@ class OrthogonalCell:
     def contraction_bounds(self, params: Params) -> tuple[jax.Array, jax.Array]:
         """(bound of the step's Lipschitz constant, Miller and Hardt's ratio); NaN where unknown."""
         return jnp.where(jnp.max(params["b"]) <= 0, 1.0, jnp.inf), jnp.float32(jnp.nan)
+
+
+def ornn(units: int, config: Mapping[str, Any], sizes: Sizes) -> OrthogonalCell:
+    """The cell of model `ornn`."""
+    transform = "cayley" if config["orthogonal_map"] == "cayley" else "expm"
+    # The first angles are an init key, which what never draws weights does not know.
+    return OrthogonalCell(units, transform=transform, init_angles=config.get("angles", "henaff"))

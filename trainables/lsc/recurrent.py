@@ -27,7 +27,7 @@ from trainables.lsc import radius_loss
 from trainables.lsc.engine import agreement, chosen, summary, update_rule
 from trainables.lsc.rnn_jacobians import advance, columns, jacobians, radii, transitions, walked
 from trainables.lsc.weight_moves import counters, factors, multiplied, permuted
-from trainables.models.rnn import RecurrentNet, cells_of
+from trainables.models.rnn import RecurrentNet
 from trainables.tasks.base import TaskRuntime, probe_batch
 from trainables.training.network import Hparams, Network
 
@@ -70,7 +70,6 @@ class LscRecurrent(Network):
     def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
         super().__init__(trial, task, traced)
         static: Any = self.constants
-        self.cells = cells_of(static, self.sizes)
         self.samples, self.steps = int(static["lsc_batch"]), int(static["lsc_steps"])
         self.norm, self.estimate = str(static["lsc_norm"]), str(static["lsc_estimate"])
         self.published = static["lsc_compat"] == "published"

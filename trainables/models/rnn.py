@@ -17,9 +17,8 @@ from trainables.core.random_keys import named_key
 from trainables.core.variables import Carried, Tensors
 from trainables.declarations import Sizes
 from trainables.declarations.models.rnn import carries_state, embedding_width, is_tied, layer_widths
-from trainables.layers.alif import ALIF
 from trainables.layers.dropout import Dropout
-from trainables.layers.gated import GRU, LSTM, Cell, Scheme, SimpleRNN, prepared, torch_uniform
+from trainables.layers.gated import Cell, CellOf, Scheme, prepared, torch_uniform
 from trainables.layers.tap import tap
 
 
@@ -174,25 +173,12 @@ def _advance(
     return state, cell.output(w, state)
 
 
-def cells_of(config: Mapping[str, Any], sizes: Sizes) -> tuple[Cell, ...]:
-    """The cells of a model of `trainables.declarations.models.rnn`."""
-    name, simple = config["model"], "swish" if sizes.tokens else "relu"
-    adaptation = sizes.seq_len // 2
-    make = {
-        "lstm": LSTM,
-        "gru": GRU,
-        "rsimplernn": partial(SimpleRNN, activation=simple),
-        "ssimplernn": partial(SimpleRNN, activation="sigmoid"),
-        "malsnn": partial(ALIF, adaptation=adaptation),
-        "malsnnb": partial(ALIF, adaptation=adaptation, signed=True),
-    }[name]
-    return tuple(make(units) for units in layer_widths(config))
-
-
-def recurrent_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> RecurrentNet:
+def recurrent_net(
+    config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs, cell: CellOf
+) -> RecurrentNet:
     """Builds the models of `trainables.declarations.models.rnn`; `dropout` is traced."""
     return RecurrentNet(
-        cells_of(config, sizes),
+        [cell(units, config, sizes) for units in layer_widths(config)],
         sizes.features,
         sizes.classes,
         rngs,

@@ -7,7 +7,6 @@ after each optimizer step where the model has one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,8 +17,8 @@ from jax import lax
 from trainables.declarations import Sizes
 from trainables.declarations.models.rnn import carries_state, is_tied
 from trainables.declarations.models.rnn_torch_init import REBASE_STEPS, REBASES_PER_PROJECTION
-from trainables.layers.gated import GRU, LSTM, Cell, SimpleRNN
-from trainables.layers.orthogonal import OrthogonalCell, nearest_orthogonal
+from trainables.layers.gated import Cell, CellOf
+from trainables.layers.orthogonal import nearest_orthogonal
 from trainables.layers.stable_lstm import stabilised
 from trainables.models.rnn import RecurrentNet
 
@@ -79,25 +78,11 @@ class TorchNet(RecurrentNet):
         base[...], w.a[...] = lax.cond(due, moved, lambda: (base[...], w.a[...]))
 
 
-def cell_of(config: Mapping[str, Any]) -> Cell:
-    """The cell of a model of `trainables.declarations.models.rnn_torch_init`."""
-    transform = "cayley" if config.get("orthogonal_map") == "cayley" else "expm"
-    make: Any = {
-        "torch_lstm": partial(LSTM, scheme="torch"),
-        "torch_gru": partial(GRU, scheme="torch"),
-        "torch_rnn": partial(SimpleRNN, scheme="torch"),
-        "ornn": partial(
-            OrthogonalCell, transform=transform, init_angles=config.get("angles", "henaff")
-        ),
-    }[config["model"]]
-    return make(int(config["width"]))
-
-
-def torch_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> TorchNet:
+def torch_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs, cell: CellOf) -> TorchNet:
     """Builds the models of `trainables.declarations.models.rnn_torch_init`; `dropout` is traced."""
     width = int(config["embedding"] or config["width"]) if sizes.tokens else None
     return TorchNet(
-        (cell_of(config),) * int(config["depth"]),
+        (cell(int(config["width"]), config, sizes),) * int(config["depth"]),
         sizes,
         rngs,
         rule=config.get("stabilize", "none"),

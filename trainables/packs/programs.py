@@ -16,19 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.builtin import built_in
 from trainables.core.engine import Engine, Labels, OnHost
 from trainables.core.hparams import init_constants, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
 from trainables.declarations import Trial
+from trainables.declarations.core.parts import loaded
 from trainables.tasks.base import make_task
-from trainables.training.epoch import Training
-
-
-def engine_of(trial: Trial) -> Callable[..., Engine]:
-    """What builds the trial's engine: its stage's own, the built-in one, or plain training."""
-    return trial.stage.build or built_in("stage", trial.stage.name) or Training
-
 
 EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
@@ -92,8 +85,8 @@ class Programs:
         # What is measured may hang on observation keys, which are no part of the program's hash.
         key = name, tuple(sorted(trial.observations().items()))
         if key not in self._probes:
-            make = built_in("probe", name)
-            found = make(self.engine, trial) if make else None
+            build = trial.probes[name].build if name in trial.probes else None
+            found = loaded(build)(self.engine, trial) if build else None
             if found is None:
                 self._probes[key] = None
             else:
@@ -145,7 +138,7 @@ def programs_for(
     sizes = trial.sizes if "task" in trial.parts else None
     key = (trial.program, sizes, builds, rename, width, lanes, device)
     if key not in _known:
-        engine = engine_of(trial)(trial, make_task(trial), values)
+        engine = trial.stage.builder()(trial, make_task(trial), values)
         shapes = jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
         _known[key] = Programs(engine, width, lanes, device, shapes)
         if len(_known) > _KEPT:

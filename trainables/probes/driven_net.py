@@ -16,7 +16,7 @@ from jax import lax
 
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
-from trainables.declarations.models.rnn_torch_init import stds
+from trainables.declarations.probes.orbits import stds
 from trainables.probes.attractors import WINDOW, Chunk
 from trainables.training.network import Network
 

@@ -18,7 +18,6 @@ from trainables.core.engine import Engine, Labels, Measure, State
 from trainables.core.layout import Slot, by_path
 from trainables.declarations import Trial
 from trainables.optim.adam import recurrent_leaves
-from trainables.optim.schedules import scheduled
 from trainables.training.epoch import Training
 
 _B2, _EPSILON = 0.999, 1e-8
@@ -51,7 +50,7 @@ def effective_lr(engine: Engine, trial: Trial) -> tuple[Labels, Measure] | None:
         return leaves[slot.path] if slot.index is None else leaves[slot.path][slot.index]
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        now = scheduled(values, state["step"])
+        now = engine.rates(state, values)
         # By its type: parameters may be called nu as well.
         moments = optax.tree.get(state["optimizer"], "ScaleByAdamState")
         square, count = by_path(moments.nu), moments.count

@@ -26,7 +26,6 @@ from trainables.lsc.lru_jacobians import depth_jacobians, time_radius
 from trainables.lsc.rnn_jacobians import columns, transitions, walked
 from trainables.models.residual import ResidualStack
 from trainables.models.residual_block import Flow
-from trainables.models.rnn import cells_of
 from trainables.tasks.base import probe_batch
 from trainables.training.network import Network
 
@@ -44,7 +43,7 @@ def _of_recurrent(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     Returns:
       Labels kind and layer, and the function that gives radius and radius_std.
     """
-    cells = cells_of(network.constants, network.sizes)
+    cells = network.cells
     found = transitions(len(cells), network.sizes.classes)
     samples = min(_RECURRENT_SAMPLES, network.sizes.batch_size)
     estimate = "power" if max(cell.state_size for cell in cells) > _LARGE_STATE else "exact"
@@ -142,5 +141,5 @@ _BUILDERS = {
 
 def radius(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
     """Builds the probe `radius` of the trial's model; None for a model that has none."""
-    family = FAMILIES.get(trial.model.name)
+    family = FAMILIES.get(trial.model.name, "recurrent" if network.cells else None)
     return None if family is None else _BUILDERS[family](network, trial)

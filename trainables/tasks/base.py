@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from trainables.builtin import build_of, built_in
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Sizes, Trial
-from trainables.tasks.images import IMAGE_TASKS, sequences
+from trainables.declarations.core.parts import loaded
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]
@@ -126,13 +125,16 @@ class ArrayTask(Classification):
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The data of a trial's task; see `make_data`."""
-        sizes, name = trial.sizes, trial.task.name
-        if trial.task.build is None and name in IMAGE_TASKS:
-            pool = sizes.n_train + sizes.n_val
-            config = trial.config
-            found = sequences(name, str(config["layout"]), arrays, str(config["standardise"]), pool)
-        else:
-            found = _user_arrays(trial)
+        return ArrayTask.joined(trial, _user_arrays(trial))
+
+    @staticmethod
+    def joined(trial: Trial, found: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """x (N, T, F) float32 and y (N,) int32 of x, y and perhaps x_test, y_test.
+
+        Raises:
+          ValueError: they are not what the task declares.
+        """
+        sizes = trial.sizes
         x, y = np.asarray(found["x"]), np.asarray(found["y"])
         if found.get("x_test") is not None:
             x = np.concatenate([x, np.asarray(found["x_test"])])
@@ -232,7 +234,7 @@ class GaussianTask(Classification):
 
 def _user_arrays(trial: Trial) -> dict[str, Any]:
     try:
-        return build_of(trial.task)(trial.statics)
+        return trial.task.builder()(trial.statics)
     except KeyError as error:
         raise ValueError(
             f"building task {trial.task.name} reads {error}, which is not one of its static keys; "
@@ -261,14 +263,12 @@ def check_shapes(trial: Trial, x: np.ndarray, y: np.ndarray, sample: tuple[int, 
         raise ValueError(f"labels of task {name} must lie in 0..{sizes.classes - 1}")
 
 
-def _kind(trial: Trial) -> Any:
-    """The class of a trial's task: `of(trial)` its functions, `data(trial, arrays)` its data."""
-    return (None if trial.task.build else built_in("task", trial.task.name)) or ArrayTask
-
-
 def make_task(trial: Trial) -> TaskRuntime | None:
     """The functions of a trial's task; None for an analysis that reads none."""
-    return _kind(trial).of(trial) if "task" in trial.parts else None
+    if "task" not in trial.parts:
+        return None
+    runtime: Any = loaded(trial.task.runtime)
+    return runtime.of(trial)
 
 
 def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -280,4 +280,7 @@ def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nd
     Raises:
       ValueError: arrays are missing, or do not have the declared sizes or labels.
     """
-    return _kind(trial).data(trial, arrays) if "task" in trial.parts else {}
+    if "task" not in trial.parts:
+        return {}
+    runtime: Any = loaded(trial.task.runtime)
+    return runtime.data(trial, arrays)

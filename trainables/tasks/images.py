@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from trainables.declarations import Trial
+from trainables.tasks.base import ArrayTask
+
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 CIFAR100_MEAN = (0.5071, 0.4867, 0.4408)
@@ -111,7 +114,6 @@ _CONVERT: dict[str, tuple[Arrange, Arrange]] = {  # standardised by channel; onl
     "cifar100": (cifar100, _colour),
     "cifar100_2k": (cifar100, _colour),
 }
-IMAGE_TASKS = tuple(_CONVERT)
 
 
 def sequences(
@@ -124,7 +126,7 @@ def sequences(
     """x, y and, where there is a test set of its own, x_test and y_test of an image task.
 
     Args:
-      task: one of `IMAGE_TASKS`.
+      task: name of an image task.
       arrays: train_images, train_labels, test_images, test_labels.
       standardise: channel or scalar.
       pool: how many of train_images are no test images, for `scalar`; 0: all.
@@ -148,3 +150,16 @@ def sequences(
     if len(test):
         found |= {"x_test": x_test, "y_test": arrays["test_labels"]}
     return found
+
+
+class ImageSet(ArrayTask):
+    """A data set of images as sequences."""
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The images of a trial's task in its layout; see `make_data`."""
+        config, pool = trial.config, trial.sizes.n_train + trial.sizes.n_val
+        layout, standardise = str(config["layout"]), str(config["standardise"])
+        return ArrayTask.joined(
+            trial, sequences(trial.task.name, layout, arrays, standardise, pool)
+        )

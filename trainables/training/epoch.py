@@ -19,9 +19,7 @@ from trainables.core.lanes import nothing
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
-from trainables.optim import reduce_on_plateau
-from trainables.optim.clipping import rescale
-from trainables.optim.schedules import scheduled
+from trainables.optim.clipping import clipped
 from trainables.training import running_stats
 from trainables.training.network import Hparams, Network, fresh
 
@@ -55,25 +53,14 @@ class Training(Network):
 
     def init(self, trial: Trial, hparams: Hparams) -> State:
         state = super().init(trial, hparams)
-        if self._patience is not None:
-            state["plateau"] = reduce_on_plateau.start(hparams["lr"])
+        if self.schedule.carried:
+            state[self.schedule.carried] = self.schedule.start(hparams)
         return state
 
-    def _reports_rates(self, hparams: Hparams) -> bool:
-        """Whether lr and clip_fraction are metrics: where the optimizer has schedules to choose, or
-        two groups of tensors."""
-        return "lr_patience" in self.constants or "lr_factor" in hparams
-
-    @property
-    def _patience(self) -> int | None:
-        found = self.constants.get("lr_patience")
-        return None if found is None else int(found)
-
-    def _rates(self, state: State, hparams: Hparams) -> Hparams:
+    def rates(self, state: State, hparams: Hparams) -> Hparams:
         """`hparams` with the learning rate of the coming step."""
-        if self._patience is not None:
-            return {**hparams, "lr": state["plateau"]["lr"]}
-        return scheduled(hparams, state["step"])
+        carried = state.get(self.schedule.carried) if self.schedule.carried else None
+        return self.schedule.at(hparams, carried, state["step"])
 
     def _step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite."""
@@ -85,11 +72,8 @@ class Training(Network):
         norms = self.layout.norms(gradients)
         tensors = norms[: self.layout.tensors]
         total = safe_norm(tensors)
-        rule = str(self.constants.get("min_norm_rule", "exact"))
-        ceiling, floor = hparams.get("clip_norm"), hparams.get("min_norm")
-        gradients, clipped = rescale(gradients, total, ceiling, floor, rule)
-        rates = self._rates(state, hparams)
-        optimizer = self.optimizer(rates)
+        gradients, after = clipped(gradients, total, self.constants, hparams)
+        optimizer = self.optimizer(self.rates(state, hparams))
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         if self.settles:
@@ -108,7 +92,7 @@ class Training(Network):
         }
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, {**state})
         kept["alive"] = finite
-        scalars = (loss, total, clipped, smallest_nonzero(tensors), whole)
+        scalars = (loss, total, after, smallest_nonzero(tensors), whole)
         seen = {
             "finite": finite,
             "scalars": jnp.stack(scalars),
@@ -129,7 +113,6 @@ class Training(Network):
         """
         key = trial_key(hparams["seed"])
         schedule = self.task.training(key, hparams, epoch)
-        reports = self._reports_rates(hparams)
         rows, width = len(self.layout.rows), len(STEP_COLUMNS)
         zeros = jnp.zeros(rows, jnp.int32)
         like = {"norms": jnp.zeros(rows), "moved": jnp.zeros(rows), "scalars": jnp.zeros(width)}
@@ -139,7 +122,7 @@ class Training(Network):
             "correct": jnp.float32(0),
             "weight": jnp.float32(0),
         }
-        if reports:
+        if self.schedule.recorded:
             tally["clipped"] = jnp.float32(0)
         start = (state, running_stats.start(like), tally, jnp.int32(-1))
 
@@ -150,7 +133,7 @@ class Training(Network):
             state, seen = self._step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
             running = running_stats.update(running, {name: seen[name] for name in like}, finite)
-            if reports:
+            if self.schedule.recorded:
                 of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
                 clipped = of["grad_norm_clipped"] < of["grad_norm"]
                 kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
@@ -179,15 +162,17 @@ class Training(Network):
         found = self._summary(running_stats.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         found["metrics"] = held
-        if reports:
-            rates = self._rates({**state, "step": state["step"] - 1}, hparams)
-            found["metrics"] |= {n: rates[n] for n in ("lr", "lr_recurrent") if n in rates}
+        if self.schedule.recorded:
+            rates = self.rates({**state, "step": state["step"] - 1}, hparams)
+            found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
-        if self._patience is not None:
+        carried = self.schedule.carried
+        if carried:
             seen = found["epochs"]["val_loss"]
-            moved = reduce_on_plateau.advanced(state["plateau"], seen, self._patience, hparams)
-            state = {**state, "plateau": moved}
-            found["finished"] = moved["lr"] < hparams["min_lr"]
+            moved = self.schedule.after_epoch(hparams, state[carried], seen)
+            state = {**state, carried: moved}
+            ended = self.schedule.ended(hparams, moved)
+            found |= {} if ended is None else {"finished": ended}
         scale = self.task.scale(hparams)
         if scale is not None:
             found["epochs"]["loss_ratio"] = found["epochs"]["loss"] / scale

@@ -15,13 +15,13 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables.builtin import build_of
 from trainables.core.engine import Labels, State
-from trainables.core.hparams import build_config, constants, optimizer_of
+from trainables.core.hparams import build_config, constants, optimizer_of, schedule_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
 from trainables.core.random_keys import named_key, trial_key
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
+from trainables.optim.schedules import Constant
 from trainables.tasks.base import TaskRuntime
 
 Hparams = Mapping[str, jax.Array]
@@ -49,7 +49,9 @@ class Network:
       layout: tensors and layers of the model.
       depth: recurrent layers of a model that can be tapped (`tap`); None for others,
         which have no timeline.
+      cells: of a model that stacks recurrent cells, the lowest first; else empty.
       steps: optimizer steps per epoch.
+      schedule: of the learning rate.
       settles: whether the model acts on its weights after each optimizer step.
       labels: of the probes an epoch brings; none here.
     """
@@ -65,8 +67,9 @@ class Network:
         self.sizes, self.task = trial.sizes, task
         self.steps = trial.sizes.steps
         self.constants = constants(trial)
-        self._build_model = build_of(trial.model)
-        self._build_optimizer = build_of(optimizer_of(trial))
+        self._build_model = trial.model.builder()
+        self._build_optimizer = optimizer_of(trial).builder()
+        self.schedule: Constant = schedule_of(trial)
         order: list[str] = []
 
         def build() -> nnx.Module:
@@ -82,6 +85,7 @@ class Network:
         slots: tuple[Slot, ...] | None = module.slots() if hasattr(module, "slots") else None
         self.layout = Layout(slots or slots_of(params, order), params)
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
+        self.cells: tuple[Any, ...] = getattr(module, "cells", ())
         self.settles = bool(getattr(module, "settles", False))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from orchestrator.datasets import loader
 from orchestrator.datasets.loader import DATASETS, DataError, Dataset, File, Form
 from tests.support.data_files import archive, assert_one_sentence, list_sums
-from trainables.declarations import TASKS
+from trainables.declarations import Task, builtin_registry
 
 ROOT = Path(__file__).parents[3]
 MNIST_FILES = [Path(file.path).name for file in DATASETS["mnist"].forms[0].files]
@@ -76,7 +76,8 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_every_set_a_task_names_is_known() -> None:
-    named = {task.dataset({}) for task in TASKS if task.dataset({})}
+    tasks = [part for part in builtin_registry().parts.values() if isinstance(part, Task)]
+    named = {task.dataset({}) for task in tasks if task.dataset({})}
     assert named
     assert named <= set(DATASETS)
 
@@ -345,9 +346,9 @@ def test_real_set_has_the_shape_its_task_declares(
         pytest.skip(loader.missing_message(name, real_data))
     assert loader.verify(name, real_data).status == "ok"
     arrays = loader.load(name, real_data).arrays
-    (task,) = [task for task in TASKS if task.name == name]
+    task = builtin_registry().parts["task", name]
+    assert isinstance(task, Task)
     config = {key.name: key.default for key in task.keys}
-    assert task.sizes is not None
     sizes = task.sizes(config)
     held = sizes.n_test if name == "digits" else 0  # digits are split by the task itself
     assert len(arrays["train_images"]) == sizes.n_train + sizes.n_val + held

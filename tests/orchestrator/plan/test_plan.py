@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trainables.declarations
+import orchestrator.plan.studies
 from orchestrator.debug import debug
 from orchestrator.errors import RequestError
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from results import create_store, open_store
 from tests.support.made_up_rows import attempt_row, table
-from trainables.declarations import MODELS, STAGES, Trial
+from trainables.declarations import Part, Registry, Trial, builtin_registry
 
 STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 GRID, STAGED = "tiny/grid", "tiny/staged"
@@ -207,9 +207,21 @@ def test_a_study_is_all_its_spaces(store: Path) -> None:
 # ---- versions, reruns, observations ------------------------------------------------------------
 
 
+def make_newer(monkeypatch: pytest.MonkeyPatch, which: Callable[[Part], bool]) -> None:
+    """From now on these built-in parts are of version 2."""
+
+    def registry() -> Registry:
+        found = builtin_registry()
+        for place, part in found.parts.items():
+            found.parts[place] = replace(part, version=2) if which(part) else part
+        return found
+
+    monkeypatch.setattr(orchestrator.plan.studies, "builtin_registry", registry)
+
+
 @pytest.fixture
 def newer_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainables.declarations, "MODELS", [replace(m, version=2) for m in MODELS])
+    make_newer(monkeypatch, lambda part: part.role == "model")
 
 
 @pytest.mark.usefixtures("newer_model")
@@ -230,8 +242,7 @@ def test_a_stale_parent_runs_for_a_child_that_needs_it(
 ) -> None:
     one = planned(STAGED, stages)
     assert len(one.done) == 2
-    newer = [replace(s, version=2) if s.name == "warmup" else s for s in STAGES]
-    monkeypatch.setattr(trainables.declarations, "STAGES", newer)
+    make_newer(monkeypatch, lambda part: part.name == "warmup")
     one = planned(STAGED, stages)
     parent, first, second = one.trials
     assert one.stale == {first.id}

@@ -150,14 +150,6 @@ def test_a_taken_name_is_refused(tmp_path: Path) -> None:
     assert "it already means the key width" in problem(write(tmp_path, text))
 
 
-def test_a_scheduler_is_refused(tmp_path: Path) -> None:
-    text = OWN.replace(
-        'title="Mine"',
-        'title="Mine", scheduler=__import__("ray.tune").tune.schedulers.ASHAScheduler()',
-    )
-    assert "sets a Tune scheduler (AsyncHyperBandScheduler)" in problem(write(tmp_path, text))
-
-
 def test_a_space_that_cannot_be_expanded_is_one_sentence(tmp_path: Path) -> None:
     text = OWN.replace('{"grid_search": [1, 2]}', '{"uniform": [1, 2]}')
     assert problem(write(tmp_path, text)) == ("a sampled space must say how many: set `samples`")

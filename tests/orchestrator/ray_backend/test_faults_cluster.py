@@ -41,7 +41,7 @@ def widths(store: Path) -> set[int]:
 
 
 def test_from_ray_start_to_query(cluster: RayCluster, uninterrupted: Path, tmp_path: Path) -> None:
-    """Both nodes train, what has travelled is our wheel, and the rows are those of a local Ray."""
+    """Both nodes train, what has travelled is our code, and the rows are those of a local Ray."""
     store = tmp_path / "store"
     launch = cluster.launch(store, LONG)
     idle = {"n1", "n2"}

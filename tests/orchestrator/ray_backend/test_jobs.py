@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.ray_backend.cluster import baggage
-from orchestrator.ray_backend.code_bundle import PACKAGES, build_wheel
+from orchestrator.ray_backend.code_bundle import PACKAGES
 from tests.support.launches import command, wait_for
 from tests.support.ray.clusters import RayCluster
 from tests.support.stores import count, published
@@ -111,9 +110,7 @@ def test_to_detach_needs_a_job_server() -> None:
         assert "--detach starts a job on a cluster; name its job server" in done.stderr
 
 
-def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
-    """Installed by pip, without the network and without dependencies; and as it is unpacked."""
-    wheel = build_wheel(tmp_path)
+def test_the_code_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
     study = tmp_path / "own.py"
     study.write_text("STUDY = None\n")
     carried = []
@@ -121,17 +118,16 @@ def test_the_wheel_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         carried.append(Path(baggage(tmp_path / name, str(study))["working_dir"]))
         assert (carried[-1] / "own.py").read_text() == study.read_text()
-    assert len({(folder / "wheel.txt").read_text() for folder in carried}) == 2
-    target = tmp_path / "target"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--target"]
-    subprocess.run(
-        [*pip, str(target), str(wheel)],
-        check=True,
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-    )
+    assert len({(folder / "launch.txt").read_text() for folder in carried}) == 2
     root = Path(__file__).parents[3]
+    expected = {Path("own.py"), Path("launch.txt")}
     for package in PACKAGES:
         for path in (root / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                for place in (target, carried[0]):
-                    assert (place / path.relative_to(root)).read_bytes() == path.read_bytes()
+                expected.add(path.relative_to(root))
+                assert (carried[0] / path.relative_to(root)).read_bytes() == path.read_bytes()
+    (about,) = importlib.metadata.distributions(path=[str(carried[0])])
+    assert about.version == importlib.metadata.version("gradsweep")
+    expected.add(Path(f"gradsweep-{about.version}.dist-info", "METADATA"))
+    files = {path.relative_to(carried[0]) for path in carried[0].rglob("*") if path.is_file()}
+    assert files == expected

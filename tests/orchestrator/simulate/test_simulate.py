@@ -282,19 +282,18 @@ def test_spaces_that_share_trials_run_them_once() -> None:
 def said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> tuple[int, str, str]:
-    """Exit status and output of `gradsweep plan tiny/grid ...`."""
+    """Exit status and output of `gradsweep simulate tiny/grid ...`."""
+    request = ["simulate", "tiny/grid", "--study", STUDY, "--store", "none", *words]
     monkeypatch.setenv("GRADSWEEP_TRACEBACK", "")
-    monkeypatch.setattr(
-        sys, "argv", ["gradsweep", "plan", "tiny/grid", "--study", STUDY, "--store", "none", *words]
-    )
-    importlib.import_module("orchestrator.cli.plan")
+    monkeypatch.setattr(sys, "argv", ["gradsweep", *request])
+    importlib.import_module("orchestrator.cli.simulate")
     with pytest.raises(SystemExit) as ended:
         cli.main()
     shown = capsys.readouterr()
     return int(ended.value.code or 0), shown.out, shown.err
 
 
-CLUSTER = ["--simulate", "--nodes", "2", "--gpus-per-node", "4", "--preempt-rate", "20"]
+CLUSTER = ["--nodes", "2", "--gpus-per-node", "4", "--preempt-rate", "20"]
 PACE = ["--seconds-per-epoch", "30", "--compile-seconds", "10"]
 
 
@@ -306,6 +305,7 @@ def test_the_command_prints_lines_or_json(
     for word in ("makespan", "device-hours", "preemptions", "redone", "compiles", "driver"):
         assert word in text
     assert "1 as given (30 s an epoch of a pack" in text
+    assert "--show" not in text  # an option of `plan`
     status, text, _ = said(capsys, monkeypatch, *CLUSTER, *PACE, "--json")
     assert status == 0
     found = json.loads(text)
@@ -319,16 +319,16 @@ def test_the_command_prints_lines_or_json(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--nodes", "3"], "--nodes and the other options of a cluster need --simulate"),
-        (["--seed", "0"], "--nodes and the other options of a cluster need --simulate"),
         (CLUSTER, "1 of 1 programs have no finished attempt on a GPU in this store"),
-        (["--simulate", *PACE, "--preempt-rate", "inf"], "preempt rate of a cluster"),
-        (["--simulate", *PACE, "--startup-seconds", "inf"], "startup of a cluster"),
-        (["--simulate", *PACE, "--nodes", "0"], "--nodes"),
-        (["--simulate", *PACE, "--nodes", "1000000000"], "nodes of a cluster: at most 100,000"),
-        (["--simulate", *PACE, "--preempt-rate", "-1"], "--preempt-rate"),
-        (["--simulate", "--seconds-per-epoch", "0"], "--seconds-per-epoch"),
-        (["--simulate", *PACE, "--lanes", "some"], "--lanes must be"),
+        ([*PACE, "--preempt-rate", "inf"], "preempt rate of a cluster"),
+        ([*PACE, "--startup-seconds", "inf"], "startup of a cluster"),
+        ([*PACE, "--cpus", "9" * 400], "slots of a cluster: at least 1 and at most 100,000"),
+        ([*PACE, "--nodes", "0"], "--nodes"),
+        ([*PACE, "--nodes", "1000000000"], "nodes of a cluster: at least 1 and at most 100,000"),
+        ([*PACE, "--preempt-rate", "-1"], "--preempt-rate"),
+        (["--seconds-per-epoch", "0"], "--seconds-per-epoch"),
+        (["--seconds-per-epoch", "1e308"], "seconds per epoch: at least 1e-06 and at most 1e+09"),
+        ([*PACE, "--lanes", "some"], "--lanes must be"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(

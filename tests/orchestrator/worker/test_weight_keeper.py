@@ -15,6 +15,7 @@ from orchestrator.worker.weight_keeper import Keeper
 from results import Store, create_store
 from tests.support import tiny_study
 from tests.support.small_trials import same, trial
+from tests.support.stores import kept_epochs
 from trainables.packs.pack import EpochResult, Pack
 
 TINY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
@@ -250,7 +251,7 @@ def test_the_store_gives_back_the_weights_of_the_epochs_that_were_asked_for(
     kept = {0: [1, 3], 1: [4], 2: [best], 3: [0]}
     for lane, epochs in kept.items():
         trial_id = spec.lanes[lane].trial_id
-        assert [e for e in range(5) if store.has_weights(trial_id, e)] == epochs
+        assert kept_epochs(store)[trial_id] == epochs
         for epoch in epochs:
             found_weights = store.weights(trial_id, epoch)
             assert found_weights.keys() == weights[epoch][lane].keys()

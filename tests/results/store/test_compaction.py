@@ -76,7 +76,7 @@ def test_superseded_rows_are_dropped(store: Store) -> None:
     summary = store.compact(grace_s=0)
     assert summary["dropped_rows"] == 3
     assert answers(store) == before
-    assert store.sql("SELECT count(*) FROM files_trials").fetchone() == (2,)
+    assert store.sql("SELECT count(*) FROM files_trials").fetchall() == [(2,)]
 
 
 def test_rows_of_an_unknown_attempt_are_kept(store: Store) -> None:

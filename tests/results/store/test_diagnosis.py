@@ -35,7 +35,7 @@ def test_configs_do_not_matter(new_store: Callable[[], Store], seed: int) -> Non
 def test_thresholds_can_be_changed(diagnosed: Store) -> None:
     strict = open_store(diagnosed.uri, rules={"depth_slope": 0.5, "depth_ratio": 0.0})
     query = "SELECT verdict FROM diagnosis WHERE trial_id = 'decay with depth, loss stuck'"
-    assert strict.sql(query).fetchone() == ("plateau",)
+    assert strict.sql(query).fetchall() == [("plateau",)]
     with pytest.raises(StoreError, match="did you mean depth_slope"):
         open_store(diagnosed.uri, rules={"depth_slop": 1.0})
     with pytest.raises(StoreError, match="finite number"):

@@ -111,7 +111,7 @@ def test_no_answer_is_no_damage(store: Store, object_store: ObjectStore) -> None
     with pytest.raises(StoreError, match="cannot be reached"):
         fresh.sql("SELECT sum(loss) FROM epochs")
     object_store.trouble()
-    assert fresh.sql("SELECT sum(loss) FROM epochs").fetchone() == (1.5,)
+    assert fresh.sql("SELECT sum(loss) FROM epochs").fetchall() == [(1.5,)]
 
 
 def test_a_damaged_part_is_named(store: Store) -> None:

@@ -169,7 +169,7 @@ def test_each_epoch_shows_once_whatever_overlaps(
     store.compact(grace_s=0)
     again = store.sql("SELECT epoch, loss FROM epochs ORDER BY epoch").fetchall()
     assert again == got
-    assert store.sql("SELECT count(*) FROM files_epochs").fetchone() == (len(got),)
+    assert store.sql("SELECT count(*) FROM files_epochs").fetchall() == [(len(got),)]
 
 
 def test_configs_become_typed_columns(store: Store) -> None:
@@ -186,7 +186,7 @@ def test_configs_become_typed_columns(store: Store) -> None:
     assert types["cfg_loss"] == types["mix"] == "VARCHAR"
     assert types["cfg_Lr"] == "BOOLEAN", "names that differ in case only are kept apart"
     assert store.config_columns["loss"] == "cfg_loss"
-    assert store.sql("SELECT sum(depth) FROM runs").fetchone() is not None
+    assert store.sql("SELECT depth FROM runs").columns == ["depth"]
 
 
 def test_labels_are_columns_beside_the_keys_and_not_in_the_config(store: Store) -> None:
@@ -354,7 +354,7 @@ def test_a_store_can_be_copied_and_opened_elsewhere(store: Store, tmp_path: Path
     publish_trial(store, "a", [math.pi], layers=[[1.0]])
     moved = tmp_path / "elsewhere"
     os.rename(store.root, moved)  # noqa: PTH104
-    assert open_store(f"file://{moved}").sql("SELECT loss FROM epochs").fetchone() == (math.pi,)
+    assert open_store(f"file://{moved}").sql("SELECT loss FROM epochs").fetchall() == [(math.pi,)]
 
 
 def test_layers_of_superseded_epochs_hide_too(store: Store) -> None:

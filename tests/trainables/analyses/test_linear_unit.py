@@ -18,6 +18,8 @@ from trainables.packs.pack import Pack
 
 Rows = dict[str, dict[str, np.ndarray]]
 
+COORDINATES = builtin_registry().all_keys()["coordinates"].choices
+
 
 def rows(**config: Any) -> Rows:
     """Every probe of one trial, one lane, columns (rows,); those the schema declares."""
@@ -93,7 +95,7 @@ def _spectra(form: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return columns["eigenvalue"].reshape(shape), columns["participation"].reshape(shape)
 
 
-@pytest.mark.parametrize("form", hessians.COORDINATES)
+@pytest.mark.parametrize("form", COORDINATES)
 def test_hessians_have_nine_eigenvalues(form, seed):
     """P0 5: 2 n + 1 of order n = 4, in every coordinate system."""
     values, _ = _spectra(form, seed)
@@ -104,16 +106,14 @@ def test_hessians_have_nine_eigenvalues(form, seed):
 
 def test_diagonal_coordinates_are_aligned_with_the_hessian(seed):
     """P0 5: participation ratio of the top four eigenvectors."""
-    medians = {
-        form: np.median(_spectra(form, seed)[1][:, :4].mean(1)) for form in hessians.COORDINATES
-    }
+    medians = {form: np.median(_spectra(form, seed)[1][:, :4].mean(1)) for form in COORDINATES}
     assert medians["rnn"] >= 4
     assert medians["complex"] <= 3.5
     assert medians["rnn"] / medians["complex"] >= 1.5
     assert medians["lru"] < medians["rnn"]
 
 
-@pytest.mark.parametrize("form", hessians.COORDINATES)
+@pytest.mark.parametrize("form", COORDINATES)
 def test_jacobians_are_finite_differences(form, seed):
     """Each coordinate system against differences of its own impulse response."""
     rng = np.random.default_rng([seed, 22])

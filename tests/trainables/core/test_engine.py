@@ -48,9 +48,9 @@ POWERS = Stage(
 
 def trials(*bases: float, **config: Any) -> list[Trial]:
     registry = builtin_registry()
-    registry.add(POWERS)
     columns = (Column("k", "int32", "Exponent."), Column("value", "float64", "Power."))
-    registry.probes["powers"] = Probe("powers", columns)
+    registry.add_probes(Probe("powers", columns))
+    registry.add(POWERS)
     return [registry.resolve({"stage": "powers", "base": base, **config}) for base in bases]
 
 
@@ -61,7 +61,7 @@ def test_an_analysis_is_one_epoch_whose_rows_are_its_probe(lanes: Any) -> None:
     pack.init()
     result = pack.epoch(0)
     assert found[0].epochs == 1
-    assert found[0].probes == ("powers",)
+    assert list(found[0].probes) == ["powers"]
     assert (result.epochs, result.layers, result.steps) == ({}, {}, {})
     assert result.finished.tolist() == [True, True, False]
     rows = result.probes["powers"]

@@ -23,6 +23,7 @@ from trainables.declarations import (
 
 FILE = Path(__file__).with_name("declared.txt")
 _TOLD = ("name", "type", "kind", "default", "doc")
+_NOT_SAID = ("name", "keys", "doc", "build", "cell", "runtime", "schedule")
 _PARTNERS = ("vanilla_rnn", "ffn", "lstm", "lru_stack")
 
 
@@ -34,8 +35,8 @@ def lines() -> list[str]:
 
 def _parts(registry: Registry) -> Iterator[str]:
     for (role, name), part in sorted(registry.parts.items()):
-        yield f"{role} {name}{_fields(part, ('name', 'keys', 'doc'))}"
-        yield from (f"    {_key(key)}" for key in part.keys)
+        yield f"{role} {name}{_fields(part, _NOT_SAID)}"
+        yield from sorted(f"    {_key(key)}" for key in part.keys)
 
 
 def _key(key: Key) -> str:
@@ -47,7 +48,9 @@ def _fields(of: Part | Key, without: tuple[str, ...]) -> str:
     found = ""
     for field in dataclasses.fields(of):
         value = getattr(of, field.name)
-        if field.name == "named" and value:
+        if field.name == "probes" and value:
+            value = tuple(probe.name for probe in value)
+        elif field.name == "named" and value:
             value = {name: "..." if callable(v) else v for name, v in value.items()}
         elif field.name in without or value == field.default or field.name == "named":
             continue

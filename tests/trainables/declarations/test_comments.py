@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from search_spaces import expand
 from trainables.declarations import (
-    BASE,
     ConfigError,
     Key,
     Macro,
@@ -33,6 +32,7 @@ from trainables.declarations import (
 from trainables.declarations.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
 from trainables.declarations.comments import COMMENTS, RECURRENT, absent, comment_labels
 from trainables.declarations.core.macros import PRETRAIN_EPOCHS
+from trainables.declarations.training.base import BASE
 
 X = "allns_embproj_nogradreset_dropout:.3_timerepeat:2_pretrained"
 FIGURE4, TABLE1 = (

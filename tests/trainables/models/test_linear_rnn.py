@@ -13,7 +13,6 @@ import pytest
 from flax import nnx
 
 from tests.support.small_trials import check_tensors
-from trainables.builtin import build_of
 from trainables.core.hparams import build_config, lane_values
 from trainables.declarations import ConfigError, builtin_registry
 from trainables.layers.eigenvalue_init import diagonal_tensors, pulled_matrix, signed_ring
@@ -49,7 +48,7 @@ def _builder(name: str) -> Any:
     """One program for all seeds: key -> module."""
     trial = builtin_registry().resolve({**TASK, **FAMILY[name][0]})
     values = {k: jnp.asarray(v) for k, v in lane_values(trial).items()}
-    build = build_of(trial.model)
+    build = trial.model.builder()
     return nnx.jit(lambda key: build(build_config(trial, values), trial.sizes, nnx.Rngs(key)))
 
 

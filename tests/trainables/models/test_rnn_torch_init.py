@@ -13,10 +13,10 @@ import pytest
 
 from trainables.core.hparams import lane_values
 from trainables.declarations import Trial, builtin_registry
+from trainables.declarations.core.parts import loaded
 from trainables.declarations.models.rnn import is_tied
 from trainables.layers import stable_lstm
 from trainables.layers.orthogonal import ANGLES, OrthogonalCell, modrelu, skew
-from trainables.models.rnn_torch_init import cell_of
 from trainables.packs.pack import Pack
 from trainables.tasks.base import make_task
 from trainables.training.network import Network
@@ -77,6 +77,13 @@ def slow(name: str, w: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     return np.stack(out)
 
 
+def cell_of(name: str, units: int, **config: Any) -> Any:
+    """The cell of a model, by its declaration."""
+    one = trial(model=name, width=units, **config)
+    assert one.model.cell is not None
+    return loaded(one.model.cell)(units, one.config, one.sizes)
+
+
 def drawn(cell: Any, features: int, seed: int) -> dict[str, np.ndarray]:
     """Weights of a cell, float64, drawn by NumPy in torch's range."""
     shapes = jax.eval_shape(lambda key: cell.init(key, features), jax.random.key(0))
@@ -86,7 +93,7 @@ def drawn(cell: Any, features: int, seed: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cell_and_its_gradients_are_those_of_a_loop(name: str, seed: int) -> None:
-    cell, rng = cell_of({"model": name, "width": H}), np.random.default_rng([seed, 1])
+    cell, rng = cell_of(name, H), np.random.default_rng([seed, 1])
     w64, x = drawn(cell, F, seed), rng.normal(size=(T, F))
     with jax.enable_x64(True):
         w = {n: jnp.asarray(v) for n, v in w64.items()}
@@ -241,7 +248,7 @@ def test_training_keeps_it_orthogonal(form: str) -> None:
     a = next(v[0] for n, v in state.items() if n.startswith("params") and n.endswith("/a"))
     bases = [v[0] for n, v in state.items() if "bases" in n]
     assert len(bases) == (form == "dynamic")
-    cell: Any = cell_of({"model": "ornn", "width": 12, "orthogonal_map": form})
+    cell: Any = cell_of("ornn", 12, orthogonal_map=form)
     w = {"a": jnp.asarray(a), **({"base": jnp.asarray(bases[0])} if bases else {})}
     turn = np.asarray(cell.matrix(w))
     assert np.abs(turn.T @ turn - np.eye(12)).max() < 1e-5
@@ -308,7 +315,7 @@ def test_every_step_leaves_the_sums(rule: str) -> None:
 
 
 def test_a_certified_lstm_forgets_where_it_started(seed: int) -> None:
-    cell = cell_of({"model": "torch_lstm", "width": 12})
+    cell = cell_of("torch_lstm", 12)
     w = {n: (3 * v).astype(np.float32) for n, v in drawn(cell, 1, seed).items()}
     w = jax.jit(lambda w: stable_lstm.stabilised(w, "row_project"))(w)
     rng = np.random.default_rng(seed)

@@ -11,11 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from trainables.core.hparams import lane_values
+from trainables.core.hparams import lane_values, schedule_of
 from trainables.core.layout import by_path
 from trainables.declarations import ConfigError, builtin_registry
 from trainables.optim.adam import adamw_groups, recurrent_leaves
-from trainables.optim.schedules import scheduled, warmed
+from trainables.optim.schedules import warmed
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -91,7 +91,7 @@ def schedule(compat: bool, **values: Any) -> tuple[np.ndarray, np.ndarray, dict[
     trial = builtin_registry().resolve(config)
     lane = lane_values(trial)
     steps = np.arange(int(lane["total_steps"]))
-    now = jax.jit(jax.vmap(scheduled, (None, 0)))(lane, steps)
+    now = jax.jit(jax.vmap(schedule_of(trial).at, (None, None, 0)))(lane, None, steps)
     return np.asarray(now["lr"]), np.asarray(now["lr_recurrent"]), trial.config
 
 

@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainables.core.hparams import lane_values
+from trainables.core.hparams import lane_values, schedule_of
 from trainables.declarations import ConfigError, builtin_registry
-from trainables.optim import reduce_on_plateau
 from trainables.optim.adam import adam
 from trainables.optim.clipping import rescale
-from trainables.optim.schedules import scheduled
+from trainables.optim.reduce_on_plateau import torch_schedule
 from trainables.packs.pack import Pack
 
 RATES = {"lr_gamma": jnp.float32(0.1), "min_lr": jnp.float32(1e-7)}
@@ -48,8 +47,9 @@ def test_a_plateau_is_torch_s(patience: int, seed: int) -> None:
     rng = np.random.default_rng([seed, patience])
     losses = np.minimum.accumulate(rng.uniform(1, 2, 120)) + 0.01 * rng.uniform(size=120)
     losses[40] = math.nan
-    state, found = reduce_on_plateau.start(jnp.float32(1e-3)), []
-    advanced = jax.jit(lambda state, loss: reduce_on_plateau.advanced(state, loss, patience, RATES))
+    schedule = torch_schedule({"lr_patience": patience})
+    state, found = schedule.start({"lr": jnp.float32(1e-3)}), []
+    advanced = jax.jit(lambda state, loss: schedule.after_epoch(RATES, state, loss))
     for loss in losses:
         state = advanced(state, np.float32(loss))
         found.append(float(state["lr"]))
@@ -88,9 +88,8 @@ def falling(**config: Any) -> Any:
 def test_milestones_multiply_at_the_start_of_their_epochs() -> None:
     one = falling(clip_norm=1e-6)
     values, steps = lane_values(one), one.sizes.steps
-    rate = jax.jit(
-        lambda step: scheduled({n: jnp.asarray(v) for n, v in values.items()}, step)["lr"]
-    )
+    hparams, schedule = {n: jnp.asarray(v) for n, v in values.items()}, schedule_of(one)
+    rate = jax.jit(lambda step: schedule.at(hparams, None, step)["lr"])
     rates = [float(rate(e * steps)) for e in range(7)]
     want = [0.01 * 0.25**n for n in (0, 0, 1, 2, 2, 3, 3)]
     np.testing.assert_allclose(rates, want, rtol=1e-6)

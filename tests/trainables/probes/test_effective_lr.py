@@ -12,7 +12,7 @@ import pytest
 
 from trainables.core.layout import by_path
 from trainables.declarations import Trial, builtin_registry
-from trainables.optim.schedules import scheduled
+from trainables.optim.schedules import Constant, HalfCosine
 from trainables.packs.pack import Pack
 from trainables.probes.effective_lr import effective_lr
 from trainables.probes.sharpness import top_eigenvalue
@@ -30,12 +30,12 @@ def trial(**config: Any) -> Trial:
 def test_the_schedule_is_half_a_cosine():
     hparams: dict[str, Any] = {k: jnp.float32(v) for k, v in
                {"lr": 0.02, "lr_end": 1e-7, "total_steps": 1000}.items()}  # fmt: skip
-    rate = jax.jit(lambda hparams, step: scheduled(hparams, step)["lr"])
+    rate = jax.jit(lambda hparams, step: HalfCosine({}).at(hparams, None, step)["lr"])
     found = [float(rate(hparams, step)) for step in (0, 500, 1000)]
     assert found == pytest.approx([0.02, (0.02 + 1e-7) / 2, 1e-7], rel=1e-5, abs=1e-10)
     constant = rate({**hparams, "lr_end": jnp.float32(jnp.nan)}, 7)
     assert float(constant) == pytest.approx(0.02)
-    assert scheduled({"lr": jnp.float32(1)}, jnp.int32(3)) == {"lr": 1}
+    assert Constant({}).at({"lr": jnp.float32(1)}, None, jnp.int32(3)) == {"lr": 1}
 
 
 @pytest.mark.slow

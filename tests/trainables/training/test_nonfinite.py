@@ -40,7 +40,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "norm": "none",
     },
 }
-"""A small model of each module that builds some (`trainables/builtin.py`)."""
+"""A small model of each module that builds some of `trainables/models`."""
 
 
 def resolved(config: dict[str, Any], **more: Any) -> Trial:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 
+from trainables.declarations.analyses.base import analysis
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Column, Config, Probe, Stage
+from trainables.declarations.core.parts import Column, Config, Probe
 
 _NUMBERS = re.compile(r"[0-9]*\.?[0-9]+(:[0-9]*\.?[0-9]+)*")
 
@@ -42,65 +43,54 @@ _COST = (
 )  # fmt: skip
 
 
-def _stage(name: str, doc: str, keys: tuple[Key, ...], check, *probes: str) -> Stage:
-    return Stage(
-        name=name,
-        version=1,
-        doc=doc,
-        reads=(),
-        epochs_key=None,
-        task_loss=False,
-        keys=keys,
-        check=check,
-        probes=probes,
-    )
-
-
 CHAOS_STAGES = (
-    _stage(
+    analysis(
         "chaos_scan",
         "Orbit diagram and Lyapunov exponents of a family of two-unit LSTMs through chaos.",
-        (
-            *_LINE,
-            Key("scan_starts", "str", "standard", "static",
-                "standard: h = c = .5; origin: 1e-3; both.",
-                choices=("standard", "origin", "both")),
-            Key("scan_steps", "int", 65_536, "static",
-                "Orbits are followed until all have settled, for at most about so many steps.",
-                unit="time steps", low=1024),
-            Key("scan_keep", "int", 128, "static", "Last steps kept for the diagram.",
-                unit="time steps", low=1, high=512),
-        ),
-        _line_check, "chaos_scan", "orbit_diagram",
+        "trainables.analyses.chaotic_lstm:Scan",
+        ("chaos_scan", "orbit_diagram"),
+        *_LINE,
+        Key("scan_starts", "str", "standard", "static", "standard: h = c = .5; origin: 1e-3; both.",
+            choices=("standard", "origin", "both")),
+        Key("scan_steps", "int", 65_536, "static",
+            "Orbits are followed until all have settled, for at most about so many steps.",
+            unit="time steps", low=1024),
+        Key("scan_keep", "int", 128, "static", "Last steps kept for the diagram.",
+            unit="time steps", low=1, high=512),
+        check=_line_check,
     ),
-    _stage(
+    analysis(
         "chaos_cost",
         "Distance to the orbit at s = 1 along the family, with its derivatives.",
-        (*_LINE, *_COST), _cost_check, "chaos_cost",
+        "trainables.analyses.chaotic_lstm:CostLine",
+        ("chaos_cost",),
+        *_LINE,
+        *_COST,
+        check=_cost_check,
     ),
-    _stage(
+    analysis(
         "chaos_length",
         "The same by length of the orbit, at fixed s.",
-        (
-            Key("family", "str", "chaotic_lstm", "static",
-                "power: x_t = s^t and V the mean of x_t^2, whose derivatives are known.",
-                choices=("chaotic_lstm", "power")),
-            Key("at", "str", "0.6:0.95:1.05:1.7", "static", "Values of s."),
-            Key("most_steps", "int", 200, "static", "Longest orbit; lengths are 20, 30, ...",
-                unit="time steps", low=20, high=400),
-        ),
-        _length_check, "chaos_length",
+        "trainables.analyses.chaotic_lstm:CostLength",
+        ("chaos_length",),
+        Key("family", "str", "chaotic_lstm", "static",
+            "power: x_t = s^t and V the mean of x_t^2, whose derivatives are known.",
+            choices=("chaotic_lstm", "power")),
+        Key("at", "str", "0.6:0.95:1.05:1.7", "static", "Values of s."),
+        Key("most_steps", "int", 200, "static", "Longest orbit; lengths are 20, 30, ...",
+            unit="time steps", low=20, high=400),
+        check=_length_check,
     ),
-    _stage(
+    analysis(
         "chaos_plane",
         "The cost over a plane of weights: s1 along the family, s2 towards random weights.",
-        (
-            *_COST,
-            Key("plane_points", "int", 151, "static", "Points each way, beside s1 = 1 and s2 = 0.",
-                low=2),
-            Key("plane_seed", "int", 0, "static", "Draws the random weights.", low=0),
-        ),
-        _cost_check, "chaos_plane",
+        "trainables.analyses.chaotic_lstm:CostPlane",
+        ("chaos_plane",),
+        *_COST,
+        Key("plane_points", "int", 151, "static", "Points each way, beside s1 = 1 and s2 = 0.",
+            low=2),
+        Key("plane_seed", "int", 0, "static", "Draws the random weights.", low=0),
+        check=_cost_check,
     ),
 )  # fmt: skip
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from trainables.declarations.analyses.base import analysis
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Column, Config, Probe, Stage
+from trainables.declarations.core.parts import Column, Config, Probe
 from trainables.declarations.layers.glorot_init import INITS, SCALED
 from trainables.declarations.models.residual import OFFSET, init_key, init_problems
 
@@ -19,25 +20,21 @@ def _check(config: Config) -> list[str]:
     return init_problems(config["init"], config["matrix_width"])
 
 
-def _analysis(name: str, doc: str, probes: tuple[str, ...], *keys: Key) -> Stage:
-    drawn = any(key.name == "init" for key in keys)
-    return Stage(
-        name=name, version=1, doc=doc, reads=(), epochs_key=None, task_loss=False, probes=probes,
-        keys=(_WIDTH, *keys), check=_check if drawn else None,
-    )  # fmt: skip
-
-
 GROWTH_STAGES = (
-    _analysis(
+    analysis(
         "radii",
         "Spectral radii of Glorot matrices, as they are and divided as each init divides.",
+        "trainables.analyses.glorot_growth:Radii",
         ("radii",),
+        _WIDTH,
         Key("draws", "int", 200, "static", "Matrices drawn.", low=1),
     ),
-    _analysis(
+    analysis(
         "divergence",
         "State and gradient of one linear recurrent layer over a long white input, at its start.",
+        "trainables.analyses.glorot_growth:Divergence",
         ("divergence", "overflow"),
+        _WIDTH,
         Key("recurrence", "str", "diagonal", "static", "Of the layer's state matrix.",
             choices=("diagonal", "dense")),
         Key("length", "int", 4096, "static", "Time steps T.", unit="time steps", low=2),
@@ -45,11 +42,14 @@ GROWTH_STAGES = (
         Key("sequences", "int", 4, "static", "Input sequences.", unit="samples", low=1),
         init_key(INITS, "glorot"),
         OFFSET,
+        check=_check,
     ),
-    _analysis(
+    analysis(
         "delay_memory",
         "How well a linear readout of noisy states recovers a scalar input of some steps ago.",
+        "trainables.analyses.glorot_growth:DelayMemory",
         ("delay_memory",),
+        _WIDTH,
         Key("max_delay", "int", 50, "static", "Largest delay.", unit="time steps", low=1),
         Key("fit_steps", "int", 15_000, "static", "States the readout is fitted on.",
             unit="time steps", low=2),
@@ -60,6 +60,7 @@ GROWTH_STAGES = (
             open_low=True),
         replace(init_key(SCALED, "rescaled"), doc="Of the state matrix; see the models."),
         OFFSET,
+        check=_check,
     ),
 )  # fmt: skip
 
@@ -114,30 +115,6 @@ GROWTH_PROBES = (
             Column("delay", "int32", "d.", "time steps"),
             Column("r2", "float64", "Share of the input's variance that is explained, held out."),
             Column("radius", "float64", "Largest |eigenvalue| of the state matrix."),
-        ),
-    ),
-    Probe(
-        name="spectrum",
-        doc="Recurrences of a deep linear recurrent network at the current weights.",
-        columns=(
-            Column("layer", "int32", _BY),
-            Column("radius", "float64", "Largest |eigenvalue|."),
-            Column("mean_modulus", "float64", "Mean |eigenvalue|."),
-            Column("outside", "int32", "Eigenvalues outside the unit circle."),
-            Column("state_norm", "float64", "Root mean square over the probe batch of |h_T|."),
-        ),
-    ),
-    Probe(
-        name="eigenvalues",
-        doc="Eigenvalues of a deep linear recurrent network, now and at initialisation.",
-        columns=(
-            Column("layer", "int32", _BY),
-            Column("unit", "int32", "Unit; of a dense matrix the number of its eigenvalue, in no "
-                   "order."),
-            Column("re", "float64", "Real part."),
-            Column("im", "float64", "Imaginary part."),
-            Column("first_re", "float64", "Real part at initialisation."),
-            Column("first_im", "float64", "Imaginary part at initialisation."),
         ),
     ),
 )  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from trainables.declarations.analyses.base import analysis
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Column, Probe, Stage
+from trainables.declarations.core.parts import Column, Probe
 from trainables.declarations.models.residual import DEEP_RECURRENT
 
 _DEEP = {key.name: key for key in DEEP_RECURRENT.keys}
@@ -22,24 +23,19 @@ _COMPAT = Key("compat_coupling", "bool", False, "static",
               "The published S: (1 - rho) for (1 - rho^2), right at rho 0 and 1.")  # fmt: skip
 
 
-def _analysis(name: str, doc: str, probes: tuple[str, ...], *keys: Key) -> Stage:
-    return Stage(
-        name=name, version=1, doc=doc, reads=(), epochs_key=None, task_loss=False, probes=probes,
-        keys=keys,
-    )  # fmt: skip
-
-
 SIGNAL_STAGES = (
-    _analysis(
+    analysis(
         "scalar_signals",
         "Energy of one linear unit's state and of its derivative, in closed form and simulated.",
+        "trainables.analyses.linear_unit:ScalarSignals",
         ("scalar_signals",),
         replace(_STEPS, default=2000),
         Key("signal_samples", "int", 2000, "static", "Sequences.", unit="samples", low=2),
     ),
-    _analysis(
+    analysis(
         "landscape",
         "One complex unit learns another from a quarter turn away; sign descent or Adam.",
+        "trainables.analyses.linear_unit:Landscape",
         ("landscape",),
         Key("phase_form", "str", "polar", "static",
             "theta is w (polar), exp w (exp), or w scaled by the modulus so that its curvature at "
@@ -50,22 +46,25 @@ SIGNAL_STAGES = (
         Key("landscape_steps", "int", 50_000, "static", "Steps.", unit="steps", low=1),
         Key("landscape_lr", "float", 1e-3, "traced", "Learning rate.", low=0),
     ),
-    _analysis(
+    analysis(
         "unit_loss",
         "Loss of one real unit that learns another, and its curvature at the optimum.",
+        "trainables.analyses.hessians:UnitLoss",
         ("unit_loss", "unit_curvature"),
         _POINTS,
     ),
-    _analysis(
+    analysis(
         "coupling",
         "Size of S(l, l0, rho), the coupling of two eigenvalues' derivatives, over the unit disk.",
+        "trainables.analyses.hessians:CouplingMap",
         ("coupling",),
         _POINTS,
         _COMPAT,
     ),
-    _analysis(
+    analysis(
         "diagonal_hessian",
         "Spectra of the Hessian of a diagonal system whose eigenvalues lie in a sector of a ring.",
+        "trainables.analyses.hessians:DiagonalHessian",
         ("diagonal_hessian",),
         Key("sector", "float", 3.1415927, "static", "Largest phase theta0.", unit="rad", low=0,
             open_low=True, high=3.1415927),
@@ -76,9 +75,10 @@ SIGNAL_STAGES = (
         _DRAW_SEED,
         _COMPAT,
     ),
-    _analysis(
+    analysis(
         "optimal_hessian",
         "Hessian at zero loss of a student with the teacher's own system, by its coordinates.",
+        "trainables.analyses.hessians:OptimalHessian",
         ("optimal_hessian",),
         Key("coordinates", "str", "rnn", "static",
             "Of a dense RNN, a complex diagonal layer, an LRU, or an S4-like layer with a Delta "
@@ -87,9 +87,10 @@ SIGNAL_STAGES = (
         _DRAWS,
         _DRAW_SEED,
     ),
-    _analysis(
+    analysis(
         "deep_signals",
         "Outputs and gradients of each block of a deep recurrent network at initialisation.",
+        "trainables.analyses.deep_signals:DeepSignals",
         ("deep_signals",),
         _DEEP["deep_cell"],
         _DEEP["norm"],
@@ -103,9 +104,10 @@ SIGNAL_STAGES = (
         Key("compat_target", "bool", False, "static",
             "The target of an output is the last input and not the next, as published."),
     ),
-    _analysis(
+    analysis(
         "gated_signals",
         "A GRU at initialisation: the Jacobian of its states, and leaky units against theory.",
+        "trainables.analyses.deep_signals:GatedSignals",
         ("gated_jacobian", "gated_signals"),
         Key("memory_min", "float", 1.0, "traced", "Smallest memory T of the update gates.",
             unit="time steps", low=0, open_low=True),

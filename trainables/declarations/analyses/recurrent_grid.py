@@ -15,6 +15,7 @@ _STEPS = Key("grid_steps", "int", 100, "static", "Time steps T of the grid.", un
 PASCAL = Stage(
     name="pascal",
     version=1,
+    build="trainables.analyses.recurrent_grid:Pascal",
     doc="Gradients over time of a recurrent grid whose paths all weigh rho^steps: Pascal's "
     "triangle where rho is 1.",
     reads=(),
@@ -48,6 +49,7 @@ def _weight(name: str, what: str, share: str) -> Key:
 BINOMIAL = Stage(
     name="binomial",
     version=1,
+    build="trainables.analyses.recurrent_grid:Binomial",
     doc="How many paths a gradient takes through a recurrent grid, and what they add up to.",
     reads=(),
     epochs_key=None,
@@ -76,6 +78,7 @@ def _covariance_check(config: Config) -> list[str]:
 COVARIANCE = Stage(
     name="covariance",
     version=1,
+    build="trainables.analyses.radius_covariance:Covariance",
     doc="How far the radii of one-step Jacobians along a path are from independent.",
     reads=("task",),
     epochs_key=None,
@@ -108,6 +111,7 @@ def _decay_check(config: Config) -> list[str]:
 DECAY = Stage(
     name="decay",
     version=1,
+    build="trainables.analyses.radius_covariance:Decay",
     doc="How fast the radius of a layer's recurrent Jacobian forgets its first value.",
     reads=("model", "task"),
     parent=TRAIN.parent,

@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from trainables.declarations.core.keys import Key, Scalar
 
 Config = Mapping[str, Any]
+Code = Callable[..., Any] | str
+"""A function or class, or its place as "package.module:name", which is imported when first used."""
 
 
 def _nothing(config: Config) -> None:
     return None
+
+
+def loaded(code: Code) -> Callable[..., Any]:
+    """The function or class that `code` is or names."""
+    if not isinstance(code, str):
+        return code
+    module, _, name = code.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a probe's table. `type` is an Arrow name: int32, int64, float32, float64,
+    string, bool."""
+
+    name: str
+    type: str
+    doc: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A table of measurements, and how often a trial makes them.
+
+    `build(engine, trial) -> (labels, measure) | None` gives what measures it between epochs: the
+    columns that all lanes share, and a `trainables.core.engine.Measure`. None where the engine has
+    nothing to measure. A probe that its stage fills during epochs has no `build`.
+
+    Attributes:
+      columns: of its table; the store adds trial_id, attempt and epoch.
+      keys: what a trial says of it. `<name>_every` is its cadence: 0 at the first and last epoch
+        only, k also every k-th, null never.
+      check: impossible combinations of its keys, as sentences.
+      every_model: every model can fill it, without naming it.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    doc: str = ""
+    build: Code | None = None
+    keys: tuple[Key, ...] = ()
+    check: Callable[[Config], list[str]] | None = None
+    every_model: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +74,9 @@ class Part:
         user's file means: versioned by that file's content.
       check: impossible combinations of its keys, as sentences.
       aliases: the papers' spellings of `name`.
-      build: for a user's own part, the function that makes it; built-in parts are found by name in
-        `trainables.builtin`. Its signature is given in the docstring of each subclass.
-      probes: names of the probe tables it can fill. One measured between epochs has an observation
-        key `<probe>_every`: 0 at the first and last epoch only, k also every k-th, null never.
+      build: what makes the part, a function or its place; its signature is given in the docstring
+        of each subclass.
+      probes: the tables it can fill, as probes or their names; a trial of it has their keys too.
       labels: names a paper has for a trial of it, by column of `trials`; no part of its identity.
     """
 
@@ -40,9 +87,19 @@ class Part:
     doc: str = ""
     check: Callable[[Config], list[str]] | None = None
     aliases: tuple[str, ...] = ()
-    build: Callable[..., Any] | None = None
-    probes: tuple[str, ...] = ()
+    build: Code | None = None
+    probes: tuple[Probe | str, ...] = ()
     labels: Callable[[Config], Mapping[str, str]] | None = None
+
+    def builder(self) -> Callable[..., Any]:
+        """The function that makes the part.
+
+        Raises:
+          ValueError: it declares none.
+        """
+        if self.build is None:
+            raise ValueError(f"{self.role} {self.name} declares no build function; give it one")
+        return loaded(self.build)
 
 
 @dataclass(frozen=True)
@@ -81,20 +138,38 @@ class Tensor:
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
     """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes)."""
+    (batch, seq_len, features), giving logits of shape (batch, classes).
+
+    Attributes:
+      cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
+        `trainables.layers.gated.Cell`, and `build` gets that function as `cell`.
+    """
 
     role: ClassVar[str] = "model"
+    cell: Code | None = None
     tensors: Callable[[Config, Sizes], tuple[Tensor, ...]] | None = None
     """Parameter tensors without building the model; a user's model may leave it out."""
+
+    def builder(self) -> Callable[..., Any]:
+        build = super().builder()
+        return partial(build, cell=loaded(self.cell)) if self.cell else build
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Part):
-    """Data and loss. `build(config) -> dict of arrays` for a task made of a user's arrays: x of
-    shape (n, seq_len, features), y of shape (n,), and x_test, y_test. Built-in tasks get their
-    arrays from the data set named by `dataset`, or draw them on the device."""
+    """Data and loss.
+
+    `build(config) -> dict of arrays` for a task made of a user's arrays: x of shape (n, seq_len,
+    features), y of shape (n,), and x_test, y_test. Others get their arrays from the data set named
+    by `dataset`, or draw them on the device.
+
+    Attributes:
+      runtime: a class with `of(trial)`, which gives the task's functions
+        (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
+    """
 
     role: ClassVar[str] = "task"
+    runtime: Code = "trainables.tasks.base:ArrayTask"
     sizes: Callable[[Config], Sizes]
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
@@ -103,9 +178,15 @@ class Task(Part):
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Part):
     """An update rule. `build(config, hparams) -> optax.GradientTransformation`; every traced key is
-    an array in `hparams`."""
+    an array in `hparams`.
+
+    Attributes:
+      schedule: `schedule(config)` gives how `lr` changes: a `trainables.optim.schedules.Constant`,
+        which is the default, or one of its kind.
+    """
 
     role: ClassVar[str] = "optimizer"
+    schedule: Code = "trainables.optim.schedules:Constant"
 
 
 Gate = Callable[[Config, Mapping[str, Any]], str | None]
@@ -127,34 +208,15 @@ class Stage(Part):
         (`{"lr": "pretrain_lr"}`).
       task_loss: whether its loss is the task's, so that a chance loss means something.
 
-    `build(trial, task, values) -> trainables.core.engine.Engine` makes a stage with a loop of its
-    own.
+    `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
+    default. `task` is the task's functions, `values` those of one lane.
     """
 
     role: ClassVar[str] = "stage"
+    build: Code | None = "trainables.training.epoch:Training"
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a probe's table. `type` is an Arrow name: int32, int64, float32, float64,
-    string, bool."""
-
-    name: str
-    type: str
-    doc: str
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Schema of one probe table; the keys (trial_id, attempt, epoch) are added by the store."""
-
-    name: str
-    columns: tuple[Column, ...]
-    doc: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.macros import Macro
-from trainables.declarations.core.parts import Part, Probe
+from trainables.declarations.core.parts import Model, Part, Probe
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import Trial
@@ -27,13 +27,15 @@ class Registry:
     )
 
     def add(self, *parts: Part) -> None:
-        """Adds parts.
+        """Adds parts, each with the keys of its probes.
 
         Raises:
-          ValueError: a name already taken by another part, a key declared twice, or one that is
-            another key's alias, which would change what configs written with that alias mean.
+          ValueError: a name already taken by another part, an unknown probe, a key declared twice,
+            or one that is another key's alias, which would change what configs written with that
+            alias mean.
         """
         for part in parts:
+            part = self._with_probes(part)
             known = self.parts.get((part.role, part.name))
             if known is not None and known != part:
                 raise ValueError(
@@ -47,6 +49,38 @@ class Registry:
                 )
             self._refuse_ambiguous(part)
             self.parts[part.role, part.name] = part
+
+    def add_probes(self, *probes: Probe) -> None:
+        """Adds probes; those of every model are offered by the models that are there already.
+
+        Raises:
+          ValueError: a name already taken by another probe; otherwise as for `add`.
+        """
+        for probe in probes:
+            if self.probes.setdefault(probe.name, probe) != probe:
+                raise ValueError(f"a probe named {probe.name} exists already; choose another name")
+        for place, part in self.parts.items():
+            if isinstance(part, Model):
+                found = self._with_probes(part)
+                self._refuse_ambiguous(found)
+                self.parts[place] = found
+
+    def _with_probes(self, part: Part) -> Part:
+        """`part` with its probes in full, and with those of their keys that it does not declare."""
+        unknown = [p for p in part.probes if isinstance(p, str) and p not in self.probes]
+        if unknown:
+            raise ValueError(
+                f"{part.role} {part.name} names the unknown probe {unknown[0]}; known: "
+                f"{', '.join(sorted(self.probes))}"
+            )
+        named = [self.probes[p] if isinstance(p, str) else p for p in part.probes]
+        if isinstance(part, Model):
+            named += [probe for probe in self.probes.values() if probe.every_model]
+        probes = {probe.name: probe for probe in named}
+        keys = {key.name: key for probe in probes.values() for key in probe.keys}
+        own = {key.name for key in part.keys}
+        found = (*part.keys, *(key for name, key in keys.items() if name not in own))
+        return replace(part, keys=found, probes=tuple(probes.values()))
 
     def _refuse_ambiguous(self, part: Part) -> None:
         owners = self.resolver().spellings

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Key, Scalar
-from trainables.declarations.core.parts import Config, Part, Stage
+from trainables.declarations.core.parts import Config, Part, Probe, Stage
 
 SELECTORS = ("stage", "model", "task", "optimizer")
 SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}
@@ -53,8 +53,15 @@ class Structure:
 
     @cached_property
     def checks(self) -> list[Callable[[Config], list[str]]]:
-        """What its parts refuse."""
-        return [part.check for part in self.parts.values() if part.check]
+        """What its parts and probes refuse."""
+        declared = (*self.parts.values(), *self.probes.values())
+        return list(dict.fromkeys(part.check for part in declared if part.check))
+
+    @cached_property
+    def probes(self) -> dict[str, Probe]:
+        """Tables that its parts may fill, by name."""
+        of_parts = (probe for part in self.parts.values() for probe in part.probes)
+        return {probe.name: probe for probe in of_parts if isinstance(probe, Probe)}
 
     @cached_property
     def defaults(self) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from trainables.declarations.core.keys import Key, Scalar
-from trainables.declarations.core.parts import Model, Part, Sizes, Stage, Task
+from trainables.declarations.core.parts import Model, Part, Probe, Sizes, Stage, Task
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -98,10 +98,10 @@ class Trial:
         key = self.stage.epochs_key
         return int(self.config[key] or 0) if key else 1
 
-    @cached_property
-    def probes(self) -> tuple[str, ...]:
-        """Probe tables its parts may write."""
-        return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.probes))
+    @property
+    def probes(self) -> Mapping[str, Probe]:
+        """Tables that its parts may fill, by name."""
+        return self.structure.probes
 
     @cached_property
     def labels(self) -> dict[str, str]:

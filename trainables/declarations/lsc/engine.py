@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Stage
+from trainables.declarations.core.parts import Column, Config, Probe, Stage
 
 NORMS = (
     "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",
@@ -113,9 +113,23 @@ def _gate(config: Config, row: Mapping[str, Any]) -> str | None:
     return None
 
 
+LSC_PROBE = Probe(
+    name="lsc",
+    doc="What each iteration of the stage lsc measured, before it changed the weights.",
+    columns=(
+        Column("iteration", "int32", "Iteration of the trial, 0 first."),
+        Column("kind", "string", "As in radius; block: a pair of consecutive operations of a "
+               "feed-forward network, of which each iteration takes one."),
+        Column("layer", "int32", "Layer whose weights the Jacobian hangs on, 0 nearest the input."),
+        Column("radius", "float64", "Mean over samples of lsc_norm, by default the radius."),
+        Column("target", "float64", "What it should be."),
+    ),
+)  # fmt: skip
+
 LSC = Stage(
     name="lsc",
     version=1,
+    build="trainables.lsc.engine:engine",
     doc="Bring the spectral radius of every one-step Jacobian to a target, without labels.",
     reads=("model", "task"),
     keys=_KEYS,
@@ -123,5 +137,5 @@ LSC = Stage(
     gate=_gate,
     check=_check,
     task_loss=False,
-    probes=("lsc",),
+    probes=(LSC_PROBE,),
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.probes.timeline import TIMELINE
 
 _STACK_KEYS = (
     Key("depth", "int", 20, "static", "Recurrent layers L.", low=1, high=10_000,
@@ -43,16 +44,18 @@ def rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 VANILLA_RNN = Model(
     name="vanilla_rnn",
     version=1,
+    build="trainables.models.elman_stack:vanilla_rnn",
     doc="Stacked Elman network; logits from the top layer at the last time step.",
     keys=_STACK_KEYS,
     tensors=rnn_tensors,
     aliases=("vanilla", "VanillaRNN"),
-    probes=("timeline",),
+    probes=(TIMELINE,),
 )
 
 RESIDUAL_RNN = Model(
     name="residual_rnn",
     version=1,
+    build="trainables.models.elman_stack:residual_rnn",
     doc="Elman layers with skips x + alpha r over depth, none around the first nor through time.",
     keys=(
         *(replace(k, default="relu") if k.name == "activation" else k for k in _STACK_KEYS),
@@ -62,5 +65,5 @@ RESIDUAL_RNN = Model(
     ),
     tensors=rnn_tensors,
     aliases=("residual", "ResidualRNN"),
-    probes=("timeline",),
+    probes=(TIMELINE,),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from math import prod
 from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.probes.radius import RADIUS
 
 ACTIVATIONS = ("sin", "relu", "cos", "swish", "tanh")
 
@@ -31,6 +32,7 @@ def parameter_count(config: Config, sizes: Sizes) -> int:
 FFN = Model(
     name="ffn",
     version=1,
+    build="trainables.models.feedforward:ffn",
     doc="Dense layers of equal width on the flattened input, and a linear readout; no skips, no "
     "normalisation, zero biases.",
     keys=(
@@ -43,11 +45,8 @@ FFN = Model(
         Key("init", "str", "glorot_normal", "init",
             "Truncated normal weights of variance 2 / (fan in + fan out), or 2 / fan in.",
             choices=("glorot_normal", "he_normal")),
-        Key("radius_every", "int", None, "observation",
-            "Record the radii of one-step Jacobians every k-th epoch; 0: at the first and last "
-            "epoch only; null: never.", unit="epochs", low=0, nullable=True),
     ),
     tensors=dense_tensors,
-    probes=("radius",),
+    probes=(RADIUS,),
     labels=comment_labels,
 )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.probes.eigenvalues import MODULI
+from trainables.declarations.probes.timeline import TIMELINE
 
 SCALAR_TASK = "teacher_student"
 """The task whose input and output are one number a step, so that a linear model may be a kernel."""
@@ -30,9 +32,6 @@ _RUN = (
 _COMPAT = Key("compat", "bool", False, "init",
               "First weights with the published program's defects: gamma of lru_param default and "
               "scaled_exp, phases of s4_init default.")  # fmt: skip
-_MODULI_EVERY = Key("moduli_every", "int", None, "observation",
-                    "Record |eigenvalues| every k-th epoch; 0: at the first and last epoch only; "
-                    "null: never.", unit="epochs", low=0, nullable=True)  # fmt: skip
 
 
 def executes(config: Config) -> str:
@@ -66,6 +65,7 @@ def _lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 LRU = Model(
     name="lru",
     version=1,
+    build="trainables.models.linear_rnn:lru",
     doc="A complex diagonal linear recurrence: the Linear Recurrent Unit, or the complex RNN.",
     keys=(
         _WIDTH,
@@ -82,12 +82,11 @@ LRU = Model(
             choices=("learned", "L1", "L2", "none"), aliases=("lru_which_gamma", "which_gamma")),
         *_RUN,
         _COMPAT,
-        _MODULI_EVERY,
     ),
     check=_check,
     tensors=_lru_tensors,
     aliases=("LRU",),
-    probes=("timeline", "moduli"),
+    probes=(TIMELINE, MODULI),
 )  # fmt: skip
 
 
@@ -111,6 +110,7 @@ def _rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 LINEAR_RNN = Model(
     name="linear_rnn",
     version=1,
+    build="trainables.models.linear_rnn:linear_rnn",
     doc="A linear recurrence with a dense state matrix, or a block-diagonal one.",
     keys=(
         _WIDTH,
@@ -122,12 +122,11 @@ LINEAR_RNN = Model(
         MIN_NU,
         MAX_PHASE,
         *_RUN,
-        _MODULI_EVERY,
     ),
     check=_rnn_check,
     tensors=_rnn_tensors,
     aliases=("RNN",),
-    probes=("timeline", "moduli"),
+    probes=(TIMELINE, MODULI),
 )  # fmt: skip
 
 
@@ -147,6 +146,7 @@ def _s4_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 S4 = Model(
     name="s4",
     version=1,
+    build="trainables.models.linear_rnn:s4",
     doc="S4-like: a diagonal state-space model with a learned time step Delta = softplus(raw).",
     keys=(
         _WIDTH,
@@ -160,12 +160,11 @@ S4 = Model(
             "teacher's.", choices=("default", "delta_1")),
         *_RUN,
         _COMPAT,
-        _MODULI_EVERY,
     ),
     check=_s4_check,
     tensors=_s4_tensors,
     aliases=("S4",),
-    probes=("timeline", "moduli"),
+    probes=(TIMELINE, MODULI),
 )  # fmt: skip
 
 LINEAR = (LRU, LINEAR_RNN, S4)

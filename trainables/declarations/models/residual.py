@@ -12,6 +12,9 @@ from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
 from trainables.declarations.models.rnn import KEYS, is_tied
+from trainables.declarations.probes.eigenvalues import EIGENVALUES, SPECTRUM
+from trainables.declarations.probes.radius import RADIUS
+from trainables.declarations.probes.timeline import TIMELINE
 
 _SHARED = {key.name: key for key in KEYS}
 
@@ -57,6 +60,7 @@ def _lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 LRU_STACK = Model(
     name="lru_stack",
     version=1,
+    build="trainables.models.residual:lru_stack",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit; logits at every step.",
     keys=(
         replace(_SHARED["depth"], default=3, doc="Residual blocks L."),
@@ -76,14 +80,13 @@ LRU_STACK = Model(
             "Form of the recurrence over time. scan: one step after the other; associative: in "
             "O(log T) dependent steps; auto: scan on a CPU, else associative.",
             choices=("auto", "scan", "associative")),
-        _SHARED["radius_every"],
     ),
     check=lambda config: (
         [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
     ),
     tensors=_lru_tensors,
     aliases=("reslruffn", "reslru"),
-    probes=("timeline", "radius"),
+    probes=(TIMELINE, RADIUS),
     labels=comment_labels,
 )  # fmt: skip
 
@@ -119,6 +122,7 @@ def _deep_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
 DEEP_RECURRENT = Model(
     name="deep_recurrent",
     version=1,
+    build="trainables.models.residual:deep_recurrent",
     doc="Residual blocks of a recurrent layer and a gated linear unit, outputs at every step.",
     keys=(
         Key("depth", "int", 4, "static", "Residual blocks L.", low=1, high=10_000,
@@ -145,7 +149,7 @@ DEEP_RECURRENT = Model(
             choices=("auto", "scan", "associative")),
     ),
     tensors=_deep_tensors,
-    probes=("timeline",),
+    probes=(TIMELINE,),
 )  # fmt: skip
 
 # ---- for long sequences --------------------------------------------------------------------------
@@ -178,11 +182,6 @@ _SEQUENCE_KEYS = (
         "Form of the recurrence over time. scan: one step after the other; associative: in "
         "O(log T) dependent steps; auto: scan on a CPU and for a dense A, else associative.",
         choices=("auto", "scan", "associative")),
-    Key("spectrum_every", "int", None, "observation",
-        "Record spectral radius and state norm of each layer every k-th epoch; 0: at the first and "
-        "last epoch only; null: never.", unit="epochs", low=0, nullable=True),
-    Key("eigenvalues_every", "int", None, "observation",
-        "Record all eigenvalues likewise.", unit="epochs", low=0, nullable=True),
 )  # fmt: skip
 OFFSET = Key("edge_offset", "float", EDGE_OFFSET, "traced",
              "z of init=rescaled: the divisor is the edge law at a Gumbel variable of z. Default: "
@@ -254,11 +253,12 @@ def _tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-_PROBES = ("timeline", "spectrum", "eigenvalues")
+_PROBES = (TIMELINE, SPECTRUM, EIGENVALUES)
 
 DEEP_LRU = Model(
     name="deep_lru",
     version=1,
+    build="trainables.models.residual:sequence_net",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit.",
     keys=(
         *_SEQUENCE_KEYS,
@@ -286,6 +286,7 @@ DEEP_LRU = Model(
 DEEP_LINEAR_RNN = Model(
     name="deep_linear_rnn",
     version=1,
+    build="trainables.models.residual:sequence_net",
     doc="Residual blocks of a dense linear recurrence and a gated linear unit.",
     keys=(*_SEQUENCE_KEYS, init_key(INITS[:-1], "glorot"), OFFSET),
     check=_check,
@@ -297,6 +298,7 @@ DEEP_LINEAR_RNN = Model(
 DEEP_DIAGONAL_RNN = Model(
     name="deep_diagonal_rnn",
     version=1,
+    build="trainables.models.residual:sequence_net",
     doc="Residual blocks of a complex diagonal recurrence that may leave the unit disk, and a "
     "gated linear unit.",
     keys=(*_SEQUENCE_KEYS, init_key(INITS, "glorot"), OFFSET),

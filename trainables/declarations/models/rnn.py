@@ -8,6 +8,8 @@ from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths
+from trainables.declarations.probes.radius import RADIUS
+from trainables.declarations.probes.timeline import TIMELINE
 
 _UNITS = re.compile(r"[1-9][0-9]*(:[1-9][0-9]*)*")
 
@@ -26,9 +28,6 @@ KEYS = (
     Key("embedding", "int", None, "static",
         "Numbers that stand for a token, where inputs are tokens; null: as many as the last layer "
         "has units.", low=1, nullable=True),
-    Key("radius_every", "int", None, "observation",
-        "Record the radii of one-step Jacobians every k-th epoch; 0: at the first and last epoch "
-        "only; null: never.", unit="epochs", low=0, nullable=True),
 )  # fmt: skip
 
 
@@ -117,27 +116,50 @@ def _tensors(config: Config, sizes: Sizes, cell: str) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def _model(name: str, cell: str, doc: str, *aliases: str) -> Model:
+def recurrent_model(name: str, cell: str, tensors: str, doc: str, *aliases: str) -> Model:
+    """A stack of one cell, whose place is `cell`."""
     return Model(
         name=name,
         version=1,
+        build="trainables.models.rnn:recurrent_net",
+        cell=cell,
         doc=f"{doc}; logits at every time step.",
         keys=KEYS,
         check=_check,
-        tensors=lambda config, sizes: _tensors(config, sizes, cell),
+        tensors=lambda config, sizes: _tensors(config, sizes, tensors),
         aliases=aliases,
-        probes=("timeline", "radius"),
+        probes=(TIMELINE, RADIUS),
         labels=comment_labels,
     )
 
 
+_GATED, _ALIF = "trainables.layers.gated", "trainables.layers.alif"
 RECURRENT = (
-    _model("lstm", "lstm", "Stacked LSTM, forget bias 1", "LSTM"),
-    _model("gru", "gru", "Stacked GRU, reset gate after the product", "GRU"),
-    _model("rsimplernn", "simple", "Stacked simple RNN with relu, or swish on tokens"),
-    _model("ssimplernn", "simple", "Stacked simple RNN with sigmoid"),
-    _model("malsnn", "spiking", "Stacked adaptive spiking neurons (ALIF), thresholds adapt upwards",
-           "maLSNN"),
-    _model("malsnnb", "spiking", "Stacked adaptive spiking neurons, adaptation of either sign",
-           "maLSNNb"),
-)  # fmt: skip
+    recurrent_model("lstm", f"{_GATED}:lstm", "lstm", "Stacked LSTM, forget bias 1", "LSTM"),
+    recurrent_model(
+        "gru", f"{_GATED}:gru", "gru", "Stacked GRU, reset gate after the product", "GRU"
+    ),
+    recurrent_model(
+        "rsimplernn",
+        f"{_GATED}:relu_rnn",
+        "simple",
+        "Stacked simple RNN with relu, or swish on tokens",
+    ),
+    recurrent_model(
+        "ssimplernn", f"{_GATED}:sigmoid_rnn", "simple", "Stacked simple RNN with sigmoid"
+    ),
+    recurrent_model(
+        "malsnn",
+        f"{_ALIF}:alif",
+        "spiking",
+        "Stacked adaptive spiking neurons (ALIF), thresholds adapt upwards",
+        "maLSNN",
+    ),
+    recurrent_model(
+        "malsnnb",
+        f"{_ALIF}:signed_alif",
+        "spiking",
+        "Stacked adaptive spiking neurons, adaptation of either sign",
+        "maLSNNb",
+    ),
+)

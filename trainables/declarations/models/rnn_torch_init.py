@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.models.rnn import is_tied
+from trainables.declarations.probes.orbits import ATTRACTORS, CONTRACTION, ORBITS
+from trainables.declarations.probes.smoothness import SMOOTHNESS
+from trainables.declarations.probes.timeline import TIMELINE
 
 REBASE_STEPS = 100
 """Optimizer steps between two re-basings of a dynamic orthogonal layer."""
 REBASES_PER_PROJECTION = 100
 
-_STDS = re.compile(r"[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?(:[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?)*")
-
-
-def _cadence(name: str, what: str, *aliases: str) -> Key:
-    return Key(
-        f"{name}_every", "int", None, "observation",
-        f"Record {what} every k-th epoch; 0: at the first and last epoch only; null: never.",
-        unit="epochs", low=0, nullable=True, aliases=aliases,
-    )  # fmt: skip
-
-
-_ORBITS = (
-    _cadence("orbits", "the output under constant inputs", "interval_orbit"),
-    _cadence("attractors", "what these orbits end in"),
-    _cadence("contraction", "how fast the step contracts, and bounds of it"),
-    _cadence("smoothness", "slopes and curvatures of the loss by sequence length, in float64"),
-    Key("orbit_inputs", "int", 10, "observation",
-        "Constant inputs: so many frequencies of the task sine; of tokens so many, drawn from the "
-        "seed; all symbols of temporal_order.", low=1),
-    Key("orbit_starts", "int", 4, "observation",
-        "Random first states for each input, the same at every snapshot.", low=1,
-        aliases=("n_sequences_orbit",)),
-    Key("orbit_std", "str", "100", "observation",
-        "Standard deviation of all numbers of these states; several as 0.1:1:100, each with "
-        "orbit_starts states.", aliases=("std_orbit",)),
-    Key("orbit_steps", "int", 1600, "observation", "Steps of an orbit.", unit="time steps", low=1,
-        aliases=("seq_len_orbit",)),
-    Key("orbit_burn_in", "int", 1200, "observation", "Of these, so many first are left out.",
-        unit="time steps", low=0, aliases=("burnout_orbit",)),
-    Key("attractor_steps", "int", 20_000, "observation",
-        "An orbit is followed, twice as long each time, until what it ends in has settled, for at "
-        "most about so many steps.", unit="time steps", low=1024),
-)  # fmt: skip
 
 _KEYS = (
     Key("depth", "int", 1, "static", "Recurrent layers L.", low=1, high=10_000,
@@ -63,21 +31,10 @@ _KEYS = (
 )  # fmt: skip
 
 
-def stds(config: Config) -> tuple[float, ...]:
-    """Standard deviations of first states that `orbit_std` names."""
-    return tuple(float(text) for text in str(config["orbit_std"]).split(":"))
-
-
 def _check(config: Config) -> list[str]:
     found, width = [], config["embedding"]
     if config["readout"] == "tied" and width not in (None, config["width"]):
         found.append(f"readout=tied needs embedding={config['width']}, as wide as the layer")
-    if not _STDS.fullmatch(str(config["orbit_std"])):
-        found.append(
-            f"orbit_std must be numbers such as 100 or 0.1:1:100; got {config['orbit_std']!r}"
-        )
-    if config["orbit_burn_in"] >= config["orbit_steps"]:
-        found.append("orbit_burn_in must be less than orbit_steps: else no step is recorded")
     return found
 
 
@@ -105,10 +62,12 @@ def _tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-_PROBES = ("timeline", "orbits", "attractors", "contraction", "smoothness")
+_PROBES = (TIMELINE, ORBITS, ATTRACTORS, CONTRACTION, SMOOTHNESS)
 
 
-def _model(name: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ...] = ()) -> Model:
+def _model(
+    name: str, cell: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ...] = ()
+) -> Model:
     def labels(config: Config) -> dict[str, str]:
         stable = config.get("stabilize", "none") != "none"
         return {"variant": f"s{variant}" if stable else variant}
@@ -116,8 +75,10 @@ def _model(name: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ..
     return Model(
         name=name,
         version=1,
+        build="trainables.models.rnn_torch_init:torch_net",
+        cell=cell,
         doc=doc,
-        keys=(*_KEYS, *keys, *_ORBITS),
+        keys=(*_KEYS, *keys),
         check=_check,
         tensors=_tensors,
         aliases=aliases,
@@ -128,6 +89,7 @@ def _model(name: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ..
 
 TORCH_LSTM = _model(
     "torch_lstm",
+    "trainables.layers.gated:torch_lstm",
     "LSTM as torch initialises it, two bias vectors; or the stable one.",
     "LSTM",
     Key("stabilize", "str", "none", "static",
@@ -135,10 +97,18 @@ TORCH_LSTM = _model(
         "published; row_project: rows down to these and the forget gate's bias to 0, so that the "
         "step is certainly a contraction.", choices=("none", "column_exact", "row_project")),
 )  # fmt: skip
-TORCH_GRU = _model("torch_gru", "GRU as torch initialises it.", "GRU")
-TORCH_RNN = _model("torch_rnn", "Elman network with tanh, as torch initialises it.", "RNN")
+TORCH_GRU = _model(
+    "torch_gru", "trainables.layers.gated:torch_gru", "GRU as torch initialises it.", "GRU"
+)
+TORCH_RNN = _model(
+    "torch_rnn",
+    "trainables.layers.gated:torch_rnn",
+    "Elman network with tanh, as torch initialises it.",
+    "RNN",
+)
 ORNN = _model(
     "ornn",
+    "trainables.layers.orthogonal:ornn",
     "Orthogonal recurrence with modReLU.",
     "oRNN",
     Key("orthogonal_map", "str", "static", "static",

@@ -10,6 +10,7 @@ from trainables.declarations.optim.clipping import CLIPPING
 ADABELIEF = Optimizer(
     name="adabelief",
     version=1,
+    build="trainables.optim.adabelief:adabelief",
     doc="Rectified AdaBelief (b1 .9, b2 .999, eps 1e-14) within Lookahead(6, .5).",
     keys=(
         SMALL_LR,
@@ -23,6 +24,7 @@ ADABELIEF = Optimizer(
 ADABELIEF_OPTAX = Optimizer(
     name="adabelief_optax",
     version=1,
+    build="trainables.optim.adabelief:adabelief_optax",
     doc="optax's AdaBelief: not rectified, so its learning rates are not those of adabelief.",
     keys=(SMALL_LR, DECOUPLED, *CLIPPING),
 )

@@ -12,24 +12,29 @@ from trainables.declarations.optim.schedules import (
     SCHEDULE,
     milestone_epochs,
 )
+from trainables.declarations.probes.effective_lr import EFFECTIVE_LR
 
 ADAM = Optimizer(
     name="adam",
     version=1,
+    build="trainables.optim.adam:adam",
+    schedule="trainables.optim.schedules:HalfCosine",
     doc="Adam with optax's constants (b1 .9, b2 .999, eps 1e-8).",
     keys=(LR, DECAY, *CLIPPING, *SCHEDULE),
     aliases=("Adam",),
-    probes=("effective_lr",),
+    probes=(EFFECTIVE_LR,),
 )
 
 
 ADAMW = Optimizer(
     name="adamw",
     version=1,
+    build="trainables.optim.adam:adamw",
+    schedule="trainables.optim.schedules:HalfCosine",
     doc="Adam with decoupled weight decay, optax's constants.",
     keys=(SMALL_LR, DECOUPLED, *CLIPPING, *SCHEDULE),
     aliases=("AdamW",),
-    probes=("effective_lr",),
+    probes=(EFFECTIVE_LR,),
 )
 
 
@@ -47,6 +52,8 @@ def _torch_check(config: Config) -> list[str]:
 TORCH_ADAM = Optimizer(
     name="torch_adam",
     version=1,
+    build="trainables.optim.adam:adam",
+    schedule="trainables.optim.reduce_on_plateau:torch_schedule",
     doc="Adam with torch's schedules; clipped by default (study ribeiro2020, section 3).",
     keys=(
         SMALL_LR,
@@ -77,6 +84,8 @@ def _groups_check(config: Config) -> list[str]:
 ADAMW_GROUPS = Optimizer(
     name="adamw_groups",
     version=1,
+    build="trainables.optim.adam:adamw_groups",
+    schedule="trainables.optim.schedules:WarmedCosine",
     doc="Adam in two groups: a linear recurrence's eigenvalues or A, B and gamma at lr_factor lr "
     "and without decay, all else at lr with decoupled decay.",
     keys=(
@@ -92,8 +101,7 @@ ADAMW_GROUPS = Optimizer(
         Key("compat_schedule", "bool", False, "traced",
             "The published schedule: the first step at full rate, the cosine begun late and ended "
             "early, lr_end for the last lr_warmup epochs."),
-        SCHEDULE[1],
     ),
     check=_groups_check,
-    probes=("effective_lr",),
+    probes=(EFFECTIVE_LR,),
 )  # fmt: skip

@@ -10,9 +10,6 @@ SCHEDULE = (
     Key("lr_end", "float", None, "traced",
         "Learning rate after the last step, reached along half a cosine; null: constant.", low=0,
         nullable=True, aliases=("lr_min",)),
-    Key("effective_lr_every", "int", None, "observation",
-        "Record effective learning rates every k-th epoch; 0: at the first and last epoch only; "
-        "null: never.", unit="epochs", low=0, nullable=True),
 )  # fmt: skip
 MILESTONES = re.compile(r"([1-9][0-9]*(:[1-9][0-9]*)*)?")
 MOST_MILESTONES = 8

@@ -9,6 +9,7 @@ from trainables.declarations.optim.clipping import CLIPPING
 SGD = Optimizer(
     name="sgd",
     version=1,
+    build="trainables.optim.sgd:sgd",
     doc="Plain stochastic gradient descent.",
     keys=(LR, DECAY, *CLIPPING),
     aliases=("SGD",),

@@ -53,6 +53,7 @@ def _image_task(name: str, shapes: str, default: str, doc: str, classes: int = 1
     return Task(
         name=name,
         version=1,
+        runtime="trainables.tasks.images:ImageSet",
         doc=doc,
         keys=(BATCH, NOISE, SPLIT, VALIDATION, _layout(tuple(layouts), default), STANDARDISE),
         sizes=sizes,
@@ -73,6 +74,7 @@ def _digits_sizes(config: Config) -> Sizes:
 DIGITS = Task(
     name="digits",
     version=1,
+    runtime="trainables.tasks.images:ImageSet",
     doc="scikit-learn's 8x8 digits, 1437 / 180 / 180 of 1,797, pixels standardised.",
     keys=(BATCH, NOISE, SPLIT, _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"), STANDARDISE),
     sizes=_digits_sizes,
@@ -96,6 +98,7 @@ CIFAR100_2K = _image_task(
 GAUSSIAN = Task(
     name="gaussian",
     version=1,
+    runtime="trainables.tasks.base:GaussianTask",
     doc="N(0,1) input and random labels, drawn on the device: for measurements at initialisation.",
     keys=(
         BATCH,

@@ -71,6 +71,7 @@ def _check(config: Config) -> list[str]:
 WORDPTB = Task(
     name="wordptb",
     version=1,
+    runtime="trainables.tasks.language:StreamTask",
     doc="Next word of the Penn Treebank, read in order: segment k + 1 of a row follows segment k.",
     keys=(
         with_default(BATCH, 32),
@@ -123,6 +124,7 @@ def _lm_check(config: Config) -> list[str]:
 WORD_LM = Task(
     name="word_lm",
     version=1,
+    runtime="trainables.tasks.language:ChunkTask",
     doc="Next word of a text cut into contiguous streams; every token of a stream but its first is "
     "judged once (study ribeiro2020, section 2.3).",
     keys=(

@@ -88,6 +88,7 @@ def _image_task(
     return Task(
         name=name,
         version=1,
+        runtime="trainables.tasks.long_sequences:ImageTask",
         doc=doc,
         keys=(
             with_default(BATCH, batch),
@@ -153,6 +154,7 @@ def _listops_check(config: Config) -> list[str]:
 LISTOPS = Task(
     name="listops",
     version=1,
+    runtime="trainables.tasks.long_sequences:ListOpsTask",
     doc="Value of a nested expression of MIN, MAX, MED and SM over digits.",
     keys=(
         with_default(BATCH, 32),
@@ -184,6 +186,7 @@ def _imdb_sizes(config: Config) -> Sizes:
 IMDB = Task(
     name="imdb",
     version=1,
+    runtime="trainables.tasks.long_sequences:ReviewTask",
     doc="Sentiment of film reviews, character by character.",
     keys=(
         with_default(BATCH, 32),
@@ -220,6 +223,7 @@ def _copy_check(config: Config) -> list[str]:
 COPY = Task(
     name="copy",
     version=1,
+    runtime="trainables.tasks.long_sequences:CopyTask",
     doc="Repeat a pattern of random bits after a gap; judged on the last steps alone.",
     keys=(
         BATCH,

@@ -34,6 +34,7 @@ def _sizes(config: Config, bins: int, channels: int, classes: int) -> Sizes:
 SL_MNIST = Task(
     name="sl_mnist",
     version=1,
+    runtime="trainables.tasks.spikes:LatencyTask",
     doc="MNIST as spike latencies: one spike a bright pixel, the brighter the earlier.",
     keys=(
         with_default(BATCH, 256),
@@ -53,6 +54,7 @@ SL_MNIST = Task(
 HEIDELBERG = Task(
     name="heidelberg",
     version=1,
+    runtime="trainables.tasks.spikes:BinnedTask",
     doc="Spiking Heidelberg Digits in 250 bins of 4 ms: spoken digits as binary spikes.",
     keys=(
         with_default(BATCH, 100),
@@ -71,6 +73,7 @@ _MANY = 10_000_000
 SPIKES = Task(
     name="spikes",
     version=1,
+    runtime="trainables.tasks.spikes:DrawnTask",
     doc="Generated spikes of heidelberg's shape: each class is moving bands of firing channels.",
     keys=(
         with_default(BATCH, 100),

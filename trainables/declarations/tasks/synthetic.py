@@ -27,6 +27,7 @@ def _sine_check(config: Config) -> list[str]:
 SINE = Task(
     name="sine",
     version=1,
+    runtime="trainables.tasks.synthetic:SineTask",
     doc="Turn a constant input omega into sin(omega t); no noise, no validation set.",
     keys=(
         with_default(BATCH, 10),
@@ -83,6 +84,7 @@ def _order_check(config: Config) -> list[str]:
 TEMPORAL_ORDER = Task(
     name="temporal_order",
     version=1,
+    runtime="trainables.tasks.synthetic:TemporalOrderTask",
     doc="In which order did two relevant symbols come among distractors? Answered at the last "
     "step (Hochreiter and Schmidhuber 1997).",
     keys=(

@@ -19,6 +19,7 @@ def _sizes(config: Config) -> Sizes:
 TEACHER_STUDENT = Task(
     name=SCALAR_TASK,
     version=1,
+    runtime="trainables.tasks.teacher_student:TeacherStudent",
     doc="Identify a random linear system from white noise: the squared error of every output.",
     keys=(
         with_default(BATCH, 128),

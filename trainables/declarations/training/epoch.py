@@ -7,7 +7,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Stage
-from trainables.declarations.lsc.engine import LSC
+from trainables.declarations.probes.sharpness import SHARPNESS
 
 _STOP = (
     Key("stop_below", "float", None, "host",
@@ -23,6 +23,7 @@ _STOP = (
 TRAIN = Stage(
     name="train",
     version=1,
+    build="trainables.training.epoch:Training",
     doc="Train the model on the task.",
     keys=(
         Key("epochs", "int", 50, "host", "Passes over the training set.", unit="epochs", low=1,
@@ -32,15 +33,12 @@ TRAIN = Stage(
         Key("diverge_above", "float", None, "host",
             "A trial whose loss at the end of an epoch is above this ends as diverged; null: only "
             "one that is not finite does.", low=0, nullable=True),
-        Key("sharpness_every", "int", None, "observation",
-            "Record the largest Hessian eigenvalue every k-th epoch; 0: at the first and last "
-            "epoch only; null: never.", unit="epochs", low=0, nullable=True),
         Key("early_stopping", "int", None, "host",
             "Stop after this many epochs without a lower val_loss; null: never.", unit="epochs",
             low=1, nullable=True, aliases=("patience",)),
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
-    probes=("sharpness",),
+    probes=(SHARPNESS,),
 )  # fmt: skip
 
 
@@ -54,6 +52,7 @@ def _warmup_gate(config: Config, row: Mapping[str, Any]) -> str | None:
 WARMUP = Stage(
     name="warmup",
     version=1,
+    build="trainables.training.epoch:Training",
     doc="Train with the gradient norm held up to a minimum, to leave the plateau of deep stacks.",
     reads=("model", "task"),
     keys=(
@@ -69,5 +68,3 @@ WARMUP = Stage(
     # The shared training loop reads an optimizer's keys; a warm-up is plain SGD with these.
     rename={"lr": "warmup_lr", "min_norm": "warmup_min_norm"},
 )  # fmt: skip
-
-STAGES = (TRAIN, WARMUP, LSC)

@@ -47,7 +47,8 @@ def run(spaces: Sequence[str] = SPACES) -> tuple[dict[str, float], dict[str, flo
     """Seconds to run the smoke variants of one space of each study, their packs one after the other
     in one process without Ray, with an empty compile cache and again with what it holds then; and
     how many epoch programs the plans name, were compiled and were found in the cache. `python -m
-    benchmarks.compiles all` (or names of spaces) prints the same for every space (or those)."""
+    benchmarks.launching.compiles all` (or names of spaces) prints the same for every space (or
+    those)."""
     total: Counter[str] = Counter()
     seconds: dict[str, float] = dict.fromkeys(TURNS, 0.0)
     for space in spaces:
@@ -74,7 +75,7 @@ def twice(space: str) -> list[Counted]:
     """The space's smoke variant in two processes, one after the other, that share a compile cache
     which nobody else has; each with a store of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "benchmarks.compiles", "--one", space]
+        words = [sys.executable, "-m", "benchmarks.launching.compiles", "--one", space]
         places = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/jax", "GRADSWEEP_CACHE": folder}
         found = []
         for _ in range(2):

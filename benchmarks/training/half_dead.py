@@ -8,8 +8,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from benchmarks.lanes import KINDS
 from benchmarks.timing import alternate
+from benchmarks.training.lanes import KINDS
 from orchestrator.worker.pack_run import load_arrays
 from trainables.core.lanes import Strategy
 from trainables.declarations import builtin_registry

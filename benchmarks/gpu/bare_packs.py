@@ -34,12 +34,12 @@ from typing import Any
 
 import jax
 
-from benchmarks import pack_cases, roofline
+from benchmarks.gpu import pack_cases, roofline
 from trainables.core import gpu_flags
 from trainables.core.lanes import Strategy
 
 STRATEGIES: tuple[Strategy, ...] = ("vmap", "sequential")
-OUT = Path(__file__).parent / "results" / "gpu.json"
+OUT = Path(__file__).parents[1] / "results" / "gpu.json"
 
 
 def _mb(value: int | None) -> str:
@@ -259,7 +259,3 @@ def main(arguments: list[str]) -> int:
     for failure in record["failures"]:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if record["failures"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

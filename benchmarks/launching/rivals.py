@@ -1,12 +1,13 @@
 """What a researcher would use instead of packs: plain Ray Tune, and a shell loop. Their trials run
 the very programs of ours, one lane each: what differs is all around them.
 
-    python -m benchmarks.rivals tune CONFIGS FOLDER     plain Ray Tune, one trial per actor
-    python -m benchmarks.rivals reused CONFIGS FOLDER   the same with reuse_actors=True
-    python -m benchmarks.rivals one CONFIG FOLDER       one trial, for a shell loop
+    python -m benchmarks.launching.rivals WAY CONFIGS FOLDER
 
-CONFIGS is a file of one JSON config per line; CONFIG is such a line. A last word, GPU, is the share
-of a GPU that each trial has; none without it.
+WAY is tune (plain Ray Tune, one trial per actor), reused (the same with reuse_actors=True), or one
+(one trial, for a shell loop).
+
+CONFIGS is a file of one JSON config per line, or for `one` such a line. A last word, GPU, is the
+share of a GPU that each trial has; none without it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import filling
+from benchmarks.store import filling
 from benchmarks.timing import Work, alternate
 from orchestrator.plan.plan import SpacePlan
 from results import Store, create_store, open_store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.lanes import measure
+from benchmarks.training.lanes import measure
 
 WIDTHS = (1, 4, 16, 64)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from statistics import median
 
-from benchmarks.lane_workers import Config, Worker
+from benchmarks.training.lane_workers import Config, Worker
 
 KINDS: dict[str, Config] = {
     "feed-forward": {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import bare_step
+from benchmarks.gpu import bare_step
 from trainables.core.lanes import Strategy
 from trainables.declarations import Trial, builtin_registry
 from trainables.packs.pack import EpochResult, Pack

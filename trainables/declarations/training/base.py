@@ -4,6 +4,7 @@ import re
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Part
+from trainables.declarations.probes.timeline import TIMELINE
 
 _KEEP = re.compile(r"none|last|best|every:[1-9][0-9]*")
 
@@ -30,24 +31,7 @@ BASE = Part(
             high=2**31 - 1,
             aliases=("jax_seed",),
         ),
-        Key(
-            "timeline_every",
-            "int",
-            0,
-            "observation",
-            "Record dL/dh over time every k-th epoch; 0: at the first and last epoch only.",
-            unit="epochs",
-            low=0,
-        ),
-        Key(
-            "timeline_points",
-            "int",
-            64,
-            "observation",
-            "At most this many time steps, evenly spaced, the last included.",
-            unit="time steps",
-            low=2,
-        ),
+        *TIMELINE.keys,
         Key(
             "keep_weights",
             "str",

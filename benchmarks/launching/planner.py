@@ -26,7 +26,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
             f"generate_variants, {name} dicts": lambda seeds=seeds: _variants(seeds),
         }
         found |= alternate(ways, rounds=5 if seeds < 100 else 1)
-    words = [sys.executable, "-m", "benchmarks.planner"]
+    words = [sys.executable, "-m", "benchmarks.launching.planner"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     seconds, megabytes = map(float, done.stdout.split())
     return {**found, "plan, 1e6 trials": seconds}, {"plan, 1e6 trials, peak MB": megabytes}

@@ -27,6 +27,7 @@ from trainables.declarations import Trial
 from trainables.packs.pack import Pack
 
 STUDY = Path(packs_study.__file__)
+RIVALS = "benchmarks.launching.rivals"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Sweep:
         self._run("launch", self._launched(self._case.settings(epochs=1), self._folder / "first"))
         if self._case.rivals:
             one = json.dumps({**json.loads(self._configs[0]), "epochs": 1})
-            self._run("rivals", _python("benchmarks.rivals", "one", one, str(self._folder / "one")))
+            self._run("rivals", _python(RIVALS, "one", one, str(self._folder / "one")))
             for way in self._case.rivals:
                 shutil.copytree(self._folder / "rivals-cache", self._folder / f"{way}-cache")
 
@@ -136,12 +137,12 @@ class Sweep:
         def command(place: Path) -> list[str]:
             place.mkdir(parents=True)
             (place / "configs").write_text("\n".join(self._configs), encoding="utf-8")
-            return _python("benchmarks.rivals", way, str(place / "configs"), str(place / "results"))
+            return _python(RIVALS, way, str(place / "configs"), str(place / "results"))
 
         return command
 
     def _looped(self, place: Path) -> list[str]:
-        one = shlex.join(_python("benchmarks.rivals", "one", "{}", str(place)))
+        one = shlex.join(_python(RIVALS, "one", "{}", str(place)))
         lines = shlex.quote("\n".join(self._configs))
         loop = f"printf '%s\\n' {lines} | xargs -d '\\n' -P {cpus_here()} -I{{}} {one}"
         return ["bash", "-c", loop]

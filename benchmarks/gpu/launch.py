@@ -1,5 +1,5 @@
 """A pack of 84 lanes on a GPU under `launch`, from the command to the last row, against one process
-per trial there, alone and eight at a time: `python -m benchmarks.packs_gpu --help`.
+per trial there, alone and eight at a time: `python -m benchmarks.gpu.launch --help`.
 
 Trials are those of `benchmarks.packs_study`. Rivals run fewer and shorter ones, after their first
 compile, and only the time of their epochs counts: not their start, their data, their compile.
@@ -17,10 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import surroundings
-from benchmarks.packs import Case, Sweep
+from benchmarks.gpu.bare_packs import surroundings
+from benchmarks.launching.packs import RIVALS, Case, Sweep
 
-OUT = Path(__file__).parent / "results" / "packs_gpu.json"
+OUT = Path(__file__).parents[1] / "results" / "packs_gpu.json"
 
 
 def measured(case: Case, at_once: int, rival_epochs: int) -> dict[str, Any]:
@@ -54,9 +54,9 @@ def measured(case: Case, at_once: int, rival_epochs: int) -> dict[str, Any]:
 
 
 def _rivals(place: Path, *words: str) -> None:
-    """Runs `benchmarks.rivals`; all of a place share its compile cache."""
+    """Runs `benchmarks.launching.rivals`; all of a place share its compile cache."""
     own = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(place / "rivals-cache")}
-    subprocess.run([sys.executable, "-m", "benchmarks.rivals", *words], env=own, check=True)
+    subprocess.run([sys.executable, "-m", RIVALS, *words], env=own, check=True)
 
 
 def _lines(folder: Path, pattern: str) -> list[float]:
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     """The command line; its exit status."""
     text, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "python -m benchmarks.packs_gpu", description=text, epilog=rest
+        "python -m benchmarks.gpu.launch", description=text, epilog=rest
     )
     add = parser.add_argument
     add("--space", choices=("vanishing", "network"), default="vanishing")

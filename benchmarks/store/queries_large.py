@@ -13,8 +13,8 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks import filling
-from benchmarks.queries import questions
+from benchmarks.store import filling
+from benchmarks.store.queries import questions
 from benchmarks.timing import alternate
 from results import create_store, open_store
 
@@ -32,7 +32,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
         filling.fill_merged(create_store(root), filling.planned(SEEDS, EPOCHS))
         filled = time.perf_counter() - begun
         sizes = [path.stat().st_size for path in Path(root).rglob("*.parquet")]
-        words = [sys.executable, "-m", "benchmarks.queries_large", root]
+        words = [sys.executable, "-m", "benchmarks.store.queries_large", root]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
         found = json.loads(done.stdout)
     facts = {"s to fill": filled, "GB of Parquet": sum(sizes) / 1e9, "files": float(len(sizes))}

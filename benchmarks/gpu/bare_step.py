@@ -12,12 +12,11 @@ import numpy as np
 import optax
 from jax import lax
 
-from benchmarks.roofline import operations, size
+from benchmarks.gpu.roofline import operations, size
 from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy, over_lanes
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
-from trainables.packs.programs import engine_of
 from trainables.tasks.base import make_data, make_task
 
 
@@ -46,7 +45,7 @@ def measure(
     """
     first, own = trials[0], [lane_values(trial) for trial in trials]
     task: Any = make_task(first)
-    engine: Any = engine_of(first)(first, task, own[0])
+    engine: Any = first.stage.builder()(first, task, own[0])
 
     def step(state: Any, values: Any, entry: Any, data: Any) -> Any:
         grad = jax.value_and_grad(engine.loss, has_aux=True)

@@ -1,0 +1,1 @@
+"""Packs on a GPU; each is a command of its own."""

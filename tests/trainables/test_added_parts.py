@@ -1,0 +1,111 @@
+"""A new cell, a new optimizer with a schedule and a new probe: two files each, and a line below.
+
+The files of `tests/support/added_parts` are laid into a copy of the packages, which is then used
+as a developer would use it: the contract of `test_contract.py`, `plan`, `launch` and `debug`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from results import open_store
+
+ROOT = Path(__file__).parents[2]
+ADDED = ROOT / "tests" / "support" / "added_parts"
+LINES = """
+from tests.trainables import test_contract as contract
+
+contract.MODELS["minimal_gated"] = {**contract.GAUSSIAN, "widths": "4:3"}
+contract.OPTIMIZERS["sign_descent"] = {"lr": 0.01}
+contract.PROBES["weight_scale"] = contract.RNN
+"""
+STUDY = """
+from gradsweep import Space, Study
+
+SPACE = Space(feeds="a test", param_space={
+    "model": "minimal_gated", "widths": "4:3", "optimizer": "sign_descent", "task": "gaussian",
+    "seq_len": 6, "features": 2, "classes": 3, "batch_size": 4, "steps_per_epoch": 2, "epochs": 3,
+    "weight_scale_every": 1, "radius_every": 0, "seed": {"grid_search": [0, 1]},
+})
+STUDY = Study(name="added", title="Added parts", spaces={"all": SPACE})
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of our packages with the added files, and a study of them."""
+    found = tmp_path_factory.mktemp("tree")
+    for package in ("gradsweep", "orchestrator", "results", "search_spaces", "trainables"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, found / package, ignore=ignored)
+    shutil.copytree(ADDED, found / "trainables", dirs_exist_ok=True)
+    (found / "added.py").write_text(STUDY)
+    return found
+
+
+def python(tree: Path, *words: str) -> str:
+    """What Python says of these words, with the tree's packages."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def gradsweep(tree: Path, *words: str) -> str:
+    return python(tree, "-m", "orchestrator", *words, "--study", "added.py", "--store", "store")
+
+
+def test_each_part_is_two_files() -> None:
+    files = {path.relative_to(ADDED).as_posix() for path in ADDED.rglob("*.py")}
+    for code, declaration in (
+        ("layers/minimal_gated", "models/minimal_gated"),
+        ("optim/sign_descent", "optim/sign_descent"),
+        ("probes/weight_scale", "probes/weight_scale"),
+    ):
+        files -= {f"{code}.py", f"declarations/{declaration}.py"}
+    assert not files
+
+
+def test_each_keeps_to_the_contract_by_a_line(tree: Path) -> None:
+    checks = """
+contract.test_every_part_has_its_line()
+contract.test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other("minimal_gated")
+contract.test_an_optimizer_moves_and_its_schedule_is_finite("sign_descent")
+contract.test_a_probe_fills_its_columns("weight_scale")
+print("kept")
+"""
+    assert python(tree, "-c", LINES + checks).strip() == "kept"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_plan_launch_and_debug_know_them(tree: Path) -> None:
+    planned = json.loads(gradsweep(tree, "plan", "added/all", "--json"))
+    assert (planned["trials"], planned["programs"]) == (2, 1)
+    gradsweep(tree, "launch", "added/all")
+    store = open_store(str(tree / "store"))
+    assert store.sql("SELECT count(*) FROM epochs").fetchall() == [(6,)]
+    rates = store.sql("SELECT DISTINCT epoch, metrics['lr'] FROM epochs ORDER BY 1").fetchall()
+    assert [rate for _, rate in rates] == pytest.approx([1e-3 / (1 + k / 4) for k in (1, 3, 5)])
+    tensors = 2 * 3 + 2
+    scales = store.sql("SELECT count(*), min(scale) FROM weight_scale").fetchall()
+    assert scales[0][0] == 2 * 3 * tensors
+    assert scales[0][1] >= 0
+    assert store.sql("SELECT DISTINCT epoch FROM radius ORDER BY 1").fetchall() == [(0,), (2,)]
+    one = planned["trial_ids"][0]
+    again = json.loads(gradsweep(tree, "debug", "--trial", one, "--exact", "--json"))
+    recorded = store.sql(f"SELECT loss FROM runs WHERE trial_id = '{one}' ORDER BY epoch")
+    assert [row["loss"] for row in again["epochs"]] == [loss for (loss,) in recorded.fetchall()]
