@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.core.hparams import lane_values
+from trainables.core.hparams import build_config, lane_values
 from trainables.core.layout import by_path
-from trainables.declarations import Registry, Trial, builtin_registry
+from trainables.declarations import Registry, Sizes, Trial, builtin_registry
+from trainables.models.residual_block import Block
 from trainables.packs.pack import EpochResult, Pack
 from trainables.tasks.base import make_task
 from trainables.training.network import Network
@@ -63,6 +64,21 @@ def check_tensors(one: Trial) -> int:
     count = sum(int(np.prod(t.shape)) for t in declared)
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
     return count
+
+
+def module_of(one: Trial, sizes: Sizes | None = None, seed: int = 0) -> Any:
+    """The module of a trial's model as it is drawn, for other sizes than the task's where given."""
+    values = {name: jnp.asarray(value) for name, value in lane_values(one).items()}
+    rngs = nnx.Rngs(jax.random.key(seed))
+    return one.model.builder()(build_config(one, values), sizes or one.sizes, rngs)
+
+
+def step_of(block: Block, w: Any, state: Any, a: Any, extra: Any = 0) -> tuple[Any, Any]:
+    """The step form of a residual block with prenorm, written out, without dropout: next state
+    (B, S), with `extra` added to it, and output (B, H) of a (B, H)."""
+    u = block.read(w, a)
+    state = block.cell.advance(w, state, block.cell.drive(w, u)) + extra
+    return state, a + block.branch(w, block.cell.output(w, state, u))
 
 
 _RANGES = {  # of weights that are no factors of sums

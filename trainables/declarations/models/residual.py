@@ -1,22 +1,164 @@
-"""Declarations of deep linear recurrent networks for long sequences: study `bar2025`, section 1."""
+"""Declarations of the residual stacks of recurrent layers: `lru_stack`, `deep_recurrent`, and the
+deep linear recurrent networks for long sequences (`docs/studies/herranz2023.md`, `zucchet2024.md`
+and `bar2025.md`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
 from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
-from trainables.declarations.models.rnn import KEYS
+from trainables.declarations.models.rnn import KEYS, is_tied
 from trainables.declarations.probes.eigenvalues import EIGENVALUES, SPECTRUM
+from trainables.declarations.probes.radius import RADIUS
 from trainables.declarations.probes.timeline import TIMELINE
 
 _SHARED = {key.name: key for key in KEYS}
+
+# ---- lru_stack -----------------------------------------------------------------------------------
+
+_LRU_BLOCK = {  # tensor -> axes, in order: h the width, n the complex units
+    "norm_scale": "h",
+    "norm_bias": "h",
+    "nu": "n",
+    "theta": "n",
+    "gamma": "n",
+    "b_re": "nh",
+    "b_im": "nh",
+    "c_re": "hn",
+    "c_im": "hn",
+    "d": "h",
+    "w_gate": "hh",
+    "b_gate": "h",
+    "w_value": "hh",
+    "b_value": "h",
+}
+
+
+def _lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
+    """Tensors of the stack: 10 H^2 + 11 H numbers a block, and what is around the blocks."""
+    width, depth, tied = int(config["width"]), int(config["depth"]), is_tied(config, sizes)
+    found = []
+    if sizes.tokens and not tied:
+        found.append(Tensor(-1, "embedding", "w", (sizes.features, width)))
+    if not sizes.tokens and sizes.features != width:
+        found.append(Tensor(-1, "adapter", "w", (width, sizes.features)))
+        found.append(Tensor(-1, "adapter", "b", (width,)))
+    axes = {"h": width, "n": 2 * width}
+    for layer in range(depth):
+        for name, shape in _LRU_BLOCK.items():
+            found.append(Tensor(layer, f"lru.{layer}", name, tuple(axes[a] for a in shape)))
+    found.append(Tensor(depth, "readout", "w", (sizes.classes, width)))
+    if not tied:
+        found.append(Tensor(depth, "readout", "b", (sizes.classes,)))
+    return tuple(found)
+
+
+LRU_STACK = Model(
+    name="lru_stack",
+    version=1,
+    build="trainables.models.residual:lru_stack",
+    doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit; logits at every step.",
+    keys=(
+        replace(_SHARED["depth"], default=3, doc="Residual blocks L."),
+        Key("width", "int", 128, "static",
+            "Units H of a block, and numbers of an embedding; the recurrence has 2 H complex ones.",
+            low=1, aliases=("hidden_size", "hidden_dim", "H", "n_neurons")),
+        replace(_SHARED["dropout"],
+                doc="Share of entries set to 0 in training, after gelu and after the gate."),
+        _SHARED["readout"],
+        Key("r_min", "float", 0.4, "traced", "Smallest modulus of the first eigenvalues.", low=0,
+            high=1, open_low=True, open_high=True),
+        Key("r_max", "float", 0.99, "traced", "Largest modulus of the first eigenvalues.", low=0,
+            high=1, open_low=True, open_high=True),
+        Key("max_phase", "float", 0.314, "traced", "Largest phase of the first eigenvalues.",
+            unit="rad", low=0, high=6.2831853),
+        Key("scan_mode", "str", "auto", "static",
+            "Form of the recurrence over time. scan: one step after the other; associative: in "
+            "O(log T) dependent steps; auto: scan on a CPU, else associative.",
+            choices=("auto", "scan", "associative")),
+    ),
+    check=lambda config: (
+        [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
+    ),
+    tensors=_lru_tensors,
+    aliases=("reslruffn", "reslru"),
+    probes=(TIMELINE, RADIUS),
+    labels=comment_labels,
+)  # fmt: skip
+
+# ---- deep_recurrent ------------------------------------------------------------------------------
+
+_NORM = {"norm_scale": "h", "norm_bias": "h"}
+_GATE = {"w_gate": "hh", "b_gate": "h", "w_value": "hh", "b_value": "h"}
+_MAPS = {"b_re": "hh", "b_im": "hh", "c_re": "hh", "c_im": "hh", "d": "hh"}
+_DEEP_BLOCK = {  # cell -> tensor -> axes: h the width, g the three gates
+    "lru": {**_NORM, "nu": "h", "theta": "h", "gamma": "h", **_MAPS, **_GATE},
+    "complex": {**_NORM, "lambda_re": "h", "lambda_im": "h", **_MAPS, **_GATE},
+    "gru": {**_NORM, "w_ih": "ghh", "w_hh": "ghh", "b_ih": "gh", "b_hh": "h", **_GATE},
+}
+
+
+def _deep_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
+    """Tensors of the whole network."""
+    width, depth = int(config["width"]), int(config["depth"])
+    axes = {"h": width, "g": 3}
+    found = [
+        Tensor(-1, "encoder", "w", (width, sizes.features)),
+        Tensor(-1, "encoder", "b", (width,)),
+    ]
+    for layer in range(depth):
+        for name, shape in _DEEP_BLOCK[config["deep_cell"]].items():
+            if config["norm"] != "none" or name not in _NORM:
+                found.append(Tensor(layer, f"block.{layer}", name, tuple(axes[a] for a in shape)))
+    found.append(Tensor(depth, "decoder", "w", (sizes.classes, width)))
+    found.append(Tensor(depth, "decoder", "b", (sizes.classes,)))
+    return tuple(found)
+
+
+DEEP_RECURRENT = Model(
+    name="deep_recurrent",
+    version=1,
+    build="trainables.models.residual:deep_recurrent",
+    doc="Residual blocks of a recurrent layer and a gated linear unit, outputs at every step.",
+    keys=(
+        Key("depth", "int", 4, "static", "Residual blocks L.", low=1, high=10_000,
+            aliases=("num_layers", "n_layers", "layers", "L")),
+        Key("width", "int", 256, "static", "Units H of a block and of its recurrent layer.", low=1,
+            aliases=("hidden_size", "hidden_dim", "H", "d_hidden")),
+        Key("deep_cell", "str", "lru", "static",
+            "The recurrent layer. lru: LRU with a learned gamma; complex: complex diagonal, "
+            "without one; gru: GRU with update gates of given memories.",
+            choices=("lru", "complex", "gru")),
+        Key("norm", "str", "none", "static",
+            "Before the recurrent layer and before the gate. batch: statistics of the batch at "
+            "hand, in evaluation too.", choices=("none", "layer", "batch")),
+        Key("memory", "float", 10.0, "traced",
+            "t: moduli in [1 - 1/t, 1 - 1/(2t)], or gates of memories in [t, 2t].",
+            unit="time steps", low=1),
+        Key("scale_x", "float", 1.0, "traced", "A GRU's input kernels are N(0, 2 scale_x / H).",
+            low=0),
+        Key("scale_h", "float", 1.0, "traced",
+            "A GRU's recurrent kernels are orthogonal, times this.", low=0),
+        Key("scan_mode", "str", "auto", "static",
+            "Form of a linear recurrence over time. scan: one step after the other; associative: "
+            "in O(log T) dependent steps; auto: scan on a CPU, else associative.",
+            choices=("auto", "scan", "associative")),
+    ),
+    tensors=_deep_tensors,
+    probes=(TIMELINE,),
+)  # fmt: skip
+
+# ---- for long sequences --------------------------------------------------------------------------
+
 _CARTESIAN = ("lambda_re", "lambda_im")
 LRU_SPECTRA = {"exp": ("nu", "theta"), "log": ("nu", "theta"), "cartesian": _CARTESIAN}
 """Tensors of an LRU's eigenvalues by `lru_param`."""
 
-_BLOCK = (
+_SEQUENCE_KEYS = (
     Key("depth", "int", 6, "static", "Residual blocks L.", low=1, high=10_000,
         aliases=("num_layers", "n_layers", "layers", "L")),
     Key("d_model", "int", 256, "static", "Features H between blocks.", low=1),
@@ -116,10 +258,10 @@ _PROBES = (TIMELINE, SPECTRUM, EIGENVALUES)
 DEEP_LRU = Model(
     name="deep_lru",
     version=1,
-    build="trainables.models.sequence_nets:sequence_net",
+    build="trainables.models.residual:sequence_net",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit.",
     keys=(
-        *_BLOCK,
+        *_SEQUENCE_KEYS,
         init_key(("ring", *(i for i in INITS if i != "identity")), "ring"),
         OFFSET,
         Key("r_min", "float", 0.4, "traced", "Smallest modulus of the ring.", low=0, high=1,
@@ -144,9 +286,9 @@ DEEP_LRU = Model(
 DEEP_LINEAR_RNN = Model(
     name="deep_linear_rnn",
     version=1,
-    build="trainables.models.sequence_nets:sequence_net",
+    build="trainables.models.residual:sequence_net",
     doc="Residual blocks of a dense linear recurrence and a gated linear unit.",
-    keys=(*_BLOCK, init_key(INITS[:-1], "glorot"), OFFSET),
+    keys=(*_SEQUENCE_KEYS, init_key(INITS[:-1], "glorot"), OFFSET),
     check=_check,
     tensors=_tensors,
     aliases=("rnn",),
@@ -156,10 +298,10 @@ DEEP_LINEAR_RNN = Model(
 DEEP_DIAGONAL_RNN = Model(
     name="deep_diagonal_rnn",
     version=1,
-    build="trainables.models.sequence_nets:sequence_net",
+    build="trainables.models.residual:sequence_net",
     doc="Residual blocks of a complex diagonal recurrence that may leave the unit disk, and a "
     "gated linear unit.",
-    keys=(*_BLOCK, init_key(INITS, "glorot"), OFFSET),
+    keys=(*_SEQUENCE_KEYS, init_key(INITS, "glorot"), OFFSET),
     check=_check,
     tensors=_tensors,
     aliases=("diag-rnn",),
