@@ -32,6 +32,8 @@ def launch(folder: Path, store: str, *changes: str) -> dict[str, Any]:
     environment = {
         **os.environ,
         **ALWAYS,
+        # Both: what has been compiled on this machine is noted beside the compile cache.
+        "GRADSWEEP_CACHE": str(folder),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
         "XLA_FLAGS": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false",
     }
