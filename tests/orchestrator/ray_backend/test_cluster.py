@@ -170,14 +170,14 @@ def test_a_damaged_data_file_on_one_node(
     ray_cluster.ensure("n1")
     ray_cluster.add("bad", GRADSWEEP_DATA=str(damaged))
     store = tmp_path / "store"
-    small = ("task=cifar10_4k", "layout=rows", "batch_size=1000", "epochs=1")
+    small = ("task=cifar10_4k", "layout=rows", "batch_size=1000", "epochs=1", "seed=0")
     output = ray_cluster.launch(store, *small, words=("--width", "1")).ended()
     assert "data_batch_1.first4000.bin.xz is corrupt" in output
     assert "gets no more packs" in output
     node = output.split("gets no more packs")[0].split()[-1]
     assert f"node {node}" in output.split("is corrupt")[1]
     assert {row["status"] for row in attempts(store)} <= {"done", "diverged"}
-    assert len(attempts(store)) == 8
+    assert len(attempts(store)) == 4
     ray_cluster.nodes.pop("bad").kill()
 
 
