@@ -76,13 +76,13 @@ def test_a_sweep_through_a_store_in_trouble_is_whole_and_leaves_no_credentials(
     store = "s3://bucket/whole/store"
     with _launching(object_store, logs, store) as refused:
         object_store.trouble(status=403)
-    object_store.trouble(delay=0.2)
+    object_store.trouble(delay=0.1)
     said = [_ended(refused[0], 2)]
     assert "access denied" in said[0]
     with _launching(object_store, logs, store) as done:
         object_store.trouble(status=503)
         _until_tried_again(object_store, done, times=4)
-        object_store.trouble(delay=0.2)
+        object_store.trouble(delay=0.1)
     said.append(_ended(done[0]))
     assert "took over" not in said[1]
     object_store.trouble()
