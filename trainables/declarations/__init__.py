@@ -20,7 +20,6 @@ from trainables.declarations.core.parts import (
     Sizes,
     Stage,
     Task,
-    Tensor,
 )
 from trainables.declarations.core.presets import Meaning, Preset
 from trainables.declarations.core.registry import Registry, versioned_by_content
@@ -59,6 +58,6 @@ def builtin_registry() -> Registry:
 __all__ = [
     "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Preset", "Meaning",
     "Model", "Optimizer", "Part", "Probe", "Registry", "Resolver", "Scalar", "Sizes", "Stage",
-    "Task", "Tensor", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
+    "Task", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
     "parse_comments", "versioned_by_content",
 ]  # fmt: skip

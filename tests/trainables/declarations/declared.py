@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.small_trials import tensors_of
 from trainables.declarations import (
     ConfigError,
     Key,
@@ -103,9 +104,8 @@ def _trial(trial: Trial) -> str:
         words += [f"dataset={trial.dataset}", f"chance={chance and round(chance, 9)}"]
         words += [f"{n}={v}" for n, v in dataclasses.asdict(trial.sizes).items()]
         words.append(f"steps={trial.sizes.steps}")
-    if "task" in trial.parts and "model" in trial.parts and trial.model.tensors:
-        tensors = trial.model.tensors(trial.config, trial.sizes)
-        words.append(f"tensors={digest([dataclasses.astuple(tensor) for tensor in tensors], 12)}")
+    if "task" in trial.parts and "model" in trial.parts:
+        words.append(f"tensors={digest(tensors_of(trial), 12)}")
     if trial.labels:
         words.append(f"labels={trial.labels}")
     return " ".join(words)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import check_tensors
+from tests.support.small_trials import check_rows
 from trainables.declarations import builtin_registry
 from trainables.layers.chrono_gru import ChronoGRU
 from trainables.models.residual_block import Norm
@@ -26,8 +26,8 @@ def _config(cell: str, norm: str = "none", **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cell", "norm"), [("lru", "layer"), ("complex", "none"), ("gru", "batch")]
 )
-def test_declared_tensors_are_the_real_ones(cell, norm):
-    check_tensors(builtin_registry().resolve(_config(cell, norm)))
+def test_declared_rows_are_the_real_ones(cell, norm):
+    check_rows(builtin_registry().resolve(_config(cell, norm)))
 
 
 @pytest.mark.slow

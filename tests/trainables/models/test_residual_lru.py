@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import SMALL, check_tensors, filled, module_of, step_of
+from tests.support.small_trials import SMALL, check_rows, filled, module_of, step_of
 from trainables.core.layout import Layout, by_path
 from trainables.declarations import Sizes, builtin_registry
 from trainables.packs.pack import Pack
@@ -24,8 +24,8 @@ def _trial(**config):
 
 
 @pytest.mark.parametrize("config", [{}, {"features": 6, "depth": 5}])
-def test_declared_tensors_are_the_real_ones(config):
-    check_tensors(_trial(**config))
+def test_declared_rows_are_the_real_ones(config):
+    check_rows(_trial(**config))
 
 
 @pytest.mark.parametrize(("depth", "width"), [(3, 128), (6, 256)])
@@ -36,8 +36,7 @@ def test_parameter_count_of_the_study(depth, width):
     blocks, table = depth * (10 * width**2 + 11 * width), 10_000 * width
     for readout, want in (("tied", blocks + table), ("dense", blocks + 2 * table + 10_000)):
         one = registry.resolve({**keys, "readout": readout})
-        assert one.model.tensors is not None
-        assert sum(int(np.prod(t.shape)) for t in one.model.tensors(one.config, one.sizes)) == want
+        assert check_rows(one) == want
         real = nnx.split(nnx.eval_shape(lambda one=one: module_of(one)), nnx.Param, ...)[1]
         assert sum(leaf.size for leaf in jax.tree.leaves(real)) == want
 

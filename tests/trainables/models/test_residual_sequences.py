@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import check_tensors, module_of
+from tests.support.small_trials import check_rows, module_of, tensors_of
 from trainables.core.hparams import build_config, lane_values
 from trainables.declarations import Sizes, Trial, builtin_registry
 from trainables.layers.block_linear import BlockCell
@@ -45,8 +46,7 @@ def test_published_parameter_counts(model, depth, task, h, n, count):
     one = builtin_registry().resolve(
         {"model": model, "task": task, "depth": depth, "d_model": h, "d_hidden": n}
     )
-    assert one.model.tensors is not None
-    assert sum(int(np.prod(t.shape)) for t in one.model.tensors(one.config, one.sizes)) == count
+    assert check_rows(one) == count
 
 
 def test_parameter_counts_at_drawn_sizes(seed):
@@ -58,17 +58,15 @@ def test_parameter_counts_at_drawn_sizes(seed):
                   "deep_diagonal_rnn": 2 * n + 3 * n * h + h}  # fmt: skip
         for model, count in counts.items():
             one = trial(model, width=n, d_model=h)
-            assert one.model.tensors is not None
-            tensors = one.model.tensors(one.config, one.sizes)
-            own = [t for t in tensors if t.layer == 1 and not t.name.startswith(("w_", "norm_"))]
-            own = [t for t in own if t.name not in ("b_value", "b_gate")]
-            assert sum(int(np.prod(t.shape)) for t in own) == count
+            others = ("w_", "norm_", "b_value", "b_gate")
+            own = [t for t in tensors_of(one) if t[0] == 1 and not t[2].startswith(others)]
+            assert sum(math.prod(shape) for _, _, _, shape in own) == count
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [{}, {"bidirectional": True, "norm": "none"}])
-def test_declared_tensors_are_the_real_ones(model, config):
-    check_tensors(trial(model, **config))
+def test_declared_rows_are_the_real_ones(model, config):
+    check_rows(trial(model, **config))
 
 
 # ---- recurrences ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
 from trainables.declarations.models.rnn import KEYS, is_tied
 from trainables.declarations.probes.eigenvalues import EIGENVALUES, SPECTRUM
@@ -20,41 +20,12 @@ _SHARED = {key.name: key for key in KEYS}
 
 # ---- lru_stack -----------------------------------------------------------------------------------
 
-_LRU_BLOCK = {  # tensor -> axes, in order: h the width, n the complex units
-    "norm_scale": "h",
-    "norm_bias": "h",
-    "nu": "n",
-    "theta": "n",
-    "gamma": "n",
-    "b_re": "nh",
-    "b_im": "nh",
-    "c_re": "hn",
-    "c_im": "hn",
-    "d": "h",
-    "w_gate": "hh",
-    "b_gate": "h",
-    "w_value": "hh",
-    "b_value": "h",
-}
 
-
-def _lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    """Tensors of the stack: 10 H^2 + 11 H numbers a block, and what is around the blocks."""
-    width, depth, tied = int(config["width"]), int(config["depth"]), is_tied(config, sizes)
-    found = []
-    if sizes.tokens and not tied:
-        found.append(Tensor(-1, "embedding", "w", (sizes.features, width)))
-    if not sizes.tokens and sizes.features != width:
-        found.append(Tensor(-1, "adapter", "w", (width, sizes.features)))
-        found.append(Tensor(-1, "adapter", "b", (width,)))
-    axes = {"h": width, "n": 2 * width}
-    for layer in range(depth):
-        for name, shape in _LRU_BLOCK.items():
-            found.append(Tensor(layer, f"lru.{layer}", name, tuple(axes[a] for a in shape)))
-    found.append(Tensor(depth, "readout", "w", (sizes.classes, width)))
-    if not tied:
-        found.append(Tensor(depth, "readout", "b", (sizes.classes,)))
-    return tuple(found)
+def _lru_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    depth, tied = int(config["depth"]), is_tied(config, sizes)
+    adapter = 0 if sizes.features == config["width"] else 2
+    below = int(not tied) if sizes.tokens else adapter
+    return below + 14 * depth + (1 if tied else 2), (below > 0) + depth + 1
 
 
 LRU_STACK = Model(
@@ -84,7 +55,7 @@ LRU_STACK = Model(
     check=lambda config: (
         [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
     ),
-    tensors=_lru_tensors,
+    rows=_lru_rows,
     aliases=("reslruffn", "reslru"),
     probes=(TIMELINE, RADIUS),
     labels=comment_labels,
@@ -92,31 +63,11 @@ LRU_STACK = Model(
 
 # ---- deep_recurrent ------------------------------------------------------------------------------
 
-_NORM = {"norm_scale": "h", "norm_bias": "h"}
-_GATE = {"w_gate": "hh", "b_gate": "h", "w_value": "hh", "b_value": "h"}
-_MAPS = {"b_re": "hh", "b_im": "hh", "c_re": "hh", "c_im": "hh", "d": "hh"}
-_DEEP_BLOCK = {  # cell -> tensor -> axes: h the width, g the three gates
-    "lru": {**_NORM, "nu": "h", "theta": "h", "gamma": "h", **_MAPS, **_GATE},
-    "complex": {**_NORM, "lambda_re": "h", "lambda_im": "h", **_MAPS, **_GATE},
-    "gru": {**_NORM, "w_ih": "ghh", "w_hh": "ghh", "b_ih": "gh", "b_hh": "h", **_GATE},
-}
 
-
-def _deep_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    """Tensors of the whole network."""
-    width, depth = int(config["width"]), int(config["depth"])
-    axes = {"h": width, "g": 3}
-    found = [
-        Tensor(-1, "encoder", "w", (width, sizes.features)),
-        Tensor(-1, "encoder", "b", (width,)),
-    ]
-    for layer in range(depth):
-        for name, shape in _DEEP_BLOCK[config["deep_cell"]].items():
-            if config["norm"] != "none" or name not in _NORM:
-                found.append(Tensor(layer, f"block.{layer}", name, tuple(axes[a] for a in shape)))
-    found.append(Tensor(depth, "decoder", "w", (sizes.classes, width)))
-    found.append(Tensor(depth, "decoder", "b", (sizes.classes,)))
-    return tuple(found)
+def _deep_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    depth, norm = int(config["depth"]), 0 if config["norm"] == "none" else 2
+    block = norm + {"lru": 12, "complex": 11, "gru": 8}[str(config["deep_cell"])]
+    return block * depth + 4, depth + 2
 
 
 DEEP_RECURRENT = Model(
@@ -148,14 +99,12 @@ DEEP_RECURRENT = Model(
             "in O(log T) dependent steps; auto: scan on a CPU, else associative.",
             choices=("auto", "scan", "associative")),
     ),
-    tensors=_deep_tensors,
+    rows=_deep_rows,
     probes=(TIMELINE,),
 )  # fmt: skip
 
 # ---- for long sequences --------------------------------------------------------------------------
 
-_CARTESIAN = ("lambda_re", "lambda_im")
-LRU_SPECTRA = {"exp": ("nu", "theta"), "log": ("nu", "theta"), "cartesian": _CARTESIAN}
 """Tensors of an LRU's eigenvalues by `lru_param`."""
 
 _SEQUENCE_KEYS = (
@@ -217,40 +166,16 @@ def _lru_check(config: Config) -> list[str]:
     return [*_check(config), *ring]
 
 
-_DENSE_PARTS = {"w_value": "hh", "b_value": "h", "w_gate": "hh", "b_gate": "h"}
-
-
-def recurrent_tensors(config: Config) -> dict[str, str]:
-    """Tensor -> axes of one recurrence, in order: h features, n units, 1 a block."""
-    model, both = config["model"], config["bidirectional"]
+def _rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    model, both = config["model"], bool(config["bidirectional"])
     if model == "deep_linear_rnn":
-        return {"a": "1nn", "b": "nh", "c": "hn"} | ({"c_back": "hn"} if both else {}) | {"d": "h"}
-    parts = ("re", "im") if model == "deep_lru" else ("re",)
-    stored = LRU_SPECTRA[config["lru_param"]] if model == "deep_lru" else _CARTESIAN
-    found: dict[str, str] = dict.fromkeys(stored, "n")
-    if model == "deep_lru" and config["lru_gamma"] == "learned":
-        found["gamma"] = "n"
-    found |= {"b_re": "nh", "b_im": "nh"} | {f"c_{part}": "hn" for part in parts}
-    return found | ({f"c_back_{part}": "hn" for part in parts} if both else {}) | {"d": "h"}
-
-
-def block_tensors(config: Config) -> dict[str, str]:
-    """Tensor -> axes of one block, in order."""
-    norm = {} if config["norm"] == "none" else {"norm_scale": "h", "norm_bias": "h"}
-    return norm | recurrent_tensors(config) | _DENSE_PARTS
-
-
-def _tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    axes = {"h": int(config["d_model"]), "n": int(config["width"]), "1": 1}
-    fan_in = (sizes.features, axes["h"]) if sizes.tokens else (axes["h"], sizes.features)
-    found = [Tensor(-1, "encoder", "w", fan_in), Tensor(-1, "encoder", "bias", (axes["h"],))]
-    depth = int(config["depth"])
-    for layer in range(depth):
-        for name, shape in block_tensors(config).items():
-            found.append(Tensor(layer, f"block.{layer}", name, tuple(axes[a] for a in shape)))
-    found.append(Tensor(depth, "decoder", "w", (sizes.classes, axes["h"])))
-    found.append(Tensor(depth, "decoder", "bias", (sizes.classes,)))
-    return tuple(found)
+        recurrence = 4 + both
+    elif model == "deep_lru":
+        recurrence = 7 + 2 * both + (config["lru_gamma"] == "learned")
+    else:
+        recurrence = 6 + both
+    depth, norm = int(config["depth"]), 0 if config["norm"] == "none" else 2
+    return (norm + recurrence + 4) * depth + 4, depth + 2
 
 
 _PROBES = (TIMELINE, SPECTRUM, EIGENVALUES)
@@ -273,13 +198,13 @@ DEEP_LRU = Model(
         Key("lru_param", "str", "exp", "static",
             "Eigenvalues are stored as. exp: log(-log |lambda|) and log phase, always inside the "
             "unit disk; log: -log |lambda| and phase; cartesian: real and imaginary part.",
-            choices=tuple(LRU_SPECTRA)),
+            choices=("exp", "log", "cartesian")),
         Key("lru_gamma", "str", "learned", "static",
             "Factor on each unit's input: a parameter that starts at sqrt(1 - |lambda|^2), or 1.",
             choices=("learned", "none")),
     ),
     check=_lru_check,
-    tensors=_tensors,
+    rows=_rows,
     probes=_PROBES,
 )  # fmt: skip
 
@@ -290,7 +215,7 @@ DEEP_LINEAR_RNN = Model(
     doc="Residual blocks of a dense linear recurrence and a gated linear unit.",
     keys=(*_SEQUENCE_KEYS, init_key(INITS[:-1], "glorot"), OFFSET),
     check=_check,
-    tensors=_tensors,
+    rows=_rows,
     aliases=("rnn",),
     probes=_PROBES,
 )
@@ -303,7 +228,7 @@ DEEP_DIAGONAL_RNN = Model(
     "gated linear unit.",
     keys=(*_SEQUENCE_KEYS, init_key(INITS, "glorot"), OFFSET),
     check=_check,
-    tensors=_tensors,
+    rows=_rows,
     aliases=("diag-rnn",),
     probes=_PROBES,
 )

@@ -425,7 +425,7 @@ def test_what_a_config_s_parts_and_those_of_its_parents_read(registry: Registry)
     "kind",
     [
         Key, Trial, Preset, Meaning, Model, Task, Optimizer, Stage, Sizes,
-        parts.Probe, parts.Column, parts.Tensor,
+        parts.Probe, parts.Column,
     ],
 )  # fmt: skip
 def test_what_is_declared_cannot_be_changed(kind: type) -> None:
