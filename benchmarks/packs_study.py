@@ -22,11 +22,11 @@ NETWORK = {
 
 def _space(base: dict[str, Any], lrs: Sequence[float]) -> Space:
     return Space(
-        feeds="python -m benchmarks packs",
+        reproduces="python -m benchmarks packs",
         param_space={**base, "lr": {"grid_search": list(lrs)}, "seed": 0},
         select={"metric": "val_loss", "mode": "min", "choose": "lr", "report": "val_loss"},
         smoke={"epochs": 1},
-        ours=True,
+        extension=True,
     )
 
 

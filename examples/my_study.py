@@ -54,5 +54,5 @@ GRID = {"model": "deep_net", "task": "spirals", "optimizer": "adam", "epochs": 2
         "lr": {"grid_search": [0.003, 0.001]}, "seed": {"grid_search": [0, 1]}}  # fmt: skip
 SMALL = {"depth": 3, "width": 8, "epochs": 6}
 SELECT = {"choose": "lr", "metric": "val_loss", "mode": "min", "report": "val_loss", "over": "seed"}
-SPACE = Space(feeds="a question of mine", param_space=GRID, select=SELECT, smoke=SMALL)
+SPACE = Space(reproduces="a question of mine", param_space=GRID, select=SELECT, smoke=SMALL)
 STUDY = Study(name="mine", title="Two spirals", parts=(DEEP_NET, SPIRALS), spaces={"depth": SPACE})

@@ -39,13 +39,12 @@ if TYPE_CHECKING:
         Sizes,
         Stage,
         Task,
-        Tensor,
     )
 
 __all__ = [
     "Column", "DebugResult", "Key", "LaunchResult", "Model", "Optimizer", "Probe", "RequestError",
     "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError", "Study", "Task",
-    "Tensor", "best", "debug", "launch", "open_store", "plan", "plot", "register_figure", "report",
+    "best", "debug", "launch", "open_store", "plan", "plot", "register_figure", "report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -57,7 +56,7 @@ _PLACES = {
                 "report"),
     "search_spaces": ("Space", "Study"),
     "trainables.declarations": ("Column", "Key", "Model", "Optimizer", "Probe", "Sizes", "Stage",
-                                "Task", "Tensor"),
+                                "Task"),
 }  # fmt: skip
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")

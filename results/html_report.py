@@ -73,7 +73,7 @@ def _heading(store: Store, data: Mapping[str, Any], name: str) -> str:
     if title:
         lines.append(f'<p class="quiet">{html.escape(title)}</p>')
     if data.get("feeds"):
-        lines.append(f"<p>Feeds {html.escape(str(data['feeds']))}.</p>")
+        lines.append(f"<p>Reproduces {html.escape(str(data['feeds']))}.</p>")
     if data.get("smoke"):
         lines.append('<p class="warning">The smoke variant: small, not the published grid.</p>')
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -28,7 +28,7 @@ _FIGURES = (*_ORBIT_FIGURES, "training_loss", "grad_norms", "grad_per_layer", "t
 # ---- sine generation ---------------------------------------------------------------------------
 
 SINE = Space(
-    feeds="figure 4: orbit diagrams of a net that learns to turn a frequency into a sine",
+    reproduces="figure 4: orbit diagrams of a net that learns to turn a frequency into a sine",
     param_space={
         **_ADAM,
         **_CELLS,
@@ -79,7 +79,7 @@ _SMOKE_SINE = {
     "attractors_every": 1,
 }  # fmt: skip
 SINE_SMALL = Space(
-    feeds="figure 4 at a tenth of the size: minutes on two cores",
+    reproduces="figure 4 at a tenth of the size: minutes on two cores",
     doc="Cycles appear around epoch 250, collapse to fixed points around 400, and come back.",
     param_space={
         **_SMALL_SINE,
@@ -90,10 +90,10 @@ SINE_SMALL = Space(
     select=_OVER_SEEDS,
     smoke=_SMOKE_SINE,
     figures=_FIGURES,
-    ours=True,
+    extension=True,
 )
 SINE_STD = Space(
-    feeds="how much an orbit diagram hangs on where its orbits start",
+    reproduces="how much an orbit diagram hangs on where its orbits start",
     doc="Every snapshot starts orbits from N(0, .1^2), N(0, 1) and N(0, 100^2); the last is as "
     "published, though |h| < 1 in an LSTM.",
     param_space={
@@ -109,7 +109,7 @@ SINE_STD = Space(
     select=_OVER_SEEDS,
     smoke={**_SMOKE_SINE, "seed": 3},
     figures=_FIGURES,
-    ours=True,
+    extension=True,
 )
 
 # ---- temporal order ----------------------------------------------------------------------------
@@ -126,7 +126,7 @@ _ORDER = {
     "orbit_burn_in": 400,
 }
 SEQUENCE = Space(
-    feeds="the paper's sequence classification: two symbols remembered for 150 steps",
+    reproduces="the paper's sequence classification: two symbols remembered for 150 steps",
     param_space={
         **_ORDER,
         "epochs": 10_000,
@@ -146,7 +146,7 @@ SEQUENCE = Space(
     figures=_FIGURES,
 )  # fmt: skip
 SEQUENCE_SMALL = Space(
-    feeds="the same over 60 steps: minutes on two cores",
+    reproduces="the same over 60 steps: minutes on two cores",
     param_space={
         **_ORDER,
         "seq_len": 60,
@@ -163,7 +163,7 @@ SEQUENCE_SMALL = Space(
         "orbit_steps": 60, "orbit_burn_in": 20, "attractor_steps": 1024,
     },
     figures=_FIGURES,
-    ours=True,
+    extension=True,
 )  # fmt: skip
 
 # ---- word language model -----------------------------------------------------------------------
@@ -185,7 +185,7 @@ _SELECT_LM = {
 }  # fmt: skip
 _LM_FIGURES = ("training_loss", *_ORBIT_FIGURES, "grad_norms", "grad_per_layer")
 LANGUAGE = Space(
-    feeds="figure 8: a word language model on WikiText-2",
+    reproduces="figure 8: a word language model on WikiText-2",
     doc="58.4 million parameters: for a GPU.",
     param_space={
         **_LANGUAGE,
@@ -204,7 +204,7 @@ LANGUAGE = Space(
     figures=_LM_FIGURES,
 )  # fmt: skip
 LANGUAGE_SMALL = Space(
-    feeds="the same at 64 units, one epoch, on the Penn Treebank and on WikiText-2's valid part",
+    reproduces="the same at 64 units for one epoch, on Penn Treebank and WikiText-2's valid part",
     doc="corpus=wikitext2_valid trains on WikiText-2's validation text and is held out on its test "
     "text: not WikiText-2's perplexity.",
     param_space={
@@ -220,13 +220,13 @@ LANGUAGE_SMALL = Space(
     select=_SELECT_LM,
     smoke={"corpus": "tiny", "width": 8, "seq_len": 20},
     figures=_LM_FIGURES,
-    ours=True,
+    extension=True,
 )
 
 # ---- the chaotic LSTM: no training -------------------------------------------------------------
 
 CHAOS = Space(
-    feeds="an LSTM of two units on a line through chaos, and its cost along the line",
+    reproduces="an LSTM of two units on a line through chaos, and its cost along the line",
     doc="Orbit diagram and exponents, cost profiles in one and two dimensions, growth with length.",
     param_space={
         "stage": grid("chaos_scan", "chaos_cost", "chaos_length", "chaos_plane"),
@@ -240,11 +240,11 @@ CHAOS = Space(
     figures=("bifurcation", "cost_profile", "cost_growth", "cost_plane"),
 )
 TOY = Space(
-    feeds="slope and curvature by length where both are known: x_t = s^t",
+    reproduces="slope and curvature by length where both are known: x_t = s^t",
     param_space={"stage": "chaos_length", "family": "power", "at": "0.9:1:1.05"},
     smoke={"most_steps": 60},
     figures=("cost_growth",),
-    ours=True,
+    extension=True,
 )
 
 STUDY = Study(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from trainables.declarations import Part, Probe
@@ -23,7 +23,7 @@ class Space:
     Attributes:
       param_space: keys of a trial, in Ray Tune's vocabulary (`{"grid_search": [...]}`,
         `tune.loguniform(...)`), with the two forms of `search_spaces.expansion` beside it.
-      feeds: the figure or table of the paper it feeds.
+      reproduces: the figure or table of the paper that it is for, or a question of your own.
       defaults: `{"when": {...}, "then": {...}}` forms that fill only keys left open.
       select: which key is chosen on which metric, and which is averaged over:
         `{"choose": "lr", "metric": "val_loss", "mode": "min", "report": "test_loss",
@@ -32,11 +32,12 @@ class Space:
       smoke: overrides that make it a run of under a minute on two cores.
       samples, sample_seed: how many configs a sampled space draws, and from which seed.
       figures: names of the figure recipes; the first is drawn by default.
-      ours: not in the paper, so marked as ours wherever it is listed.
+      extension: not in the paper, and marked so wherever it is listed.
+      feeds, ours: former names of `reproduces` and `extension`, which are still read.
     """
 
     param_space: Mapping[str, Any]
-    feeds: str
+    reproduces: str = ""
     doc: str = ""
     defaults: tuple[Mapping[str, Any], ...] = ()
     select: Mapping[str, Any] = field(default_factory=dict)
@@ -44,7 +45,15 @@ class Space:
     samples: int | None = None
     sample_seed: int = 0
     figures: tuple[str, ...] = ("overview",)
-    ours: bool = False
+    extension: bool = False
+    feeds: InitVar[str | None] = None
+    ours: InitVar[bool | None] = None
+
+    def __post_init__(self, feeds: str | None, ours: bool | None) -> None:
+        if feeds is not None:
+            object.__setattr__(self, "reproduces", feeds)
+        if ours is not None:
+            object.__setattr__(self, "extension", ours)
 
     def problems(self) -> list[str]:
         """What is not of its type, a sentence each; values of keys are checked by the plan."""
@@ -62,10 +71,10 @@ class Space:
             found.append("sample_seed must be an integer")
         if not isinstance(self.figures, (tuple, list)) or not _words(self.figures):
             found.append("figures must be a tuple of strings")
-        texts = {"feeds": self.feeds, "doc": self.doc}
+        texts = {"reproduces": self.reproduces, "doc": self.doc}
         found += [f"{name} must be a string" for name, value in texts.items() if not _text(value)]
-        if not isinstance(self.ours, bool):
-            found.append("ours must be True or False")
+        if not isinstance(self.extension, bool):
+            found.append("extension must be True or False")
         return found
 
 

@@ -16,7 +16,7 @@ _TRAINING_FIGURES = (
 )
 
 QUICKSTART = Space(
-    feeds="the README's figure: vanishing, healthy and exploding side by side",
+    reproduces="the README's figure: vanishing, healthy and exploding side by side",
     param_space={
         "task": "digits",
         "layout": "rows",
@@ -38,11 +38,11 @@ QUICKSTART = Space(
     select=_SELECT,
     smoke={"epochs": 2, "seed": 0},
     figures=("overview", *_TRAINING_FIGURES, "timeline"),
-    ours=True,
+    extension=True,
 )
 
 README = Space(
-    feeds="the five plots of each of the three published experiments",
+    reproduces="the five plots of each of the three published experiments",
     doc="3,072 steps a sample: hours on a GPU. On two cores: --set task=cifar10_4k --set "
     "layout=rows.",
     param_space={
@@ -69,7 +69,7 @@ README = Space(
 )
 
 DEPTH = Space(
-    feeds="gradient norms at initialisation against depth",
+    reproduces="gradient norms at initialisation against depth",
     param_space={
         "task": "gaussian",
         "seq_len": 64,
@@ -94,11 +94,11 @@ DEPTH = Space(
     },
     smoke={"depth": [2, 4], "width": 16, "seq_len": 16, "activation": "tanh", "seed": [0, 1]},
     figures=("depth", "overview", "grad_per_layer", "timeline"),
-    ours=True,
+    extension=True,
 )
 
 INDUCE = Space(
-    feeds="the causes of vanishing gradients that the source names",
+    reproduces="the causes of vanishing gradients that the source names",
     param_space={
         "task": "gaussian",
         "batch_size": 32,
@@ -121,11 +121,11 @@ INDUCE = Space(
     },
     smoke={"depth": [3, 6], "seq_len": 16, "width": 16, "seed": 0, "epochs": 2},
     figures=("depth", "overview", "grad_norms", "grad_heatmap", "timeline"),
-    ours=True,
+    extension=True,
 )
 
 MITIGATION = Space(
-    feeds="what brings a 20-layer network off its plateau",
+    reproduces="what brings a 20-layer network off its plateau",
     param_space={
         "task": "digits",
         "layout": "pixels",
@@ -148,11 +148,11 @@ MITIGATION = Space(
     select=_SELECT,
     smoke={"layout": "rows", "depth": 6, "width": 16, "epochs": 2, "seed": 0},
     figures=("overview", *_TRAINING_FIGURES, "timeline"),
-    ours=True,
+    extension=True,
 )
 
 WARMUP = Space(
-    feeds="whether a minimum-norm warm-up survives plain training",
+    reproduces="whether a minimum-norm warm-up survives plain training",
     doc="Two stages: one warm-up per seed and depth serves every learning rate.",
     param_space={
         "task": "digits",
@@ -174,7 +174,7 @@ WARMUP = Space(
     select={**_SELECT, "choose": "lr"},
     smoke={"depth": 3, "width": 16, "epochs": 2, "seed": [0, 1], "lr": [0.1, 0.01]},
     figures=("overview", "training_loss", "grad_norms", "grad_heatmap"),
-    ours=True,
+    extension=True,
 )
 
 STUDY = Study(

@@ -20,9 +20,12 @@ from orchestrator.worker.recorder import Recorder
 from results import Store
 from results.schema import arrow_schema
 from results.store.compaction import in_order
+from trainables.core.hparams import lane_values
 from trainables.core.layout import LayerRow
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
+from trainables.tasks.base import make_task
+from trainables.training.network import Network
 
 SPACE = "vanishing/warmup"
 _GRID = ("depth=20", "activation=tanh,relu", "lr=0.1,0.03,0.01,0.003,0.001")
@@ -179,11 +182,9 @@ class _Pack:
 
 
 def _layer_rows(trial: Trial) -> list[LayerRow]:
-    """As `Layout.rows`, from the model's declaration."""
-    declared = trial.model.tensors(trial.config, trial.sizes) if trial.model.tensors else ()
-    whole = dict.fromkeys((tensor.layer, tensor.layer_name) for tensor in declared)
-    own = [LayerRow(t.layer, t.layer_name, t.name, i) for i, t in enumerate(declared)]
-    return [*own, *(LayerRow(layer, name, "*", -1) for layer, name in whole)]
+    """Of the model as it would be built; nothing is drawn or compiled."""
+    task: Any = make_task(trial)
+    return list(Network(trial, task, lane_values(trial)).layout.rows)
 
 
 def _epoch_columns(

@@ -45,25 +45,25 @@ def spaces(
             {
                 "space": name,
                 "study": owner.name,
-                "feeds": space.feeds,
+                "reproduces": space.reproduces,
                 "stages": one.stages,
                 "trials": len(one.trials),
                 "done": len(one.done),
-                "ours": space.ours,
+                "extension": space.extension,
             }
         )
     if json:
         dump(rows)
         return
     print_table(
-        ["space", "trials", "done", "stages", "feeds"],
+        ["space", "trials", "done", "stages", "reproduces"],
         [
             [
                 r["space"],
                 r["trials"],
                 r["done"],
                 " > ".join(r["stages"]),
-                r["feeds"] + (" (ours)" if r["ours"] else ""),
+                r["reproduces"] + (" (extension)" if r["extension"] else ""),
             ]
             for r in rows
         ],

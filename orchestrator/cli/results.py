@@ -134,7 +134,7 @@ def best(
     over: Annotated[str | None, typer.Option(help="Key averaged over.")] = None,
     by: Annotated[str | None, typer.Option(help="Keys that make a cell, joined by commas.")] = None,
     report: Annotated[str | None, typer.Option(help="Metric reported.")] = None,
-    rule: Annotated[
+    average: Annotated[
         str,
         typer.Option(
             help="median: a diverged seed counts as worst; published: mean, diverged skipped."
@@ -158,7 +158,7 @@ def best(
         over=over,
         by=by.split(",") if by else None,
         report=report,
-        rule=rule,
+        average=average,
         at=at,
     )
     if json or format == "json":
@@ -245,7 +245,7 @@ def _space_of_study(store: Store, name: str, figure: str | None) -> str:
     drawn = dict.fromkeys(text for space in own for text in known[space]["figures"])
     raise RequestError(
         f"no space of {name} launched into this store has the figure {figure!r}; there are "
-        f"{', '.join(drawn)}; `gradsweep spaces` says what each space feeds"
+        f"{', '.join(drawn)}; `gradsweep spaces` says what each space reproduces"
     )
 
 

@@ -22,7 +22,7 @@ def estimated_rows(trials: Sequence[Trial]) -> dict[str, int]:
     """Rows by table that the trials will write."""
     alike: dict[tuple[Any, ...], tuple[Trial, int]] = {}
     for trial in trials:
-        key = trial.program, trial.epochs, *trial.observations().values()
+        key = trial.program, trial.epochs, *trial.recordings().values()
         alike[key] = trial, alike.get(key, (trial, 0))[1] + 1
     found: Counter[str] = Counter()
     for trial, count in alike.values():
@@ -46,18 +46,17 @@ def estimated_seconds(trials: Sequence[Trial], store: Store | None) -> float | N
 
 def rows_per_trial(trial: Trial) -> dict[str, int]:
     """Rows the trial will write, by table: layers and the timeline where the model declares its
-    tensors, no other probes."""
+    rows, no other probes."""
     if not trial.stage.epochs_key or not trial.stage.task_loss:
         return {"trials": 2, "epochs": trial.epochs if trial.stage.epochs_key else 0}
     epochs, steps = trial.epochs, trial.sizes.steps
     first = len(set(range(min(10, steps))) | set(range(max(steps - 10, 0), steps)))
     rows = {"trials": 2, "epochs": epochs, "steps": (epochs - 1) * min(10, steps) + first}
-    tensors = trial.model.tensors(trial.config, trial.sizes) if trial.model.tensors else ()
-    layers = {tensor.layer for tensor in tensors}
-    rows["layers"] = epochs * (len(tensors) + len(layers))
+    tensors, layers = trial.model.rows(trial.config, trial.sizes) if trial.model.rows else (0, 0)
+    rows["layers"] = epochs * (tensors + layers)
     if "timeline" in trial.probes:
         every = int(trial.config["timeline_every"] or 0)
         probed = len({0, epochs - 1} | (set(range(0, epochs, every)) if every else set()))
         points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
-        rows["timeline"] = probed * max(len(layers) - 1, 1) * points
+        rows["timeline"] = probed * max(layers - 1, 1) * points
     return rows

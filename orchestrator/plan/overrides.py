@@ -36,7 +36,7 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
             problems.append(f"--set {name!r} is not key=value")
             continue
         canonical = registry.canonical_name(name)
-        if canonical not in (*SELECTORS, *keys, *registry.macros):
+        if canonical not in (*SELECTORS, *keys, *registry.presets):
             problems.append(f"unknown key {name!r}{nearest(name, registry.known_names())}")
             continue
         if typed:

@@ -190,12 +190,12 @@ def make_packs(
 
 
 def _observed(structure: Structure) -> tuple[str, ...]:
-    """What must be equal for lanes to share their probes' programs: observation keys other than
+    """What must be equal for lanes to share their probes' programs: recording keys other than
     what each lane follows by itself, its cadences and kept weights."""
     return tuple(
         [
             name
-            for name in structure.of_kind("observation")
+            for name in structure.of_kind("recording")
             if not name.endswith("_every") and name != "keep_weights"
         ]
     )

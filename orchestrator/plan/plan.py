@@ -17,7 +17,7 @@ from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimate
 from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.packs import PackSpec, make_packs
 from orchestrator.plan.store_state import (
-    lacking_observations,
+    lacking_recordings,
     newest_attempts,
     recorded_signatures,
     resume_points,
@@ -239,7 +239,7 @@ def trials_of(
     overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
     changed, problems = read_overrides(set, registry)
     overrides |= changed
-    decided = [registry.macros[name].decides for name in overrides if name in registry.macros]
+    decided = [registry.presets[name].decides for name in overrides if name in registry.presets]
     try:
         configs = expand(
             space.param_space,
@@ -292,7 +292,7 @@ def _plan_space(
             if old and trial.config_id in old and "stale" not in rerun and trial.id not in attempts:
                 result.stale.add(trial.id)
             continue
-        lacking = lacking_observations(trial, attempts.get(trial.id))
+        lacking = lacking_recordings(trial, attempts.get(trial.id))
         if known["done"] and not lacking and trial.id not in again:
             result.done.add(trial.id)
         elif known["missing"] and known["status"] in FINISHED:

@@ -25,7 +25,7 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
     swept = sorted(
         name
         for name in varying_keys(plan.trials)
-        if not any(name in t.keys and t.keys[name].kind == "observation" for t in plan.trials)
+        if not any(name in t.keys and t.keys[name].kind == "recording" for t in plan.trials)
     )
     chances = {t.chance_loss for t in plan.targets}
     declared = {name: key for trial in plan.trials for name, key in trial.keys.items()}
@@ -34,8 +34,8 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         "study": plan.study.name,
         "title": plan.study.title,
         "paper": f"arXiv:{plan.study.arxiv}" if plan.study.arxiv else "",
-        "feeds": plan.space.feeds,
-        "ours": plan.space.ours,
+        "feeds": plan.space.reproduces,
+        "ours": plan.space.extension,
         "smoke": plan.smoke,
         "stages": plan.stages,
         "trials": [trial.id for trial in plan.trials],

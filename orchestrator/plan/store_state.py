@@ -23,7 +23,7 @@ def newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
     return newest
 
 
-def lacking_observations(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
+def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
     """What the trial asks to be observed and its recorded run did not: probes, weights."""
     if row is None:
         return []

@@ -163,7 +163,7 @@ def lane_works(plans: Sequence[SpacePlan]) -> dict[str, LaneWork]:
         for pack in one.packs:
             for lane in pack.lanes:
                 trial = trials[lane.trial_id]
-                observed = tuple(sorted(trial.observations().items()))
+                observed = tuple(sorted(trial.recordings().items()))
                 key = (trial.program, trial.epochs, lane.artifact, observed)
                 if key not in known:
                     known[key] = lane_work(trial, lane.artifact)

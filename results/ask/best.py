@@ -30,7 +30,7 @@ def best(
     over: str | Sequence[str] | None = None,
     by: Sequence[str] | None = None,
     report: str | None = None,
-    rule: Literal["median", "published"] = "median",
+    average: Literal["median", "published"] = "median",
     at: Literal["last", "best"] | None = None,
 ) -> pd.DataFrame:
     """One row per cell: the chosen value, and the reported metric's centre and spread.
@@ -45,8 +45,8 @@ def best(
       over: the key or keys averaged over, such as seed.
       by: the keys that make a cell.
       report: the metric reported at the chosen value.
-      rule: "median" ranks by the median over seeds, a diverged seed counting as the worst possible;
-        "published" ranks by the mean, diverged seeds skipped, as the papers do.
+      average: "median" ranks by the median over seeds, a diverged seed counting as the worst
+        possible; "published" ranks by the mean, diverged seeds skipped, as the papers do.
       at: the epoch whose metrics count: "last" of a trial, or the one "best" in `metric`.
 
     Returns:
@@ -65,8 +65,10 @@ def best(
     shown = str(report or recipe.get("report") or ranked)
     seeds = over if over is not None else recipe.get("over", "seed")
     averaged = [seeds] if isinstance(seeds, str) else list(seeds or ())
-    if end not in ("min", "max") or rule not in ("median", "published"):
-        raise StoreError(f"mode is min or max and rule is median or published; got {end}, {rule}.")
+    if end not in ("min", "max") or average not in ("median", "published"):
+        raise StoreError(
+            f"mode is min or max and average is median or published; got {end}, {average}."
+        )
     swept = list(by) if by is not None else list(data.get("swept") or ())
     cells = [key for key in swept if key != choose and key not in averaged]
     keys = [*cells, choose] if choose else cells
@@ -76,19 +78,21 @@ def best(
     newest = f"{metric_sql(ranked)} IS NULL, epoch DESC"
     order = newest if moment == "last" else best_first(ranked, end)
     rows = _rows_at(store, data, keys, ranked, shown, order)
-    return _table(rows, cells, choose, _Rule(end, rule, _report_mode(shown, recipe, ranked, end)))
+    return _table(
+        rows, cells, choose, _Rule(end, average, _report_mode(shown, recipe, ranked, end))
+    )
 
 
 class _Rule:
-    def __init__(self, mode: str, rule: str, report_mode: str):
+    def __init__(self, mode: str, average: str, report_mode: str):
         self.sign = 1 if mode == "min" else -1
-        self.rule = rule
+        self.average = average
         self.worst = math.inf if mode == "min" else -math.inf
         self.report_worst = math.inf if report_mode == "min" else -math.inf
 
     def rank(self, rows: Sequence[Row]) -> float:
         """How good the rows of one value of `choose` are; smaller is better."""
-        if self.rule == "published":
+        if self.average == "published":
             kept = [row["metric"] for row in rows if not row["diverged"]]
             value = statistics.fmean(kept) if kept else self.worst
         else:

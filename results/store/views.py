@@ -123,11 +123,12 @@ def _create_table(con: duckdb.DuckDBPyConnection, name: str, data: pa.Table) -> 
 
 
 def _create_spaces(con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]) -> None:
-    heads = {"name": [], "study": [], "title": [], "paper": [], "feeds": []}
+    heads = {"name": [], "study": [], "title": [], "paper": [], "reproduces": []}
     for name, space in spaces.items():
         heads["name"].append(name)
-        for key in ("study", "title", "paper", "feeds"):
+        for key in ("study", "title", "paper"):
             heads[key].append(str(space.get(key) or ""))
+        heads["reproduces"].append(str(space.get("feeds") or ""))
     types = pa.schema([(key, pa.string()) for key in heads])
     _create_table(con, "spaces", pa.table(heads, schema=types))
     pairs = [(n, str(t)) for n, s in spaces.items() for t in s.get("trials") or []]

@@ -3,7 +3,7 @@
 from search_spaces.study import Space, grid
 
 RADII = Space(
-    feeds="spectral radii of Glorot matrices by width and init, against their edge law",
+    reproduces="spectral radii of Glorot matrices by width and init, against their edge law",
     param_space={
         "stage": "radii",
         "matrix_width": grid(64, 128, 192, 256, 384, 512),
@@ -15,11 +15,11 @@ RADII = Space(
     },
     smoke={"matrix_width": [16, 192], "draws": 3},
     figures=("radius_law",),
-    ours=True,
+    extension=True,
 )
 _INITS = grid("glorot", "rescaled", "halved_glorot")
 DIVERGENCE = Space(
-    feeds="the paper's claim in miniature: one layer's state and gradient over a long input",
+    reproduces="the paper's claim in miniature: one layer's state and gradient over a long input",
     doc="A glorot trial that overflows is a result: it ends as diverged, with all its rows.",
     param_space={
         "stage": "divergence",
@@ -30,10 +30,10 @@ DIVERGENCE = Space(
     select={"over": "seed"},
     smoke={"matrix_width": 168, "length": 256, "seed": [0, 1]},
     figures=("growth", "overflow_steps"),
-    ours=True,
+    extension=True,
 )
 GRADIENTS = Space(
-    feeds="the gradient of one dense layer's matrix at initialisation",
+    reproduces="the gradient of one dense layer's matrix at initialisation",
     param_space={
         "stage": "divergence",
         "recurrence": "dense",
@@ -45,10 +45,10 @@ GRADIENTS = Space(
     select={"over": "seed"},
     smoke={"matrix_width": 168, "length": 64, "seed": [0, 1]},
     figures=("growth",),
-    ours=True,
+    extension=True,
 )
 MEMORY = Space(
-    feeds="why not divide by sqrt 2: decoding an input of some steps ago",
+    reproduces="why not divide by sqrt 2: decoding an input of some steps ago",
     param_space={
         "stage": "delay_memory",
         "matrix_width": grid(256, 384),
@@ -58,7 +58,7 @@ MEMORY = Space(
     select={"over": "seed"},
     smoke={"matrix_width": 168, "fit_steps": 1000, "held_steps": 500, "seed": [0]},
     figures=("delay_memory",),
-    ours=True,
+    extension=True,
 )
 
 ANALYSES = {

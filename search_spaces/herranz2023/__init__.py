@@ -48,7 +48,7 @@ _SMALL_FEED_FORWARD = {
 }  # fmt: skip
 
 FIGURE2 = Space(
-    feeds="figure 2: test accuracy against learning rate, three activations and data sets",
+    reproduces="figure 2: test accuracy against learning rate, three activations and data sets",
     doc="36 distinct pretrainings serve 756 trainings.",
     param_space={
         **_FEED_FORWARD,
@@ -67,7 +67,7 @@ FIGURE2 = Space(
 )
 
 DIGITS = Space(
-    feeds="figure 2 on scikit-learn's digits: minutes on two cores",
+    reproduces="figure 2 on scikit-learn's digits: minutes on two cores",
     param_space={
         **_FEED_FORWARD,
         "task": "digits",
@@ -84,11 +84,11 @@ DIGITS = Space(
     select=_SELECT,
     smoke=_SMALL_FEED_FORWARD,
     figures=_FIGURES,
-    ours=True,
+    extension=True,
 )
 
 MNIST = Space(
-    feeds="the relu and MNIST panel of figure 2, at a budget for two cores",
+    reproduces="the relu and MNIST panel of figure 2, at a budget for two cores",
     param_space={
         **_FEED_FORWARD,
         "task": "mnist",
@@ -103,11 +103,11 @@ MNIST = Space(
     select=_SELECT,
     smoke={**_SMALL_FEED_FORWARD, "activation": "relu"},
     figures=_FIGURES,
-    ours=True,
+    extension=True,
 )
 
 TOY = Space(
-    feeds="two stages at their smallest: 4 pretrainings serve 8 trainings",
+    reproduces="two stages at their smallest: 4 pretrainings serve 8 trainings",
     param_space={
         **_FEED_FORWARD,
         "task": "digits",
@@ -134,7 +134,7 @@ TOY = Space(
         "gate_std": 1.0,
     },
     figures=_FIGURES,
-    ours=True,
+    extension=True,
 )
 
 STUDY = Study(

@@ -3,7 +3,7 @@
 from search_spaces.study import Space, grid
 
 FIGURE1 = Space(
-    feeds="figure 1: paths through a recurrent grid, their growth, and the gradients they make",
+    reproduces="figure 1: paths through a recurrent grid, their growth, and their gradients",
     doc="Twenty-five grids of recurrent units and three of weighted paths.",
     param_space={
         "stage": grid("pascal", "binomial"),
@@ -39,7 +39,7 @@ FIGURE1 = Space(
 )
 
 COVARIANCE = Space(
-    feeds="the covariance plots: do radii along a path vary together?",
+    reproduces="the covariance plots: do radii along a path vary together?",
     param_space={
         "stage": "covariance",
         "task": grid("mnist", "cifar10"),
@@ -52,7 +52,7 @@ COVARIANCE = Space(
 )
 
 DECAY = Space(
-    feeds="the decaying covariance plots: how fast does a radius forget?",
+    reproduces="the decaying covariance plots: how fast does a radius forget?",
     param_space={
         "stage": "decay",
         "task": grid("sl_mnist", "heidelberg"),

@@ -58,7 +58,7 @@ def _figure3(excluded=()):
         only = {"zip": {"pretrain": ["lsc", "none"], "lsc_target": [1.0, ...]}}
         targets = {"when": {"model": list(excluded)}, "then": {"t": only}, "else": {"t": _TARGETS}}
     return Space(
-        feeds="figure 3: how often a pretrained network beats its own default start",
+        reproduces="figure 3: how often a pretrained network beats its own default start",
         doc="Without the target 1/2 of spiking nets, which the authors left out."
         if excluded
         else "288 pretrainings, one for each of 288 of the 432 trainings.",
@@ -80,7 +80,7 @@ def _figure3(excluded=()):
 FIGURE3, FIGURE3_AUTHORS = _figure3(), _figure3(SPIKING)
 
 SPIKES = Space(
-    feeds="figure 3 on generated spikes: minutes on two cores",
+    reproduces="figure 3 on generated spikes: minutes on two cores",
     doc="Spiking nets cannot reach the target 1/2: that pretraining ends gate_failed.",
     param_space={
         **_RECURRENT,
@@ -114,7 +114,7 @@ SPIKES = Space(
         "epochs": 1,
     },
     figures=_PAIR_FIGURES,
-    ours=True,
+    extension=True,
 )
 
 # ---- Linear Recurrent Units on text: figure 4, table 1 -----------------------------------------
@@ -147,7 +147,7 @@ _TEXT_SELECT = {
 }  # fmt: skip
 
 FIGURE4 = Space(
-    feeds="figure 4: validation perplexity of Linear Recurrent Units on the Penn Treebank",
+    reproduces="figure 4: validation perplexity of Linear Recurrent Units on the Penn Treebank",
     doc="64 trainings; clipped and unclipped ones share 24 pretrainings.",
     param_space={
         **_LRU,
@@ -164,7 +164,7 @@ FIGURE4 = Space(
 )
 
 TABLE1 = Space(
-    feeds="table 1: perplexities of Linear Recurrent Units on the Penn Treebank",
+    reproduces="table 1: perplexities of Linear Recurrent Units on the Penn Treebank",
     doc="64 trainings; clipped and unclipped ones share 24 pretrainings.",
     param_space={
         **_LRU,

@@ -30,7 +30,7 @@ _RNN = {**_TRAINING, "model": "linear_rnn"}
 _HARD = {"min_nu": 0.99}
 
 # As published: the learning rate of the lowest mean loss of the last epoch, mean and standard error
-# over seeds. `--rule published` skips diverged seeds in that mean, as the source does.
+# over seeds. `--average published` skips diverged seeds in that mean, as the source does.
 _SELECT = {
     "choose": "lr", "metric": "loss", "mode": "min", "report": "loss_ratio", "over": "seed",
 }  # fmt: skip
@@ -41,9 +41,9 @@ _SMALL = {
 _FIGURES = ("effective_lr", "training_loss", "grad_norms", "grad_per_layer", "timeline")
 
 
-def _scan(feeds, param_space, figures, doc="", smoke=None, select=None):
+def _scan(reproduces, param_space, figures, doc="", smoke=None, select=None):
     return Space(
-        feeds=feeds,
+        reproduces=reproduces,
         doc=doc,
         param_space={**param_space, "seed": SEEDS},
         select=_SELECT if select is None else select,

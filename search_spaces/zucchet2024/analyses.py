@@ -3,19 +3,19 @@
 from search_spaces.study import Space, grid
 
 SIGNALS = Space(
-    feeds="figures 1A and 2: energy of one unit's state and of its derivative, against memory",
+    reproduces="figures 1A and 2: energy of one unit's state and of its derivative, against memory",
     param_space={"stage": "scalar_signals", "signal_samples": 4000},
     smoke={"signal_steps": 400, "signal_samples": 500},
     figures=("signal_energy",),
 )
 UNIT = Space(
-    feeds="figures 1BC and 6: the loss of one unit that learns another",
+    reproduces="figures 1BC and 6: the loss of one unit that learns another",
     param_space={"stage": "unit_loss", "map_points": 100},
     smoke={"map_points": 20},
     figures=("unit_loss",),
 )
 LANDSCAPE = Space(
-    feeds="figure 7: training that unit, by the gradient's sign as published, and by Adam",
+    reproduces="figure 7: training that unit, by the gradient's sign as published, and by Adam",
     doc="The published program drops Adam's averages at every step, which leaves the sign.",
     param_space={
         "stage": "landscape",
@@ -26,7 +26,7 @@ LANDSCAPE = Space(
     figures=("landscape",),
 )
 HESSIAN_DIAGONAL = Space(
-    feeds="figures 8 and 10, left: how eigenvalues of a diagonal system are coupled",
+    reproduces="figures 8 and 10, left: how eigenvalues of a diagonal system are coupled",
     doc="The published coupling has (1 - rho) for (1 - rho^2): --set compat_coupling=true.",
     param_space={
         "stage": grid("coupling", "diagonal_hessian"),
@@ -39,7 +39,7 @@ HESSIAN_DIAGONAL = Space(
     figures=("coupling", "sector_hessian"),
 )
 HESSIAN_OPTIMAL = Space(
-    feeds="figures 4 and 9: spectra and participation ratios at the optimum, by coordinates",
+    reproduces="figures 4 and 9: spectra and participation ratios at the optimum, by coordinates",
     param_space={
         "stage": "optimal_hessian",
         "coordinates": grid("rnn", "complex", "lru", "s4"),
@@ -49,7 +49,7 @@ HESSIAN_OPTIMAL = Space(
 )
 _MEMORY = grid(1.0, 3.1622777, 10.0, 31.622777, 100.0)
 DEEP = Space(
-    feeds="figures 5 and 13: outputs and gradients of deep networks against memory",
+    reproduces="figures 5 and 13: outputs and gradients of deep networks against memory",
     doc="On word-like noise of the published autocorrelation; the paper has BERT's embeddings.",
     param_space={
         "stage": "deep_signals",
@@ -66,7 +66,7 @@ DEEP = Space(
     figures=("deep_signals",),
 )
 GRU = Space(
-    feeds="figures 12, 14 and 15: a GRU at initialisation against the theory of leaky units",
+    reproduces="figures 12, 14 and 15: a GRU at initialisation against the theory of leaky units",
     param_space={
         "stage": "gated_signals",
         "memory_max": grid(1.0, 16.0, 256.0),

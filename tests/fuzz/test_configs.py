@@ -85,7 +85,7 @@ values = st.recursive(
     max_leaves=4,
 )
 FIELDS = [
-    "feeds",
+    "reproduces",
     "doc",
     "defaults",
     "select",
@@ -93,7 +93,7 @@ FIELDS = [
     "samples",
     "sample_seed",
     "figures",
-    "ours",
+    "extension",
 ]
 OWN = ["name", "title", "spaces", "arxiv", "doc", "parts", "probes", "figures", "x"]
 
@@ -114,8 +114,8 @@ def grids(draw: st.DrawFn) -> str:
     fields = draw(st.lists(st.tuples(st.sampled_from(FIELDS), values), max_size=1))
     if "uniform" in space or "choice" in space:
         fields = [*(f for f in fields if f[0] != "samples"), ("samples", "2")]
-    if not any(name == "feeds" for name, _ in fields):
-        fields.append(("feeds", "'x'"))
+    if not any(name == "reproduces" for name, _ in fields):
+        fields.append(("reproduces", "'x'"))
     return (
         f"{HEAD}GRID = {space}\nSTUDY = Study(name='own', title='x', spaces={{'grid': "
         f"Space(param_space=GRID{arguments(fields)})}})\n"
@@ -128,16 +128,16 @@ def declarations(draw: st.DrawFn) -> str:
     fields = {
         "name": "'own'",
         "title": "'x'",
-        "spaces": "{'grid': Space(feeds='x', param_space=TINY)}",
+        "spaces": "{'grid': Space(reproduces='x', param_space=TINY)}",
     }
     for name in draw(st.lists(st.sampled_from(OWN), max_size=2)):
         fields[name] = draw(
             values
             | st.sampled_from(
                 ["'a/b'", "'../x'", "'a b'", "'vanishing'",
-                "{'a/b': Space(feeds='x', param_space=TINY)}",
-                 "{'grid': 1}", "{1: Space(feeds='x', param_space=TINY)}",
-                 "[Space(feeds='x', param_space=TINY)]",
+                "{'a/b': Space(reproduces='x', param_space=TINY)}",
+                 "{'grid': 1}", "{1: Space(reproduces='x', param_space=TINY)}",
+                 "[Space(reproduces='x', param_space=TINY)]",
                  "(Model(name='m'),)", "(Model(name=1),)", "(Model(name='m', keys=1),)",
                  "(Model(name='m', keys=(1,)),)",
                  "(Model(name='m', keys=(Key('a', 'int'), Key('a', 'int'))),)",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from orchestrator.debug import debug
 from orchestrator.plan.plan import plan
 from results import Store, open_store
-from tests.support.launches import SPACE, TINY, command, run, sets, start, wait_for
+from tests.fuzz.command_line import say
+from tests.support.launches import SPACE, TINY, command, run, start, wait_for
 from tests.support.stores import differing
 
 pytestmark = pytest.mark.ray
@@ -46,28 +46,6 @@ def test_every_epoch_of_every_trial_is_there_once(launched: Path) -> None:
         launched / "lease.json",
     ]
     assert not any(path.exists() for path in leftovers)
-
-
-@pytest.mark.slow
-def test_as_many_programs_are_compiled_as_were_planned(tmp_path: Path) -> None:
-    """With a Ray of their own, whose workers have a compile cache that was empty at first."""
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax")}
-
-    def launch(store: str) -> dict[str, Any]:
-        words = ["launch", SPACE, "--store", str(tmp_path / store), "--json"]
-        words += sets(*TINY, "epochs=1")
-        done = subprocess.run(
-            command(*words), env=environment, capture_output=True, text=True, check=True
-        )
-        return json.loads(done.stdout)
-
-    planned = plan(SPACE, set=[*TINY, "epochs=1"])[0]
-    cold = launch("cold")
-    assert cold["programs_compiled"] == len(planned.programs) == 2
-    warm = launch("warm")
-    assert warm["programs_compiled"] == 0
-    assert warm["programs_cached"] >= 2
-    assert warm["ran"] == cold["ran"] == 8
 
 
 def test_a_second_launch_runs_nothing(launched: Path) -> None:
@@ -175,23 +153,16 @@ def test_a_failing_model_keeps_its_traceback(ray_session: str, tmp_path: Path) -
         "def build(config, sizes, rngs):\n"
         "    raise ZeroDivisionError('the user divided by zero')\n"
         "STUDY = Study(name='broken', title='Broken', parts=(Model(name='bad', build=build),),\n"
-        "    spaces={'one': Space(feeds='nothing', param_space={'model': 'bad',\n"
+        "    spaces={'one': Space(reproduces='nothing', param_space={'model': 'bad',\n"
         "        'task': 'gaussian', 'epochs': 1})})\n"
     )
     store = tmp_path / "store"
-    words = ["launch", "broken/one", "--study", str(study), "--store", str(store)]
-    done = subprocess.run(
-        command(*words, "--address", ray_session), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    assert "the user divided by zero" in done.stdout
+    launched = say("launch", "broken/one", "--study", str(study), "--store", str(store))
+    assert launched.status == 1, launched
+    assert "the user divided by zero" in launched.out
     trial = open_store(str(store)).attempts().to_pylist()[-1]
     assert trial["status"] == "failed"
-    shown = subprocess.run(
-        command("show", trial["trial_id"][:6], "--store", str(store)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "broken.py" in shown.stdout
-    assert "ZeroDivisionError" in shown.stdout
+    shown = say("show", trial["trial_id"][:6], "--store", str(store))
+    assert shown.status == 0, shown
+    assert "broken.py" in shown.out
+    assert "ZeroDivisionError" in shown.out

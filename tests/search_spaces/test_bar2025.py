@@ -58,8 +58,8 @@ def trials(found: Catalogue, name: str, *changes: str, smoke: bool = False) -> l
 
 def test_the_study_has_these_spaces(found: Catalogue) -> None:
     assert set(found.studies["bar2025"].spaces) == set(COUNTS)
-    assert not any(space_of(found, name).ours for name in (*README, "lru_ablation"))
-    assert all(space_of(found, n).ours for n in COUNTS if n not in (*README, "lru_ablation"))
+    assert not any(space_of(found, name).extension for name in (*README, "lru_ablation"))
+    assert all(space_of(found, n).extension for n in COUNTS if n not in (*README, "lru_ablation"))
 
 
 @pytest.mark.parametrize("name", COUNTS)

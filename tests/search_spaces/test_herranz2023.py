@@ -278,7 +278,7 @@ def test_a_smoke_variant_is_small_and_keeps_the_space_s_shape(found: Catalogue, 
 @pytest.mark.parametrize("name", COUNTS)
 def test_selection_never_looks_at_the_test_set(found: Catalogue, name: str) -> None:
     space = space_of(found, name)
-    assert space.feeds
+    assert space.reproduces
     assert set(space.figures) <= set(FIGURES)
     assert str(space.select["metric"]).startswith("val_")
     assert space.select["at"] == "best"

@@ -140,7 +140,7 @@ def test_selection_and_figures_are_ones_there_are(found: Catalogue, name: str) -
             assert space.select[role] in keys
             values = {t.config[space.select[role]] for t in trials(found, name)}
             assert len(values) > 1 or name == "readme"
-    assert space.feeds
+    assert space.reproduces
     assert set(space.smoke) <= set(keys) | {"task", "model"}
 
 

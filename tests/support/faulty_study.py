@@ -64,7 +64,7 @@ def one_fault(kind):
     """Eight trials of one program, of which that of seed 5 fails."""
     faults = [kind if seed == 5 else "none" for seed in SEEDS]
     return Space(
-        feeds="tests of faults",
+        reproduces="tests of faults",
         param_space={**SMALL, "trial": {"zip": {"seed": SEEDS, "fault": faults}}},
     )
 
@@ -77,7 +77,7 @@ STUDY = Study(
         "raise": one_fault("raise"),
         "kill": one_fault("kill"),
         "memory": Space(
-            feeds="tests of memory",
+            reproduces="tests of memory",
             param_space={**SMALL, "ballast": 2048, "spare": 500, "seed": {"grid_search": SEEDS}},
         ),
     },

@@ -30,7 +30,7 @@ def fill(
     publish_rows(store, rows)
     space = space_of(
         [*ids, "ffff000000000000"], swept=["activation", "depth", "init", "seed"], figures=FIGURES,
-        title="Vanishing Gradients Exploration", feeds="the README's figure",
+        title="Vanishing Gradients Exploration", reproduces="the README's figure",
     )  # fmt: skip
     store.write_space("demo/grid", space)
     return space

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.core.hparams import lane_values
+from trainables.core.hparams import build_config, lane_values
 from trainables.core.layout import by_path
-from trainables.declarations import Registry, Trial, builtin_registry
+from trainables.declarations import Registry, Sizes, Trial, builtin_registry
+from trainables.models.residual_block import Block
 from trainables.packs.pack import EpochResult, Pack
 from trainables.tasks.base import make_task
 from trainables.training.network import Network
@@ -43,26 +44,44 @@ def network(one: Trial) -> Network:
     return Network(one, task, lane_values(one))
 
 
-def check_tensors(one: Trial) -> int:
-    """The declared tensors are those of the module, in its order, each with its row of `layers`.
-
-    Returns how many numbers they hold.
-    """
+def tensors_of(one: Trial) -> list[tuple[int, str, str, tuple[int, ...]]]:
+    """(layer, layer's name, name, shape) of each parameter tensor of the model, as it is built."""
     net = network(one)
     shapes: Any = jax.eval_shape(lambda values: net.init(one, values), lane_values(one))["params"]
     leaves = {path: np.broadcast_to(np.float32(0), s.shape) for path, s in by_path(shapes).items()}
-    assert one.model.tensors is not None
-    declared = one.model.tensors(one.config, one.sizes)
-    assert [(f"{t.layer_name}.{t.name}", t.shape) for t in declared] == [
-        (name, value.shape) for name, value in net.layout.named(leaves).items()
+    named = net.layout.named(leaves)
+    return [
+        (slot.layer, slot.layer_name, slot.tensor, named[f"{slot.layer_name}.{slot.tensor}"].shape)
+        for slot in net.layout.slots
     ]
+
+
+def check_rows(one: Trial) -> int:
+    """The declared numbers of tensors and layers are those of the module, each with its row of
+    `layers`. Returns how many numbers the tensors hold."""
+    tensors, net = tensors_of(one), network(one)
+    layers = dict.fromkeys((layer, name) for layer, name, _, _ in tensors)
+    assert one.model.rows is not None
+    assert one.model.rows(one.config, one.sizes) == (len(tensors), len(layers))
     rows = [(r.layer, r.layer_name, r.tensor, r.tensor_index) for r in net.layout.rows]
-    want = [(t.layer, t.layer_name, t.name, i) for i, t in enumerate(declared)]
-    layers = dict.fromkeys((t.layer, t.layer_name) for t in declared)
+    want = [(layer, name, tensor, i) for i, (layer, name, tensor, _) in enumerate(tensors)]
     assert rows == want + [(layer, name, "*", -1) for layer, name in layers]
-    count = sum(int(np.prod(t.shape)) for t in declared)
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
-    return count
+    return sum(int(np.prod(shape)) for _, _, _, shape in tensors)
+
+
+def module_of(one: Trial, sizes: Sizes | None = None, seed: int = 0) -> Any:
+    """The module of a trial's model as it is drawn, for other sizes than the task's where given."""
+    values = {name: jnp.asarray(value) for name, value in lane_values(one).items()}
+    rngs = nnx.Rngs(jax.random.key(seed))
+    return one.model.builder()(build_config(one, values), sizes or one.sizes, rngs)
+
+
+def step_of(block: Block, w: Any, state: Any, a: Any, extra: Any = 0) -> tuple[Any, Any]:
+    """The step form of a residual block with prenorm, written out, without dropout: next state
+    (B, S), with `extra` added to it, and output (B, H) of a (B, H)."""
+    u = block.read(w, a)
+    state = block.cell.advance(w, state, block.cell.drive(w, u)) + extra
+    return state, a + block.branch(w, block.cell.output(w, state, u))
 
 
 _RANGES = {  # of weights that are no factors of sums

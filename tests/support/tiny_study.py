@@ -14,7 +14,7 @@ _TINY = {
 }
 
 GRID = Space(
-    feeds="tests",
+    reproduces="tests",
     param_space={
         **_TINY,
         "lr": {"grid_search": [0.1, 0.01]},
@@ -27,7 +27,7 @@ GRID = Space(
 )  # fmt: skip
 
 STAGED = Space(
-    feeds="tests of stages",
+    reproduces="tests of stages",
     param_space={
         **_TINY,
         "pretrain": "warmup",

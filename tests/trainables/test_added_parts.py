@@ -29,7 +29,7 @@ contract.PROBES["weight_scale"] = contract.RNN
 STUDY = """
 from gradsweep import Space, Study
 
-SPACE = Space(feeds="a test", param_space={
+SPACE = Space(reproduces="a test", param_space={
     "model": "minimal_gated", "widths": "4:3", "optimizer": "sign_descent", "task": "gaussian",
     "seq_len": 6, "features": 2, "classes": 3, "batch_size": 4, "steps_per_epoch": 2, "epochs": 3,
     "weight_scale_every": 1, "radius_every": 0, "seed": {"grid_search": [0, 1]},

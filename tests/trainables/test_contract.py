@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from orchestrator.datasets import loader
-from tests.support.small_trials import assert_same_lane, check_tensors
+from tests.support.small_trials import assert_same_lane, check_rows
 from trainables.core.hparams import lane_values, schedule_of
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Probe, Trial, builtin_registry
@@ -162,9 +162,10 @@ def test_every_part_has_its_line() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other(name: str) -> None:
-    """Tensors as declared, loss and gradients finite, and a lane's bits its own trial's alone."""
+    """As many tensors and layers as declared, loss and gradients finite, and a lane's bits its own
+    trial's alone."""
     config = {**MODELS[name], "model": name}
-    check_tensors(resolved(config))
+    check_rows(resolved(config))
     (pack, found), (_, swapped) = ran(config, 1, 2), ran(config, 2, 1)
     assert np.isfinite(found.epochs["loss"]).all()
     assert np.isfinite(found.layers["grad_norm"]).all()

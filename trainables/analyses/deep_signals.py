@@ -23,7 +23,7 @@ from trainables.core.hparams import constants
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Sizes, Trial
 from trainables.layers.chrono_gru import ChronoGRU
-from trainables.models.deep_nets import DeepNet, recurrent_layer
+from trainables.models.residual import deep_recurrent
 
 WORDS = ((0.043056426671195, 0.997005254149726), (0.332, 0.0))
 """(r0, rho) of the two components whose autocorrelations r0 rho^d add up to that of the words."""
@@ -57,7 +57,10 @@ class DeepSignals(Analysis):
         config: Any = constants(trial)
         self.width, self.length = int(config["signal_width"]), int(config["signal_steps"])
         self.depth, self.batch = int(config["signal_depth"]), int(config["signal_batch"])
-        self.cell, self.norm = str(config["deep_cell"]), str(config["norm"])
+        self.model = {
+            "depth": self.depth, "width": self.width, "deep_cell": config["deep_cell"],
+            "norm": config["norm"], "scan_mode": "auto",
+        }  # fmt: skip
         self.lag = -1 if config["compat_target"] else 1
         self.labels: Mapping[str, Labels] = {
             "deep_signals": {"layer": np.arange(self.depth, dtype=np.int32)}
@@ -67,18 +70,16 @@ class DeepSignals(Analysis):
         self, state: State, values: Mapping[str, jax.Array], epoch: jax.Array, data: Any
     ) -> tuple[State, dict[str, Any]]:
         key, width = trial_key(values["seed"]), self.width
-        scales = values["scale_x"], values["scale_h"]
-        layer = recurrent_layer(self.cell, width, values["memory"], scales, "auto")
         sizes = Sizes(self.length, width, width, 0, 0, 0, self.batch)
-        rngs = nnx.Rngs(named_key(key, "init"))
-        net = DeepNet(sizes, self.depth, width, layer, self.norm, self.cell, rngs)
+        scaled = {name: values[name] for name in ("memory", "scale_x", "scale_h")}
+        net = deep_recurrent(self.model | scaled, sizes, nnx.Rngs(named_key(key, "init")))
         graph, params = nnx.split(net)
         x_TBH = surrogate(named_key(key, "inputs"), self.length, self.batch, width)
         x_BTH = jnp.swapaxes(x_TBH, 0, 1)
 
         def loss(params: Any) -> tuple[jax.Array, jax.Array]:
             net = nnx.merge(graph, params)
-            y, levels = net.whole(x_BTH)
+            y, levels = net.watched(x_BTH, lambda w, flow: flow.out)
             target = jnp.roll(x_BTH, -self.lag, 1)
             kept = slice(None, -1) if self.lag > 0 else slice(1, None)
             error = (y - target)[:, kept]
@@ -93,12 +94,14 @@ class DeepSignals(Analysis):
                 return jnp.full(self.depth, jnp.nan)
             return jnp.mean(jnp.concatenate(leaves, 1) ** 2, 1)
 
+        # By name: sums in another order differ in their last bit.
+        others = sorted(slopes.keys() - EIGENVALUE_TENSORS)
         columns = {
             "energy": energy_L,
             "modulus_gradient": mean_square([n for n in ("nu", "lambda_re") if n in slopes]),
             "phase_gradient": mean_square([n for n in ("theta", "lambda_im") if n in slopes]),
             "eigenvalue_gradient": mean_square([n for n in EIGENVALUE_TENSORS if n in slopes]),
-            "other_gradient": mean_square([n for n in slopes if n not in EIGENVALUE_TENSORS]),
+            "other_gradient": mean_square(others),
         }
         return state, {"probes": {"deep_signals": columns}}
 

@@ -1,6 +1,6 @@
 """What a trial may be: keys, parts, versions, schemas. Plain Python, imports nothing but itself.
 
-A part, probe or macro is declared once, as a constant of a module of this package or in a tuple of
+A part, probe or preset is declared once, as a constant of a module of this package or in a tuple of
 such constants; `builtin_registry` finds it there.
 """
 
@@ -10,7 +10,6 @@ from functools import cache
 
 from trainables.declarations.comments import canonical_comments, parse_comments
 from trainables.declarations.core.keys import REQUIRED, Key, Kind, Scalar
-from trainables.declarations.core.macros import Macro, Meaning
 from trainables.declarations.core.parts import (
     Column,
     Config,
@@ -21,8 +20,8 @@ from trainables.declarations.core.parts import (
     Sizes,
     Stage,
     Task,
-    Tensor,
 )
+from trainables.declarations.core.presets import Meaning, Preset
 from trainables.declarations.core.registry import Registry, versioned_by_content
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
@@ -32,8 +31,8 @@ _ROLES = ("base", *SELECTORS)
 
 
 @cache
-def _declared() -> tuple[tuple[Macro, ...], tuple[Probe, ...], tuple[Part, ...]]:
-    """Every macro, probe and part that a module below declares."""
+def _declared() -> tuple[tuple[Preset, ...], tuple[Probe, ...], tuple[Part, ...]]:
+    """Every preset, probe and part that a module below declares."""
     values: dict[int, object] = {}
     for module in pkgutil.walk_packages(__path__, f"{__name__}."):
         for value in vars(importlib.import_module(module.name)).values():
@@ -41,24 +40,24 @@ def _declared() -> tuple[tuple[Macro, ...], tuple[Probe, ...], tuple[Part, ...]]
     found = values.values()
     parts = [value for value in found if isinstance(value, Part)]
     return (
-        tuple(value for value in found if isinstance(value, Macro)),
+        tuple(value for value in found if isinstance(value, Preset)),
         tuple(value for value in found if isinstance(value, Probe)),
         tuple(sorted(parts, key=lambda part: _ROLES.index(part.role))),
     )
 
 
 def builtin_registry() -> Registry:
-    """A fresh registry of the built-in parts, probes and macros."""
-    macros, probes, parts = _declared()
-    registry = Registry(macros={macro.name: macro for macro in macros})
+    """A fresh registry of the built-in parts, probes and presets."""
+    presets, probes, parts = _declared()
+    registry = Registry(presets={preset.name: preset for preset in presets})
     registry.add_probes(*probes)
     registry.add(*parts)
     return registry
 
 
 __all__ = [
-    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Macro", "Meaning",
+    "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Preset", "Meaning",
     "Model", "Optimizer", "Part", "Probe", "Registry", "Resolver", "Scalar", "Sizes", "Stage",
-    "Task", "Tensor", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
+    "Task", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
     "parse_comments", "versioned_by_content",
 ]  # fmt: skip

@@ -13,8 +13,8 @@ from typing import Any
 
 from trainables.declarations.comment_flags import FLAGS, INSTEAD, UNSUPPORTED, Flag
 from trainables.declarations.core.keys import Scalar
-from trainables.declarations.core.macros import Macro, Meaning
 from trainables.declarations.core.parts import Config
+from trainables.declarations.core.presets import Meaning, Preset
 from trainables.declarations.core.trial import ConfigError, nearest
 
 FEED_FORWARD = "ffn"
@@ -212,7 +212,7 @@ def _read(value: Any, config: Config) -> Meaning:
     return Meaning(keys, absent(keys, config))
 
 
-COMMENTS = Macro(
+COMMENTS = Preset(
     name="comments",
     read=_read,
     decides=frozenset({*(flag.key for flag in FLAGS if flag.key), "weight_decay", "lsc_optimizer"}),

@@ -21,6 +21,7 @@ from jax.nn import initializers
 
 from trainables.core.random_keys import named_key
 from trainables.layers.lru import Params
+from trainables.layers.tap import tap
 from trainables.layers.weight_init import orthogonal
 
 
@@ -72,14 +73,18 @@ class ChronoGRU:
             n = jnp.tanh(n + r * (back[..., 2, :] + params["b_hh"]))
         return (1 - z) * n + z * state
 
-    def states(self, params: Params, drive_TBGH: jax.Array) -> jax.Array:
-        """States (T, B, H) of a whole sequence of drives, from zero."""
+    def states(self, params: Params, drive_TBGH: jax.Array, gauges_T: Any = None) -> jax.Array:
+        """States (T, B, H) of a whole sequence of drives, from zero; with a `tap` on each where
+        there are gauges."""
 
-        def step(state: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
-            state = self.advance(params, state, now)
+        def step(state: jax.Array, now: Any) -> tuple[jax.Array, jax.Array]:
+            drive, gauge = now
+            state = self.advance(params, state, drive)
+            state = state if gauge is None else tap(state, gauge)
             return state, state
 
-        return lax.scan(step, jnp.zeros_like(drive_TBGH[0, :, 0]), drive_TBGH)[1]
+        start = jnp.zeros_like(drive_TBGH[0, :, 0])
+        return lax.scan(step, start, (drive_TBGH, gauges_T))[1]
 
     def run(self, params: Params, x_TBI: jax.Array) -> jax.Array:
         """Outputs, which are the states, (T, B, H) of a whole sequence."""

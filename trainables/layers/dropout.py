@@ -23,6 +23,11 @@ def drop(key: jax.Array, x: jax.Array, rate: jax.Array) -> jax.Array:
     return lax.cond(rate > 0, dropped, lambda: x)
 
 
+def drop_channels(key: jax.Array, x_TBH: jax.Array, rate: jax.Array) -> jax.Array:
+    """As `drop`, with one mask of samples and channels for all time steps."""
+    return x_TBH * drop(key, jnp.ones_like(x_TBH[:1]), rate)
+
+
 class Dropout(nnx.Module):
     """`drop` as a layer, with its rate and its random stream.
 

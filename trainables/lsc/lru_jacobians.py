@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from trainables.core.random_keys import named_key
 from trainables.layers.lru import GAMMAS, LruCell, Params, squared_modulus, times
 from trainables.lsc import radius_loss
-from trainables.models.lru_stack import branch, normalised
+from trainables.models.residual_block import Block
 
 
 def time_radius(cell: LruCell, w: Params) -> jax.Array:
@@ -21,7 +21,7 @@ def time_radius(cell: LruCell, w: Params) -> jax.Array:
 
 
 def depth_jacobians(
-    cell: LruCell, lower: Params, upper: Params, a: jax.Array, y: jax.Array
+    block: Block, lower: Params, upper: Params, a: jax.Array, y: jax.Array
 ) -> jax.Array:
     """Matrices (B, H, H) with the nonzero eigenvalues of d x^upper_{t+1} / d x^lower_t (B, S, S).
 
@@ -34,8 +34,9 @@ def depth_jacobians(
     """
 
     def between(a: jax.Array, y: jax.Array) -> jax.Array:
-        return normalised(upper, a + branch(lower, y, None))
+        return block.read(upper, a + block.branch(lower, y))
 
+    cell = block.cell
     gamma = GAMMAS[cell.gamma].read(cell.eigenvalues(upper), upper.get("gamma"))
     factors = times(cell.eigenvalues(lower), (gamma, jnp.zeros_like(gamma)))
     b = upper["b_re"], upper["b_im"]
@@ -45,12 +46,13 @@ def depth_jacobians(
 
 
 def gaussian_radii(
-    cell: LruCell, lower: Params, upper: Params, samples: int, key: jax.Array, estimate: str
+    block: Block, lower: Params, upper: Params, samples: int, key: jax.Array, estimate: str
 ) -> jax.Array:
     """Radii (B,) of d x^upper_{t+1} / d x^lower_t for inputs and last states from N(0, 1)."""
+    cell = block.cell
     a = jax.random.normal(named_key(key, "input"), (samples, cell.width))
     state = jax.random.normal(named_key(key, "state"), (samples, cell.state_size))
-    u = normalised(lower, a)
+    u = block.read(lower, a)
     y = cell.output(lower, cell.advance(lower, state, cell.drive(lower, u)), u)
-    found = depth_jacobians(cell, lower, upper, a, y)
+    found = depth_jacobians(block, lower, upper, a, y)
     return radius_loss.departure(found, 1.0, named_key(key, "radius"), "radius", estimate)[1]

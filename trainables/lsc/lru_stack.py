@@ -25,10 +25,11 @@ from trainables.core.layout import by_path
 from trainables.core.norms import safe_norm
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
-from trainables.layers.lru import LruCell, Params
+from trainables.layers.lru import Params
 from trainables.lsc import radius_loss
 from trainables.lsc.engine import agreement
 from trainables.lsc.lru_jacobians import gaussian_radii, time_radius
+from trainables.models.residual import lru_block
 from trainables.tasks.base import TaskRuntime
 from trainables.training.network import Hparams, Network
 
@@ -85,7 +86,7 @@ class LscLru(Network):
     def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
         super().__init__(trial, task, traced)
         config: Any = self.constants
-        self.cell = LruCell(config["width"], 2 * config["width"])
+        self.block = lru_block(config["width"])
         self.layers = int(config["depth"])
         self.steps, self.samples = int(config["lsc_steps"]), int(config["lsc_batch"])
         self.estimate = str(config["lsc_estimate"])
@@ -119,8 +120,8 @@ class LscLru(Network):
         work = state["work"]
         pair = jax.random.permutation(named_key(key, "layers"), self.layers)[:2]
         lower, upper = ({k: v[layer] for k, v in work.items()} for layer in pair)
-        radii = gaussian_radii(self.cell, lower, upper, self.samples, key, self.estimate)
-        found = jnp.stack([time_radius(self.cell, lower), jnp.mean(radii)])
+        radii = gaussian_radii(self.block, lower, upper, self.samples, key, self.estimate)
+        found = jnp.stack([time_radius(self.block.cell, lower), jnp.mean(radii)])
         targets = jnp.stack([jnp.asarray(t, jnp.float32) for t in self.targets(hparams)])
         if self.constants["lsc_multiplier"]:
             time, depth = radius_loss.multiplier(targets, found, _LOW, _HIGH)
@@ -179,10 +180,10 @@ class LscLru(Network):
         def pair(_: None, layer: jax.Array) -> tuple[None, jax.Array]:
             lower, upper = ({k: v[i] for k, v in blocks.items()} for i in (layer, layer + 1))
             own = named_key(key, "pair", layer)
-            found = gaussian_radii(self.cell, lower, upper, self.samples, own, self.estimate)
+            found = gaussian_radii(self.block, lower, upper, self.samples, own, self.estimate)
             return None, jnp.mean(found)
 
-        time = jax.vmap(lambda w: time_radius(self.cell, w))(blocks)
+        time = jax.vmap(lambda w: time_radius(self.block.cell, w))(blocks)
         return time, lax.scan(pair, None, jnp.arange(self.layers - 1))[1]
 
     def _judged(self, state: State, hparams: Hparams) -> tuple[State, dict[str, jax.Array]]:

@@ -82,8 +82,8 @@ class Programs:
     ) -> tuple[Labels, Callable[..., Any]] | None:
         """Labels of a probe, and the compiled (state, values, real, data) -> columns (width, rows);
         `real` (width,) is False for lanes to leave out. None where the model has no such probe."""
-        # What is measured may hang on observation keys, which are no part of the program's hash.
-        key = name, tuple(sorted(trial.observations().items()))
+        # What is measured may hang on recording keys, which are no part of the program's hash.
+        key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
             build = trial.probes[name].build if name in trial.probes else None
             found = loaded(build)(self.engine, trial) if build else None

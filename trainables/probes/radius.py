@@ -19,12 +19,13 @@ from trainables.core.layout import by_path
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
 from trainables.declarations.lsc.engine import FAMILIES
-from trainables.layers.lru import LruCell, Params
+from trainables.layers.lru import Params
 from trainables.lsc import ffn_jacobians, radius_loss
 from trainables.lsc.ffn_jacobians import Norm
 from trainables.lsc.lru_jacobians import depth_jacobians, time_radius
 from trainables.lsc.rnn_jacobians import columns, transitions, walked
-from trainables.models.lru_stack import LruStack, branch, normalised
+from trainables.models.residual import ResidualStack
+from trainables.models.residual_block import Flow
 from trainables.tasks.base import probe_batch
 from trainables.training.network import Network
 
@@ -93,7 +94,6 @@ def _of_lru_stack(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     eight time steps and samples of the task's probe batch.
     """
     depth, width = int(trial.config["depth"] or 1), int(trial.config["width"] or 1)
-    cell = LruCell(width, 2 * width)
     length = network.sizes.seq_len
     points = np.unique(np.rint(np.linspace(0, length - 1, min(_LRU_POINTS, length))).astype(int))
     labels = {
@@ -104,25 +104,23 @@ def _of_lru_stack(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
         key = named_key(trial_key(values["seed"]), "radius")
         x = probe_batch(network.task, values, data)[0][:_LRU_SAMPLES]
-        module: LruStack = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
+        module: ResidualStack = nnx.merge(network.graph, state["params"], state["rest"], copy=True)
         module.eval()
-        blocks = module.blocks.values()
+        block, blocks = module.block, module.blocks.values()
 
-        def up(a: jax.Array, w: Params) -> Any:
-            u = normalised(w, a)
-            y = cell.output(w, cell.states(w, cell.drive(w, u), module.mode), u)
-            return a + branch(w, y, None), (a[points], y[points])
+        def look(w: Params, flow: Flow) -> Any:
+            return flow.a[points], flow.y[points]
 
-        _, (a, y) = lax.scan(up, jnp.swapaxes(module.embed(x), 0, 1), blocks)
+        _, (a, y) = module.watched(x, look)
         a, y = (z.reshape(depth, -1, width) for z in (a, y))
 
         def pair(_: None, layer: jax.Array) -> tuple[None, jax.Array]:
             lower, upper = ({k: v[i] for k, v in blocks.items()} for i in (layer, layer + 1))
-            found = depth_jacobians(cell, lower, upper, a[layer], y[layer])
+            found = depth_jacobians(block, lower, upper, a[layer], y[layer])
             own = named_key(key, "pair", layer)
             return None, radius_loss.departure(found, 1.0, own, "radius", "exact")[1]
 
-        time = jax.vmap(lambda w: time_radius(cell, w))(blocks)
+        time = jax.vmap(lambda w: time_radius(block.cell, w))(blocks)
         between = lax.scan(pair, None, jnp.arange(depth - 1))[1]
         # Samples alone make the spread, as for other models.
         between = between.reshape(depth - 1, len(points), -1).mean(1)

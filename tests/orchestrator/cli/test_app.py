@@ -148,7 +148,7 @@ def test_spaces_and_plans_as_json_and_as_text(tmp_path: Path) -> None:
     spaces = json.loads(found[0].out)
     assert {s["study"] for s in spaces} == set(BUILTIN)
     for space in spaces:
-        assert space.keys() >= {"space", "study", "feeds", "stages", "trials", "done"}
+        assert space.keys() >= {"space", "study", "reproduces", "stages", "trials", "done"}
     warmup = next(s for s in spaces if s["space"] == "vanishing/warmup")
     assert (warmup["stages"], warmup["trials"], warmup["done"]) == (["warmup", "train"], 42, 0)
     assert "vanishing/quickstart" in found[1].out

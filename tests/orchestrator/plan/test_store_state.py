@@ -14,7 +14,7 @@ from orchestrator.plan.packs import Lane
 from orchestrator.plan.store_state import (
     _covered,
     drop_finished_checkpoints,
-    lacking_observations,
+    lacking_recordings,
     newest_attempts,
     recorded_signatures,
     resume_points,
@@ -136,21 +136,21 @@ def test_what_is_asked_for_now_and_was_not_observed_is_lacking(
 ) -> None:
     one = trial(**{**OBSERVED, **asked})
     row = attempt_row(one.id, config={**OBSERVED, **recorded})
-    assert sorted(lacking_observations(one, row)) == sorted(lacking)
-    assert lacking_observations(one, None) == []
+    assert sorted(lacking_recordings(one, row)) == sorted(lacking)
+    assert lacking_recordings(one, None) == []
 
 
 def test_keys_that_an_older_run_did_not_have_stood_for_nothing_observed() -> None:
     one = trial(timeline_every=0, keep_weights="best")
     row = attempt_row(one.id, config={"lr": 0.1})
-    assert lacking_observations(one, row) == ["timeline", "weights"]
+    assert lacking_recordings(one, row) == ["timeline", "weights"]
 
 
 def test_a_model_without_a_timeline_lacks_none() -> None:
     one = builtin_registry().resolve({"model": "ffn", "task": "digits", "timeline_points": 128})
     assert "timeline" not in one.probes
     row = attempt_row(one.id, config={**one.config, "timeline_points": 3})
-    assert lacking_observations(one, row) == []
+    assert lacking_recordings(one, row) == []
 
 
 # ---- resume points -------------------------------------------------------------------------------

@@ -6,14 +6,17 @@ import importlib
 import os
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from orchestrator.errors import RequestError
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import ENTRY_POINT_GROUP, StudyFileError, catalogue, load_study_file
-from trainables.declarations import Trial
+from search_spaces import Space
+from trainables.declarations import Key, Kind, Trial
 
 OWN = """
     from search_spaces import Space, Study
@@ -24,7 +27,7 @@ OWN = """
     TASK = Task(name="own_task", build=lambda config: {},
                 sizes=lambda config: Sizes(4, 1, 2, 8, 0, 0, 4))
     STUDY = Study(name="own", title="Mine", parts=(MODEL, TASK), spaces={
-        "grid": Space(feeds="a test", param_space={
+        "grid": Space(reproduces="a test", param_space={
             "model": "own_model", "task": "own_task", "epochs": 1,
             "units": {"grid_search": [1, 2]}}),
     })
@@ -128,14 +131,14 @@ def test_a_file_changed_within_a_second_is_read_anew(tmp_path: Path) -> None:
 
 def test_every_wrong_field_of_a_study_is_told(tmp_path: Path) -> None:
     text = OWN.replace('title="Mine"', "title=1, figures={'f': 3}")
-    text = text.replace('feeds="a test"', "feeds=None, samples=0, select={'over': 1}")
+    text = text.replace('reproduces="a test"', "reproduces=None, samples=0, select={'over': 1}")
     path = write(tmp_path, text)
     assert problem(path).splitlines() == [
         f"{path}: title must be a string",
         f"{path}: figures must be a dict of functions",
         f"{path}: space grid: select must have strings, or lists of strings, as values",
         f"{path}: space grid: samples must be None or an integer >= 1",
-        f"{path}: space grid: feeds must be a string",
+        f"{path}: space grid: reproduces must be a string",
     ]
     assert "name must be made of letters" in problem(write(tmp_path, OWN.replace('"own"', '"a/b"')))
 
@@ -211,3 +214,12 @@ def test_an_installed_study_and_a_file_of_one_name_are_told(
     path = write(tmp_path, OWN)
     assert problem(path) == f"a study named own exists already; rename STUDY in {path}"
     forget(monkeypatch)
+
+
+def test_former_names_of_fields_and_kinds_are_read() -> None:
+    """`feeds`, `ours` and the kind observation, in study files that were written before."""
+    space = Space(param_space={}, feeds="figure 1", ours=True)
+    assert (space.reproduces, space.extension) == ("figure 1", True)
+    assert replace(space, doc="x").reproduces == "figure 1"
+    key = Key("depth_every", "int", 0, cast("Kind", "observation"))
+    assert (key.kind, key.hashed) == ("recording", False)

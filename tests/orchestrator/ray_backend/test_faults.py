@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,7 +19,8 @@ import pytest
 
 from orchestrator.debug import debug
 from results import open_store
-from tests.support.launches import EPOCHS, run, start, wait_for
+from tests.fuzz.command_line import Said, say
+from tests.support.launches import EPOCHS, OFTEN, SPACE, TINY, run, sets, wait_for
 from tests.support.processes import below, own_workers, stopped, trains
 from tests.support.ray.foreign_ray import ForeignRay, foreign_ray
 from tests.support.stores import attempts, differing, published, redone, resume_points, rows, whole
@@ -35,6 +39,39 @@ def _replays(store: Path, trial_id: str) -> None:
         {"id": trial_id},
     )
     assert [str(row) for row in replayed] == [str(row) for row in held.rows()]
+
+
+def launch(store: Path) -> Said:
+    """The command in this process, on the Ray of the test session."""
+    words = ["launch", SPACE, "--store", str(store), "--checkpoint-seconds", OFTEN]
+    return say(*words, *sets(*TINY, LONG))
+
+
+@contextlib.contextmanager
+def meanwhile(act: Callable[[], None], when: Callable[[], bool]) -> Iterator[None]:
+    """Acts in another thread once `when` is true, which must be before the body has ended."""
+    over = threading.Event()
+
+    def wait_and_act() -> None:
+        wait_for(lambda: over.is_set() or when())
+        assert not over.is_set(), "it ended before what was waited for"
+        act()
+
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(wait_and_act)
+        try:
+            yield
+        finally:
+            over.set()
+        acting.result()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[], None]]:
+    """Presses it for this process. That which comes too late does not end the tests."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    yield partial(os.kill, os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
@@ -75,45 +112,31 @@ def test_killed_workers_resume_and_those_of_others_live(
 
 
 @pytest.mark.slow
-def test_a_killed_driver(ray_session: str, uninterrupted: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    driver = start(store, LONG, address=ray_session)
-    wait_for(lambda: bool(resume_points(store)), of=driver)
-    driver.killed()
-    assert 0 < rows(store) < rows(uninterrupted)
-    assert run(store, LONG, checkpoint_s=0.5).exit_status == 0
-    assert any(row["first_epoch"] > 0 for row in attempts(store))
-    whole(store)
-    assert differing(uninterrupted, store) == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_cleanly(
-    ray_session: str, uninterrupted: Path, tmp_path: Path, number: signal.Signals
+    ray_session: str, uninterrupted: Path, tmp_path: Path, ctrl_c: Callable[[], None]
 ) -> None:
-    store = tmp_path / "store"
-    driver = start(store, LONG, address=ray_session)
-    wait_for(lambda: published(store) > 40, of=driver)
-    os.kill(driver.pid, number)
-    assert "run what is left: gradsweep launch" in driver.ended(status=1)
+    """SIGTERM is sent by `test_cluster` and `test_faults_local`."""
+    store, other = tmp_path / "store", tmp_path / "other"
+    with meanwhile(ctrl_c, when=lambda: published(store) > 40):
+        said = launch(store)
+    assert said.status == 1
+    assert "run what is left: gradsweep launch" in said.out
     statuses = {row["status"] for row in attempts(store)}
     assert "interrupted" in statuses
     assert "running" not in statuses
     kept = rows(store)
-    if number == signal.SIGINT:
-        assert run(store, LONG).exit_status == 0
-        whole(store)
-        assert differing(uninterrupted, store) == {}
-    else:
-        # Another width is another signature: a new segment, which an exact replay follows. Its
-        # numbers differ in the last bits, so that nothing but the replay can be compared.
-        assert run(store, LONG, width=1, lanes="vmap").exit_status == 0
-        resumed = [row for row in attempts(store) if row["first_epoch"] > 0]
-        assert {json.loads(row["signature"])["strategy"] for row in resumed} == {"vmap"}
-        _replays(store, resumed[0]["trial_id"])
-        whole(store)
-    assert kept < rows(store) == rows(uninterrupted)
+    shutil.copytree(store, other)
+    assert run(store, LONG).exit_status == 0
+    whole(store)
+    assert differing(uninterrupted, store) == {}
+    # Another width is another signature: a new segment, which an exact replay follows. Its
+    # numbers differ in the last bits, so that nothing but the replay can be compared.
+    assert run(other, LONG, width=1, lanes="vmap").exit_status == 0
+    resumed = [row for row in attempts(other) if row["first_epoch"] > 0]
+    assert {json.loads(row["signature"])["strategy"] for row in resumed} == {"vmap"}
+    _replays(other, resumed[0]["trial_id"])
+    whole(other)
+    assert kept < rows(store) == rows(other) == rows(uninterrupted)
 
 
 @contextlib.contextmanager
@@ -137,9 +160,10 @@ def small_disk(folder: Path, options: str) -> Iterator[Callable[[str], None]]:
 def test_a_full_disk(ray_session: str, uninterrupted: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=600k") as remount:
         store = tmp_path / "disk" / "store"
-        output = start(store, LONG, address=ray_session).ended(status=2)
-        assert "disk full" in output
-        assert "free some space" in output
+        said = launch(store)
+        assert said.status == 2
+        assert "disk full" in said.out
+        assert "free some space" in said.out
         assert rows(store) > 0
         remount("size=200m")
         assert run(store, LONG).exit_status == 0
@@ -153,12 +177,11 @@ def test_a_store_that_becomes_read_only(
 ) -> None:
     with small_disk(tmp_path / "disk", "size=200m") as remount:
         store = tmp_path / "disk" / "store"
-        driver = start(store, LONG, address=ray_session)
-        wait_for(lambda: published(store) > 40, of=driver)
-        remount("ro")
-        output = driver.ended(status=2)
-        assert "Read-only file system" in output
-        assert "Traceback" not in output
+        with meanwhile(partial(remount, "ro"), when=lambda: published(store) > 40):
+            said = launch(store)
+        assert said.status == 2
+        assert "Read-only file system" in said.out
+        assert "Traceback" not in said.out + said.err
         kept = rows(store)
         remount("rw")
         assert kept == rows(store) > 0

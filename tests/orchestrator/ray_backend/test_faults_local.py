@@ -13,6 +13,7 @@ import pytest
 from orchestrator.machine.resources import cpus_here
 from orchestrator.plan.plan import plan
 from results import open_store
+from tests.fuzz.command_line import say
 from tests.support.launches import SPACE, TINY, Begun, command, run, start, wait_for
 from tests.support.processes import below, is_raylet, those
 from tests.support.stores import attempts, differing, parts
@@ -55,19 +56,23 @@ def test_a_trial_that_raises_is_isolated(ray_session: str, harmless: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_trial_that_kills_its_worker_is_isolated(harmless: Path, tmp_path: Path) -> None:
+def test_a_trial_that_kills_its_worker_is_isolated(
+    ray_session: str, harmless: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store = tmp_path / "store"
-    said = launch(store, "faulty/kill", "--study", STUDY, "--width", "8", status=1)
-    assert "7 done, 1 failed" in said
+    words = ("launch", "faulty/kill", "--study", STUDY, "--width", "8", "--store", str(store))
+    said = say(*words)
+    assert said.status == 1
+    assert "7 done, 1 failed" in said.out
     (failed,) = [row for row in attempts(store) if row["status"] == "failed"]
     assert json.loads(str(failed["config"]))["seed"] == 5
     assert "died" in str(failed["reason"])
-    assert "(raylet)" not in said
+    assert "(raylet)" not in "".join((said.out, said.err, *capfd.readouterr()))
     assert differing(store, harmless) == {"trials": 1}, "the failed one, and nothing else"
 
 
 @pytest.mark.slow
-def test_a_pack_that_does_not_fit_is_split(tmp_path: Path) -> None:
+def test_a_pack_that_does_not_fit_is_split(ray_session: str, tmp_path: Path) -> None:
     """A worker may take 500 MiB more than it has; eight lanes of this model need more."""
     store, roomy = tmp_path / "store", tmp_path / "roomy"
     words = ("faulty/memory", "--study", STUDY, "--lanes", "vmap")
@@ -78,11 +83,11 @@ def test_a_pack_that_does_not_fit_is_split(tmp_path: Path) -> None:
     assert max(worked) < 8
     assert len({row["trial_id"] for row in ended}) == 8
     # The width that worked is what the next launch of this program takes.
-    launch(store, *words, "--set", "seed=8,9")
-    new = [row for row in attempts(store) if json.loads(str(row["config"]))["seed"] in (8, 9)]
-    assert {json.loads(str(row["signature"]))["width"] for row in new} <= worked
+    (new,) = plan("faulty/memory", study=STUDY, store=str(store), set=["seed=8,9"], lanes="vmap")
+    assert {pack.width for pack in new.packs} <= worked
+    assert len(new.to_run) == 2
     # Values to rounding: another width is another program.
-    launch(roomy, *words, "--width", "8", "--set", "spare=0")
+    run(roomy, "spare=0", space="faulty/memory", lanes="vmap", **EIGHT)
     query = (
         "SELECT r.seed, e.epoch, e.loss FROM epochs e JOIN trials r USING (trial_id) "
         "WHERE r.seed < 8 ORDER BY ALL"
@@ -120,5 +125,8 @@ def test_a_local_ray_is_lean_and_listens_on_loopback_only(tmp_path: Path) -> Non
     assert words.isdisjoint({"dashboard.py", "monitor.py", "log_monitor.py"})
     assert len(ports) > 3
     assert {ip.removeprefix("::ffff:") for _, ip in ports} == {"127.0.0.1"}, ports
-    launched.send_signal(signal.SIGINT)
-    launched.ended(status=1)
+    launched.send_signal(signal.SIGTERM)
+    assert "run what is left: gradsweep launch" in launched.ended(status=1)
+    statuses = {row["status"] for row in attempts(store)}
+    assert "interrupted" in statuses
+    assert "running" not in statuses

@@ -1,10 +1,8 @@
-"""Launches as jobs of a real cluster: started, left alone, looked at, stopped, finished."""
+"""Requests that no cluster answers, and the code that travels; `test_cluster` has real jobs."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,69 +10,7 @@ import pytest
 
 from orchestrator.ray_backend.cluster import baggage
 from orchestrator.ray_backend.code_bundle import PACKAGES
-from tests.support.launches import command, wait_for
-from tests.support.ray.clusters import RayCluster
-from tests.support.stores import count, published
-
-STUDY = Path(__file__).parents[2] / "support" / "tiny_study.py"
-
-
-def gradsweep(cluster: RayCluster, *words: str, status: int = 0) -> str:
-    """Output of a command that a laptop gives, in a folder with nothing of ours."""
-    return cluster.start(*words).ended(status)
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_detached_launch_is_stopped_and_finished_by_another(
-    ray_cluster: RayCluster, tmp_path: Path
-) -> None:
-    """With a user's study file, which travels, and a store that all nodes see at one path."""
-    ray_cluster.ensure("n1")
-    shutil.copy(STUDY, tmp_path / "mine.py")
-    store, jobs = tmp_path / "store", ("--address", ray_cluster.jobs)
-    launch = [
-        *("launch", "tiny/grid", "--study", str(tmp_path / "mine.py"), "--store", str(store)),
-        *("--set", "epochs=20000", "--set", "seed=0", "--set", "lr=0.1"),
-        *("--checkpoint-seconds", "1", *jobs),
-    ]
-    job = gradsweep(ray_cluster, *launch, "--detach").strip()
-    assert job.startswith("raysubmit_")
-    wait_for(lambda: published(store) > 0)
-    (listed,) = json.loads(gradsweep(ray_cluster, "status", *jobs, "--json"))["jobs"]
-    assert (listed["job"], listed["status"], listed["space"]) == (job, "running", "tiny/grid")
-    assert "starting" in gradsweep(ray_cluster, "logs", job, *jobs)
-    assert job in gradsweep(ray_cluster, "stop", job[:-3], *jobs)
-    gradsweep(ray_cluster, "logs", *jobs, "--follow", status=1)
-    statuses = "SELECT count(*) FROM attempts WHERE status = "
-    assert count(store, f"{statuses} 'interrupted'") == 1
-    assert count(store, f"{statuses} 'running'") == 0
-    assert not (store / "lease.json").exists()
-    # The same again, waited for this time; its exit status is the launch's.
-    left = gradsweep(ray_cluster, *launch)
-    assert "1 done" in left
-    assert count(store, "SELECT count(DISTINCT epoch) FROM epochs") == 20_000
-    assert count(store, "SELECT max(first_epoch) FROM attempts") > 0
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (("launch", "tiny/gird", "--study", str(STUDY)), "unknown space 'tiny/gird'"),
-        (("launch", "vanishing/depth"), "--store ./store is a folder of this machine"),
-        (("logs", "raysubmit_none"), "there is no job raysubmit_none"),
-    ],
-)
-def test_wrong_requests_end_before_a_job_starts(
-    ray_cluster: RayCluster, words: tuple[str, ...], error: str
-) -> None:
-    before = gradsweep(ray_cluster, "status", "--address", ray_cluster.jobs, "--json")
-    text = gradsweep(ray_cluster, *words, "--address", ray_cluster.jobs, status=2)
-    assert error in text
-    assert "Traceback" not in text
-    assert gradsweep(ray_cluster, "status", "--address", ray_cluster.jobs, "--json") == before
+from tests.support.launches import command
 
 
 @pytest.mark.parametrize(

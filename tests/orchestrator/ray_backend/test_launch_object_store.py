@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 import threading
@@ -16,7 +15,8 @@ import pytest
 from pyarrow import fs as pafs
 
 from results import open_store
-from tests.support.launches import command
+from tests.fuzz.command_line import told
+from tests.support.launches import command, run
 from tests.support.object_store import ObjectStore
 from tests.support.stores import differing
 
@@ -40,18 +40,11 @@ def gradsweep(
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, logs: Path) -> Path:
+def local(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same space in a local store."""
     store = tmp_path_factory.mktemp("local") / "store"
-    words = ("launch", "tiny/staged", "--study", STUDY, "--store", str(store), "--set", "epochs=2")
-    done = subprocess.run(
-        command(*words),
-        env={**os.environ, "RAY_TMPDIR": str(logs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = run(store, "epochs=2", space="tiny/staged", study=STUDY, tiny=())
+    assert result.exit_status == 0
     return store
 
 
@@ -71,16 +64,35 @@ def _ended(done: subprocess.CompletedProcess[str], status: int = 0) -> str:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_sweep_from_launch_to_figure_leaves_no_credentials(
-    object_store: ObjectStore, local: Path, logs: Path, tmp_path: Path
+def test_a_sweep_through_a_store_in_trouble_is_whole_and_leaves_no_credentials(
+    local: Path,
+    object_store: ObjectStore,
+    logs: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    """Refusing, the store ends the launch; slow and away for a while, it is waited for by the next,
+    after which it is as good as any other."""
     store = "s3://bucket/whole/store"
-    said = [_ended(_launch(object_store, logs, store))]
+    with _launching(object_store, logs, store) as refused:
+        object_store.trouble(status=403)
+    object_store.trouble(delay=0.1)
+    said = [_ended(refused[0], 2)]
+    assert "access denied" in said[0]
+    with _launching(object_store, logs, store) as done:
+        object_store.trouble(status=503)
+        _until_tried_again(object_store, done, times=4)
+        object_store.trouble(delay=0.1)
+    said.append(_ended(done[0]))
+    assert "took over" not in said[1]
+    object_store.trouble()
     assert differing(local, store) == {}
+    newest = open_store(store).sql("SELECT DISTINCT status FROM trials").fetchall()
+    assert newest == [("done",)]
     before = object_store.requests()
     print(f"{len(before)} requests")
-    again = _ended(_launch(object_store, logs, store))
-    assert "0 trials to run" in again
+    said.append(_ended(_launch(object_store, logs, store)))
+    assert "0 trials to run" in said[2]
     assert not any(".parquet" in line for line in object_store.requests() if line[:3] == "PUT")
     trial = open_store(store).attempts()["trial_id"][0].as_py()
     figure = tmp_path / "figure.html"
@@ -94,10 +106,13 @@ def test_a_sweep_from_launch_to_figure_leaves_no_credentials(
         ("compact", "--grace", "0"),
         ("query", "SELECT count(*) FROM epochs"),
     )
-    said += [_ended(gradsweep(object_store, logs, *c, "--store", store)) for c in commands]
+    for words in commands:
+        answer = told(*words, "--store", store)
+        assert answer.status == 0, answer
+        said.append(answer.out + answer.err)
     assert figure.stat().st_size > 1000
     assert differing(local, store) == {}
-    _nothing_of(object_store, [again, *said], [logs, tmp_path])
+    _nothing_of(object_store, [*said, *capfd.readouterr()], [logs, tmp_path])
 
 
 def _nothing_of(server: ObjectStore, said: list[str], folders: list[Path]) -> None:
@@ -159,28 +174,6 @@ def test_a_wrong_place_is_told_after_few_tries(
     assert len(text.splitlines()) == 1
     assert said in text
     assert max(Counter(object_store.requests()).values(), default=0) <= 3
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_store_that_refuses_is_slow_or_away_changes_no_row(
-    object_store: ObjectStore, local: Path, logs: Path
-) -> None:
-    """Refusing, it ends the launch; slow and away for a while, it is waited for by the next."""
-    store = "s3://bucket/trouble/store"
-    with _launching(object_store, logs, store) as done:
-        object_store.trouble(status=403)
-    object_store.trouble(delay=0.2)
-    assert "access denied" in _ended(done[0], 2)
-    with _launching(object_store, logs, store) as done:
-        object_store.trouble(status=503)
-        _until_tried_again(object_store, done, times=4)
-        object_store.trouble(delay=0.2)
-    assert "took over" not in _ended(done[0])
-    object_store.trouble()
-    assert differing(local, store) == {}
-    newest = open_store(store).sql("SELECT DISTINCT status FROM trials").fetchall()
-    assert newest == [("done",)]
 
 
 @contextlib.contextmanager

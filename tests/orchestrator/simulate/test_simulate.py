@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +16,6 @@ from hypothesis import strategies as st
 
 from orchestrator.cli import app as cli
 from orchestrator.errors import RequestError
-from orchestrator.machine.resources import cpus_here
 from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.queue.queue import MAX_DEATHS
 from orchestrator.simulate.cluster import Cluster
@@ -26,8 +23,6 @@ from orchestrator.simulate.pace import Pace
 from orchestrator.simulate.publishing import LaneWork
 from orchestrator.simulate.replay import HANDOVER_S, Replay
 from orchestrator.simulate.simulate import simulate
-from tests.support.launches import SPACE, Begun, command, sets
-from tests.support.stores import attempts
 
 STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 PACE_S = Pace(pack_s=1.0, lane_s=0.0, compile_s=4.0, cached_s=1.0)
@@ -342,34 +337,3 @@ def test_a_wrong_request_is_one_sentence(
     assert text == ""
     assert why in error
     assert "Traceback" not in error
-
-
-# ---- against a real launch -----------------------------------------------------------------------
-
-TRIALS = ["depth=3", "width=8", "batch_size=256", "lr=0.001", "epochs=60"]
-"""Trials of `SPACE` of which none diverges; a pack of two takes some seconds."""
-
-SHARE = 0.3
-"""Of a real makespan, by which a replay of the same launch may be off."""
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_makespan_is_that_of_a_real_launch(tmp_path: Path) -> None:
-    """Eight packs are launched, and eight others of their programs replayed at the pace that these
-    had: so the machine was as fast and as busy for the one as for the other."""
-    store = tmp_path / "store"
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
-    words = ["launch", SPACE, "--store", str(store), "--width", "2"]
-    Begun(command(*words, *sets(*TRIALS, "seed=range(4)")), environment).ended()
-    rows = attempts(store)
-    real = max(row["ended"] for row in rows) - min(row["started"] for row in rows)
-    cluster = Cluster(slots=cpus_here(), startup_s=0.0)
-    options: dict[str, Any] = {
-        "store": str(store), "width": 2, "set": [*TRIALS, "seed=range(4,8)"]
-    }  # fmt: skip
-    found = simulate(SPACE, cluster, **options)
-    assert found.measured == len(found.paces) == 2
-    assert found.tally.attempts == len({row["pack"] for row in rows}) == 8
-    print(f"simulated {found.tally.makespan_s:.1f} s, launched {real.total_seconds():.1f} s")
-    assert found.tally.makespan_s == pytest.approx(real.total_seconds(), rel=SHARE)

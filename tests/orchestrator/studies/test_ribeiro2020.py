@@ -12,7 +12,7 @@ from results import create_store
 from results.plotting import figure
 from search_spaces.ribeiro2020 import STUDY
 from tests.support.launches import run_here
-from trainables.declarations.tasks.text import CORPORA
+from trainables.declarations.tasks.language import CORPORA
 
 SPACES = {
     "sine_small": ("seed=0",),

@@ -173,7 +173,7 @@ def test_selection_is_that_of_a_script(scan: Path) -> None:
     cells: Any = last.join(trials).groupby("lr")
     chosen = cells["loss"].mean().idxmin()
     ratio = cells["loss_ratio"].get_group(chosen)
-    (row,) = best(open_store(str(scan)), SCAN, rule="published").to_dict("records")
+    (row,) = best(open_store(str(scan)), SCAN, average="published").to_dict("records")
     assert (row["lr"], row["n"]) == (chosen, 10)
     assert row["mean"] == pytest.approx(ratio.mean(), rel=1e-12)
     assert row["stderr"] == pytest.approx(ratio.std() / math.sqrt(10), rel=1e-12)

@@ -70,7 +70,7 @@ def expected(frame: pd.DataFrame, rule: str) -> dict[int, dict[str, float]]:
 @pytest.mark.parametrize("rule", ["median", "published"])
 def test_best_is_what_pandas_says(grid: tuple[Store, pd.DataFrame], rule: str) -> None:
     store, frame = grid
-    got = best(store, "demo/grid", rule="median" if rule == "median" else "published")
+    got = best(store, "demo/grid", average="median" if rule == "median" else "published")
     for depth, numbers in expected(frame, rule).items():
         row = got[got.depth == depth].iloc[0]
         for name, value in numbers.items():
@@ -148,7 +148,7 @@ def test_a_rate_at_which_most_seeds_diverged_is_never_chosen(store: Store) -> No
     assert row["lr"] == 0.01
     assert (row["median"], row["n"], row["n_diverged"], row["partial"]) == (1.15, 3, 1, True)
     assert row["stderr"] == pytest.approx(0.1 / math.sqrt(3)), "over those that did not"
-    (row,) = best(store, space, rule="published").to_dict("records")
+    (row,) = best(store, space, average="published").to_dict("records")
     assert (row["lr"], row["n"]) == (0.1, 1), "which the papers' rule would take"
 
 
@@ -158,7 +158,7 @@ def test_a_rate_at_which_every_seed_diverged_is_the_worst_at_either_end(store: S
     rules: tuple[Literal["median", "published"], ...] = ("median", "published")
     modes: tuple[Literal["min", "max"], ...] = ("min", "max")
     for rule, mode in itertools.product(rules, modes):
-        (row,) = best(store, space, rule=rule, mode=mode).to_dict("records")
+        (row,) = best(store, space, average=rule, mode=mode).to_dict("records")
         assert (row["lr"], row["n"]) == (0.2, 2), (rule, mode)
         assert row["stderr"] == pytest.approx(math.sqrt(0.5) / math.sqrt(2))
 
@@ -280,7 +280,7 @@ def test_wrong_requests(grid: tuple[Store, pd.DataFrame]) -> None:
     with pytest.raises(StoreError, match=r"mode is min or max .* got least, median"):
         best(store, "demo/grid", mode="least")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="got min, mean"):
-        best(store, "demo/grid", rule="mean")  # type: ignore[arg-type]
+        best(store, "demo/grid", average="mean")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="no trial of this space has val_loss and unheard_of"):
         best(store, space_of(["t001"]), report="unheard_of")
     with pytest.raises(StoreError, match="has a result yet"):

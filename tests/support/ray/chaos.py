@@ -57,20 +57,31 @@ class Report:
 
 
 class Chaos:
-    """One run of it. `say` takes a line per kill and sweep."""
+    """One run of it. `say` takes a line per kill and sweep. `reference` is a store that nothing
+    disturbed, of as many epochs; without one it is launched first."""
 
-    def __init__(self, seed: int, folder: Path, say: Callable[[str], None]):
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        say: Callable[[str], None],
+        epochs: int = EPOCHS,
+        reference: Path | None = None,
+    ):
         self.report = Report(seed)
         self._draw = random.Random(seed)
         self._folder = folder
         self._say = say
+        self._epochs = f"epochs={epochs}"
+        self._reference = reference
         self._names = 0
 
     def run(self, kills: int, cluster: RayCluster) -> Report:
         begun = time.monotonic()
-        reference = self._folder / "reference"
-        cluster.ensure("c0", "c1")
-        cluster.launch(reference, f"epochs={EPOCHS}").ended()
+        cluster.ensure("n1", "n2")
+        reference = self._reference or self._folder / "reference"
+        if self._reference is None:
+            cluster.launch(reference, self._epochs).ended()
         while sum(self.report.kills.values()) < kills:
             store = self._folder / f"sweep-{self.report.sweeps}"
             self._sweep(store, kills, cluster)
@@ -81,7 +92,7 @@ class Chaos:
     def _sweep(self, store: Path, kills: int, cluster: RayCluster) -> None:
         """Launches until the sweep is whole."""
         for _ in range(10 * kills):
-            launch = cluster.launch(store, f"epochs={EPOCHS}")
+            launch = cluster.launch(store, self._epochs)
             self.report.launches += 1
             while launch.poll() is None:
                 if sum(self.report.kills.values()) >= kills:
@@ -119,7 +130,7 @@ class Chaos:
         self._say(f"kill {number}: {kind}, {published(store)} rows published")
         if kind == "node":
             self._names += 1
-            cluster.add(f"c{NODES + self._names}")
+            cluster.add(f"n{NODES + self._names}")
         elif kind == "driver":
             launch.wait()
 

@@ -23,7 +23,11 @@ from tests.support.launches import OFTEN, SPACE, TINY, Begun, command, sets, wai
 from tests.support.processes import below, is_raylet, those, trains
 
 BIN = Path(sys.executable).parent
-QUICK_TO_NOTICE = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+QUICK_TO_NOTICE = {
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
+    "health_check_failure_threshold": 3,
+}
 """Ray's checks of nodes, so that a test need not wait for one to be found dead."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.small_trials import tensors_of
 from trainables.declarations import (
     ConfigError,
     Key,
@@ -30,7 +31,7 @@ _PARTNERS = ("vanilla_rnn", "ffn", "lstm", "lru_stack")
 def lines() -> list[str]:
     """The file's content."""
     registry = builtin_registry()
-    return [*_parts(registry), *_probes(registry), *_macros(registry), *_trials(registry)]
+    return [*_parts(registry), *_probes(registry), *_presets(registry), *_trials(registry)]
 
 
 def _parts(registry: Registry) -> Iterator[str]:
@@ -64,9 +65,9 @@ def _probes(registry: Registry) -> Iterator[str]:
         yield f"probe {name} {', '.join(columns)}"
 
 
-def _macros(registry: Registry) -> Iterator[str]:
-    for name, macro in sorted(registry.macros.items()):
-        yield f"macro {name} shared={macro.shared} {' '.join(sorted(macro.decides))}"
+def _presets(registry: Registry) -> Iterator[str]:
+    for name, preset in sorted(registry.presets.items()):
+        yield f"preset {name} shared={preset.shared} {' '.join(sorted(preset.decides))}"
 
 
 def _trials(registry: Registry) -> Iterator[str]:
@@ -103,9 +104,8 @@ def _trial(trial: Trial) -> str:
         words += [f"dataset={trial.dataset}", f"chance={chance and round(chance, 9)}"]
         words += [f"{n}={v}" for n, v in dataclasses.asdict(trial.sizes).items()]
         words.append(f"steps={trial.sizes.steps}")
-    if "task" in trial.parts and "model" in trial.parts and trial.model.tensors:
-        tensors = trial.model.tensors(trial.config, trial.sizes)
-        words.append(f"tensors={digest([dataclasses.astuple(tensor) for tensor in tensors], 12)}")
+    if "task" in trial.parts and "model" in trial.parts:
+        words.append(f"tensors={digest(tensors_of(trial), 12)}")
     if trial.labels:
         words.append(f"labels={trial.labels}")
     return " ".join(words)

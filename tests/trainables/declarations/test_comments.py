@@ -16,11 +16,11 @@ from search_spaces import expand
 from trainables.declarations import (
     ConfigError,
     Key,
-    Macro,
     Meaning,
     Model,
     Optimizer,
     Part,
+    Preset,
     Registry,
     Sizes,
     Stage,
@@ -31,7 +31,7 @@ from trainables.declarations import (
 )
 from trainables.declarations.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
 from trainables.declarations.comments import COMMENTS, RECURRENT, absent, comment_labels
-from trainables.declarations.core.macros import PRETRAIN_EPOCHS
+from trainables.declarations.core.presets import PRETRAIN_EPOCHS
 from trainables.declarations.training.base import BASE
 
 X = "allns_embproj_nogradreset_dropout:.3_timerepeat:2_pretrained"
@@ -297,7 +297,7 @@ def test_canonical_strings_of_the_published_ones() -> None:
 @pytest.fixture
 def registry() -> Registry:
     """Small parts with the keys of the study."""
-    made = Registry(macros={"comments": COMMENTS})
+    made = Registry(presets={"comments": COMMENTS})
     lsc = (
         Key("lsc_kinds", "str", "rec", choices=("rec", "all")),
         Key("lsc_norm", "str", "radius"),
@@ -400,7 +400,7 @@ def test_a_string_replaces_what_the_space_itself_chooses(registry: Registry) -> 
 
 
 def test_pretraining_epochs_are_for_trials_that_are_pretrained(registry: Registry) -> None:
-    registry.macros["pretrain_epochs"] = PRETRAIN_EPOCHS
+    registry.presets["pretrain_epochs"] = PRETRAIN_EPOCHS
     for text, epochs in (("findLSC_radius", 7), ("heinit", None)):
         trial = registry.resolve({**BASIC, "pretrain_epochs": "7", "comments": text})
         assert trial.config.get("lsc_epochs") == epochs
@@ -413,7 +413,7 @@ def test_a_part_may_not_declare_a_word_that_is_read_as_others(registry: Registry
         registry.add(Part(name="mine", keys=(Key("comments", "str", ""),)))
 
 
-def test_a_macro_may_share_a_name_with_a_key() -> None:
+def test_a_preset_may_share_a_name_with_a_key() -> None:
     found = builtin_registry()
     gaussian = {"model": "vanilla_rnn", "task": "gaussian"}
     assert found.resolve({**gaussian, "steps_per_epoch": 3}).config["steps_per_epoch"] == 3
@@ -423,9 +423,9 @@ def test_a_macro_may_share_a_name_with_a_key() -> None:
     assert found.resolve({"net": "VanillaRNN", "dataset": "digits"}).id == found.resolve(digits).id
 
 
-def test_a_macro_s_defaults_only_fill() -> None:
+def test_a_preset_s_defaults_only_fill() -> None:
     found = builtin_registry()
-    found.macros["fast"] = Macro(
+    found.presets["fast"] = Preset(
         "fast", lambda value, config: Meaning({"epochs": 1}, {"learning_rate": float(value)})
     )
     digits = {"model": "vanilla_rnn", "task": "digits", "fast": 0.5}

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.small_trials import filled, module_of, step_of
 from trainables.declarations import ConfigError, builtin_registry
-from trainables.layers.lru import LruCell, ring
 from trainables.lsc import radius_loss
 from trainables.lsc.lru_jacobians import depth_jacobians, time_radius
 from trainables.lsc.lru_stack import _permuted, rescaled_nu, swapped
-from trainables.models.lru_stack import block_init, normalised, step
 from trainables.packs.pack import Pack
 
 CONFIG = {
@@ -39,29 +38,25 @@ def _pretrained(seed: int, epochs: int, *items: tuple[str, Any]):
     return pack, before, [pack.epoch(epoch) for epoch in range(epochs)]
 
 
-def _layers(seed: int, width: int = 5):
-    cell, keys = LruCell(width, 2 * width), jax.random.split(jax.random.key(seed), 2)
-
-    def one(key):
-        w = block_init(cell, key, *ring(key, 2 * width, "log_uniform", 0.4, 0.99, 0.314))
-        moved = ("norm_scale", "norm_bias", "b_gate", "b_value")
-        noise = 0.1 * jax.random.normal(key, (len(moved), width))
-        return w | {name: w[name] + z for name, z in zip(moved, noise, strict=True)}
-
-    return cell, one(keys[0]), one(keys[1])
+def _layers(seed: int, width: int = 5) -> tuple[Any, Any, Any]:
+    """The block of two layers, and their tensors."""
+    stack = filled(lambda: module_of(_trial(depth=2, width=width)), seed)
+    lower, upper = ({n: leaf[i] for n, leaf in stack.blocks.values().items()} for i in (0, 1))
+    return stack.block, lower, upper
 
 
 @pytest.mark.slow
 def test_radii_are_those_of_the_whole_jacobians(seed):
     """The small matrices against all 4 H by 4 H derivatives of the step form, taken outright."""
-    cell, lower, upper = _layers(seed)
+    block, lower, upper = _layers(seed)
+    cell = block.cell
     rng = np.random.default_rng([seed, 8])
     a = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
     states = jnp.asarray(rng.normal(size=(2, 3, cell.state_size)), jnp.float32)
 
     def both(one, two, a):
-        one, out = step(cell, lower, one[None], a[None])
-        return one[0], step(cell, upper, two[None], out)[0][0]
+        one, out = step_of(block, lower, one[None], a[None])
+        return one[0], step_of(block, upper, two[None], out)[0][0]
 
     through_time, over_depth = jax.jit(jax.vmap(jax.jacfwd(both)))(*states, a)
 
@@ -69,9 +64,9 @@ def test_radii_are_those_of_the_whole_jacobians(seed):
         return np.abs(np.linalg.eigvals(np.asarray(m, np.float64))).max(-1)
 
     assert radius(through_time) == pytest.approx(float(time_radius(cell, lower)), rel=1e-4)
-    u = normalised(lower, a)
+    u = block.read(lower, a)
     y = cell.output(lower, cell.advance(lower, states[0], cell.drive(lower, u)), u)
-    small = depth_jacobians(cell, lower, upper, a, y)
+    small = depth_jacobians(block, lower, upper, a, y)
     assert small.shape == (3, 5, 5)
     assert radius(small) == pytest.approx(radius(over_depth), rel=1e-4)
     assert np.asarray(radius_loss.spectral_radius(small)) == pytest.approx(radius(small), rel=1e-4)

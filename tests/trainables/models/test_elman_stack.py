@@ -6,15 +6,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.small_trials import check_tensors, trial
+from tests.support.small_trials import check_rows, trial
 from trainables.declarations import builtin_registry
 from trainables.packs.pack import Pack
 
 
 @pytest.mark.parametrize("model", ["vanilla_rnn", "residual_rnn"])
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_declared_tensors_are_the_real_ones(model, depth):
-    check_tensors(trial(model=model, depth=depth))
+def test_declared_rows_are_the_real_ones(model, depth):
+    check_rows(trial(model=model, depth=depth))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import check_tensors
+from tests.support.small_trials import check_rows
 from trainables.core.hparams import build_config, lane_values
 from trainables.declarations import ConfigError, builtin_registry
 from trainables.layers.eigenvalue_init import diagonal_tensors, pulled_matrix, signed_ring
@@ -114,9 +114,9 @@ def test_all_forms_agree_in_outputs_and_gradients(name, seed):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_declared_tensors_are_the_real_ones(name):
+def test_declared_rows_are_the_real_ones(name):
     one = builtin_registry().resolve({**TASK, **FAMILY[name][0]})
-    assert check_tensors(one) == FAMILY[name][1]
+    assert check_rows(one) == FAMILY[name][1]
 
 
 @pytest.mark.parametrize("name", ["lru", "complex", "polar", "scaled_exp", "rotations", "s4"])

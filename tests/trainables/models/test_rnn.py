@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import check_tensors, filled, network
+from tests.support.small_trials import check_rows, filled, network, tensors_of
 from trainables.core.hparams import lane_values
 from trainables.core.layout import by_path
-from trainables.declarations import ConfigError, Tensor, Trial, builtin_registry
+from trainables.declarations import ConfigError, Trial, builtin_registry
 from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths, published
 from trainables.layers.alif import ALIF
 from trainables.layers.dropout import Dropout
@@ -28,11 +28,6 @@ SMALL = {"task": "gaussian", "widths": "5:4", "seq_len": 6, "features": 3, "clas
 
 def resolved(**config: Any) -> Trial:
     return builtin_registry().resolve(config)
-
-
-def declared(trial: Trial) -> tuple[Tensor, ...]:
-    assert trial.model.tensors is not None
-    return trial.model.tensors(trial.config, trial.sizes)
 
 
 # ---- sizes -------------------------------------------------------------------------------------
@@ -57,17 +52,16 @@ COUNTS = {
 @pytest.mark.parametrize(("task", "model"), COUNTS)
 def test_parameter_counts_of_the_published_networks(task, model):
     trial = resolved(task=task, model=model, readout="tied")
-    assert check_tensors(trial) == COUNTS[task, model]
+    assert check_rows(trial) == COUNTS[task, model]
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_declared_tensors_are_the_real_ones(model):
-    check_tensors(resolved(model=model, **SMALL))
+def test_declared_rows_are_the_real_ones(model):
+    check_rows(resolved(model=model, **SMALL))
     words = {"task": "wordptb", "model": model, "batch_size": 2}
     one = resolved(**words, widths="5:4", embedding=7)
-    check_tensors(one)
-    first = declared(one)[0]
-    assert (first.layer, first.layer_name, first.shape) == (-1, "embedding", (10_000, 7))
+    check_rows(one)
+    assert tensors_of(one)[0] == (-1, "embedding", "w", (10_000, 7))
 
 
 def test_widths():
@@ -116,7 +110,7 @@ def test_published_names_and_one_width_for_all_layers():
     names = ("LSTM", "GRU", "rsimplernn", "ssimplernn", "maLSNN", "maLSNNb")
     assert [resolved(model=n, **SMALL).model.name for n in names] == list(MODELS)
     one = resolved(model="lstm", **{**SMALL, "widths": "6", "stack": 3})
-    shapes = {t.layer: t.shape for t in declared(one) if t.name == "b"}
+    shapes = {layer: shape for layer, _, name, shape in tensors_of(one) if name == "b"}
     assert shapes == {0: (24,), 1: (24,), 2: (24,), 3: (4,)}
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.small_trials import check_rows
 from trainables.core.hparams import lane_values
 from trainables.declarations import Trial, builtin_registry
 from trainables.declarations.core.parts import loaded
@@ -166,18 +167,8 @@ def _leaves(state: Any) -> dict[str, Any]:
         (54_558_878, {"model": "ornn", "task": "word_lm", "width": 800}),
     ],
 )  # fmt: skip
-def test_parameters_are_as_published_without_a_model_made(count: int, config: Any) -> None:
-    one = trial(**config)
-    net = network(one)
-    values = lane_values(one)
-    params = jax.eval_shape(lambda v: net.init(one, v), values)["params"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
-    assert one.model.tensors is not None
-    declared = one.model.tensors(one.config, one.sizes)
-    assert sum(math.prod(t.shape) for t in declared) == count
-    assert [(t.layer, t.layer_name, t.name) for t in declared] == [
-        (s.layer, s.layer_name, s.tensor) for s in net.layout.slots
-    ]
+def test_parameters_are_as_published(count: int, config: Any) -> None:
+    assert check_rows(trial(**config)) == count
 
 
 def test_first_weights_are_torch_s(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Tasks `sine`, `temporal_order` and `word_lm` of study `ribeiro2020`: data, batches, objective."""
+"""Tasks `sine` and `temporal_order` of study `ribeiro2020`: data, batches, objective."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from trainables.declarations import ConfigError, Trial, builtin_registry
-from trainables.declarations.tasks.text import CORPORA, chunks, stream_lengths
 from trainables.packs.pack import Pack
 from trainables.tasks.base import make_data, make_task
-from trainables.tasks.language import LanguageTask, padded
 from trainables.tasks.synthetic import TemporalOrderTask, sine_waves, temporal_order
 
 KEY = jax.random.key(0)
@@ -119,104 +117,6 @@ def test_windows_outside_the_sequence_are_refused() -> None:
         trial(task="temporal_order", seq_len=40)
     with pytest.raises(ConfigError, match=r"such as 9:39; got 'a'"):
         trial(task="temporal_order", position_symbols_start="a")
-
-
-# ---- word_lm -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("corpus", "steps", "scored"),
-    [
-        ("wikitext2", (299, 32, 36), (2_088_500, 217_500, 245_400)),
-        ("ptb", (133, 11, 12), (929_400, 73_600, 82_300)),
-    ],
-)
-def test_chunks_and_scored_tokens_are_as_published(corpus: str, steps: Any, scored: Any) -> None:
-    one = trial(task="word_lm", corpus=corpus)
-    assert chunks(one.config) == steps
-    assert tuple((n - 1) * 100 for n in stream_lengths(one.config)) == scored
-    assert one.sizes.steps == steps[0]
-    assert one.chance_loss == math.log(CORPORA[corpus][2])
-
-
-def test_a_chunk_more_is_no_empty_chunk() -> None:
-    """71 tokens a stream are 70 targets: one chunk, where the published loop adds an empty one."""
-    one = trial(task="word_lm", corpus="ptb", max_tokens=7100)
-    assert chunks(one.config) == (1, 1, 1)
-
-
-def stream(seed: int, counts: tuple[int, int, int], words: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    names = ("train_tokens", "val_tokens", "test_tokens")
-    drawn = [rng.integers(words, size=count).astype(np.int32) for count in counts]
-    return dict(zip(names, drawn, strict=True))
-
-
-def test_streams_are_contiguous_and_every_target_comes_once(seed: int) -> None:
-    one = trial(task="word_lm", corpus="tiny", batch_size=7, seq_len=30)
-    words = one.sizes.features
-    arrays = stream(seed, CORPORA["tiny"][1], words)
-    for part, name in (("training", "train"), ("evaluation", "val")):
-        found = batches(one, arrays, part)[: chunks(one.config)[0 if part == "training" else 1]]
-        own = arrays[f"{name}_tokens"]
-        length = len(own) // 7
-        want = own[: 7 * length].reshape(7, length)
-        x = np.concatenate([np.asarray(b[0]) for b in found], 1)
-        y = np.concatenate([np.asarray(b[1]) for b in found], 1)
-        there = y[0] >= 0
-        assert there.sum() == length - 1
-        np.testing.assert_array_equal(x[:, there], want[:, :-1])
-        np.testing.assert_array_equal(y[:, there], want[:, 1:])
-        assert np.all(y[:, ~there] == -1)
-        share = float(found[-1][2][0])
-        assert share == pytest.approx(((length - 2) % 30 + 1) / 30)
-
-
-def test_a_short_chunk_counts_by_its_targets(seed: int) -> None:
-    task: Any = make_task(trial(task="word_lm", corpus="tiny", batch_size=7, seq_len=30))
-    rng = np.random.default_rng(seed)
-    logits = jnp.asarray(rng.normal(size=(2, 30, 5)), jnp.float32)
-    y = rng.integers(5, size=(2, 30))
-    y[:, 12:] = -1
-    log = np.asarray(jax.nn.log_softmax(logits))
-    want = [-np.mean([log[b, t, y[b, t]] for t in range(12)]) for b in range(2)]
-    np.testing.assert_allclose(task.losses(logits, jnp.asarray(y)), want, rtol=1e-5)
-
-
-def test_padding_is_to_whole_chunks() -> None:
-    found = padded(np.arange(23), 2, 4)
-    assert found.tolist() == [[*range(11), -1, -1], [*range(11, 22), -1, -1]]
-
-
-@pytest.mark.slow
-def test_a_first_loss_is_ln_v_and_a_state_is_carried(seed: int) -> None:
-    """P1-3: and two thousand tokens are learned by heart."""
-    one = trial(task="word_lm", corpus="tiny", batch_size=4, seq_len=50, width=48, max_tokens=2000,
-                lr=1e-2, epochs=60, seed=seed)  # fmt: skip
-    words = one.sizes.features
-    arrays = stream(seed, (2000, 480, 480), words)
-    pack = Pack([one], arrays)
-    pack.init()
-    first = pack.epoch(0)
-    assert first.epochs["loss_first"][0] == pytest.approx(math.log(words), abs=0.1)
-    carried = [v for n, v in pack.state().items() if "carried" in n]
-    assert len(carried) == 1
-    assert np.abs(carried[0]).max() > 0.01
-    for epoch in range(1, 60):
-        found = pack.epoch(epoch)
-    assert math.exp(found.epochs["loss"][0]) < 5
-
-
-def test_streams_that_do_not_fit_are_refused() -> None:
-    one = trial(task="word_lm", corpus="tiny", batch_size=7)
-    with pytest.raises(ValueError, match="needs the array train_tokens"):
-        LanguageTask.data(one, {})
-    with pytest.raises(ValueError, match=r"reads 2,240 train tokens of 100"):
-        LanguageTask.data(one, stream(0, (100, 480, 480), 5))
-    with pytest.raises(ValueError, match=r"must lie in 0\.\.22"):
-        LanguageTask.data(one, stream(0, (2240, 480, 480), 60))
-    with pytest.raises(ConfigError, match="leaves no two tokens a stream"):
-        trial(task="word_lm", corpus="tiny", batch_size=400)
 
 
 # ---- the objective -----------------------------------------------------------------------------

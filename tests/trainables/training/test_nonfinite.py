@@ -27,12 +27,18 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "feedforward": {"model": "ffn", "depth": 2, "width": 5, "activation": "tanh"},
     "nets": {"model": "lstm", "widths": "5:4"},
     "spiking": {"model": "malsnn", "widths": "5:4"},
-    "lru_stack": {"model": "lru_stack", "depth": 2, "width": 5},
+    "residual_lru": {"model": "lru_stack", "depth": 2, "width": 5},
     "linear_nets": {"model": "lru", "width": 5},
-    "deep_nets": {"model": "deep_recurrent", "depth": 2, "width": 5, "norm": "none"},
+    "residual_deep": {"model": "deep_recurrent", "depth": 2, "width": 5, "norm": "none"},
     "torch_nets": {"model": "torch_lstm", "width": 5},
     "orthogonal": {"model": "ornn", "width": 5},
-    "sequence_nets": {"model": "deep_lru", "depth": 2, "width": 4, "d_model": 5, "norm": "none"},
+    "residual_sequences": {
+        "model": "deep_lru",
+        "depth": 2,
+        "width": 4,
+        "d_model": 5,
+        "norm": "none",
+    },
 }
 """A small model of each module that builds some of `trainables/models`."""
 

@@ -8,7 +8,7 @@ from trainables.declarations.analyses.base import analysis
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Column, Config, Probe
 from trainables.declarations.layers.glorot_init import INITS, SCALED
-from trainables.declarations.models.sequence_nets import OFFSET, init_key, init_problems
+from trainables.declarations.models.residual import OFFSET, init_key, init_problems
 
 _WIDTH = Key("matrix_width", "int", 256, "static", "Units n of the state matrix.", low=2)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from trainables.declarations.analyses.base import analysis
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Column, Probe
-from trainables.declarations.models.deep_nets import DEEP_RECURRENT
+from trainables.declarations.models.residual import DEEP_RECURRENT
 
 _DEEP = {key.name: key for key in DEEP_RECURRENT.keys}
 _WIDTH = Key("signal_width", "int", 64, "static", "Units of a layer, and features of its input.",

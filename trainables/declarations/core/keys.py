@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 Scalar = int | float | str | bool | None
 
-Kind = Literal["static", "init", "traced", "host", "observation"]
+Kind = Literal["static", "init", "traced", "host", "recording"]
 """What a key changes.
 
 static: the compiled epoch program. init: the initialisation program only, so it splits no pack.
-traced: an array inside the program. host: the loop around it. observation: what is recorded, never
-the trial's identity. All but observation keys are hashed into the trial id.
+traced: an array inside the program. host: the loop around it. recording: what is recorded, never
+the trial's identity. All but recording keys are hashed into the trial id.
 """
 
 
@@ -60,9 +60,13 @@ class Key:
         default_factory=dict
     )
 
+    def __post_init__(self) -> None:
+        if str(self.kind) == "observation":  # its former name, in users' files
+            object.__setattr__(self, "kind", "recording")
+
     @property
     def hashed(self) -> bool:
-        return self.kind != "observation"
+        return self.kind != "recording"
 
     def describe(self) -> str:
         """The accepted values in words, for errors and `--help`."""

@@ -125,16 +125,6 @@ class Sizes:
         return -(-self.n_train // self.batch_size)
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """One parameter tensor of one layer, in registration order."""
-
-    layer: int
-    layer_name: str
-    name: str
-    shape: tuple[int, ...]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
     """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
@@ -143,12 +133,13 @@ class Model(Part):
     Attributes:
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
         `trainables.layers.gated.Cell`, and `build` gets that function as `cell`.
+      rows: numbers of parameter tensors and of layers, without building the model, which `plan`
+        estimates rows by; it may be left out.
     """
 
     role: ClassVar[str] = "model"
     cell: Code | None = None
-    tensors: Callable[[Config, Sizes], tuple[Tensor, ...]] | None = None
-    """Parameter tensors without building the model; a user's model may leave it out."""
+    rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()

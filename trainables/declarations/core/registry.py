@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.macros import Macro
 from trainables.declarations.core.parts import Model, Part, Probe
+from trainables.declarations.core.presets import Preset
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import Trial
@@ -21,7 +21,7 @@ class Registry:
 
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
-    macros: dict[str, Macro] = field(default_factory=dict)
+    presets: dict[str, Preset] = field(default_factory=dict)
     _known: tuple[tuple[int, ...], Resolver] = field(
         default_factory=lambda: ((), Resolver({}, {})), repr=False
     )
@@ -85,8 +85,8 @@ class Registry:
     def _refuse_ambiguous(self, part: Part) -> None:
         owners = self.resolver().spellings
         for key in part.keys:
-            macro = self.macros.get(key.name)
-            if macro is not None and not macro.shared:
+            preset = self.presets.get(key.name)
+            if preset is not None and not preset.shared:
                 raise ValueError(
                     f"{part.role} {part.name} declares {key.name}, which is read as other keys "
                     "already; use another name"
@@ -103,7 +103,7 @@ class Registry:
         return sorted(name for r, name in self.parts if r == role)
 
     def copy(self) -> Registry:
-        return Registry(dict(self.parts), dict(self.probes), dict(self.macros))
+        return Registry(dict(self.parts), dict(self.probes), dict(self.presets))
 
     def find(self, role: str, name: str) -> Part | None:
         """The part of that name or alias."""
@@ -118,7 +118,7 @@ class Registry:
         return keys
 
     def canonical_name(self, name: str) -> str:
-        """The key, selector or macro that `name` is an alias of, or `name` itself."""
+        """The key, selector or preset that `name` is an alias of, or `name` itself."""
         return self.resolver().spellings.get(name, name)
 
     def known_names(self) -> list[str]:
@@ -131,9 +131,9 @@ class Registry:
 
     def resolver(self) -> Resolver:
         """What reads configs by the parts there are now. For many configs: ask once."""
-        state = tuple(map(id, (*self.parts.values(), *self.macros.values())))
+        state = tuple(map(id, (*self.parts.values(), *self.presets.values())))
         if state != self._known[0]:
-            self._known = state, Resolver(dict(self.parts), dict(self.macros))
+            self._known = state, Resolver(dict(self.parts), dict(self.presets))
         return self._known[1]
 
     def resolve(self, raw: Mapping[str, Any]) -> Trial:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Scalar, shown
-from trainables.declarations.core.macros import SELECTOR_ALIASES, Macro, unfold
 from trainables.declarations.core.parts import Part, Stage
+from trainables.declarations.core.presets import SELECTOR_ALIASES, Preset, unfold
 from trainables.declarations.core.structure import (
     MOST_REMEMBERED,
     SELECTOR_DEFAULTS,
@@ -25,24 +25,24 @@ class Resolver:
       spellings: every word that may name something in a config -> what it means.
     """
 
-    def __init__(self, parts: Mapping[tuple[str, str], Part], macros: Mapping[str, Macro]):
+    def __init__(self, parts: Mapping[tuple[str, str], Part], presets: Mapping[str, Preset]):
         """
         Args:
           parts: by role and name.
-          macros: by name.
+          presets: by name.
         """
-        self._all, self._macros = parts, macros
+        self._all, self._presets = parts, presets
         keys = [key for part in parts.values() for key in part.keys]
         self._declared = {key.name for key in keys}
         self.spellings: dict[str, str] = dict(SELECTOR_ALIASES)
         self.spellings |= {alias: key.name for key in keys for alias in key.aliases}
-        self.spellings |= {n: n for n in (*SELECTORS, *macros, *(key.name for key in keys))}
+        self.spellings |= {n: n for n in (*SELECTORS, *presets, *(key.name for key in keys))}
         self._chosen: dict[tuple[Any, ...], tuple[Structure | None, list[str]]] = {}
         self._children: dict[tuple[Structure, Structure], Structure] = {}
         self._canonical: set[tuple[str, ...]] = set()
 
     def canonical_name(self, name: str) -> str:
-        """The key, selector or macro that `name` is an alias of, or `name` itself."""
+        """The key, selector or preset that `name` is an alias of, or `name` itself."""
         return self.spellings.get(name, name)
 
     def find(self, role: str, name: str) -> Part | None:
@@ -52,11 +52,11 @@ class Resolver:
         return next((p for (r, _), p in self._all.items() if r == role and name in p.aliases), None)
 
     def unfold(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """`given` with its macros read as the keys they stand for; as it is where `resolve` would
+        """`given` with its presets read as the keys they stand for; as it is where `resolve` would
         find fault with one."""
-        if self._macros.keys().isdisjoint(given):
+        if self._presets.keys().isdisjoint(given):
             return dict(given)
-        found, problems = unfold(given, self._macros, self.canonical_name)
+        found, problems = unfold(given, self._presets, self.canonical_name)
         return dict(given) if problems else found
 
     def reads(self, given: Mapping[str, Any]) -> frozenset[str] | None:
@@ -96,7 +96,7 @@ class Resolver:
         return trial
 
     def _canonically(self, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """`raw` by canonical names, macros read as what they stand for; and the problems met."""
+        """`raw` by canonical names, presets read as what they stand for; and the problems met."""
         names = tuple(raw)
         if names in self._canonical:
             return dict(raw), []
@@ -107,10 +107,10 @@ class Resolver:
             if canonical in given and given[canonical] != value:
                 problems.append(f"{name} and another spelling of {canonical} are both set")
             given[canonical] = value
-        if not self._macros.keys().isdisjoint(given):
-            given, found = unfold(given, self._macros, self.canonical_name)
+        if not self._presets.keys().isdisjoint(given):
+            given, found = unfold(given, self._presets, self.canonical_name)
             problems += found
-            left = self._macros.keys() - self._declared
+            left = self._presets.keys() - self._declared
             given = {n: v for n, v in given.items() if n not in left}
         elif names == tuple(given) and len(self._canonical) < MOST_REMEMBERED:
             self._canonical.add(names)

@@ -168,6 +168,6 @@ class Trial:
         """The values that are arrays inside the program (own keys, traced kind)."""
         return {name: self.config[name] for name in self.structure.of_kind("traced")}
 
-    def observations(self) -> dict[str, Scalar]:
+    def recordings(self) -> dict[str, Scalar]:
         """What is recorded along the way, and how often."""
-        return {name: self.config[name] for name in self.structure.of_kind("observation")}
+        return {name: self.config[name] for name in self.structure.of_kind("recording")}

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.probes.timeline import TIMELINE
 
 _STACK_KEYS = (
@@ -23,22 +23,9 @@ _STACK_KEYS = (
 )  # fmt: skip
 
 
-def rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    """Tensors of a stacked Elman network, torch's four per layer, then the readout."""
-    width, found = int(config["width"]), []
-    for layer in range(int(config["depth"])):
-        fan_in = sizes.features if layer == 0 else width
-        shapes = {
-            "w_ih": (width, fan_in),
-            "w_hh": (width, width),
-            "b_ih": (width,),
-            "b_hh": (width,),
-        }
-        found += [Tensor(layer, f"rnn.{layer}", name, shape) for name, shape in shapes.items()]
-    last = int(config["depth"])
-    found.append(Tensor(last, "readout", "w", (sizes.classes, width)))
-    found.append(Tensor(last, "readout", "b", (sizes.classes,)))
-    return tuple(found)
+def _rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    """Torch's four tensors a layer, and the readout's two."""
+    return 4 * config["depth"] + 2, config["depth"] + 1
 
 
 VANILLA_RNN = Model(
@@ -47,7 +34,7 @@ VANILLA_RNN = Model(
     build="trainables.models.elman_stack:vanilla_rnn",
     doc="Stacked Elman network; logits from the top layer at the last time step.",
     keys=_STACK_KEYS,
-    tensors=rnn_tensors,
+    rows=_rows,
     aliases=("vanilla", "VanillaRNN"),
     probes=(TIMELINE,),
 )
@@ -63,7 +50,7 @@ RESIDUAL_RNN = Model(
             low=0, aliases=("alpha",),
             named={"1/sqrt(L)": lambda config: 1 / math.sqrt(config["depth"])}),
     ),
-    tensors=rnn_tensors,
+    rows=_rows,
     aliases=("residual", "ResidualRNN"),
     probes=(TIMELINE,),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.probes.eigenvalues import MODULI
 from trainables.declarations.probes.timeline import TIMELINE
 
@@ -47,19 +47,8 @@ def _check(config: Config) -> list[str]:
     return []
 
 
-def _tensors(shapes: dict[str, tuple[int, ...]]) -> tuple[Tensor, ...]:
-    return tuple(Tensor(0, "rnn.0", name, shape) for name, shape in shapes.items())
-
-
-def _lru_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    n, i, o = int(config["width"]), sizes.features, sizes.classes
-    names = {"default": ("lambda_re", "lambda_im"), "polar": ("modulus", "phase")}
-    stored = names.get(config["lru_param"], ("nu", "theta"))
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(stored, (n,))
-    if config["lru_gamma"] == "learned":
-        shapes["gamma"] = (n,)
-    b = {"b_re": (n, i), "b_im": (n, i), "c_re": (o, n), "c_im": (o, n), "d": (o, i)}
-    return _tensors(shapes | b)
+def _lru_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    return (8 if config["lru_gamma"] == "learned" else 7), 1
 
 
 LRU = Model(
@@ -84,7 +73,7 @@ LRU = Model(
         _COMPAT,
     ),
     check=_check,
-    tensors=_lru_tensors,
+    rows=_lru_rows,
     aliases=("LRU",),
     probes=(TIMELINE, MODULI),
 )  # fmt: skip
@@ -99,12 +88,8 @@ def _rnn_check(config: Config) -> list[str]:
     return found
 
 
-def _rnn_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    n, h = int(config["width"]), int(config["heads"])
-    free = {"a": (h, n // h, n // h)}
-    a = {"lambda_re": (h,), "lambda_im": (h,)} if config["block_form"] == "rotation" else free
-    others = {"b": (n, sizes.features), "c": (sizes.classes, n)}
-    return _tensors({**a, **others, "d": (sizes.classes, sizes.features)})
+def _rnn_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    return (5 if config["block_form"] == "rotation" else 4), 1
 
 
 LINEAR_RNN = Model(
@@ -124,7 +109,7 @@ LINEAR_RNN = Model(
         *_RUN,
     ),
     check=_rnn_check,
-    tensors=_rnn_tensors,
+    rows=_rnn_rows,
     aliases=("RNN",),
     probes=(TIMELINE, MODULI),
 )  # fmt: skip
@@ -134,13 +119,6 @@ def _s4_check(config: Config) -> list[str]:
     if config["task"] != SCALAR_TASK:
         return [f"model s4 gives one output for each input, so it needs task {SCALAR_TASK}"]
     return []
-
-
-def _s4_tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    shape = sizes.features, int(config["width"])
-    step = shape[:1] if config["delta"] == "channel" else shape
-    names = ("a_re", "a_im", "b_re", "b_im", "c_re", "c_im")
-    return _tensors({"delta": step, **dict.fromkeys(names, shape), "d": shape[:1]})
 
 
 S4 = Model(
@@ -162,7 +140,7 @@ S4 = Model(
         _COMPAT,
     ),
     check=_s4_check,
-    tensors=_s4_tensors,
+    rows=lambda config, sizes: (8, 1),
     aliases=("S4",),
     probes=(TIMELINE, MODULI),
 )  # fmt: skip

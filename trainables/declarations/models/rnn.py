@@ -6,7 +6,7 @@ import re
 
 from trainables.declarations.comments import comment_labels
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths
 from trainables.declarations.probes.radius import RADIUS
 from trainables.declarations.probes.timeline import TIMELINE
@@ -85,39 +85,14 @@ def _check(config: Config) -> list[str]:
     return []
 
 
-_SHAPES = {  # tensor -> (blocks of units, other axis), in order
-    "lstm": {"w_ih": (4, "in"), "w_hh": (4, "own"), "b": (4, None)},
-    "gru": {"w_ih": (3, "in"), "w_hh": (3, "own"), "b_ih": (3, None), "b_hh": (3, None)},
-    "simple": {"w_ih": (1, "in"), "w_hh": (1, "own"), "b": (1, None)},
-    "spiking": {
-        "w_ih": (1, "in"),
-        "w_hh": (1, "own"),
-        **dict.fromkeys(("tau_v", "tau_a", "threshold", "beta"), (1, None)),
-    },
-}
+def _rows(config: Config, sizes: Sizes, tensors: int) -> tuple[int, int]:
+    embedded, tied = sizes.tokens and not is_tied(config, sizes), is_tied(config, sizes)
+    depth = int(config["depth"])
+    return embedded + tensors * depth + (1 if tied else 2), embedded + depth + 1
 
 
-def _tensors(config: Config, sizes: Sizes, cell: str) -> tuple[Tensor, ...]:
-    units, found = layer_widths(config), []
-    width, tied = embedding_width(config, sizes), is_tied(config, sizes)
-    if width is not None and not tied:
-        found.append(Tensor(-1, "embedding", "w", (sizes.features, width)))
-    below = sizes.features if width is None else width
-    for layer, own in enumerate(units):
-        axes = {"in": (below,), "own": (own,), None: ()}
-        for name, (blocks, other) in _SHAPES[cell].items():
-            shape = (blocks * own, *axes[other])
-            found.append(Tensor(layer, f"rnn.{layer}", name, shape))
-        below = own
-    last = len(units)
-    found.append(Tensor(last, "readout", "w", (sizes.classes, below)))
-    if not tied:
-        found.append(Tensor(last, "readout", "b", (sizes.classes,)))
-    return tuple(found)
-
-
-def recurrent_model(name: str, cell: str, tensors: str, doc: str, *aliases: str) -> Model:
-    """A stack of one cell, whose place is `cell`."""
+def recurrent_model(name: str, cell: str, tensors: int, doc: str, *aliases: str) -> Model:
+    """A stack of one cell, whose place is `cell` and which has `tensors` a layer."""
     return Model(
         name=name,
         version=1,
@@ -126,7 +101,7 @@ def recurrent_model(name: str, cell: str, tensors: str, doc: str, *aliases: str)
         doc=f"{doc}; logits at every time step.",
         keys=KEYS,
         check=_check,
-        tensors=lambda config, sizes: _tensors(config, sizes, tensors),
+        rows=lambda config, sizes: _rows(config, sizes, tensors),
         aliases=aliases,
         probes=(TIMELINE, RADIUS),
         labels=comment_labels,
@@ -135,30 +110,26 @@ def recurrent_model(name: str, cell: str, tensors: str, doc: str, *aliases: str)
 
 _GATED, _ALIF = "trainables.layers.gated", "trainables.layers.alif"
 RECURRENT = (
-    recurrent_model("lstm", f"{_GATED}:lstm", "lstm", "Stacked LSTM, forget bias 1", "LSTM"),
-    recurrent_model(
-        "gru", f"{_GATED}:gru", "gru", "Stacked GRU, reset gate after the product", "GRU"
-    ),
+    recurrent_model("lstm", f"{_GATED}:lstm", 3, "Stacked LSTM, forget bias 1", "LSTM"),
+    recurrent_model("gru", f"{_GATED}:gru", 4, "Stacked GRU, reset gate after the product", "GRU"),
     recurrent_model(
         "rsimplernn",
         f"{_GATED}:relu_rnn",
-        "simple",
+        3,
         "Stacked simple RNN with relu, or swish on tokens",
     ),
-    recurrent_model(
-        "ssimplernn", f"{_GATED}:sigmoid_rnn", "simple", "Stacked simple RNN with sigmoid"
-    ),
+    recurrent_model("ssimplernn", f"{_GATED}:sigmoid_rnn", 3, "Stacked simple RNN with sigmoid"),
     recurrent_model(
         "malsnn",
         f"{_ALIF}:alif",
-        "spiking",
+        6,
         "Stacked adaptive spiking neurons (ALIF), thresholds adapt upwards",
         "maLSNN",
     ),
     recurrent_model(
         "malsnnb",
         f"{_ALIF}:signed_alif",
-        "spiking",
+        6,
         "Stacked adaptive spiking neurons, adaptation of either sign",
         "maLSNNb",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Model, Sizes, Tensor
+from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.models.rnn import is_tied
 from trainables.declarations.probes.orbits import ATTRACTORS, CONTRACTION, ORBITS
 from trainables.declarations.probes.smoothness import SMOOTHNESS
@@ -38,28 +38,10 @@ def _check(config: Config) -> list[str]:
     return found
 
 
-_GATES = {"torch_lstm": 4, "torch_gru": 3, "torch_rnn": 1}
-
-
-def _tensors(config: Config, sizes: Sizes) -> tuple[Tensor, ...]:
-    h, found = int(config["width"]), []
-    below, tied = sizes.features, is_tied(config, sizes)
-    if sizes.tokens:
-        below = int(config["embedding"] or h)
-        if not tied:
-            found.append(Tensor(-1, "embedding", "w", (sizes.features, below)))
-    for layer in range(int(config["depth"])):
-        if config["model"] == "ornn":
-            shapes = {"a": (h, h), "w_in": (h, below), "b": (h,)}
-        else:
-            rows = _GATES[config["model"]] * h
-            shapes = {"w_ih": (rows, below), "w_hh": (rows, h), "b_ih": (rows,), "b_hh": (rows,)}
-        found += [Tensor(layer, f"rnn.{layer}", name, shape) for name, shape in shapes.items()]
-        below = h
-    last = int(config["depth"])
-    found.append(Tensor(last, "readout", "w", (sizes.classes, h)))
-    found.append(Tensor(last, "readout", "b", (sizes.classes,)))
-    return tuple(found)
+def _rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+    embedded = sizes.tokens and not is_tied(config, sizes)
+    depth, tensors = int(config["depth"]), 3 if config["model"] == "ornn" else 4
+    return embedded + tensors * depth + 2, embedded + depth + 1
 
 
 _PROBES = (TIMELINE, ORBITS, ATTRACTORS, CONTRACTION, SMOOTHNESS)
@@ -80,7 +62,7 @@ def _model(
         doc=doc,
         keys=(*_KEYS, *keys),
         check=_check,
-        tensors=_tensors,
+        rows=_rows,
         aliases=aliases,
         probes=_PROBES,
         labels=labels,

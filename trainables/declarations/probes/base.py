@@ -12,7 +12,7 @@ def cadence(probe: str, what: str, *aliases: str) -> Key:
       what: is recorded, as the object of "Record".
     """
     return Key(
-        f"{probe}_every", "int", None, "observation",
+        f"{probe}_every", "int", None, "recording",
         f"Record {what} every k-th epoch; 0: at the first and last epoch only; null: never.",
         unit="epochs", low=0, nullable=True, aliases=aliases,
     )  # fmt: skip

@@ -29,15 +29,15 @@ def _orbits_check(config: Config) -> list[str]:
     return found
 
 
-_INPUTS = Key("orbit_inputs", "int", 10, "observation",
+_INPUTS = Key("orbit_inputs", "int", 10, "recording",
         "Constant inputs: so many frequencies of the task sine; of tokens so many, drawn from the "
         "seed; all symbols of temporal_order.", low=1)  # fmt: skip
 _STARTS = (
     _INPUTS,
-    Key("orbit_starts", "int", 4, "observation",
+    Key("orbit_starts", "int", 4, "recording",
         "Random first states for each input, the same at every snapshot.", low=1,
         aliases=("n_sequences_orbit",)),
-    Key("orbit_std", "str", "100", "observation",
+    Key("orbit_std", "str", "100", "recording",
         "Standard deviation of all numbers of these states; several as 0.1:1:100, each with "
         "orbit_starts states.", aliases=("std_orbit",)),
 )  # fmt: skip
@@ -59,9 +59,9 @@ ORBITS = Probe(
     keys=(
         cadence("orbits", "the output under constant inputs", "interval_orbit"),
         *_STARTS,
-        Key("orbit_steps", "int", 1600, "observation", "Steps of an orbit.", unit="time steps",
+        Key("orbit_steps", "int", 1600, "recording", "Steps of an orbit.", unit="time steps",
             low=1, aliases=("seq_len_orbit",)),
-        Key("orbit_burn_in", "int", 1200, "observation", "Of these, so many first are left out.",
+        Key("orbit_burn_in", "int", 1200, "recording", "Of these, so many first are left out.",
             unit="time steps", low=0, aliases=("burnout_orbit",)),
     ),
     check=_orbits_check,
@@ -81,7 +81,7 @@ ATTRACTORS = Probe(
     keys=(
         cadence("attractors", "what these orbits end in"),
         *_STARTS,
-        Key("attractor_steps", "int", 20_000, "observation",
+        Key("attractor_steps", "int", 20_000, "recording",
             "An orbit is followed, twice as long each time, until what it ends in has settled, for "
             "at most about so many steps.", unit="time steps", low=1024),
     ),

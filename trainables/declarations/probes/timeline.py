@@ -9,10 +9,10 @@ TIMELINE = Probe(
     name="timeline",
     build="trainables.probes.timeline:timeline",
     keys=(
-        Key("timeline_every", "int", 0, "observation",
+        Key("timeline_every", "int", 0, "recording",
             "Record dL/dh over time every k-th epoch; 0: at the first and last epoch only.",
             unit="epochs", low=0),
-        Key("timeline_points", "int", 64, "observation",
+        Key("timeline_points", "int", 64, "recording",
             "At most this many time steps, evenly spaced, the last included.", unit="time steps",
             low=2),
     ),

@@ -36,7 +36,7 @@ BASE = Part(
             "keep_weights",
             "str",
             "none",
-            "observation",
+            "recording",
             "Weights kept in the store: none, last, best (lowest val_loss) or every:K epochs.",
         ),
     ),

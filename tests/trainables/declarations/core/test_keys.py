@@ -104,8 +104,8 @@ def test_text_of_a_command_line_becomes_a_value(key: Key, text: str, expected: o
         assert type(found) is type(expected)
 
 
-def test_only_observation_keys_stay_out_of_the_identity() -> None:
-    kinds = ("static", "init", "traced", "host", "observation")
+def test_only_recording_keys_stay_out_of_the_identity() -> None:
+    kinds = ("static", "init", "traced", "host", "recording")
     assert [Key("k", "int", 0, kind).hashed for kind in kinds] == [True] * 4 + [False]
 
 

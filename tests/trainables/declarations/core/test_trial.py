@@ -23,7 +23,7 @@ from trainables.declarations import (
     versioned_by_content,
 )
 from trainables.declarations.core import parts
-from trainables.declarations.core.macros import Macro, Meaning
+from trainables.declarations.core.presets import Meaning, Preset
 
 BASIC = {"model": "vanilla_rnn", "task": "digits"}
 
@@ -122,7 +122,7 @@ def test_equal_numbers_are_equal_trials(registry: Registry) -> None:
     assert id_of(lr=0.1) != id_of(lr=0.2)
 
 
-def test_observation_keys_change_no_id_and_split_no_program(registry: Registry) -> None:
+def test_recording_keys_change_no_id_and_split_no_program(registry: Registry) -> None:
     plain = registry.resolve(BASIC)
     watched = registry.resolve(
         {**BASIC, "timeline_every": 2, "timeline_points": 8, "keep_weights": "last"}
@@ -424,8 +424,8 @@ def test_what_a_config_s_parts_and_those_of_its_parents_read(registry: Registry)
 @pytest.mark.parametrize(
     "kind",
     [
-        Key, Trial, Macro, Meaning, Model, Task, Optimizer, Stage, Sizes,
-        parts.Probe, parts.Column, parts.Tensor,
+        Key, Trial, Preset, Meaning, Model, Task, Optimizer, Stage, Sizes,
+        parts.Probe, parts.Column,
     ],
 )  # fmt: skip
 def test_what_is_declared_cannot_be_changed(kind: type) -> None:

@@ -16,14 +16,14 @@ SELECTOR_ALIASES = {"net": "model", "dataset": "task"}
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a macro's value says: `keys` it sets, and `defaults` that only fill keys left open."""
+    """What a preset's value says: `keys` it sets, and `defaults` that only fill keys left open."""
 
     keys: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Macro:
+class Preset:
     """A word that is written like a key and read as other keys; never part of a resolved config.
 
     Attributes:
@@ -42,19 +42,19 @@ class Macro:
 
 
 def unfold(
-    given: Mapping[str, Any], macros: Mapping[str, Macro], rename: Callable[[str], str] = str
+    given: Mapping[str, Any], presets: Mapping[str, Preset], rename: Callable[[str], str] = str
 ) -> tuple[dict[str, Any], list[str]]:
-    """`given` (canonical names) with each macro replaced by the keys it stands for; the problems.
+    """`given` (canonical names) with each preset replaced by the keys it stands for; the problems.
 
-    A key set both ways must have the same value. A macro that cannot be read stays as it is.
+    A key set both ways must have the same value. A preset that cannot be read stays as it is.
     """
-    found = {name: value for name, value in given.items() if name not in macros}
+    found = {name: value for name, value in given.items() if name not in presets}
     problems: list[str] = []
     filled: dict[str, Any] = {}
-    # In the registry's order: a later macro reads what earlier ones have said.
-    for name in (name for name in macros if name in given):
+    # In the registry's order: a later preset reads what earlier ones have said.
+    for name in (name for name in presets if name in given):
         try:
-            meaning = macros[name].read(given[name], found)
+            meaning = presets[name].read(given[name], found)
         except ConfigError as error:
             problems += error.problems
             found[name] = given[name]
@@ -66,7 +66,7 @@ def unfold(
                     f"{name}={given[name]} says {key}={_text(value)}, but {key}="
                     f"{_text(found[key])} is set as well; give one of them"
                 )
-            found[key] = value  # what follows is judged as the macro has it, not told twice
+            found[key] = value  # what follows is judged as the preset has it, not told twice
         filled |= {rename(key): value for key, value in meaning.defaults.items()}
     return {**filled, **found}, problems
 
@@ -79,7 +79,7 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-FULL_PASS = Macro(
+FULL_PASS = Preset(
     name="steps_per_epoch",
     read=lambda value, config: Meaning({} if value in (-1, "-1") else {"steps_per_epoch": value}),
     shared=True,
@@ -93,7 +93,7 @@ def _pretrain_epochs(value: Any, config: Config) -> Meaning:
     return Meaning({"lsc_epochs": int(value) if re.fullmatch("[0-9]{1,9}", str(value)) else value})
 
 
-PRETRAIN_EPOCHS = Macro(
+PRETRAIN_EPOCHS = Preset(
     name="pretrain_epochs",
     read=_pretrain_epochs,
     doc="lsc_epochs, of a trial that is pretrained; published commands give it to the others too.",

@@ -1,7 +1,8 @@
-"""Text tasks: order, contiguity, corruption, carried state, perplexities."""
+"""Language tasks: order, contiguity, corruption, carried state, perplexities."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -12,9 +13,10 @@ import pytest
 from trainables.core.hparams import lane_values
 from trainables.core.variables import Carried
 from trainables.declarations import ConfigError, Sizes, Trial, builtin_registry
-from trainables.declarations.tasks.text import segments
+from trainables.declarations.tasks.language import CORPORA, chunks, segments, stream_lengths
+from trainables.packs.pack import Pack
 from trainables.tasks.base import make_data, make_task
-from trainables.tasks.text import Cut, StreamTask, rows
+from trainables.tasks.language import Cut, StreamTask, padded, rows
 from trainables.training.network import Network, fresh
 
 TEXT = (
@@ -38,11 +40,11 @@ def tiny(repeat: int = 1, reset: Any = "epoch") -> tuple[StreamTask, dict[str, A
     parts = [TOKENS, TOKENS[::-1], TOKENS[5:35]]
     cut_rows = [rows(part, 3) for part in parts]
     lengths = tuple(r.shape[1] for r in cut_rows)
-    cut = Cut(4, (lengths[0], lengths[1], lengths[2]), (3, 2, 2))
+    cut = Cut(4, lengths, (3, 2, 2), (4, 4, 4))
     words = len(VOCABULARY)
     sizes = Sizes(4 * repeat, words, words, 9, 6, 6, 3, tokens=True)
     data = {"rows": jnp.asarray(np.concatenate(cut_rows, 1))}
-    return StreamTask(sizes, cut, repeat, reset), data
+    return StreamTask(sizes, cut, reset, repeat), data
 
 
 def batches(task: Any, data: Any, schedule: Any, hparams: Any = NO_NOISE) -> list[Any]:
@@ -104,8 +106,8 @@ def test_tokens_are_replaced_in_the_first_epochs_of_training_only():
 
 
 def test_five_percent_of_the_tokens(seed):
-    task = StreamTask(Sizes(1000, 50, 50, 40, 0, 0, 40, True), Cut(1000, (1001, 0, 0), (1, 0, 0)),
-                      1, "epoch")  # fmt: skip
+    cut = Cut(1000, (1001, 0, 0), (1, 0, 0), (1000, 1000, 1000))
+    task = StreamTask(Sizes(1000, 50, 50, 40, 0, 0, 40, True), cut, "epoch")
     data = {"rows": jnp.full((40, 1001), 50)}  # a token of its own, so that every draw shows
     hparams = {**NO_NOISE, "mlm_epochs": jnp.int32(1)}
     schedule = task.training(jax.random.key(seed), hparams, jnp.int32(0))
@@ -244,3 +246,118 @@ def test_carried_state_makes_the_segments_one_text(seed, reset):
         short, long = (float(f[f"{part}_loss"]) for f in found)
         assert (short == pytest.approx(long, rel=3e-6)) == (reset != "segment")
         assert found[0][f"{part}_batch_perplexity"] >= np.exp(short) * (1 - 1e-5)
+
+
+# ---- word_lm -----------------------------------------------------------------------------------
+
+
+def chunked(**config: Any) -> Trial:
+    return builtin_registry().resolve(
+        {"model": "torch_lstm", "optimizer": "torch_adam", "task": "word_lm", **config}
+    )
+
+
+def every_batch(one: Trial, arrays: Any, part: str) -> list[Any]:
+    """Every batch of an epoch, or of evaluation."""
+    task: Any = make_task(one)
+    data = make_data(one, arrays)
+    schedule = (
+        task.training(KEY, {}, jnp.int32(0)) if part == "training" else task.evaluation(KEY, {})
+    )
+    schedule.pop("segments", None)
+    return batches(task, data, schedule, {})
+
+
+@pytest.mark.parametrize(
+    ("corpus", "steps", "scored"),
+    [
+        ("wikitext2", (299, 32, 36), (2_088_500, 217_500, 245_400)),
+        ("ptb", (133, 11, 12), (929_400, 73_600, 82_300)),
+    ],
+)
+def test_chunks_and_scored_tokens_are_as_published(corpus: str, steps: Any, scored: Any) -> None:
+    one = chunked(corpus=corpus)
+    assert chunks(one.config) == steps
+    assert tuple((n - 1) * 100 for n in stream_lengths(one.config)) == scored
+    assert one.sizes.steps == steps[0]
+    assert one.chance_loss == math.log(CORPORA[corpus][2])
+
+
+def test_a_chunk_more_is_no_empty_chunk() -> None:
+    """71 tokens a stream are 70 targets: one chunk, where the published loop adds an empty one."""
+    one = chunked(corpus="ptb", max_tokens=7100)
+    assert chunks(one.config) == (1, 1, 1)
+
+
+def stream(seed: int, counts: tuple[int, int, int], words: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    names = ("train_tokens", "val_tokens", "test_tokens")
+    drawn = [rng.integers(words, size=count).astype(np.int32) for count in counts]
+    return dict(zip(names, drawn, strict=True))
+
+
+def test_streams_are_contiguous_and_every_target_comes_once(seed: int) -> None:
+    one = chunked(corpus="tiny", batch_size=7, seq_len=30)
+    words = one.sizes.features
+    arrays = stream(seed, CORPORA["tiny"][1], words)
+    for part, name in (("training", "train"), ("evaluation", "val")):
+        found = every_batch(one, arrays, part)[: chunks(one.config)[0 if part == "training" else 1]]
+        own = arrays[f"{name}_tokens"]
+        length = len(own) // 7
+        want = own[: 7 * length].reshape(7, length)
+        x = np.concatenate([np.asarray(b[0]) for b in found], 1)
+        y = np.concatenate([np.asarray(b[1]) for b in found], 1)
+        there = y[0] >= 0
+        assert there.sum() == length - 1
+        np.testing.assert_array_equal(x[:, there], want[:, :-1])
+        np.testing.assert_array_equal(y[:, there], want[:, 1:])
+        assert np.all(y[:, ~there] == -1)
+        share = float(found[-1][2][0])
+        assert share == pytest.approx(((length - 2) % 30 + 1) / 30)
+
+
+def test_a_short_chunk_counts_by_its_targets(seed: int) -> None:
+    task: Any = make_task(chunked(corpus="tiny", batch_size=7, seq_len=30))
+    rng = np.random.default_rng(seed)
+    logits = jnp.asarray(rng.normal(size=(2, 30, 5)), jnp.float32)
+    y = rng.integers(5, size=(2, 30))
+    y[:, 12:] = -1
+    log = np.asarray(jax.nn.log_softmax(logits))
+    want = [-np.mean([log[b, t, y[b, t]] for t in range(12)]) for b in range(2)]
+    np.testing.assert_allclose(task.losses(logits, jnp.asarray(y)), want, rtol=1e-5)
+
+
+def test_padding_is_to_whole_chunks() -> None:
+    found = padded(rows(np.arange(23), 2), 4)
+    assert found.tolist() == [[*range(11), -1, -1], [*range(11, 22), -1, -1]]
+
+
+@pytest.mark.slow
+def test_a_first_loss_is_ln_v_and_a_state_is_carried(seed: int) -> None:
+    """P1-3: and two thousand tokens are learned by heart."""
+    one = chunked(corpus="tiny", batch_size=4, seq_len=50, width=48, max_tokens=2000,
+                lr=1e-2, epochs=60, seed=seed)  # fmt: skip
+    words = one.sizes.features
+    arrays = stream(seed, (2000, 480, 480), words)
+    pack = Pack([one], arrays)
+    pack.init()
+    first = pack.epoch(0)
+    assert first.epochs["loss_first"][0] == pytest.approx(math.log(words), abs=0.1)
+    carried = [v for n, v in pack.state().items() if "carried" in n]
+    assert len(carried) == 1
+    assert np.abs(carried[0]).max() > 0.01
+    for epoch in range(1, 60):
+        found = pack.epoch(epoch)
+    assert math.exp(found.epochs["loss"][0]) < 5
+
+
+def test_streams_that_do_not_fit_are_refused() -> None:
+    one = chunked(corpus="tiny", batch_size=7)
+    with pytest.raises(ValueError, match="needs the array train_tokens"):
+        make_data(one, {})
+    with pytest.raises(ValueError, match=r"reads 2,240 train tokens; there are 100"):
+        make_data(one, stream(0, (100, 480, 480), 5))
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.22"):
+        make_data(one, stream(0, (2240, 480, 480), 60))
+    with pytest.raises(ConfigError, match="leaves no two tokens a stream"):
+        chunked(corpus="tiny", batch_size=400)

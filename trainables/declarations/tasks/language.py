@@ -21,14 +21,22 @@ PTB_TOKENS = (929_589, 73_760, 82_430)
 PTB_WORDS = 10_000
 
 
-def row_lengths(config: Config) -> tuple[int, int, int]:
-    """Tokens of each of the `batch_size` rows that the three streams are cut into."""
+CORPORA = {  # corpus -> (its data set, tokens of training, validation and test, words)
+    "wikitext2": ("wikitext2", (2_088_628, 217_646, 245_569), 33_278),
+    "ptb": ("ptb", PTB_TOKENS, PTB_WORDS),
+    "wikitext2_valid": ("wikitext2_valid", (217_646, 122_784, 122_785), 18_328),
+    "tiny": ("tiny_text", (2_240, 480, 480), 23),
+}
+
+
+def stream_lengths(config: Config) -> tuple[int, ...]:
+    """Tokens of each of the `batch_size` rows that training, validation and test are cut to."""
     most = config["max_tokens"]
-    train, val, test = (
-        (total if most is None else min(total, most)) // config["batch_size"]
-        for total in PTB_TOKENS
-    )
-    return train, val, test
+    counts = CORPORA[config.get("corpus", "ptb")][1]
+    return tuple(min(n, most or n) // config["batch_size"] for n in counts)
+
+
+# ---- whole segments ------------------------------------------------------------------------------
 
 
 def segments(config: Config) -> tuple[int, int, int]:
@@ -38,7 +46,7 @@ def segments(config: Config) -> tuple[int, int, int]:
     Validation and test have every whole segment whose last target is still in its row.
     """
     length = config["seq_len"]
-    train, val, test = row_lengths(config)
+    train, val, test = stream_lengths(config)
     return max(train // length - 2, 0), max(val - 1, 0) // length, max(test - 1, 0) // length
 
 
@@ -63,7 +71,7 @@ def _check(config: Config) -> list[str]:
 WORDPTB = Task(
     name="wordptb",
     version=1,
-    runtime="trainables.tasks.text:StreamTask",
+    runtime="trainables.tasks.language:StreamTask",
     doc="Next word of the Penn Treebank, read in order: segment k + 1 of a row follows segment k.",
     keys=(
         with_default(BATCH, 32),
@@ -88,19 +96,7 @@ WORDPTB = Task(
     aliases=("ptb",),
 )  # fmt: skip
 
-CORPORA = {  # corpus -> (its data set, tokens of training, validation and test, words)
-    "wikitext2": ("wikitext2", (2_088_628, 217_646, 245_569), 33_278),
-    "ptb": ("ptb", PTB_TOKENS, PTB_WORDS),
-    "wikitext2_valid": ("wikitext2_valid", (217_646, 122_784, 122_785), 18_328),
-    "tiny": ("tiny_text", (2_240, 480, 480), 23),
-}
-
-
-def stream_lengths(config: Config) -> tuple[int, ...]:
-    """Tokens of each of the `batch_size` streams that training, validation and test are cut to."""
-    most = config["max_tokens"]
-    counts = CORPORA[config["corpus"]][1]
-    return tuple(min(n, most or n) // config["batch_size"] for n in counts)
+# ---- every target once ---------------------------------------------------------------------------
 
 
 def chunks(config: Config) -> tuple[int, ...]:
@@ -128,7 +124,7 @@ def _lm_check(config: Config) -> list[str]:
 WORD_LM = Task(
     name="word_lm",
     version=1,
-    runtime="trainables.tasks.language:LanguageTask",
+    runtime="trainables.tasks.language:ChunkTask",
     doc="Next word of a text cut into contiguous streams; every token of a stream but its first is "
     "judged once (study ribeiro2020, section 2.3).",
     keys=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import check_tensors
+from tests.support.small_trials import check_rows, module_of, tensors_of
 from trainables.core.hparams import build_config, lane_values
 from trainables.declarations import Sizes, Trial, builtin_registry
 from trainables.layers.block_linear import BlockCell
 from trainables.layers.lru import GAMMAS, LruCell, polar, ring, scanned
-from trainables.models.sequence_nets import SequenceNet, normalised, recurrence, responses
+from trainables.models.residual_block import Norm, responses
+from trainables.models.residual_start import for_long_sequences
 
 MODELS = ("deep_lru", "deep_linear_rnn", "deep_diagonal_rnn")
 SMALL = {"depth": 2, "width": 6, "d_model": 4, "seq_len": 9, "features": 3, "classes": 3,
@@ -26,10 +28,8 @@ def trial(model: str, **config: Any) -> Trial:
     return builtin_registry().resolve({**SMALL, "model": model, **config})
 
 
-def net_of(one: Trial, seed: int, sizes: Sizes | None = None) -> SequenceNet:
-    values = {k: jnp.asarray(v) for k, v in lane_values(one).items()}
-    rngs = nnx.Rngs(jax.random.key(seed))
-    return SequenceNet(build_config(one, values), sizes or one.sizes, rngs)
+def net_of(one: Trial, seed: int, sizes: Sizes | None = None) -> Any:
+    return module_of(one, sizes, seed)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,7 @@ def test_published_parameter_counts(model, depth, task, h, n, count):
     one = builtin_registry().resolve(
         {"model": model, "task": task, "depth": depth, "d_model": h, "d_hidden": n}
     )
-    assert one.model.tensors is not None
-    assert sum(int(np.prod(t.shape)) for t in one.model.tensors(one.config, one.sizes)) == count
+    assert check_rows(one) == count
 
 
 def test_parameter_counts_at_drawn_sizes(seed):
@@ -59,17 +58,15 @@ def test_parameter_counts_at_drawn_sizes(seed):
                   "deep_diagonal_rnn": 2 * n + 3 * n * h + h}  # fmt: skip
         for model, count in counts.items():
             one = trial(model, width=n, d_model=h)
-            assert one.model.tensors is not None
-            tensors = one.model.tensors(one.config, one.sizes)
-            own = [t for t in tensors if t.layer == 1 and not t.name.startswith(("w_", "norm_"))]
-            own = [t for t in own if t.name not in ("b_value", "b_gate")]
-            assert sum(int(np.prod(t.shape)) for t in own) == count
+            others = ("w_", "norm_", "b_value", "b_gate")
+            own = [t for t in tensors_of(one) if t[0] == 1 and not t[2].startswith(others)]
+            assert sum(math.prod(shape) for _, _, _, shape in own) == count
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("config", [{}, {"bidirectional": True, "norm": "none"}])
-def test_declared_tensors_are_the_real_ones(model, config):
-    check_tensors(trial(model, **config))
+def test_declared_rows_are_the_real_ones(model, config):
+    check_rows(trial(model, **config))
 
 
 # ---- recurrences ---------------------------------------------------------------------------------
@@ -78,7 +75,7 @@ def test_declared_tensors_are_the_real_ones(model, config):
 def cell_of(model: str, seed: int, h: int = 5, n: int = 8, **config: Any) -> tuple[Any, Any]:
     one = trial(model, width=n, d_model=h, **config)
     values = {k: jnp.asarray(v) for k, v in lane_values(one).items()}
-    cell, init = recurrence(build_config(one, values))
+    cell, init = for_long_sequences(build_config(one, values))
     return cell, jax.jit(init)(jax.random.key(seed))
 
 
@@ -259,8 +256,8 @@ def test_a_gathered_token_is_the_dense_map_of_its_unit_vector(seed):
     tokens = Sizes(7, 11, 3, 4, 0, 0, 4, tokens=True)
     net = net_of(one, seed, tokens)
     x = jnp.asarray(np.random.default_rng(seed).integers(0, 11, (4, 7)), jnp.int32)
-    encoded, mask = net._encoded(x)
-    w = net.encoder.values()
+    encoded, mask = net.embed(x.T), net._mask(x)
+    w = net.values("encoder")
     hot = jax.nn.one_hot(x.T, 11) @ w["w"] + w["bias"]
     np.testing.assert_allclose(encoded, hot, atol=1e-6)
     assert mask is None
@@ -287,20 +284,21 @@ def test_batch_norm_counts_what_is_no_padding(seed):
     mask = (rng.random((6, 4, 1)) < 0.6).astype(np.float32)
     w = {"norm_scale": jnp.ones(5), "norm_bias": jnp.zeros(5)}
     moments = jnp.stack([jnp.zeros(5), jnp.ones(5)])
-    norm = jax.jit(normalised, static_argnums=(2, 5))
-    y, new = norm(w, x, "batch", mask, moments, True)
+    batch, layer = (Norm(kind, e, running=True) for kind, e in (("batch", 1e-5), ("layer", 1e-6)))
+    norm = jax.jit(lambda *args: batch(*args[:4], training=True))
+    y, new = norm(w, x, moments, mask)
     kept = np.asarray(y)[mask[..., 0] > 0]
     np.testing.assert_allclose(kept.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(kept.var(0), 1, atol=1e-3)
     real = x[mask[..., 0] > 0]
     np.testing.assert_allclose(new[0], 0.01 * real.mean(0), rtol=1e-4)
     np.testing.assert_allclose(new[1], 0.99 + 0.01 * real.var(0), rtol=1e-4)
-    still, same = norm(w, x, "batch", None, new, False)
+    still, same = jax.jit(batch)(w, x, new)
     want = (x - np.asarray(new[0])) / np.sqrt(np.asarray(new[1]) + 1e-5)
     np.testing.assert_allclose(still, want, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(same, new)
-    layer, _ = norm(w, x, "layer", None, moments, True)
-    np.testing.assert_allclose(np.asarray(layer).mean(-1), 0, atol=1e-5)
+    flat, _ = jax.jit(layer)(w, x, moments)
+    np.testing.assert_allclose(np.asarray(flat).mean(-1), 0, atol=1e-5)
 
 
 def test_training_moves_running_moments_and_evaluation_does_not(seed):
@@ -325,10 +323,10 @@ def test_a_block_is_its_formula(seed):
     net = net_of(one, seed)
     x = np.random.default_rng(seed).normal(size=(2, 9, 3)).astype(np.float32)
     w = {n: np.asarray(v[0], np.float64) for n, v in net.blocks.values().items()}
-    below, above = ({n: np.asarray(v, np.float64) for n, v in part.values().items()}
-                    for part in (net.encoder, net.decoder))  # fmt: skip
+    below, above = ({n: np.asarray(v, np.float64) for n, v in part.items()}
+                    for part in map(net.values, ("encoder", "decoder")))  # fmt: skip
     a = x.swapaxes(0, 1) @ below["w"].T + below["bias"]
-    y = plain(net.cell, w, a)
+    y = plain(net.block.cell, w, a)
     y = y * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3)))
     gate = 1 / (1 + np.exp(-(y @ w["w_gate"].T + w["b_gate"])))
     a = a + gate * (y @ w["w_value"].T + w["b_value"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import erf
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +11,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import SMALL, check_tensors, filled
+from tests.support.small_trials import SMALL, check_rows, filled, module_of, step_of
 from trainables.core.layout import Layout, by_path
 from trainables.declarations import Sizes, builtin_registry
-from trainables.models.lru_stack import LruStack, branch, normalised, step
 from trainables.packs.pack import Pack
 
 CONFIG = {k: v for k, v in SMALL.items() if k != "init"} | {"model": "lru_stack", "width": 6}
-
-
-def _stack(sizes, depth, width, tied):
-    return LruStack(sizes, depth, width, nnx.Rngs(0), tied=tied)
 
 
 def _trial(**config):
@@ -29,8 +24,8 @@ def _trial(**config):
 
 
 @pytest.mark.parametrize("config", [{}, {"features": 6, "depth": 5}])
-def test_declared_tensors_are_the_real_ones(config):
-    check_tensors(_trial(**config))
+def test_declared_rows_are_the_real_ones(config):
+    check_rows(_trial(**config))
 
 
 @pytest.mark.parametrize(("depth", "width"), [(3, 128), (6, 256)])
@@ -41,10 +36,8 @@ def test_parameter_count_of_the_study(depth, width):
     blocks, table = depth * (10 * width**2 + 11 * width), 10_000 * width
     for readout, want in (("tied", blocks + table), ("dense", blocks + 2 * table + 10_000)):
         one = registry.resolve({**keys, "readout": readout})
-        assert one.model.tensors is not None
-        assert sum(int(np.prod(t.shape)) for t in one.model.tensors(one.config, one.sizes)) == want
-        build = partial(_stack, one.sizes, depth, width, readout == "tied")
-        real = nnx.split(nnx.eval_shape(build), nnx.Param, ...)[1]
+        assert check_rows(one) == want
+        real = nnx.split(nnx.eval_shape(lambda one=one: module_of(one)), nnx.Param, ...)[1]
         assert sum(leaf.size for leaf in jax.tree.leaves(real)) == want
 
 
@@ -74,10 +67,10 @@ def _slow(w: dict[str, np.ndarray], x: np.ndarray, depth: int) -> np.ndarray:
     return a @ w["readout.w"].T + w["readout.b"]
 
 
-def _built(seed: int, mode: str = "scan") -> LruStack:
+def _built(seed: int, mode: str = "scan") -> Any:
     """A small stack at evaluation."""
     sizes = Sizes(20, 3, 4, 8, 0, 0, 8)
-    module = filled(lambda: LruStack(sizes, 3, 6, nnx.Rngs(0), mode=mode, dropout=0.5), seed)
+    module = filled(lambda: module_of(_trial(scan_mode=mode), sizes), seed)
     module.dropout.rate[...] = jnp.float32(0.5)
     module.eval()
     return module
@@ -96,16 +89,17 @@ def test_the_stack_is_its_formula(seed):
 def test_scan_and_step_form_agree(seed, steps):
     """P1 17: both forms of the whole stack against its step form, T = 200, max abs err < 1e-4."""
     module = _built(seed)
+    block = module.block
     x = np.random.default_rng(seed).normal(size=(2, steps, 3)).astype(np.float32)
 
     @jax.jit
     def stepped(x):
-        start = jnp.zeros((3, 2, module.cell.state_size))
+        start = jnp.zeros((3, 2, block.cell.state_size))
 
         def over_time(states, now):
             def over_layers(a, own):
                 w, state = own
-                state, a = step(module.cell, w, state, a)
+                state, a = step_of(block, w, state, a)
                 return a, state
 
             top, states = jax.lax.scan(over_layers, now, (module.blocks.values(), states))
@@ -139,7 +133,7 @@ def test_modes_have_equal_gradients(seed):
 def test_taps_read_the_gradient_of_the_states(seed):
     """The tapped norm is |dL/dh_t|: the derivative by a change added to h_t in the step form."""
     module = _built(seed)
-    cell, blocks = module.cell, module.blocks.values()
+    block, blocks = module.block, module.blocks.values()
     x = np.random.default_rng(seed).normal(size=(2, 6, 3)).astype(np.float32)
     norms = jax.jit(jax.grad(lambda g: jnp.mean(module.tapped(jnp.asarray(x), g) ** 2)))(
         jnp.zeros((3, 6))
@@ -149,18 +143,16 @@ def test_taps_read_the_gradient_of_the_states(seed):
         w, extra = own
 
         def over_time(state, here):
-            a, extra = here
-            u = normalised(w, a)
-            state = cell.advance(w, state, cell.drive(w, u)) + extra
-            return state, a + branch(w, cell.output(w, state, u), None)
+            return step_of(block, w, state, *here)
 
-        return jax.lax.scan(over_time, jnp.zeros((2, cell.state_size)), (a, extra))[1], None
+        start = jnp.zeros((2, block.cell.state_size))
+        return jax.lax.scan(over_time, start, (a, extra))[1], None
 
     def loss(extra):
         a = jnp.swapaxes(module.embed(jnp.asarray(x)), 0, 1)
         return jnp.mean(module.logits(jax.lax.scan(over_layers, a, (blocks, extra))[0]) ** 2)
 
-    slopes = jax.jit(jax.grad(loss))(jnp.zeros((3, 6, 2, cell.state_size)))
+    slopes = jax.jit(jax.grad(loss))(jnp.zeros((3, 6, 2, block.cell.state_size)))
     want = np.sqrt((np.asarray(slopes) ** 2).sum((2, 3)))
     assert np.asarray(norms) == pytest.approx(want, rel=1e-4)
 
@@ -182,8 +174,9 @@ def test_tokens_pass_through_an_embedding(seed):
     sizes = Sizes(5, 11, 11, 8, 0, 0, 8, tokens=True)
     x = np.random.default_rng(seed).integers(0, 11, (2, 5))
     for tied in (True, False):
-        module = filled(partial(_stack, sizes, 2, 4, tied), seed)
-        table = (module.readout if tied else module.below).values()["w"]
+        one = _trial(depth=2, width=4, readout="tied" if tied else "dense")
+        module = filled(lambda one=one: module_of(one, sizes), seed)
+        table = module.values("readout" if tied else "below")["w"]
         assert np.array_equal(module.embed(jnp.asarray(x)), np.asarray(table)[x])
         assert nnx.eval_shape(lambda module, x: module(x), module, x).shape == (2, 5, 11)
         names = [s.name for s in module.slots()]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support.small_trials import check_tensors
+from tests.support.small_trials import check_rows
 from trainables.declarations import builtin_registry
 from trainables.layers.chrono_gru import ChronoGRU
-from trainables.models.deep_nets import normalised
+from trainables.models.residual_block import Norm
 from trainables.packs.pack import Pack
 
 
@@ -26,8 +26,8 @@ def _config(cell: str, norm: str = "none", **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cell", "norm"), [("lru", "layer"), ("complex", "none"), ("gru", "batch")]
 )
-def test_declared_tensors_are_the_real_ones(cell, norm):
-    check_tensors(builtin_registry().resolve(_config(cell, norm)))
+def test_declared_rows_are_the_real_ones(cell, norm):
+    check_rows(builtin_registry().resolve(_config(cell, norm)))
 
 
 @pytest.mark.slow
@@ -93,11 +93,11 @@ def test_without_scales_the_simple_gru_is_a_leaky_unit(seed):
 def test_norms(norm, seed):
     w = {"norm_scale": np.full(6, 2, np.float32), "norm_bias": np.ones(6, np.float32)}
     a = (3 + 5 * np.random.default_rng(seed).normal(size=(7, 4, 6))).astype(np.float32)
-    found = np.asarray(jax.jit(lambda w, a: normalised(w, a, norm))(w, a), np.float64)
+    found = np.asarray(jax.jit(lambda w, a: Norm(norm, 1e-6)(w, a)[0])(w, a), np.float64)
     axes = (2,) if norm == "layer" else (0, 1)
     assert found.mean(axes) == pytest.approx(1, abs=1e-4)
     assert found.std(axes) == pytest.approx(2, rel=1e-3)
-    assert np.array_equal(normalised({}, jnp.asarray(a), "none"), a)
+    assert np.array_equal(Norm("none", 1e-6)({}, jnp.asarray(a))[0], a)
 
 
 def test_a_block_is_its_formula(seed):
@@ -109,7 +109,8 @@ def test_a_block_is_its_formula(seed):
     state = jax.tree.map(lambda leaf: leaf[0], pack._state)
     module: Any = nnx.merge(engine.graph, state["params"], state["rest"])
     x = np.random.default_rng(seed).normal(size=(2, 9, 3))
-    _, levels = nnx.jit(lambda module, x: module.whole(x))(module, x.astype(np.float32))
+    watched = nnx.jit(lambda module, x: module.watched(x, lambda w, flow: flow.out))
+    _, levels = watched(module, x.astype(np.float32))
     a = x @ weights["encoder.w"].T + weights["encoder.b"]
     p = {k.split(".")[2]: v for k, v in weights.items() if k.startswith("block.0.")}
     lam = p["lambda_re"] + 1j * p["lambda_im"]
