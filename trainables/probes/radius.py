@@ -141,5 +141,5 @@ _BUILDERS = {
 
 def radius(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
     """Builds the probe `radius` of the trial's model; None for a model that has none."""
-    family = FAMILIES.get(trial.model.name, "recurrent" if network.cells else None)
+    family = FAMILIES.get(trial.model.name, "recurrent" if trial.model.cell else None)
     return None if family is None else _BUILDERS[family](network, trial)

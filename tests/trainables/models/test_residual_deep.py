@@ -1,4 +1,5 @@
-"""The deep recurrent network and its chrono GRU against loops written out (zucchet2024 1.4)."""
+"""The deep recurrent network and its chrono GRU against loops written out
+(docs/specs/zucchet2024.md, 1.4)."""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ def test_the_stack_is_its_formula(seed):
 
 @pytest.mark.parametrize("steps", [37, pytest.param(200, marks=pytest.mark.slow)])
 def test_scan_and_step_form_agree(seed, steps):
-    """P1 17: both forms of the whole stack against its step form, T = 200, max abs err < 1e-4."""
+    """Both forms of the whole stack against its step form, T = 200: max abs err < 1e-4
+    (docs/specs/herranz2023.md, check 17)."""
     module = _built(seed)
     block = module.block
     x = np.random.default_rng(seed).normal(size=(2, steps, 3)).astype(np.float32)

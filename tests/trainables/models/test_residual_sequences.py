@@ -1,4 +1,5 @@
-"""Deep linear recurrent networks: shapes, forms, masks, gradients (bar2025 P0 4, 7, 8)."""
+"""Deep linear recurrent networks: shapes, forms, masks, gradients
+(docs/specs/bar2025.md, checks 4, 7 and 8)."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def test_published_parameter_counts(model, depth, task, h, n, count):
 
 
 def test_parameter_counts_at_drawn_sizes(seed):
-    """Section 1.1 to 1.3, per layer: 3N + 4NH + H, N^2 + 2NH + H, 2N + 3NH + H."""
+    """Sections 1.1 to 1.3, per layer: 3N + 4NH + H, N^2 + 2NH + H, 2N + 3NH + H."""
     rng = np.random.default_rng(seed)
     for _ in range(10):
         h, n = (int(v) for v in rng.integers(1, 300, 2))
@@ -339,7 +340,7 @@ def test_a_block_is_its_formula(seed):
 
 
 def test_complex_parts_descend_where_complex_leaves_would_not(seed):
-    """|a - (.3 + .5i)|^2 by Adam (defect 1): below 1e-6 in 200 steps; and differences."""
+    """|a - (.3 + .5i)|^2 by Adam: below 1e-6 in 200 steps; and differences."""
     import optax
 
     from trainables.optim.adam import adamw_groups

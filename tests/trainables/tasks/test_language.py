@@ -334,7 +334,7 @@ def test_padding_is_to_whole_chunks() -> None:
 
 @pytest.mark.slow
 def test_a_first_loss_is_ln_v_and_a_state_is_carried(seed: int) -> None:
-    """P1-3: and two thousand tokens are learned by heart."""
+    """And two thousand tokens are learned by heart (docs/specs/ribeiro2020.md, check 18)."""
     one = chunked(corpus="tiny", batch_size=4, seq_len=50, width=48, max_tokens=2000,
                 lr=1e-2, epochs=60, seed=seed)  # fmt: skip
     words = one.sizes.features

@@ -1,4 +1,5 @@
-"""Tasks `sine` and `temporal_order` of study `ribeiro2020`: data, batches, objective."""
+"""Tasks `sine` and `temporal_order`: data, batches, objective
+(docs/specs/ribeiro2020.md, checks 3 and 4)."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def batches(one: Trial, arrays: Any = None, part: str = "training") -> list[Any]
     return [task.batch(data, entry, {}) for entry in entries]
 
 
-# ---- P0-3: sine --------------------------------------------------------------------------------
+# ---- sine (check 3) ----------------------------------------------------------------------------
 
 
 def test_sine_data_are_as_published() -> None:
@@ -66,7 +67,7 @@ def test_a_last_batch_is_filled_up_with_weight_0() -> None:
     assert [float(b[2].sum()) for b in found] == [10, 10, 5]
 
 
-# ---- P0-4: temporal order ----------------------------------------------------------------------
+# ---- temporal order (check 4) ------------------------------------------------------------------
 
 PUBLISHED = {
     2: ([255, 236, 257, 252], [3, 3, 0, 1, 2, 1, 2, 1, 0, 1]),

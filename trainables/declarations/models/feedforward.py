@@ -1,4 +1,4 @@
-"""Declaration of the feed-forward network of study `herranz2023` (section 2.1)."""
+"""Declaration of the feed-forward network of docs/specs/herranz2023.md, 2.1."""
 
 from __future__ import annotations
 

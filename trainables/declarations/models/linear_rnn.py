@@ -1,4 +1,4 @@
-"""Declarations of the linear recurrent models of study `zucchet2024`, sections 1.1 to 1.3."""
+"""Declarations of the linear recurrent models of docs/specs/zucchet2024.md, 1.1 to 1.3."""
 
 from __future__ import annotations
 

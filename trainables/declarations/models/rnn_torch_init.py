@@ -1,4 +1,4 @@
-"""Declarations of the recurrent models of study `ribeiro2020`, section 1: one for each cell."""
+"""Declarations of the recurrent models of docs/specs/ribeiro2020.md, 1: one for each cell."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ WORD_LM = Task(
     version=1,
     runtime="trainables.tasks.language:ChunkTask",
     doc="Next word of a text cut into contiguous streams; every token of a stream but its first is "
-    "judged once (study ribeiro2020, section 2.3).",
+    "judged once (docs/specs/ribeiro2020.md, 2.3).",
     keys=(
         with_default(BATCH, 100),
         replace(SEQ_LEN, default=70, doc="Tokens of a chunk; the last of a stream may have fewer.",
