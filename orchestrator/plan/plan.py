@@ -126,7 +126,7 @@ class SpacePlan:
             "seconds": self.seconds,
             "trial_ids": [trial.id for trial in self.trials],
             "to_run_ids": [trial.id for trial in self.to_run],
-            "labels": {trial.id: trial.labels for trial in self.trials if trial.labels},
+            "variants": {trial.id: trial.variants for trial in self.trials if trial.variants},
             "warnings": self.warnings,
         }
 

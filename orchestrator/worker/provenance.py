@@ -77,7 +77,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "parent_id": slot.parent_id,
         "config": json.dumps(trial.config, sort_keys=True),
         "config_id": trial.config_id,
-        "labels": json.dumps(trial.labels, sort_keys=True) if trial.labels else None,
+        "labels": json.dumps(trial.variants, sort_keys=True) if trial.variants else None,
         "versions": json.dumps(trial.versions, sort_keys=True),
         "program": trial.program,
         "first_epoch": slot.first_epoch,

@@ -88,8 +88,8 @@ def test_figure2_is_792_trials_and_smaller_at_five_seeds_and_two_rates() -> None
     assert (len(whole.trials), len(whole.targets), len(whole.programs)) == (792, 756, 18)
     (small,) = plan("herranz2023/figure2", set=["seed=range(5)", "lr=1e-3,1e-4"])
     assert (len(small.trials), len(small.targets)) == (45 + 270, 270)
-    labels = Counter(whole.to_json()["labels"][trial.id]["comments"] for trial in whole.trials)
-    assert labels == {
+    variants = Counter(whole.to_json()["variants"][trial.id]["comments"] for trial in whole.trials)
+    assert variants == {
         "findLSC_radius_adabelief": 252,
         "adabelief": 252,
         "heinit_adabelief": 252,
@@ -232,7 +232,7 @@ def test_a_label_is_a_comments_string_of_the_same_trial(found: Catalogue) -> Non
     for name in ("figure2", "figure3", "figure4", "table1"):
         ours = trials(found, name, "seed=1")
         for trial in (*ours, *parents(ours).values()):
-            text = trial.labels["comments"]
+            text = trial.variants["comments"]
             keys = parse_comments(text, trial.config)
             assert all(trial.config.get(key, value) == value for key, value in keys.items())
             again = found.registry.resolve({**trial.config, "comments": text})

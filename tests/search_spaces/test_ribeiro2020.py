@@ -61,14 +61,14 @@ def test_counts(found: Catalogue, name: str) -> None:
 def test_published_options(found: Catalogue, name: str) -> None:
     task, epochs, shape, width = PUBLISHED[name]
     targets = trials(found, name)
-    assert Counter(t.labels["variant"] for t in targets) == {"LSTM": 3, "sLSTM": 3, "oRNN": 3}
+    assert Counter(t.variants["variant"] for t in targets) == {"LSTM": 3, "sLSTM": 3, "oRNN": 3}
     for trial in targets:
         config, sizes = trial.config, trial.sizes
         assert (trial.task.name, trial.epochs, config["width"]) == (task, epochs, width)
         assert (sizes.seq_len, sizes.batch_size, sizes.steps) == shape
         assert (config["lr"], config["clip_norm"], config["loss_reduction"]) == (1e-3, 0.25, "sum")
         assert (config["orbit_std"], config["weight_decay"], config["depth"]) == ("100", 0, 1)
-        stable = trial.labels["variant"] == "sLSTM"
+        stable = trial.variants["variant"] == "sLSTM"
         assert config.get("stabilize", "none") == ("column_exact" if stable else "none")
 
 

@@ -18,7 +18,7 @@ from jax import lax
 
 from trainables.analyses.hessians import Drawn
 from trainables.core.derivatives import in_space, on_line
-from trainables.core.engine import Labels
+from trainables.core.engine import SharedColumns
 from trainables.core.hparams import constants
 from trainables.declarations import Trial
 from trainables.layers.gated import LSTM
@@ -138,7 +138,10 @@ class Scan(Drawn):
             "t": np.tile(np.arange(len(last), dtype=np.int32), len(s)),
             **{f"h{k + 1}": last[:, :, k].T.reshape(-1) for k in range(2)},
         }
-        self.labels: Mapping[str, Labels] = {"chaos_scan": columns, "orbit_diagram": diagram}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "chaos_scan": columns,
+            "orbit_diagram": diagram,
+        }
 
 
 # ---- cost along the line -----------------------------------------------------------------------
@@ -205,7 +208,7 @@ class CostLine(Drawn):
         length = int(config["cost_steps"])
         share = between(int(config["cost_burn_in"]), length, length)
         found = costs(s, np.broadcast_to(share, (len(s), length)))
-        self.labels: Mapping[str, Labels] = {"chaos_cost": {"s": s, **found}}
+        self.shared_columns: Mapping[str, SharedColumns] = {"chaos_cost": {"s": s, **found}}
 
 
 def power_costs(theta: np.ndarray, share: np.ndarray) -> dict[str, np.ndarray]:
@@ -236,7 +239,9 @@ class CostLength(Drawn):
         length, s = (grid.ravel() for grid in np.meshgrid(lengths, at, indexing="ij"))
         make = {"power": power_costs, "chaotic_lstm": costs}[str(config["family"])]
         found = make(s, np.stack([between(0, int(n), most) for n in length]))
-        self.labels: Mapping[str, Labels] = {"chaos_length": {"length": length, "s": s, **found}}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "chaos_length": {"length": length, "s": s, **found}
+        }
 
 
 class CostPlane(Drawn):
@@ -259,4 +264,6 @@ class CostPlane(Drawn):
 
         with jax.enable_x64(True):
             found = np.asarray(jax.jit(run)(a, b))
-        self.labels: Mapping[str, Labels] = {"chaos_plane": {"s1": a, "s2": b, "cost": found}}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "chaos_plane": {"s1": a, "s2": b, "cost": found}
+        }

@@ -18,7 +18,7 @@ from flax import nnx
 from jax import lax
 
 from trainables.analyses import closed_forms
-from trainables.core.engine import Analysis, Labels, State
+from trainables.core.engine import Analysis, SharedColumns, State
 from trainables.core.hparams import constants
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Sizes, Trial
@@ -62,7 +62,7 @@ class DeepSignals(Analysis):
             "norm": config["norm"], "scan_mode": "auto",
         }  # fmt: skip
         self.lag = -1 if config["compat_target"] else 1
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "deep_signals": {"layer": np.arange(self.depth, dtype=np.int32)}
         }
 
@@ -132,7 +132,7 @@ class GatedSignals(Analysis):
         turn = (lam * (1 - lam)) ** 2
         own = closed_forms.gated_correlation(lam, lam, WORDS)
         slope = mixed(lambda a, b: closed_forms.gated_correlation(a, b, WORDS))
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "gated_jacobian": {"t": np.arange(self.lags + 1, dtype=np.int32)},
             "gated_signals": {
                 "memory": np.array(self._MEMORIES),

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from trainables.core.engine import Analysis, Labels, State
+from trainables.core.engine import Analysis, SharedColumns, State
 from trainables.core.hparams import constants
 from trainables.core.norms import safe_norm
 from trainables.core.random_keys import named_key, trial_key
@@ -65,7 +65,7 @@ class Radii(Analysis):
         def spread(value: float) -> np.ndarray:
             return np.repeat(value / self.divisors, self.draws)
 
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "radii": {
                 "init": np.repeat(np.array(self.inits, object), self.draws),
                 "draw": np.tile(np.arange(self.draws, dtype=np.int32), len(self.inits)),
@@ -109,7 +109,10 @@ class Divergence(Analysis):
         )
         late = np.unique(np.rint(np.linspace(0, self.length - 1, _POINTS)).astype(np.int32))
         self.shown = late
-        self.labels: Mapping[str, Labels] = {"divergence": {"t": late}, "overflow": {}}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "divergence": {"t": late},
+            "overflow": {},
+        }
 
     def init(self, trial: Trial, values: Mapping[str, jax.Array]) -> State:
         key = named_key(trial_key(values["seed"]), "init")
@@ -191,7 +194,7 @@ class DelayMemory(Analysis):
         self.width, self.delays = int(config["matrix_width"]), int(config["max_delay"])
         self.fit, self.held = int(config["fit_steps"]), int(config["held_steps"])
         delays = np.arange(self.delays + 1, dtype=np.int32)
-        self.labels: Mapping[str, Labels] = {"delay_memory": {"delay": delays}}
+        self.shared_columns: Mapping[str, SharedColumns] = {"delay_memory": {"delay": delays}}
 
     def init(self, trial: Trial, values: Mapping[str, jax.Array]) -> State:
         key = named_key(trial_key(values["seed"]), "init")

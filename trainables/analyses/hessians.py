@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from trainables.analyses import closed_forms
-from trainables.core.engine import Analysis, Labels, State
+from trainables.core.engine import Analysis, SharedColumns, State
 from trainables.core.hparams import constants
 from trainables.declarations import Trial
 
@@ -31,7 +31,7 @@ class Drawn(Analysis):
     def epoch(
         self, state: State, values: Mapping[str, jax.Array], epoch: jax.Array, data: Any
     ) -> tuple[State, dict[str, Any]]:
-        return state, {"probes": {name: {} for name in self.labels}}
+        return state, {"probes": {name: {} for name in self.shared_columns}}
 
 
 class CouplingMap(Drawn):
@@ -46,7 +46,7 @@ class CouplingMap(Drawn):
         lam, own = r * np.exp(1j * t), 0.99 * np.exp(1j * np.pi / 4)
         size = np.abs(closed_forms.coupling(lam, own, rho, bool(config["compat_coupling"])))
         columns = {"modulus": r, "phase": t, "rho": rho, "size": size}
-        self.labels: Mapping[str, Labels] = {"coupling": columns}
+        self.shared_columns: Mapping[str, SharedColumns] = {"coupling": columns}
 
 
 class UnitLoss(Drawn):
@@ -60,7 +60,7 @@ class UnitLoss(Drawn):
         students = np.concatenate([-near[:0:-1], near])
         s, lam = (v.ravel() for v in np.meshgrid(targets, students, indexing="ij"))
         at = closed_forms.curvatures(targets, np.full(len(targets), np.pi / 100))
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "unit_loss": {
                 "target": s,
                 "student": lam,
@@ -111,7 +111,7 @@ class DiagonalHessian(Drawn):
                 rows.setdefault(name, []).append(value)
         columns = {name: np.array(found) for name, found in rows.items()}
         columns["draw"] = columns["draw"].astype(np.int32)
-        self.labels: Mapping[str, Labels] = {"diagonal_hessian": columns}
+        self.shared_columns: Mapping[str, SharedColumns] = {"diagonal_hessian": columns}
 
 
 # ---- 5.5: one system in several coordinates ----------------------------------------------------
@@ -215,6 +215,6 @@ class OptimalHessian(Drawn):
             }
             for name, column in columns.items():
                 rows.setdefault(name, []).append(column)
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "optimal_hessian": {name: np.concatenate(found) for name, found in rows.items()}
         }

@@ -16,7 +16,7 @@ import optax
 from jax import lax
 
 from trainables.analyses import closed_forms
-from trainables.core.engine import Analysis, Labels, State
+from trainables.core.engine import Analysis, SharedColumns, State
 from trainables.core.hparams import constants
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
@@ -45,7 +45,7 @@ class ScalarSignals(Analysis):
         gamma = 1 - lam**2
         with np.errstate(divide="ignore", invalid="ignore"):  # ln 0 at lambda 0
             normalised = closed_forms.normalised_sensitivity(lam, rho)
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "scalar_signals": {
                 "lambda": lam,
                 "rho": rho,
@@ -134,7 +134,7 @@ class Landscape(Analysis):
         self.length = int(config["landscape_steps"])
         late = np.unique(np.geomspace(1, self.length, 400).astype(np.int32))
         self.shown = np.concatenate([[0], late]).astype(np.int32)
-        self.labels: Mapping[str, Labels] = {"landscape": {"step": self.shown}}
+        self.shared_columns: Mapping[str, SharedColumns] = {"landscape": {"step": self.shown}}
 
     def epoch(
         self, state: State, values: Mapping[str, jax.Array], epoch: jax.Array, data: Any

@@ -18,7 +18,7 @@ from jax import lax
 from jax.nn import initializers
 from jax.scipy.special import betainc
 
-from trainables.core.engine import Analysis, Labels, State
+from trainables.core.engine import Analysis, SharedColumns, State
 from trainables.core.hparams import constants
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
@@ -107,7 +107,7 @@ class Covariance(Analysis):
         }[str(config["cov_net"])]
         self.most = int(config["cov_order"])
         orders = np.arange(2, self.most + 1, dtype=np.int32)
-        self.labels: Mapping[str, Labels] = {"covariance": {"order": orders}}
+        self.shared_columns: Mapping[str, SharedColumns] = {"covariance": {"order": orders}}
 
     def radii(self, values: Mapping[str, jax.Array], data: Any) -> jax.Array:
         """Radii (T - 1, B) of the task's probe batch."""
@@ -159,7 +159,7 @@ class Decay(Network):
         self.wanted = transitions(layers, self.sizes.classes, "rec")
         t = np.arange(self.burn_in, self.burn_in + self.points, dtype=np.int32)
         layer = np.arange(layers, dtype=np.int32)
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "decay": {"layer": np.tile(layer, len(t)), "t": np.repeat(t, layers)}
         }
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables.core.engine import Analysis, Labels, State
+from trainables.core.engine import Analysis, SharedColumns, State
 from trainables.core.hparams import constants
 from trainables.core.norms import safe_norm
 from trainables.core.random_keys import named_key, trial_key
@@ -84,7 +84,7 @@ class Pascal(Analysis):
         self.units = 1 if self.rule == "linear" else int(config["grid_units"])
         t = np.arange(self.length, dtype=np.int32)
         binomial = [path_count(self.layers, self.length - 1 - int(k)) for k in t]
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "pascal": {
                 "sample": np.repeat(np.arange(self.samples, dtype=np.int32), self.length),
                 "t": np.tile(t, self.samples),
@@ -158,7 +158,7 @@ class Binomial(Analysis):
         names, steps, layers = (list(column) for column in zip(*curves, strict=True))
         up, over = np.mgrid[: self.length + 1, : self.layers + 1].reshape(2, -1)
         pairs = list(zip(up.tolist(), over.tolist(), strict=True))
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "binomial": {
                 "curve": np.array(names, object),
                 "steps": np.array(steps, np.int32),
@@ -180,7 +180,7 @@ class Binomial(Analysis):
         self, state: State, values: Mapping[str, jax.Array], epoch: jax.Array, data: Any
     ) -> tuple[State, dict[str, Any]]:
         rho_t, rho_l = values["rho_t"], values["rho_l"]
-        curves = self.labels["binomial"]
+        curves = self.shared_columns["binomial"]
         paths = jnp.asarray(curves["log10_paths"], jnp.float32)
         weights = curves["steps"] * jnp.log10(rho_t) + curves["layers"] * jnp.log10(rho_l)
         sums = {

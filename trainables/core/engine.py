@@ -14,7 +14,7 @@ from trainables.core.layout import Layout
 from trainables.declarations import Trial
 
 State = dict[str, Any]
-Labels = Mapping[str, np.ndarray]
+SharedColumns = Mapping[str, np.ndarray]
 """Columns of a probe's rows that are the same for every lane, each of shape (rows,)."""
 
 Measure = Callable[[State, Mapping[str, jax.Array], Any], dict[str, jax.Array]]
@@ -35,12 +35,12 @@ class Engine(Protocol):
     Attributes:
       layout: tensors and rows of `layers`; None for an analysis without a model.
       steps: optimizer steps, or iterations, of an epoch.
-      labels: probes whose rows every epoch brings, with the columns all lanes share.
+      shared_columns: probes whose rows every epoch brings, with the columns all lanes share.
     """
 
     layout: Layout | None
     steps: int
-    labels: Mapping[str, Labels]
+    shared_columns: Mapping[str, SharedColumns]
 
     def init(self, trial: Trial, values: Mapping[str, jax.Array]) -> State:
         """A lane's first state: `params`, which is what `weights` shows and a child starts from,
@@ -59,8 +59,8 @@ class Engine(Protocol):
         Returns:
           The new state, and any of: `epochs` {column: scalar}, `layers` {column: (rows,)}, `steps`
           {column: (K,)} (see `epoch.kept_steps`), `metrics` {name: scalar}, `probes`
-          {probe: {column: (rows,)}} beside the columns of `labels` (a bool column `shown` leaves
-          rows out), `bad_step` (-1: all finite) and `finished` (the stage's own stop rule ended the
+          {probe: {column: (rows,)}} beside the `shared_columns` (a bool column `shown` leaves rows
+          out), `bad_step` (-1: all finite) and `finished` (the stage's own stop rule ended the
           lane).
         """
         ...
@@ -71,7 +71,7 @@ class Analysis:
 
     layout: Layout | None = None
     steps = 1
-    labels: Mapping[str, Labels] = {}
+    shared_columns: Mapping[str, SharedColumns] = {}
 
     def init(self, trial: Trial, values: Mapping[str, jax.Array]) -> State:
         return {"params": {}, "alive": jnp.bool_(True)}

@@ -201,8 +201,8 @@ def _number(value: float) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def comment_labels(config: Config) -> dict[str, str]:
-    """The label `comments` of a trial, where a string says what it is (`Part.labels`)."""
+def comment_variants(config: Config) -> dict[str, str]:
+    """The variant `comments` of a trial, where a string says what it is (`Part.variants`)."""
     text = canonical_comments(config)
     return {} if text is None else {"comments": text}
 

@@ -18,7 +18,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables.core.engine import Labels, State
+from trainables.core.engine import SharedColumns, State
 from trainables.core.layout import by_path
 from trainables.core.norms import safe_norm, tree_norm
 from trainables.core.random_keys import named_key, trial_key
@@ -71,7 +71,9 @@ class LscFeedForward(Network):
         self.even = _EVEN * max(1.0, (128 / int(static["width"])) ** 0.5)
         self.norm = Norm(static["lsc_norm"], static["lsc_estimate"])
         self.published = static["lsc_compat"] == "published"
-        self.labels: Mapping[str, Labels] = {"lsc": {"kind": np.full(self.steps, "block")}}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "lsc": {"kind": np.full(self.steps, "block")}
+        }
 
     def optimizer(self, hparams: Hparams) -> optax.GradientTransformationExtraArgs:
         """The rule of the gradient steps, on weights by name."""

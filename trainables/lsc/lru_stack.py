@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from trainables.core.engine import Labels, State
+from trainables.core.engine import SharedColumns, State
 from trainables.core.layout import by_path
 from trainables.core.norms import safe_norm
 from trainables.core.random_keys import named_key, trial_key
@@ -91,7 +91,7 @@ class LscLru(Network):
         self.steps, self.samples = int(config["lsc_steps"]), int(config["lsc_batch"])
         self.estimate = str(config["lsc_estimate"])
         self.published = config["lsc_compat"] == "published"
-        self.labels: Mapping[str, Labels] = {
+        self.shared_columns: Mapping[str, SharedColumns] = {
             "lsc": {"kind": np.tile(np.array(["rec", "depth"], object), self.steps)}
         }
 

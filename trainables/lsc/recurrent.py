@@ -18,7 +18,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables.core.engine import Labels, State
+from trainables.core.engine import SharedColumns, State
 from trainables.core.lanes import nothing
 from trainables.core.norms import safe_norm, tree_norm
 from trainables.core.random_keys import named_key, trial_key
@@ -81,7 +81,9 @@ class LscRecurrent(Network):
             )
         # The readout has a target of its own, so its radius is reported and not judged.
         self.judged = np.array([kind != "dec" or kinds == "dec" for kind, _ in self.transitions])
-        self.labels: Mapping[str, Labels] = {"lsc": columns(self.transitions, self.steps)}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "lsc": columns(self.transitions, self.steps)
+        }
 
     def optimizer(self, hparams: Hparams) -> optax.GradientTransformationExtraArgs:
         """The rule of the gradient steps."""

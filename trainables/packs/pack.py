@@ -191,7 +191,7 @@ class Pack:
         shown = index >= first_shown(self.steps, epoch)
         steps = {name: column[:, shown] for name, column in found.get("steps", {}).items()}
         probes = {
-            name: {**self._engine.labels[name], **columns}
+            name: {**self._engine.shared_columns[name], **columns}
             for name, columns in found.get("probes", {}).items()
         }
         return EpochResult(
@@ -214,9 +214,9 @@ class Pack:
         found = self._programs.probe(name, self.trials[0], self._values, self._data)
         if found is None:
             return None
-        labels, measure = found
+        shared, measure = found
         columns = measure(self._ready(), self._values, self._put(self._real), self._data)
-        return {**labels, **jax.device_get(columns)}
+        return {**shared, **jax.device_get(columns)}
 
     def freeze(self, lane: int) -> None:
         """Ends a lane's training: its state changes no more."""

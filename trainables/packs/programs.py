@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.core.engine import Engine, Labels, OnHost
+from trainables.core.engine import Engine, OnHost, SharedColumns
 from trainables.core.hparams import init_constants, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
 from trainables.declarations import Trial
@@ -44,7 +44,9 @@ class Programs:
     shapes: Any
     _epoch: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    _probes: dict[Any, tuple[Labels, Callable[..., Any]] | None] = field(default_factory=dict)
+    _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
+        default_factory=dict
+    )
 
     def init(self, trial: Trial) -> Callable[..., Any]:
         """Function of one lane's values that gives its first state."""
@@ -79,9 +81,10 @@ class Programs:
 
     def probe(
         self, name: str, trial: Trial, values: Any, data: Any
-    ) -> tuple[Labels, Callable[..., Any]] | None:
-        """Labels of a probe, and the compiled (state, values, real, data) -> columns (width, rows);
-        `real` (width,) is False for lanes to leave out. None where the model has no such probe."""
+    ) -> tuple[SharedColumns, Callable[..., Any]] | None:
+        """Shared columns of a probe, and the compiled (state, values, real, data) -> columns (width,
+        rows); `real` (width,) is False for lanes to leave out. None where the model has no such
+        probe."""
         # What is measured may hang on recording keys, which are no part of the program's hash.
         key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
@@ -90,8 +93,8 @@ class Programs:
             if found is None:
                 self._probes[key] = None
             else:
-                labels, measure = found
-                self._probes[key] = labels, self._over_lanes(measure, values, data)
+                shared, measure = found
+                self._probes[key] = shared, self._over_lanes(measure, values, data)
         return self._probes[key]
 
     def _over_lanes(self, measure: Any, values: Any, data: Any) -> Callable[..., Any]:

@@ -69,7 +69,7 @@ def ready_layers(module: Any) -> list[Any]:
     return [module.params(layer) for layer in range(module.depth)]
 
 
-def orbit_labels(trial: Trial, inputs: int) -> dict[str, np.ndarray]:
+def orbit_columns(trial: Trial, inputs: int) -> dict[str, np.ndarray]:
     """Columns input, start and std of the M = stds x starts x inputs orbits, inputs the fastest."""
     config: Any = trial.config
     count, spreads = int(config["orbit_starts"]), stds(config)
@@ -81,10 +81,10 @@ def orbit_labels(trial: Trial, inputs: int) -> dict[str, np.ndarray]:
     }
 
 
-def first_states(key: jax.Array, labels: Mapping[str, np.ndarray], size: int) -> jax.Array:
+def first_states(key: jax.Array, columns: Mapping[str, np.ndarray], size: int) -> jax.Array:
     """(M, S) from N(0, std^2), from the trial's seed alone: the same at every snapshot, and scaled
     copies of each other for several std."""
-    std = labels["std"]
+    std = columns["std"]
     each = len(std) // len(np.unique(std))
     unit = jax.random.normal(named_key(key, "orbits"), (each, size), jnp.float32)
     return jnp.tile(unit, (len(std) // each, 1)) * jnp.asarray(std, jnp.float32)[:, None]

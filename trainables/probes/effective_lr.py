@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from trainables.core.engine import Engine, Labels, Measure, State
+from trainables.core.engine import Engine, Measure, SharedColumns, State
 from trainables.core.layout import Slot, by_path
 from trainables.declarations import Trial
 from trainables.optim.adam import recurrent_leaves
@@ -35,12 +35,12 @@ def _geometric(values: jax.Array) -> jax.Array:
     return jnp.exp(jnp.mean(jnp.log(values)))
 
 
-def effective_lr(engine: Engine, trial: Trial) -> tuple[Labels, Measure] | None:
+def effective_lr(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """Builds the probe, for training by Adam; rows are the tensors of `layers`."""
     if not isinstance(engine, Training) or engine.layout is None:
         return None
     slots = engine.layout.slots
-    labels = {
+    shared = {
         "layer": np.array([slot.layer for slot in slots], np.int32),
         "layer_name": np.array([slot.layer_name for slot in slots], object),
         "tensor": np.array([slot.tensor for slot in slots], object),
@@ -75,4 +75,4 @@ def effective_lr(engine: Engine, trial: Trial) -> tuple[Labels, Measure] | None:
                 columns.setdefault(name, []).append(value)
         return {name: jnp.stack(values) for name, values in columns.items()}
 
-    return labels, measure
+    return shared, measure

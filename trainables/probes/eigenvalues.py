@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.core.engine import Labels, Measure, State
+from trainables.core.engine import Measure, SharedColumns, State
 from trainables.core.hparams import lane_values
 from trainables.declarations import Trial
 from trainables.tasks.base import probe_batch
@@ -23,7 +23,7 @@ def _net(network: Network, state: State) -> Any:
     return net
 
 
-def spectrum(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+def spectrum(network: Network, trial: Trial) -> tuple[SharedColumns, Measure]:
     """Builds the probe `spectrum`: a row a layer."""
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
@@ -40,10 +40,10 @@ def spectrum(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     return {"layer": np.arange(depth, dtype=np.int32)}, measure
 
 
-def eigenvalues(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+def eigenvalues(network: Network, trial: Trial) -> tuple[SharedColumns, Measure]:
     """Builds the probe `eigenvalues`: a row for each unit of each layer."""
     depth, units = int(trial.config["depth"] or 1), int(trial.config["width"] or 1)
-    labels = {
+    shared = {
         "layer": np.repeat(np.arange(depth, dtype=np.int32), units),
         "unit": np.tile(np.arange(units, dtype=np.int32), depth),
     }
@@ -54,10 +54,10 @@ def eigenvalues(network: Network, trial: Trial) -> tuple[Labels, Measure]:
         names = ("re", "im", "first_re", "first_im")
         return {name: part.reshape(-1) for name, part in zip(names, pairs, strict=True)}
 
-    return labels, measure
+    return shared, measure
 
 
-def moduli(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+def moduli(network: Network, trial: Trial) -> tuple[SharedColumns, Measure]:
     """Builds the probe `moduli`: |eigenvalue| of each unit at the current weights."""
 
     def find(params: Any, rest: Any) -> jax.Array:

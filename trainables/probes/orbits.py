@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from trainables.core.engine import Labels, Measure, OnHost, State
+from trainables.core.engine import Measure, OnHost, SharedColumns, State
 from trainables.core.random_keys import named_key
 from trainables.declarations import Trial
 from trainables.probes import attractors, driven_net
@@ -46,18 +46,18 @@ def _input_count(network: Network, trial: Trial) -> int:
     return len(driven_net.inputs_of(network, trial, jax.random.key(0))[1])
 
 
-def orbits(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+def orbits(network: Network, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """Builds the probe `orbits`: outputs over time, after a burn-in of fixed length."""
     if not driven_net.has_orbits(network):
         return None
     config: Any = trial.config
     first, length = int(config["orbit_burn_in"]), int(config["orbit_steps"])
-    begin = driven_net.orbit_labels(trial, _input_count(network, trial))
+    begin = driven_net.orbit_columns(trial, _input_count(network, trial))
     count, kept = output_count(network.sizes.classes), length - first
     times = np.repeat(np.arange(first, length, dtype=np.int32), count)
-    labels = {name: np.repeat(column, kept * count) for name, column in begin.items()}
-    labels["t"] = np.tile(times, len(begin["input"]))
-    labels["output"] = np.tile(np.arange(count, dtype=np.int32), kept * len(begin["input"]))
+    shared = {name: np.repeat(column, kept * count) for name, column in begin.items()}
+    shared["t"] = np.tile(times, len(begin["input"]))
+    shared["output"] = np.tile(np.arange(count, dtype=np.int32), kept * len(begin["input"]))
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
         key = driven_net.lane_key(values)
@@ -81,14 +81,14 @@ def orbits(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
             "y": jnp.swapaxes(y, 0, 1).reshape(-1),
         }
 
-    return labels, measure
+    return shared, measure
 
 
-def attractors_probe(network: Network, trial: Trial) -> tuple[Labels, OnHost] | None:
+def attractors_probe(network: Network, trial: Trial) -> tuple[SharedColumns, OnHost] | None:
     """Builds the probe `attractors`: what each orbit ends in, in float64."""
     if not driven_net.has_orbits(network):
         return None
-    begin = driven_net.orbit_labels(trial, _input_count(network, trial))
+    begin = driven_net.orbit_columns(trial, _input_count(network, trial))
     chunk = driven_net.chunk_of(network)
     outputs = jax.jit(
         lambda params, rest, window: _read(driven_net.module_of(network, params, rest), window)
@@ -132,7 +132,7 @@ def _read(module: Any, window: jax.Array) -> jax.Array:
 _PAIR_STEPS = 200
 
 
-def contraction(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+def contraction(network: Network, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """Builds the probe `contraction`: how fast two states under one input meet, and bounds."""
     if not driven_net.has_orbits(network):
         return None

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from trainables.core.engine import Labels, Measure, State
+from trainables.core.engine import Measure, SharedColumns, State
 from trainables.core.layout import by_path
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Trial
@@ -36,12 +36,12 @@ _LARGE_STATE = 600
 """States of more numbers than these are estimated by power iteration."""
 
 
-def _of_recurrent(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+def _of_recurrent(network: Network, trial: Trial) -> tuple[SharedColumns, Measure]:
     """Of a recurrent network: spectral radii of all transitions at the last time step of the probe
     batch, from states of 0.
 
     Returns:
-      Labels kind and layer, and the function that gives radius and radius_std.
+      Shared columns kind and layer, and the function that gives radius and radius_std.
     """
     cells = network.cells
     found = transitions(len(cells), network.sizes.classes)
@@ -63,11 +63,11 @@ _FEEDFORWARD_SAMPLES = 4
 """Samples of the probe `radius`."""
 
 
-def _of_feedforward(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+def _of_feedforward(network: Network, trial: Trial) -> tuple[SharedColumns, Measure]:
     """Of model `ffn`: d h_l / d h_{l-1}, d h_0 / d input (enc) and
     d logits / d z_{L-1} (dec), for four samples."""
     depth, activation = int(trial.config["depth"] or 1), str(trial.config["activation"])
-    labels = {
+    shared = {
         "kind": np.array(["enc", *["depth"] * (depth - 1), "dec"]),
         "layer": np.arange(depth + 1, dtype=np.int32),
     }
@@ -80,14 +80,14 @@ def _of_feedforward(network: Network, trial: Trial) -> tuple[Labels, Measure]:
         norms = ffn_jacobians.layer_norms(activation, weights, x, z, key, Norm(), both=False)
         return {"radius": jnp.mean(norms, axis=1), "radius_std": jnp.std(norms, axis=1)}
 
-    return labels, measure
+    return shared, measure
 
 
 _LRU_POINTS, _LRU_SAMPLES = 8, 8
 """Time steps, and samples of the probe batch, at which the probe `radius` measures."""
 
 
-def _of_lru_stack(network: Network, trial: Trial) -> tuple[Labels, Measure]:
+def _of_lru_stack(network: Network, trial: Trial) -> tuple[SharedColumns, Measure]:
     """Of the residual LRU stack: radii along real sequences.
 
     rec: of d x_{t+1} / d x_t. depth: of d x^{l+1}_{t+1} / d x^l_t, as the stage measures it, at
@@ -96,7 +96,7 @@ def _of_lru_stack(network: Network, trial: Trial) -> tuple[Labels, Measure]:
     depth, width = int(trial.config["depth"] or 1), int(trial.config["width"] or 1)
     length = network.sizes.seq_len
     points = np.unique(np.rint(np.linspace(0, length - 1, min(_LRU_POINTS, length))).astype(int))
-    labels = {
+    shared = {
         "kind": np.array(["rec"] * depth + ["depth"] * (depth - 1), object),
         "layer": np.array([*range(depth), *range(1, depth)], np.int32),
     }
@@ -129,7 +129,7 @@ def _of_lru_stack(network: Network, trial: Trial) -> tuple[Labels, Measure]:
             "radius_std": jnp.concatenate([0 * time, between.std(-1)]),
         }
 
-    return labels, measure
+    return shared, measure
 
 
 _BUILDERS = {
@@ -139,7 +139,7 @@ _BUILDERS = {
 }
 
 
-def radius(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+def radius(network: Network, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """Builds the probe `radius` of the trial's model; None for a model that has none."""
     family = FAMILIES.get(trial.model.name, "recurrent" if trial.model.cell else None)
     return None if family is None else _BUILDERS[family](network, trial)

@@ -14,7 +14,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from trainables.core.derivatives import Field, along
-from trainables.core.engine import Engine, Labels, Measure, State
+from trainables.core.engine import Engine, Measure, SharedColumns, State
 from trainables.declarations import Trial
 from trainables.tasks.base import probe_batch
 from trainables.training.epoch import Training
@@ -33,7 +33,7 @@ def top_eigenvalue(gradient: Field, at: jax.Array, iterations: int = _ITERATIONS
     return v @ along(gradient, at, v)
 
 
-def sharpness(engine: Engine, trial: Trial) -> tuple[Labels, Measure] | None:
+def sharpness(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """Builds the probe, for training."""
     if not isinstance(engine, Training):
         return None

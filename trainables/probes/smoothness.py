@@ -16,7 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from trainables.core.derivatives import Cost
-from trainables.core.engine import Engine, Labels, OnHost, State
+from trainables.core.engine import Engine, OnHost, SharedColumns, State
 from trainables.declarations import Trial
 from trainables.probes import driven_net
 from trainables.probes.sharpness import top_eigenvalue
@@ -40,7 +40,7 @@ def secants(cost: Cost, at: jax.Array, direction: jax.Array) -> tuple[jax.Array,
     return jnp.max(jnp.abs(jnp.diff(value))) / gap, jnp.max(rise) / gap
 
 
-def smoothness(engine: Engine, trial: Trial) -> tuple[Labels, OnHost] | None:
+def smoothness(engine: Engine, trial: Trial) -> tuple[SharedColumns, OnHost] | None:
     """Builds the probe `smoothness`, for training: the loss of the fixed probe batch cut to its
     first N steps, N of `LENGTHS`."""
     if not isinstance(engine, Training):

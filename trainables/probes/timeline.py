@@ -10,26 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from trainables.core.engine import Labels, Measure, State
+from trainables.core.engine import Measure, SharedColumns, State
 from trainables.declarations import Trial
 from trainables.tasks.base import probe_batch
 from trainables.training.network import Network
 
 
-def timeline(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
+def timeline(network: Network, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """|dL/dh^l_t| over batch and units, for the loss of the task's fixed probe batch.
 
     Time steps are evenly spaced, the last included, at most `timeline_points`.
 
     Returns:
-      Labels layer and t, and the function that gives grad_norm; None for a model without taps.
+      Shared columns layer and t, and the function that gives grad_norm; None for a model without
+      taps.
     """
     depth, length = network.depth, network.sizes.seq_len
     if depth is None:
         return None
     points = min(int(trial.config["timeline_points"] or 2), length)
     times = np.unique(np.rint(np.linspace(0, length - 1, points)).astype(np.int32))
-    labels = {
+    shared = {
         "layer": np.repeat(np.arange(depth, dtype=np.int32), len(times)),
         "t": np.tile(times, depth),
     }
@@ -45,4 +46,4 @@ def timeline(network: Network, trial: Trial) -> tuple[Labels, Measure] | None:
         norms = jax.grad(loss)(jnp.zeros((depth, length)))[:, times]
         return {"grad_norm": norms.reshape(-1)}
 
-    return labels, measure
+    return shared, measure

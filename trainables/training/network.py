@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from trainables.core.engine import Labels, State
+from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import build_config, constants, optimizer_of, schedule_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
 from trainables.core.random_keys import named_key, trial_key
@@ -53,10 +53,10 @@ class Network:
       steps: optimizer steps per epoch.
       schedule: of the learning rate.
       settles: whether the model acts on its weights after each optimizer step.
-      labels: of the probes an epoch brings; none here.
+      shared_columns: of the probes an epoch brings; none here.
     """
 
-    labels: Mapping[str, Labels] = {}
+    shared_columns: Mapping[str, SharedColumns] = {}
 
     def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
         """`traced` are one lane's values, read for their types only.

@@ -111,7 +111,7 @@ def test_json_tells_programs_stages_and_padding() -> None:
     assert (found["stale"], found["blocked"], found["incomplete"], found["lacking"]) == (
         0, {}, {}, {}
     )  # fmt: skip
-    assert (found["labels"], found["warnings"], found["seconds"]) == ({}, [], None)
+    assert (found["variants"], found["warnings"], found["seconds"]) == ({}, [], None)
     assert found["rows"]["epochs"] == 8 * 2
     assert found["bytes"] > 0
     staged = planned(STAGED)

@@ -21,7 +21,7 @@ class Powers(Analysis):
     def __init__(self, trial: Trial, task: None, values: Mapping[str, Any]):
         assert task is None
         self.count = int(trial.config["count"] or 0)
-        self.labels = {"powers": {"k": np.arange(self.count, dtype=np.int32)}}
+        self.shared_columns = {"powers": {"k": np.arange(self.count, dtype=np.int32)}}
 
     def epoch(
         self, state: State, values: Mapping[str, jax.Array], epoch: jax.Array, data: Any

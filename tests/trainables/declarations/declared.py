@@ -106,8 +106,8 @@ def _trial(trial: Trial) -> str:
         words.append(f"steps={trial.sizes.steps}")
     if "task" in trial.parts and "model" in trial.parts:
         words.append(f"tensors={digest(tensors_of(trial), 12)}")
-    if trial.labels:
-        words.append(f"labels={trial.labels}")
+    if trial.variants:
+        words.append(f"variants={trial.variants}")
     return " ".join(words)
 
 

@@ -30,7 +30,7 @@ from trainables.declarations import (
     parse_comments,
 )
 from trainables.declarations.comment_flags import FLAGS, INSTEAD, UNSUPPORTED
-from trainables.declarations.comments import COMMENTS, RECURRENT, absent, comment_labels
+from trainables.declarations.comments import COMMENTS, RECURRENT, absent, comment_variants
 from trainables.declarations.core.presets import PRETRAIN_EPOCHS
 from trainables.declarations.training.base import BASE
 
@@ -437,14 +437,16 @@ def test_a_trial_s_label_is_its_string_and_no_part_of_its_identity(registry: Reg
     text = "findLSC_radius_targetnorm:.5_adabelief"
     config = {**BASIC, "comments": text}
     plain = registry.resolve(config)
-    registry.parts["model", "ffn"] = replace(registry.parts["model", "ffn"], labels=comment_labels)
+    registry.parts["model", "ffn"] = replace(
+        registry.parts["model", "ffn"], variants=comment_variants
+    )
     trial = registry.resolve(config)
-    assert (trial.id, plain.labels, trial.labels) == (plain.id, {}, {"comments": text})
+    assert (trial.id, plain.variants, trial.variants) == (plain.id, {}, {"comments": text})
     assert trial.parent is not None
-    assert trial.parent.labels == {
+    assert trial.parent.variants == {
         "comments": "findLSC_radius_targetnorm:.5_onlypretrain_adabelief"
     }
-    assert registry.resolve({**BASIC, "optimizer": "sgd"}).labels == {}
+    assert registry.resolve({**BASIC, "optimizer": "sgd"}).variants == {}
     assert registry.resolve(trial.config).id == trial.id, "what is stored is resolved again"
 
 

@@ -341,9 +341,9 @@ def test_the_certificate_is_the_theorem_s(seed: int) -> None:
 
 
 def test_a_stable_net_is_labelled_so() -> None:
-    assert trial(model="torch_lstm").labels == {"variant": "LSTM"}
-    assert trial(model="torch_lstm", stabilize="row_project").labels == {"variant": "sLSTM"}
-    assert trial(model="EXPRNN").labels == {"variant": "oRNN"}
+    assert trial(model="torch_lstm").variants == {"variant": "LSTM"}
+    assert trial(model="torch_lstm", stabilize="row_project").variants == {"variant": "sLSTM"}
+    assert trial(model="EXPRNN").variants == {"variant": "oRNN"}
     assert not is_tied(trial(model="ornn", readout="tied").config, trial(model="ornn").sizes)
 
 

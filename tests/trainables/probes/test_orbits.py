@@ -52,15 +52,15 @@ def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
     state = jax.tree.map(lambda leaf: leaf[0], pack._state)
     module = driven_net.module_of(engine, state["params"], state["rest"])
     key = driven_net.lane_key({"seed": jnp.int32(0)})
-    labels = driven_net.orbit_labels(one, 3)
-    h = driven_net.first_states(key, labels, driven_net.state_size(module))
+    shared = driven_net.orbit_columns(one, 3)
+    h = driven_net.first_states(key, shared, driven_net.state_size(module))
     omega = np.linspace(np.pi / 16, np.pi / 8, 3)
     for orbit in range(12):
-        value = float(omega[labels["input"][orbit]])
+        value = float(omega[shared["input"][orbit]])
         x = jnp.full((1, 30, 1), value)
         outputs, _ = module._run(x, [h[orbit : orbit + 1]], None)
-        mine = (rows["input"] == labels["input"][orbit]) & (rows["start"] == labels["start"][orbit])
-        mine &= rows["std"] == labels["std"][orbit]
+        mine = (rows["input"] == shared["input"][orbit]) & (rows["start"] == shared["start"][orbit])
+        mine &= rows["std"] == shared["std"][orbit]
         np.testing.assert_allclose(rows["y"][mine], outputs[0, 20:, 0], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(rows["input_value"][mine], value, rtol=1e-6)
 
@@ -68,10 +68,10 @@ def test_an_orbit_is_what_its_weights_make_of_it(model: str) -> None:
 def test_each_step_of_an_orbit_has_a_row_for_each_output() -> None:
     one = trial(task="temporal_order", seq_len=60, orbit_starts=2)
     network: Any = Pack([one], {})._engine
-    labels, _ = orbits(network, one) or ({}, None)
-    begin = driven_net.orbit_labels(one, len(np.unique(labels["input"])))
+    shared, _ = orbits(network, one) or ({}, None)
+    begin = driven_net.orbit_columns(one, len(np.unique(shared["input"])))
     outputs, steps = output_count(one.sizes.classes), 10
-    rows = np.stack([labels[name] for name in ("input", "start", "std", "t", "output")], axis=1)
+    rows = np.stack([shared[name] for name in ("input", "start", "std", "t", "output")], axis=1)
     want = [
         (*start, 20 + step, output)
         for start in zip(begin["input"], begin["start"], begin["std"], strict=True)
@@ -84,9 +84,9 @@ def test_each_step_of_an_orbit_has_a_row_for_each_output() -> None:
 
 def test_starts_are_the_same_at_every_snapshot_and_scaled_copies() -> None:
     one = trial(orbit_std="0.1:10", orbit_steps=1, orbit_burn_in=0)
-    labels = driven_net.orbit_labels(one, 3)
+    shared = driven_net.orbit_columns(one, 3)
     keys = [driven_net.lane_key({"seed": jnp.int32(s)}) for s in (4, 5, 4)]
-    a, b, again = (driven_net.first_states(key, labels, 12) for key in keys)
+    a, b, again = (driven_net.first_states(key, shared, 12) for key in keys)
     np.testing.assert_array_equal(a, again)
     assert np.abs(np.asarray(a - b)).max() > 1
     np.testing.assert_allclose(a[6:], 100 * a[:6], rtol=1e-5)

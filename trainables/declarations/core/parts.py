@@ -42,9 +42,9 @@ class Column:
 class Probe:
     """A table of measurements, and how often a trial makes them.
 
-    `build(engine, trial) -> (labels, measure) | None` gives what measures it between epochs: the
-    columns that all lanes share, and a `trainables.core.engine.Measure`. None where the engine has
-    nothing to measure. A probe that its stage fills during epochs has no `build`.
+    `build(engine, trial) -> (shared columns, measure) | None` gives what measures it between epochs:
+    the columns that all lanes share, and a `trainables.core.engine.Measure`. None where the engine
+    has nothing to measure. A probe that its stage fills during epochs has no `build`.
 
     Attributes:
       columns: of its table; the store adds trial_id, attempt and epoch.
@@ -77,7 +77,7 @@ class Part:
       build: what makes the part, a function or its place; its signature is given in the docstring
         of each subclass.
       probes: the tables it can fill, as probes or their names; a trial of it has their keys too.
-      labels: names a paper has for a trial of it, by column of `trials`; no part of its identity.
+      variants: names a paper has for a trial of it, by column of `trials`; no part of its identity.
     """
 
     role: ClassVar[str] = "base"
@@ -89,7 +89,7 @@ class Part:
     aliases: tuple[str, ...] = ()
     build: Code | None = None
     probes: tuple[Probe | str, ...] = ()
-    labels: Callable[[Config], Mapping[str, str]] | None = None
+    variants: Callable[[Config], Mapping[str, str]] | None = None
 
     def builder(self) -> Callable[..., Any]:
         """The function that makes the part.

@@ -104,11 +104,11 @@ class Trial:
         return self.structure.probes
 
     @cached_property
-    def labels(self) -> dict[str, str]:
+    def variants(self) -> dict[str, str]:
         """Names that papers have for it, by column of `trials`."""
         found: dict[str, str] = {}
         for part in self.parts.values():
-            found |= part.labels(self.config) if part.labels else {}
+            found |= part.variants(self.config) if part.variants else {}
         return found
 
     @property

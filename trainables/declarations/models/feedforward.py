@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.declarations.comments import comment_labels
+from trainables.declarations.comments import comment_variants
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Model
 from trainables.declarations.probes.radius import RADIUS
@@ -29,5 +29,5 @@ FFN = Model(
     ),
     rows=lambda config, sizes: (2 * config["depth"] + 2, config["depth"] + 1),
     probes=(RADIUS,),
-    labels=comment_labels,
+    variants=comment_variants,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainables.declarations.comments import comment_labels
+from trainables.declarations.comments import comment_variants
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
@@ -58,7 +58,7 @@ LRU_STACK = Model(
     rows=_lru_rows,
     aliases=("reslruffn", "reslru"),
     probes=(TIMELINE, RADIUS),
-    labels=comment_labels,
+    variants=comment_variants,
 )  # fmt: skip
 
 # ---- deep_recurrent ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trainables.declarations.comments import comment_labels
+from trainables.declarations.comments import comment_variants
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.models.rnn_sizes import PRESETS, preset_widths
@@ -104,7 +104,7 @@ def recurrent_model(name: str, cell: str, tensors: int, doc: str, *aliases: str)
         rows=lambda config, sizes: _rows(config, sizes, tensors),
         aliases=aliases,
         probes=(TIMELINE, RADIUS),
-        labels=comment_labels,
+        variants=comment_variants,
     )
 
 

@@ -50,7 +50,7 @@ _PROBES = (TIMELINE, ORBITS, ATTRACTORS, CONTRACTION, SMOOTHNESS)
 def _model(
     name: str, cell: str, doc: str, variant: str, *keys: Key, aliases: tuple[str, ...] = ()
 ) -> Model:
-    def labels(config: Config) -> dict[str, str]:
+    def variants(config: Config) -> dict[str, str]:
         stable = config.get("stabilize", "none") != "none"
         return {"variant": f"s{variant}" if stable else variant}
 
@@ -65,7 +65,7 @@ def _model(
         rows=_rows,
         aliases=aliases,
         probes=_PROBES,
-        labels=labels,
+        variants=variants,
     )
 
 

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.core.engine import Engine, Labels, Measure, State
+from trainables.core.engine import Engine, Measure, SharedColumns, State
 from trainables.core.layout import by_path
 from trainables.declarations import Trial
 
 
-def weight_scale(engine: Engine, trial: Trial) -> tuple[Labels, Measure] | None:
+def weight_scale(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] | None:
     """Builds the probe, for models; rows are the tensors of `layers`."""
     if engine.layout is None:
         return None
