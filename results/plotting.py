@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import results.figures
 from results.ask.named_queries import space_name, space_of
 from results.errors import StoreError, nearest
-from results.figures.bar2025.accuracy import ACCURACY
-from results.figures.bar2025.recurrences import BAR2025
-from results.figures.curves import grad_norms, grad_norms_last_10, training_loss
-from results.figures.heatmaps import grad_heatmap, grad_per_layer, timeline
-from results.figures.herranz2023.covariance import covariance, decay
-from results.figures.herranz2023.figure1 import figure1a, figure1b, figure1c
-from results.figures.herranz2023.figures_2_to_4 import figure2, figure3, figure4
-from results.figures.herranz2023.lsc import before_after, lsc_radius
-from results.figures.herranz2023.table1 import table1
-from results.figures.ribeiro2020.chaotic_lstm import CHAOS_FIGURES
-from results.figures.ribeiro2020.orbits import ORBIT_FIGURES
-from results.figures.sweeps import depth, overview
-from results.figures.zucchet2024.deep_signals import DEEP
-from results.figures.zucchet2024.scans import ZUCCHET2024
-from results.figures.zucchet2024.signals import SIGNALS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,41 +20,22 @@ if TYPE_CHECKING:
 
 FigureFunction = Callable[["Store", Mapping[str, Any], "str | None"], "go.Figure"]
 
-GENERAL: dict[str, FigureFunction] = {
-    function.__name__: function
-    for function in (
-        training_loss, grad_norms, grad_per_layer, grad_norms_last_10, grad_heatmap, overview,
-        depth, timeline,
-    )
-}  # fmt: skip
+
+def _declared(general: bool) -> dict[str, FigureFunction]:
+    """The functions that the modules of `results.figures` list in `FIGURES`, by name: those of its
+    own modules, or of the folders of single studies."""
+    found = {}
+    for module in pkgutil.walk_packages(results.figures.__path__, "results.figures."):
+        if (module.name.count(".") == 2) == general:
+            listed = getattr(importlib.import_module(module.name), "FIGURES", ())
+            found |= {function.__name__: function for function in listed}
+    return found
+
+
+GENERAL = _declared(general=True)
 """Figures of any trials that train."""
 
-FIGURES: dict[str, FigureFunction] = {
-    **GENERAL,
-    **{
-        function.__name__: function
-        for function in (
-            figure1a,
-            figure1b,
-            figure1c,
-            figure2,
-            figure3,
-            figure4,
-            table1,
-            lsc_radius,
-            before_after,
-            covariance,
-            decay,
-            *ZUCCHET2024,
-            *SIGNALS,
-            *DEEP,
-            *ORBIT_FIGURES,
-            *CHAOS_FIGURES,
-            *BAR2025,
-            *ACCURACY,
-        )
-    },
-}
+FIGURES = GENERAL | _declared(general=False)
 """The built-in figures: of any training, then of single studies. A user's figure is a function of
 the same three arguments."""
 

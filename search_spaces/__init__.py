@@ -6,17 +6,17 @@ A study's own module may be read, edited, or have a `param_space` handed to a Ra
 from __future__ import annotations
 
 import importlib
+import pkgutil
 
 from search_spaces.expansion import SpaceError, expand
 from search_spaces.study import Space, Study
 
-BUILTIN = ("vanishing", "herranz2023", "zucchet2024", "ribeiro2020", "bar2025")
-
 
 def builtin_studies() -> dict[str, Study]:
-    """The studies that come with gradsweep, by name."""
-    modules = [importlib.import_module(f"search_spaces.{name}") for name in BUILTIN]
-    return {module.STUDY.name: module.STUDY for module in modules}
+    """The studies that come with gradsweep, by name: the `STUDY` of each module of this package."""
+    names = (module.name for module in pkgutil.iter_modules(__path__, f"{__name__}."))
+    found = (getattr(importlib.import_module(name), "STUDY", None) for name in names)
+    return {study.name: study for study in found if study is not None}
 
 
 __all__ = ["Space", "SpaceError", "Study", "builtin_studies", "expand"]

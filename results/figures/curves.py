@@ -178,3 +178,6 @@ def _finish(
     fig: go.Figure, title: str, chosen: Selection, note: str = "", height: int = 430
 ) -> go.Figure:
     return finish(fig, title, [*chosen.notes(), note], height)
+
+
+FIGURES = (training_loss, grad_norms, grad_norms_last_10)

@@ -238,3 +238,6 @@ def heatmap(fig: go.Figure, grid: Grid, place: dict[str, Any]) -> None:
                 ),
                 **place,
             )  # fmt: skip
+
+
+FIGURES = (grad_per_layer, grad_heatmap, timeline)

@@ -182,3 +182,6 @@ def _spread(
 
 def _trials(count: int) -> str:
     return f"{count} trial" if count == 1 else f"{count} trials"
+
+
+FIGURES = (overview, depth)

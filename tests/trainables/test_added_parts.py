@@ -1,7 +1,8 @@
-"""A new cell, a new optimizer with a schedule and a new probe: two files each, and a line below.
+"""A new cell, model, task, optimizer with a schedule and probe are two files each and a line below;
+a new study and a new figure are one file each. No other file changes (CONTRIBUTING.md).
 
-The files of `tests/support/added_parts` are laid into a copy of the packages, which is then used
-as a developer would use it: the contract of `test_contract.py`, `plan`, `launch` and `debug`.
+The files of `tests/support/added_parts` are laid into a copy of the packages, which is then used as
+a developer would use it: the contract of `test_contract.py`, `plan`, `launch`, `debug`, `plot`.
 """
 
 from __future__ import annotations
@@ -23,30 +24,21 @@ LINES = """
 from tests.trainables import test_contract as contract
 
 contract.MODELS["minimal_gated"] = {**contract.GAUSSIAN, "widths": "4:3"}
+contract.MODELS["pooled"] = {**contract.GAUSSIAN, "width": 4}
+contract.TASKS["drift"] = {"seq_len": 6, "batch_size": 20}
 contract.OPTIMIZERS["sign_descent"] = {"lr": 0.01}
 contract.PROBES["weight_scale"] = contract.RNN
-"""
-STUDY = """
-from gradsweep import Space, Study
-
-SPACE = Space(reproduces="a test", param_space={
-    "model": "minimal_gated", "widths": "4:3", "optimizer": "sign_descent", "task": "gaussian",
-    "seq_len": 6, "features": 2, "classes": 3, "batch_size": 4, "steps_per_epoch": 2, "epochs": 3,
-    "weight_scale_every": 1, "radius_every": 0, "seed": {"grid_search": [0, 1]},
-})
-STUDY = Study(name="added", title="Added parts", spaces={"all": SPACE})
 """
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of our packages with the added files, and a study of them."""
+    """A copy of our packages with the added files."""
     found = tmp_path_factory.mktemp("tree")
     for package in ("gradsweep", "orchestrator", "results", "search_spaces", "trainables"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, found / package, ignore=ignored)
-    shutil.copytree(ADDED, found / "trainables", dirs_exist_ok=True)
-    (found / "added.py").write_text(STUDY)
+    shutil.copytree(ADDED, found, dirs_exist_ok=True)
     return found
 
 
@@ -65,24 +57,29 @@ def python(tree: Path, *words: str) -> str:
 
 
 def gradsweep(tree: Path, *words: str) -> str:
-    return python(tree, "-m", "orchestrator", *words, "--study", "added.py", "--store", "store")
+    return python(tree, "-m", "orchestrator", *words, "--store", "store")
 
 
-def test_each_part_is_two_files() -> None:
+def test_each_is_two_files_at_most() -> None:
     files = {path.relative_to(ADDED).as_posix() for path in ADDED.rglob("*.py")}
     for code, declaration in (
         ("layers/minimal_gated", "models/minimal_gated"),
+        ("models/pooled", "models/pooled"),
+        ("tasks/drift", "tasks/drift"),
         ("optim/sign_descent", "optim/sign_descent"),
         ("probes/weight_scale", "probes/weight_scale"),
     ):
-        files -= {f"{code}.py", f"declarations/{declaration}.py"}
-    assert not files
+        files -= {f"trainables/{code}.py", f"trainables/declarations/{declaration}.py"}
+    figure = {f"results/figures/added/{name}.py" for name in ("__init__", "last_losses")}
+    assert files == {"search_spaces/added.py", *figure}
 
 
 def test_each_keeps_to_the_contract_by_a_line(tree: Path) -> None:
     checks = """
 contract.test_every_part_has_its_line()
 contract.test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other("minimal_gated")
+contract.test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other("pooled")
+contract.test_a_task_gives_the_batches_that_its_sizes_declare("drift")
 contract.test_an_optimizer_moves_and_its_schedule_is_finite("sign_descent")
 contract.test_a_probe_fills_its_columns("weight_scale")
 print("kept")
@@ -109,3 +106,5 @@ def test_plan_launch_and_debug_know_them(tree: Path) -> None:
     again = json.loads(gradsweep(tree, "debug", "--trial", one, "--exact", "--json"))
     recorded = store.sql(f"SELECT loss FROM runs WHERE trial_id = '{one}' ORDER BY epoch")
     assert [row["loss"] for row in again["epochs"]] == [loss for (loss,) in recorded.fetchall()]
+    gradsweep(tree, "plot", "added/all", "-o", "drawn.html")
+    assert '"text":"seed"' in (tree / "drawn.html").read_text()

@@ -82,10 +82,10 @@ class Programs:
     def probe(
         self, name: str, trial: Trial, values: Any, data: Any
     ) -> tuple[SharedColumns, Callable[..., Any]] | None:
-        """Shared columns of a probe, and the compiled (state, values, real, data) -> columns (width,
-        rows); `real` (width,) is False for lanes to leave out. None where the model has no such
-        probe."""
-        # What is measured may hang on recording keys, which are no part of the program's hash.
+        """Shared columns of a probe, and the compiled (state, values, real, data) -> columns
+        (width, rows); `real` (width,) is False for lanes to leave out. None where the model has no
+        such probe."""
+        # Recording keys may say what is measured, and are no part of the hash of a program.
         key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
             build = trial.probes[name].build if name in trial.probes else None

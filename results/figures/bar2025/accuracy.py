@@ -155,4 +155,4 @@ def _is_cell(config: Mapping[str, Any], form: tuple[str, str], r_min: float, r_m
     return same and near and math.isclose(float(config.get("r_max") or 0), r_max)
 
 
-ACCURACY = (accuracy, bar2025_curves, lru_ablation)
+FIGURES = (accuracy, bar2025_curves, lru_ablation)

@@ -212,4 +212,4 @@ def eigenvalue_plane(store: Store, space: Mapping[str, Any], trial: str | None =
     return finish(fig, f"Eigenvalues — {chosen.title}", [note], 430, heads=1)
 
 
-BAR2025 = (radius_law, growth, overflow_steps, delay_memory, eigenvalue_plane)
+FIGURES = (radius_law, growth, overflow_steps, delay_memory, eigenvalue_plane)

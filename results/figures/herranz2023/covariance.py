@@ -111,3 +111,6 @@ def _correlation(
         ),
         **place,
     )  # fmt: skip
+
+
+FIGURES = (covariance, decay)

@@ -245,3 +245,6 @@ def _pascal(
     draw_series(fig, list(kept), list(kept.values()), scale, name, style, legend=legend, **place)
     if closed:  # the line through the markers is the closed form's
         fig.data[-1].update(mode="markers")
+
+
+FIGURES = (figure1a, figure1b, figure1c)

@@ -301,3 +301,6 @@ def _curves(
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+FIGURES = (figure2, figure3, figure4)

@@ -289,3 +289,6 @@ def _loss(
     if kept:
         draw_series(fig, [epoch for epoch, _ in kept], [statistics.median(v) for _, v in kept],
                     scale, name, style, legend=legend, **place)  # fmt: skip
+
+
+FIGURES = (lsc_radius, before_after)

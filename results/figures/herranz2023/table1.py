@@ -104,3 +104,6 @@ def _split_name(split: str, found: Sequence[Outcome]) -> str:
     names = {"batch_perplexity": "perplexity", "mode_accuracy": "accuracy"}
     metric = next((one.metric for one in found if one.metric), "")
     return f"{'validation' if split == 'val' else 'test'} {names.get(metric, metric)}"
+
+
+FIGURES = (table1,)

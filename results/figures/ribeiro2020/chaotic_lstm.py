@@ -192,4 +192,4 @@ def cost_plane(store: Store, space: Mapping[str, Any], trial: str | None = None)
     return finish(fig, title, [*chosen.notes(), note], 520)
 
 
-CHAOS_FIGURES = (bifurcation, cost_profile, cost_growth, cost_plane)
+FIGURES = (bifurcation, cost_profile, cost_growth, cost_plane)

@@ -233,4 +233,4 @@ def transient(store: Store, space: Mapping[str, Any], trial: str | None = None) 
     return finish(fig, f"Orbits over time — {chosen.title}", _notes(chosen, shown, more), 380)
 
 
-ORBIT_FIGURES = (attractors, orbit1d, orbit2d, transient)
+FIGURES = (attractors, orbit1d, orbit2d, transient)

@@ -92,4 +92,4 @@ def gru_theory(store: Store, space: Mapping[str, Any], trial: str | None = None)
     return finish(fig, title, [*chosen.notes(), note], 380, heads=1)
 
 
-DEEP = (deep_signals, gru_jacobian, gru_theory)
+FIGURES = (deep_signals, gru_jacobian, gru_theory)

@@ -219,4 +219,4 @@ def effective_lr(store: Store, space: Mapping[str, Any], trial: str | None = Non
     return finish(fig, f"Effective learning rates — {shown.name}", [note], 430)
 
 
-ZUCCHET2024 = (curse_of_memory, ablation, concentration, heads, effective_lr)
+FIGURES = (curse_of_memory, ablation, concentration, heads, effective_lr)

@@ -220,4 +220,4 @@ def _boxes(
     return finish(fig, f"{title} — {chosen.title}", chosen.notes(), 400, heads=1)
 
 
-SIGNALS = (signal_energy, unit_loss, landscape, coupling, sector_hessian, optimal_hessian)
+FIGURES = (signal_energy, unit_loss, landscape, coupling, sector_hessian, optimal_hessian)

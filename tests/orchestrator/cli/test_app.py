@@ -19,7 +19,7 @@ import pytest
 from orchestrator.machine.environment import has_gpu
 from results import create_store, open_store
 from results.schema import FORMAT
-from search_spaces import BUILTIN
+from search_spaces import builtin_studies
 
 STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 GRID = ["tiny/grid", "--study", STUDY]
@@ -146,7 +146,7 @@ def test_spaces_and_plans_as_json_and_as_text(tmp_path: Path) -> None:
     assert imported == []
     assert [said.status for said in found] == [0] * 6 + [2]
     spaces = json.loads(found[0].out)
-    assert {s["study"] for s in spaces} == set(BUILTIN)
+    assert {s["study"] for s in spaces} == set(builtin_studies())
     for space in spaces:
         assert space.keys() >= {"space", "study", "reproduces", "stages", "trials", "done"}
     warmup = next(s for s in spaces if s["space"] == "vanishing/warmup")
@@ -158,7 +158,7 @@ def test_spaces_and_plans_as_json_and_as_text(tmp_path: Path) -> None:
     own = [s["space"] for s in spaces if s["study"] == "vanishing"]
     assert [p["space"] for p in json.loads(found[3].out)] == own
     assert found[4].out.startswith("vanishing/depth: 9 trials, 0 done, 9 to run")
-    assert {s["study"] for s in json.loads(found[5].out)} == {*BUILTIN, "tiny"}
+    assert {s["study"] for s in json.loads(found[5].out)} == {*builtin_studies(), "tiny"}
     assert list(tmp_path.iterdir()) == []
 
 

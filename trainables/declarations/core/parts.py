@@ -42,9 +42,9 @@ class Column:
 class Probe:
     """A table of measurements, and how often a trial makes them.
 
-    `build(engine, trial) -> (shared columns, measure) | None` gives what measures it between epochs:
-    the columns that all lanes share, and a `trainables.core.engine.Measure`. None where the engine
-    has nothing to measure. A probe that its stage fills during epochs has no `build`.
+    `build(engine, trial) -> (shared columns, measure) | None` gives what measures it between
+    epochs: the columns that all lanes share, and a `trainables.core.engine.Measure`. None where the
+    engine has nothing to measure. A probe that its stage fills during epochs has no `build`.
 
     Attributes:
       columns: of its table; the store adds trial_id, attempt and epoch.
