@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,22 @@ def test_each_is_two_files_at_most() -> None:
         files -= {f"trainables/{code}.py", f"trainables/declarations/{declaration}.py"}
     figure = {f"results/figures/added/{name}.py" for name in ("__init__", "last_losses")}
     assert files == {"search_spaces/added.py", *figure}
+
+
+def test_contributing_names_every_file_of_them() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in ADDED.rglob("*.py"):
+        assert path.name == "__init__.py" or f"`{path.relative_to(ADDED)}`" in text
+    _, *parts = text[text.index("## How to add a part") : text.index("## Rules")].split("\n**A")
+    assert [len(re.findall(r"^\d\.", part, re.MULTILINE)) for part in parts] == [
+        4,
+        5,
+        4,
+        4,
+        4,
+        4,
+        4,
+    ]
 
 
 def test_each_keeps_to_the_contract_by_a_line(tree: Path) -> None:
