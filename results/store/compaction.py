@@ -6,7 +6,7 @@ has passed, by which time readers with an older listing have finished; one that 
 store again when a file is gone.
 
 Two compactions at once are safe: of two merged parts that replace a part in common the one
-published first holds (`parquet_parts.settle`). For that, clocks must agree to within the grace, and
+published first holds (`parquet_parts.counted`). For that, clocks must agree within the grace, and
 a merge whose publishing ended later than the grace after it began is taken back.
 """
 

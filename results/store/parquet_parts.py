@@ -127,7 +127,7 @@ class Listing:
     rejected: list[Part] = field(default_factory=list)
 
 
-def settle(parts: list[Part]) -> Listing:
+def counted(parts: list[Part]) -> Listing:
     """Which parts count. Of two merged parts that replace a part in common (two `compact` runs at
     once), the one published first holds; the other is passed over and what it held stays visible.
     """
@@ -246,7 +246,7 @@ class PartIndex:
                 parts.append(part)
             elif part is not None:
                 self.bad[info.path] = part
-        return settle(parts if table in TABLES else self._fitting(parts))
+        return counted(parts if table in TABLES else self._fitting(parts))
 
     def _fitting(self, parts: list[Part]) -> list[Part]:
         """Parts of a user's probe whose columns fit together; the others are bad."""

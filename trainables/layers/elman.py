@@ -21,7 +21,7 @@ def activate(z: jax.Array, activation: str) -> jax.Array:
     return jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0)
 
 
-def slope(h: jax.Array, activation: str) -> jax.Array:
+def slope_at_output(h: jax.Array, activation: str) -> jax.Array:
     """The activation's derivative, written in its value h."""
     return 1 - h * h if activation == "tanh" else (h > 0).astype(h.dtype)
 
@@ -65,7 +65,7 @@ def _backward(
         from_later_BH: jax.Array, here: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         h_BH, cotangent_BH = here
-        dz_BH = (from_later_BH + cotangent_BH) * slope(h_BH, activation)
+        dz_BH = (from_later_BH + cotangent_BH) * slope_at_output(h_BH, activation)
         return dz_BH @ w_hh, dz_BH
 
     start = jnp.zeros_like(h_TBH[0])

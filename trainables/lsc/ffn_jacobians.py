@@ -20,7 +20,7 @@ from jax import lax
 
 from trainables.core.random_keys import named_key
 from trainables.lsc import radius_loss
-from trainables.models.feedforward import ACTIVATIONS, slope
+from trainables.models.feedforward import ACTIVATIONS, slope_at_input
 
 _RESCUE = 3.0
 """Largest factor of weights whose radius is below .5."""
@@ -52,8 +52,8 @@ def jacobian(
       outer: whether the block is act(W a + b).
       inner: whether it is W act(z) + b. Neither: the dense layer alone.
     """
-    above = jnp.where(outer, slope(activation, a @ w.T + b), 1.0)
-    below = jnp.where(inner, slope(activation, z), 1.0)
+    above = jnp.where(outer, slope_at_input(a @ w.T + b, activation), 1.0)
+    below = jnp.where(inner, slope_at_input(z, activation), 1.0)
     return above[:, :, None] * w * below[:, None, :]
 
 

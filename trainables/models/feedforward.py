@@ -44,7 +44,7 @@ def drawn(key: jax.Array, scheme: str, shape: tuple[int, ...]) -> jax.Array:
     return initializer(key, shape, jnp.float32)
 
 
-def slope(activation: str, z: jax.Array) -> jax.Array:
+def slope_at_input(z: jax.Array, activation: str) -> jax.Array:
     """The activation's derivative at every entry of z."""
     return jax.jvp(ACTIVATIONS[activation], (z,), (jnp.ones_like(z),))[1]
 

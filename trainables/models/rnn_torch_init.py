@@ -44,8 +44,8 @@ class TorchNet(RecurrentNet):
         self.bases = nnx.List([Base(jnp.eye(c.output_size)) for c in cells if rebased])
 
     @property
-    def settles(self) -> bool:
-        """Whether `settle` does anything."""
+    def acts_after_steps(self) -> bool:
+        """Whether `after_step` does anything."""
         return self.rule != "none" or len(self.bases) > 0
 
     def params(self, layer: int) -> dict[str, jax.Array]:
@@ -54,7 +54,7 @@ class TorchNet(RecurrentNet):
         cell: Any = self.cells[layer]
         return cell.prepared({**self.rnn[layer].values(), "base": self.bases[layer][...]})
 
-    def settle(self, step: jax.Array) -> None:
+    def after_step(self, step: jax.Array) -> None:
         """Acts on the weights after optimizer step `step`, counted from 1."""
         if self.rule != "none":
             for name, value in stabilised(self.rnn[0].values(), self.rule).items():

@@ -76,8 +76,8 @@ class Training(Network):
         optimizer = self.optimizer(self.rates(state, hparams))
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        if self.settles:
-            params, rest = self.settled(params, rest, state["step"] + 1)
+        if self.acts_after_steps:
+            params, rest = self.after_step(params, rest, state["step"] + 1)
         moved = self.layout.norms(updates)
         whole = safe_norm(moved[: self.layout.tensors])
         finite = jnp.isfinite(loss) & jnp.isfinite(total) & jnp.isfinite(whole)

@@ -52,7 +52,7 @@ class Network:
       cells: of a model that stacks recurrent cells, the lowest first; else empty.
       steps: optimizer steps per epoch.
       schedule: of the learning rate.
-      settles: whether the model acts on its weights after each optimizer step.
+      acts_after_steps: whether the model acts on its weights after each optimizer step.
       shared_columns: of the probes an epoch brings; none here.
     """
 
@@ -86,7 +86,7 @@ class Network:
         self.layout = Layout(slots or slots_of(params, order), params)
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
         self.cells: tuple[Any, ...] = getattr(module, "cells", ())
-        self.settles = bool(getattr(module, "settles", False))
+        self.acts_after_steps = bool(getattr(module, "acts_after_steps", False))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
@@ -119,10 +119,10 @@ class Network:
         outputs = module(x)
         return outputs, nnx.split(module, nnx.Param, ...)[2]
 
-    def settled(self, params: Any, rest: Any, step: jax.Array) -> tuple[Any, Any]:
+    def after_step(self, params: Any, rest: Any, step: jax.Array) -> tuple[Any, Any]:
         """(params, rest) after what the model does to them once a step (counted from 1) is done."""
         module: Any = nnx.merge(self.graph, params, rest, copy=True)
-        module.settle(step)
+        module.after_step(step)
         _, params, rest = nnx.split(module, nnx.Param, ...)
         return params, rest
 

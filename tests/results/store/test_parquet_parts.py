@@ -12,7 +12,7 @@ import pytest
 
 from results import Store, StoreError
 from results.schema import arrow_schema
-from results.store.parquet_parts import Part, _misfit, conform, encode, settle
+from results.store.parquet_parts import Part, _misfit, conform, counted, encode
 from results.store.views import quoted, strings
 from tests.support.made_up_rows import attempt_row, epoch_row, table
 
@@ -26,7 +26,7 @@ def names(parts: list[Part]) -> list[str]:
 
 
 def test_what_is_merged_counts_in_place_of_what_it_replaces() -> None:
-    listing = settle([part("a"), part("b"), part("c"), part("merged-1", "a", "b")])
+    listing = counted([part("a"), part("b"), part("c"), part("merged-1", "a", "b")])
     assert names(listing.live) == ["c", "merged-1"]
     assert names(listing.merged) == ["merged-1"]
     assert {name: each.name for name, each in listing.replaced.items()} == {"a": "a", "b": "b"}
@@ -43,21 +43,21 @@ def test_of_two_merges_of_one_part_the_first_published_counts() -> None:
         part("c"),
     ]
     for listed in (parts, parts[::-1]):
-        listing = settle(listed)
+        listing = counted(listed)
         assert sorted(names(listing.live)) == ["c", "merged-1"]
         assert names(listing.rejected) == ["merged-2"]
         assert names(listing.merged) == ["merged-1"]
 
 
 def test_a_merge_of_merges_counts_alone() -> None:
-    listing = settle([part("merged-1", "a"), part("merged-2", "merged-1", "b"), part("b")])
+    listing = counted([part("merged-1", "a"), part("merged-2", "merged-1", "b"), part("b")])
     assert names(listing.live) == ["merged-2"]
     assert set(listing.replaced) == {"merged-1", "b"}
 
 
 def test_only_a_merge_replaces() -> None:
     """A part whose footer claims so, and whose name does not, hides nothing."""
-    assert names(settle([part("a"), part("b", "a")]).live) == ["a", "b"]
+    assert names(counted([part("a"), part("b", "a")]).live) == ["a", "b"]
 
 
 def test_how_a_part_is_written() -> None:

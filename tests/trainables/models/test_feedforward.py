@@ -12,7 +12,7 @@ from flax import nnx
 
 from tests.support.small_trials import check_rows, trial
 from trainables.declarations import Sizes, Trial, builtin_registry
-from trainables.models.feedforward import ACTIVATIONS, FeedForward, drawn, slope
+from trainables.models.feedforward import ACTIVATIONS, FeedForward, drawn, slope_at_input
 from trainables.packs.pack import Pack
 
 
@@ -54,7 +54,7 @@ def test_forward_pass_layer_by_layer(seed, activation):
 
     @nnx.jit
     def run(module: FeedForward, x: jax.Array, z: jax.Array) -> Any:
-        return module.preactivations(x), module(x), slope(activation, z)
+        return module.preactivations(x), module(x), slope_at_input(z, activation)
 
     before, outputs, found = run(module, jnp.asarray(x), jnp.asarray(z[0], jnp.float32))
     np.testing.assert_allclose(before, z, rtol=1e-4, atol=1e-5)

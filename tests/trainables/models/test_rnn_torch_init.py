@@ -347,8 +347,8 @@ def test_a_stable_net_is_labelled_so() -> None:
     assert not is_tied(trial(model="ornn", readout="tied").config, trial(model="ornn").sizes)
 
 
-def test_only_a_net_with_a_rule_settles() -> None:
+def test_only_a_net_with_a_rule_acts_after_steps() -> None:
     assert [
-        network(trial(model="torch_lstm", width=4, stabilize=rule)).settles
+        network(trial(model="torch_lstm", width=4, stabilize=rule)).acts_after_steps
         for rule in ("none", "column_exact")
     ] == [False, True]
