@@ -24,7 +24,8 @@ LONG = {
     "launching": ("compiles", "driver", "first_row", "overhead", "packs"),
     "store": ("queries_large",),
     "training": (
-        "full_size_bar2025", "full_size_ribeiro2020", "half_dead", "lanes_by_width", "steady",
+        "full_size_bar2025", "full_size_ribeiro2020", "half_dead", "lanes_by_study",
+        "lanes_by_width", "steady",
     ),
 }  # fmt: skip
 """Minutes each: run only where they are named."""

@@ -96,13 +96,6 @@ class Packs:
         """Forgets all packs."""
         self._groups.clear()
 
-    def settle(self, config: Config, width: int) -> str:
-        """The lane strategy that a launch's calibration would choose for a long pack."""
-        from orchestrator.worker import lane_strategy
-
-        trials, arrays = _trials({**config, "epochs": 100_000}, range(width))
-        return lane_strategy.settle("calibrate", trials, arrays, width)
-
 
 def _trials(config: Config, seeds: range) -> tuple[list[Any], dict[str, Any]]:
     from orchestrator.worker.pack_run import load_arrays

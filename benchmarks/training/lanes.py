@@ -45,8 +45,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of an epoch per lane, 8 lanes: a process per core with half of them (a launch), one
     pack with two threads, two packs in threads of one process, two packs on two XLA host devices.
 
-    Measured beside: CPU seconds over seconds of wall (cores busy); and the strategy that
-    `calibration` chooses for half of the lanes, its time as a launch over the best way's."""
+    Measured beside: CPU seconds over seconds of wall (cores busy)."""
     return measure([8])
 
 
@@ -66,10 +65,6 @@ def measure(widths: Iterable[int]) -> tuple[dict[str, float], dict[str, float]]:
                 case = f"{kind}, {width} lanes"
                 seconds |= {f"{case}: {way}": value / width for way, value in own.items()}
                 facts |= {f"{case}, {way}, cores busy": value for way, value in busy.items()}
-                if width > 1:
-                    chosen = workers["one thread"].ask("settle", config, width // 2)
-                    facts[f"{case}, chooses vmap"] = float(chosen == "vmap")
-                    facts[f"{case}, chosen over best"] = own[LAUNCH + chosen] / min(own.values())
                 for worker in workers.values():
                     worker.ask("drop")
     return seconds, facts

@@ -61,7 +61,11 @@ RerunOption = Annotated[
     typer.Option("--rerun", help="Also run: stale, failed, or a trial id. Repeatable."),
 ]
 LanesOption = Annotated[
-    str, typer.Option("--lanes", help="How a pack runs its lanes: auto, vmap or sequential.")
+    str,
+    typer.Option(
+        "--lanes",
+        help="How a pack runs its lanes: vmap, sequential, or auto: sequential on a CPU, vmap on a GPU.",
+    ),
 ]
 WidthOption = Annotated[
     int | None, typer.Option("--width", min=1, help="Lanes per pack; forces a new signature.")

@@ -28,7 +28,7 @@ class LateEnvironmentError(RuntimeError):
 
 
 def cache_dir() -> Path:
-    """Folder of compiled programs and calibrations: GRADSWEEP_CACHE, or the user's cache."""
+    """Folder of compiled programs: GRADSWEEP_CACHE, or the user's cache."""
     given = os.environ.get("GRADSWEEP_CACHE")
     if given:
         return Path(given)

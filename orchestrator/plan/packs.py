@@ -31,9 +31,6 @@ long as one. A pack that does not fit comes again in halves."""
 
 CHECKPOINT_S = 60.0
 
-LONG_GROUP = 10_000
-"""Optimizer steps x lanes above which a CPU calibration of the lane strategy pays for itself."""
-
 
 @dataclass(slots=True)
 class Lane:
@@ -180,7 +177,7 @@ def make_packs(
         count, short = sizes[program], longest[program] <= SHORT
         chosen = width or known.get("width")
         chosen = chosen or choose_width(count, len(groups), devices, gpu=gpu, short=short)
-        strategy = lanes if lanes != "auto" else known.get("strategy") or _strategy(members, chosen)
+        strategy = lanes if lanes != "auto" else known.get("strategy") or "default"
         # Children of one parent pack sit together, so that no child waits for a second pack.
         ordered = sorted(members, key=lambda t: t.parent.program if t.parent else "")
         for first in range(0, len(ordered), chosen):
@@ -199,12 +196,6 @@ def _observed(structure: Structure) -> tuple[str, ...]:
             if not name.endswith("_every") and name != "keep_weights"
         ]
     )
-
-
-def _strategy(members: Sequence[Trial], width: int) -> str:
-    """`calibrate` where that pays, else `default`; the worker settles both on its device."""
-    work = _steps(members[0]) * sum(trial.epochs for trial in members)
-    return "calibrate" if width > 1 and work >= LONG_GROUP else "default"
 
 
 def _steps(trial: Trial) -> int:

@@ -50,9 +50,7 @@ class PackQueue:
     """Hands out packs and takes in what became of them.
 
     A pack is ready when the parents of its lanes have ended; lanes of a failed parent are blocked.
-    Where a program's lane strategy is still to be measured, its packs wait for the first of them,
-    which settles it for all. Workers of a node compile a program once
-    (`compile_cache.once_per_node`).
+    Workers of a node compile a program once (`compile_cache.once_per_node`).
 
     A pack that raised comes again in halves, padded to the same width, until the trial at fault is
     alone; one whose worker died comes again whole, until its deaths are too many, and then in
@@ -84,7 +82,6 @@ class PackQueue:
         self._lock = threading.RLock()
         self._begun = time.monotonic()
         self._progress: dict[str, int] = {}
-        self._settled: set[str] = set()
         self._counted: set[str] = set()
 
     def next(self, runner: str) -> PackSpec | None:
@@ -100,7 +97,7 @@ class PackQueue:
                 if not pack.lanes:
                     continue
                 known = self.signatures.get(pack.program)
-                if known and pack.strategy in ("default", "calibrate"):
+                if known and pack.strategy == "default":
                     pack.strategy = known["strategy"]
                 pack.generation = f"{self.launch_id}:{pack.id}"
                 with self._fatal_if_unwritable():
@@ -111,11 +108,7 @@ class PackQueue:
             return None
 
     def _ready(self, pack: PackSpec) -> bool:
-        if any(p not in self.outcomes and p not in self.passed for p in pack.parents):
-            return False
-        running = self.running.values()
-        measuring = {p.program for p in running if p.strategy == "calibrate"} - self._settled
-        return pack.program not in measuring
+        return all(p in self.outcomes or p in self.passed for p in pack.parents)
 
     def _blocked(self, lane: Lane) -> bool:
         parent = lane.parent_id
@@ -143,7 +136,6 @@ class PackQueue:
                 return
             if result.get("signature"):
                 self.signatures[pack.program] = result["signature"]
-                self._settled.add(pack.program)
             if runner not in self._counted:  # a last report may come twice
                 self._counted.add(runner)
                 self.compiles.update(result.get("compiles", {}))

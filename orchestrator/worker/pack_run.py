@@ -16,7 +16,8 @@ import numpy as np
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.packs import Context, PackSpec, signature_text
-from orchestrator.worker import compile_cache, lane_strategy
+from orchestrator.worker import compile_cache
+from orchestrator.worker.lane_strategy import strategy_here
 from orchestrator.worker.provenance import signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
@@ -98,9 +99,7 @@ class PackRun:
         compile_cache.watch()
         with compile_cache.once_per_node(f"{self.spec.program}-{self.spec.width}"):
             begun = time.monotonic()
-            strategy = lane_strategy.settle(
-                self.spec.strategy, self.trials, self._arrays, self.spec.width, self.context.threads
-            )
+            strategy = strategy_here(self.spec.strategy)
             self.signature = signature(strategy, self.spec.width, self.context.threads)
             self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
             self.pack.init(parents)

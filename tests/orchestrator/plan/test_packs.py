@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan.packs import (
-    LONG_GROUP,
     MAX_WIDTH,
     MAX_WIDTH_GPU,
     MAX_WIDTH_SHORT,
@@ -239,23 +238,6 @@ def test_a_forced_strategy_wins(lanes: str) -> None:
     chosen = [trial(seed=s) for s in range(4)]
     known = {chosen[0].program: {"width": 2, "strategy": "vmap"}}
     assert {p.strategy for p in make_packs(chosen, {}, known, devices=2, lanes=lanes)} == {lanes}
-
-
-def test_calibration_is_for_long_groups_of_several_lanes() -> None:
-    short = [trial(seed=s) for s in range(4)]
-    long = [trial(seed=s, epochs=LONG_GROUP) for s in range(4)]
-    strategies = [
-        {p.strategy for p in make_packs(t, {}, {}, devices=1)} for t in (short, long, long[:1])
-    ]
-    assert strategies == [{"default"}, {"calibrate"}, {"default"}]
-    work = LONG_GROUP // 4  # of each of four lanes: exactly what is worth it, and a step less
-    for epochs, strategy in (([work] * 4, "calibrate"), ([work] * 3 + [work - 1], "default")):
-        chosen = [trial(seed=s, epochs=e) for s, e in enumerate(epochs)]
-        assert {p.strategy for p in make_packs(chosen, {}, {}, devices=1)} == {strategy}
-    two = [trial(seed=s, epochs=LONG_GROUP) for s in range(2)]
-    assert [(p.width, p.strategy) for p in make_packs(two, {}, {}, devices=1)] == [(2, "calibrate")]
-    steps = [trial(seed=s, epochs=work // 5, steps_per_epoch=5) for s in range(4)]
-    assert {p.strategy for p in make_packs(steps, {}, {}, devices=1)} == {"calibrate"}
 
 
 def test_parents_are_told_to_keep_their_weights() -> None:

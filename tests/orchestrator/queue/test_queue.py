@@ -44,7 +44,6 @@ class World:
     excused: Counter[str] = field(default_factory=Counter)
     attempts: set[tuple[str, int]] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
-    settled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         epochs = dict.fromkeys(self.parents, 10)
@@ -71,12 +70,9 @@ class World:
 
     def hand_out(self, runner: str) -> None:
         busy = {i for p in self.queue.running.values() for i in p.trial_ids}
-        running = self.queue.running.values()
-        measuring = {p.program for p in running if p.strategy == "calibrate"} - self.settled
         given = self.queue.next(runner)
         if given is None:
             return
-        assert given.program not in measuring
         assert 1 <= len(given.lanes) <= given.width
         assert len({one.first_epoch for one in given.lanes}) == 1
         for one in given.lanes:
@@ -101,7 +97,6 @@ class World:
             if self.draw.random() < 0.3:  # what was published last never reached the driver
                 report["ended"] = {}
             else:
-                self.settled.add(running.program)
                 self.queue.report(runner, report)
             for i in left:
                 self.epoch[i] = self.draw.choice([0, 3])
@@ -119,7 +114,6 @@ class World:
                     runner, {"failure": kind, "error": "Traceback", "reason": f"{kind}!"}
                 )
             return
-        self.settled.add(running.program)
         if len(ended) == len(left):
             self.queue.complete(runner, {**report, "done": True})
         else:
@@ -151,14 +145,11 @@ def worlds(draw: st.DrawFn) -> World:
         programs = draw(st.integers(1, 2))
         for number in range(programs):
             mine = names[number::programs]
-            width, strategy = (
-                draw(st.integers(1, 5)),
-                draw(st.sampled_from(["default", "calibrate"])),
-            )
+            width = draw(st.integers(1, 5))
             program = f"{level}/{number}"
             for first in range(0, len(mine), width):
                 lanes = [lane(i, parents[i]) for i in mine[first : first + width]]
-                packs.append(pack(*lanes, program=program, width=width, strategy=strategy))
+                packs.append(pack(*lanes, program=program, width=width))
         above = names
     packs = draw(st.permutations(packs))
     rng = random.Random(draw(st.integers(0, 2**32)))
@@ -500,24 +491,6 @@ def test_a_fatal_failure_stops_the_launch() -> None:
     assert queue.fatal == "disk full"
     assert queue.exhausted
     assert queue.next("r") is None
-
-
-def test_packs_wait_for_the_first_of_their_program_where_it_measures_their_strategy() -> None:
-    one, two = (pack(lane(name), strategy="calibrate") for name in "ab")
-    queue = queue_of(one, two, pack(lane("c"), program="q"))
-    first = queue.next("r1")
-    assert first is not None
-    assert first.trial_ids == ["a"]
-    other = queue.next("r2")
-    assert other is not None
-    assert other.trial_ids == ["c"]
-    assert queue.next("r3") is None
-    assert not queue.exhausted
-    queue.report("r1", {"epoch": 0, "signature": {"strategy": "sequential", "width": 1}})
-    second = queue.next("r3")
-    assert second is not None
-    assert second.trial_ids == ["b"]
-    assert second.strategy == "sequential"
 
 
 def test_packs_whose_strategy_is_known_start_at_once() -> None:
