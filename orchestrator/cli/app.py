@@ -64,7 +64,7 @@ LanesOption = Annotated[
     str,
     typer.Option(
         "--lanes",
-        help="How a pack runs its lanes: vmap, sequential, or auto: sequential on a CPU, vmap on a GPU.",
+        help="How a pack runs its lanes: vmap, sequential, or auto (vmap on a GPU only).",
     ),
 ]
 WidthOption = Annotated[
