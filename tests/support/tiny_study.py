@@ -20,11 +20,9 @@ GRID = Space(
         "lr": {"grid_search": [0.1, 0.01]},
         "seed": {"grid_search": [0, 1]},
     },
-    select={
-        "metric": "loss", "mode": "min", "choose": "lr", "over": "seed", "report": "val_loss"
-    },
+    select={"metric": "loss", "mode": "min", "choose": "lr", "over": "seed", "report": "val_loss"},
     smoke={"epochs": 1, "seed": 0},
-)  # fmt: skip
+)
 
 STAGED = Space(
     reproduces="tests of stages",

@@ -43,6 +43,6 @@ def is_whole(task: str, config: dict[str, object]) -> bool:
     if task == "listops":
         return (config.get("n_train"), config.get("seq_len")) == (96_000, 2048)
     whole = task in REPORTED and config.get("max_train") is None
-    return whole and config.get("layout") in (None, "pixels") and config.get("seq_len") in (
-        None, 4096
-    )  # fmt: skip
+    return (
+        whole and config.get("layout") in (None, "pixels") and config.get("seq_len") in (None, 4096)
+    )

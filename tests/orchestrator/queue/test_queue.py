@@ -217,9 +217,7 @@ def test_out_of_memory_splits_in_half_and_waiting_packs_with_it() -> None:
     queue = queue_of(first, second, other)
     assert queue.next("r") is first
     queue.complete("r", {"failure": "memory", "error": "", "reason": "RESOURCE_EXHAUSTED"})
-    assert names(queue) == [
-        ["a0", "a1", "a2"], ["a3", "a4"], ["c"], ["b0", "b1", "b2"], ["b3"]
-    ]  # fmt: skip
+    assert names(queue) == [["a0", "a1", "a2"], ["a3", "a4"], ["c"], ["b0", "b1", "b2"], ["b3"]]
     assert [p.width for p in queue.packs] == [3, 3, 6, 3, 3]
     assert {one.attempt for p in queue.packs[:2] for one in p.lanes} == {1}
     again = queue.next("r")

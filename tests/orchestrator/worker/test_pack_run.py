@@ -327,9 +327,7 @@ def test_rows_of_trials_say_how_far_each_came_and_at_what_cost(
     first, second = run.step(), run.step()
     done, bad, short = spec.trial_ids
     assert run.last is not None
-    assert (first.epoch, first.ended, first.done) == (
-        0, {bad: "diverged", short: "done"}, False
-    )  # fmt: skip
+    assert (first.epoch, first.ended, first.done) == (0, {bad: "diverged", short: "done"}, False)
     assert first.reasons.keys() == {bad}
     assert (second.epoch, second.ended, second.reasons, second.done) == (
         1,

@@ -279,9 +279,7 @@ def test_an_end_is_published_after_all_rows_gathered_so_far(
         add(to, table, 1)
     to.add_probe("own", 0, np.array([0]), {"place": np.zeros(1), "value": np.zeros((3, 1))})
     to.flush()
-    assert order == [
-        "guard", "steps", "guard", "epochs", "guard", "probes/own", "guard", "trials"
-    ]  # fmt: skip
+    assert order == ["guard", "steps", "guard", "epochs", "guard", "probes/own", "guard", "trials"]
     to.flush()
     assert order[8:] == [], "nothing is left to publish, and nobody is asked"
 

@@ -55,9 +55,9 @@ def chaos_rows() -> dict[str, list[dict[str, Any]]]:
                  "attractor": 0, "residual": 0.0, "steps": 2048, "origin_modulus": modulus}
             )  # fmt: skip
             diagram += [
-                {"trial_id": SCAN, **keys, "s": s, "start": start, "t": t, "h1": s + t,
-                 "h2": 0.0} for t in range(3)
-            ]  # fmt: skip
+                {"trial_id": SCAN, **keys, "s": s, "start": start, "t": t, "h1": s + t, "h2": 0.0}
+                for t in range(3)
+            ]
     sizes = {"grad_norm": 1.0, "hvp_norm": 1.0}
     s = np.linspace(0.9, 1.1, 41)
     cost = [

@@ -165,9 +165,7 @@ def test_learned_gammas_start_at_unit_variance_and_compat_as_published(spectrum,
 
 
 def test_dense_matrices_start_at_a_radius_of_some_three_quarters(seed):
-    radii = [
-        np.asarray(built("dense", s).moduli()[0]) for s in range(2 * seed, 2 * seed + 2)
-    ]  # fmt: skip
+    radii = [np.asarray(built("dense", s).moduli()[0]) for s in range(2 * seed, 2 * seed + 2)]
     assert (np.asarray(radii) > 0.7).all()
     assert (np.asarray(radii) < 0.85).all()
 

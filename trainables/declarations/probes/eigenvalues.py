@@ -31,7 +31,7 @@ SPECTRUM = Probe(
         Column("outside", "int32", "Eigenvalues outside the unit circle."),
         Column("state_norm", "float64", "Root mean square over the probe batch of |h_T|."),
     ),
-)  # fmt: skip
+)
 
 EIGENVALUES = Probe(
     name="eigenvalues",
