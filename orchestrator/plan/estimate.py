@@ -8,6 +8,7 @@ from typing import Any
 
 from results import Store
 from trainables.declarations import Trial
+from trainables.declarations.probes.base import is_due
 
 BYTES_PER_ROW = {"epochs": 160, "layers": 22, "steps": 32, "timeline": 3, "trials": 140}
 """Parquet bytes per row, measured on vanishing/depth after `compact`; small parts take more."""
@@ -56,7 +57,7 @@ def rows_per_trial(trial: Trial) -> dict[str, int]:
     rows["layers"] = epochs * (tensors + layers)
     if "timeline" in trial.probes:
         every = int(trial.config["timeline_every"] or 0)
-        probed = len({0, epochs - 1} | (set(range(0, epochs, every)) if every else set()))
+        probed = sum(is_due(every, epoch, epoch == epochs - 1) for epoch in range(epochs))
         points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
         rows["timeline"] = probed * max(layers - 1, 1) * points
     return rows

@@ -10,6 +10,7 @@ from results import Store
 from results.schema import FINISHED
 from results.store.config_columns import json_object
 from trainables.declarations import Trial
+from trainables.declarations.probes.base import covers
 
 
 def newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
@@ -31,7 +32,7 @@ def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]
     found = []
     for probe in trial.probes:
         cadence = f"{probe}_every"
-        if cadence in trial.config and not _covered(trial.config[cadence], recorded, cadence):
+        if cadence in trial.config and not covers(recorded.get(cadence), trial.config[cadence]):
             found.append(probe)
     points = recorded.get("timeline_points", 0)
     if not isinstance(points, int) or int(trial.config["timeline_points"] or 0) > points:
@@ -40,17 +41,6 @@ def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]
     if keep != "none" and keep != recorded.get("keep_weights"):
         found.append("weights")
     return found
-
-
-def _covered(every: Any, recorded: Mapping[str, Any], cadence: str) -> bool:
-    """Whether a recorded cadence (null never, 0 first and last, k also every k-th) holds `every`.
-    A key that the recorded run did not know yet stood for never."""
-    had = recorded.get(cadence)
-    if every is None or every == had:
-        return True
-    if not isinstance(had, int):
-        return False
-    return every == 0 or (had != 0 and every % had == 0)
 
 
 def resume_points(

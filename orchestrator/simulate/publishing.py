@@ -17,6 +17,7 @@ from orchestrator.queue.queue import REPORT_S
 from orchestrator.simulate.pace import Pace
 from orchestrator.worker.recorder import FLUSH_ROWS, FLUSH_S
 from trainables.declarations import Trial
+from trainables.declarations.training.base import kept_every
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class LaneWork:
     @property
     def every(self) -> int:
         """K of `keep_weights=every:K`, else 0."""
-        return int(self.keep[6:]) if self.keep.startswith("every:") else 0
+        return kept_every(self.keep)
 
 
 def lane_work(trial: Trial, artifact: bool = False) -> LaneWork:

@@ -25,6 +25,7 @@ from orchestrator.worker.weight_keeper import Keeper
 from results import Store
 from trainables.core.lanes import Strategy
 from trainables.declarations import Registry, Trial
+from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult, Pack
 
 
@@ -196,7 +197,7 @@ class PackRun:
                 lane
                 for lane in active
                 if cadence in self.trials[lane].config
-                and _on_cadence(epoch, self.trials[lane].config[cadence], lane in ended)
+                and is_due(self.trials[lane].config[cadence], epoch, lane in ended)
             ]
             columns = self.pack.probe(name) if probed else None
             if columns is not None:
@@ -306,13 +307,6 @@ class PackRun:
             "data_checksum": self._checksum if built else None,
             "space": self.context.space,
         }
-
-
-def _on_cadence(epoch: int, every: Any, last: bool) -> bool:
-    """Whether a probe is due: null never, 0 at the first and last epoch, k also every k-th."""
-    if every is None:
-        return False
-    return epoch == 0 or last or (int(every) > 0 and epoch % int(every) == 0)
 
 
 def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Trial:

@@ -10,6 +10,7 @@ import numpy as np
 from orchestrator.plan.packs import PackSpec
 from results import Store
 from trainables.declarations import Trial
+from trainables.declarations.training.base import kept_every
 from trainables.packs.pack import EpochResult, Pack
 
 Weights = dict[str, np.ndarray]
@@ -48,7 +49,7 @@ class Keeper:
                 if loss < self.best.get(lane, np.inf):
                     self.best[lane] = loss
                     self._best_weights[lane] = epoch, pack.weights(lane)
-            elif rule.startswith("every:") and (epoch + 1) % int(rule[6:]) == 0:
+            elif (every := kept_every(rule)) and (epoch + 1) % every == 0:
                 self._gathered.append((lane, epoch, pack.weights(lane)))
 
     def at_end(self, lane: int, epoch: int, status: str, pack: Pack) -> None:

@@ -3,9 +3,10 @@
 import itertools
 
 from search_spaces.study import Space, grid
+from trainables.declarations.models import rnn
 from trainables.declarations.models.rnn_sizes import published
 
-RECURRENT = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb")
+RECURRENT = tuple(model.name for model in rnn.RECURRENT)
 SPIKING = ("malsnn", "malsnnb")
 SEEDS = grid(0, 1, 2, 3)
 

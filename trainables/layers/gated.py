@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
+from trainables.core.activations import ACTIVATIONS
 from trainables.core.random_keys import named_key
 from trainables.declarations import Sizes
 from trainables.layers.stable_lstm import certificate
@@ -28,13 +29,6 @@ input), of the step through time, or none."""
 Scheme = Literal["keras", "torch"]
 """keras: Glorot-uniform input, orthogonal recurrent matrices; torch: U(+-1/sqrt H) everywhere, and
 a bias vector for each matrix."""
-
-ACTIVATIONS = {
-    "relu": jax.nn.relu,
-    "swish": jax.nn.swish,
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
-}
 
 
 class Cell(Protocol):

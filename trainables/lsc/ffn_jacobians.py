@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trainables.core.activations import ACTIVATIONS
 from trainables.core.random_keys import named_key
 from trainables.lsc import radius_loss
-from trainables.models.feedforward import ACTIVATIONS, slope_at_input
+from trainables.models.feedforward import slope_at_input
 
 _RESCUE = 3.0
 """Largest factor of weights whose radius is below .5."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,17 +11,11 @@ from flax import nnx
 from jax import lax
 from jax.nn.initializers import variance_scaling
 
+from trainables.core.activations import ACTIVATIONS
 from trainables.core.layout import Slot
 from trainables.core.random_keys import named_key
 from trainables.declarations import Sizes
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "sin": jnp.sin,
-    "relu": jax.nn.relu,
-    "cos": jnp.cos,
-    "swish": jax.nn.swish,
-    "tanh": jnp.tanh,
-}
 _SCHEMES: dict[str, tuple[float, Any]] = {
     "glorot_normal": (1.0, "fan_avg"),
     "he_normal": (2.0, "fan_in"),

@@ -12,7 +12,6 @@ import pytest
 
 from orchestrator.plan.packs import Lane
 from orchestrator.plan.store_state import (
-    _covered,
     drop_finished_checkpoints,
     lacking_recordings,
     newest_attempts,
@@ -24,6 +23,7 @@ from results.schema import FINISHED
 from tests.support.made_up_rows import START, attempt_row, epoch_row, table
 from tests.support.small_trials import trial
 from trainables.declarations import Trial, builtin_registry
+from trainables.declarations.probes.base import covers
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_cadence_holds_another_whose_every_epoch_it_has(
     every: int | None, had: Any, holds: bool
 ) -> None:
     """By brute force too: the epochs of 0 are the first and the last."""
-    assert _covered(every, {"x_every": had}, "x_every") == holds
+    assert covers(had, every) == holds
 
     def epochs(cadence: int | None) -> set[int]:
         if cadence is None:
@@ -101,8 +101,8 @@ def test_a_cadence_holds_another_whose_every_epoch_it_has(
 
 
 def test_a_cadence_that_the_recorded_run_did_not_know_was_never() -> None:
-    assert not _covered(0, {}, "x_every")
-    assert _covered(None, {}, "x_every")
+    assert not covers(None, 0)
+    assert covers(None, None)
 
 
 OBSERVED = {"timeline_every": 2, "timeline_points": 64, "sharpness_every": None,

@@ -28,6 +28,7 @@ from results import Store, StoreError, create_store, open_store
 from tests.support import tiny_study
 from tests.support.small_trials import same
 from tests.support.stores import kept_epochs
+from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult
 
 TINY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
@@ -185,7 +186,7 @@ def test_a_fenced_worker_leaves_the_resume_point_to_the_next(store: Store) -> No
 def test_a_probe_comes_with_the_first_and_the_last_epoch_and_each_kth(
     every: int | None, epochs: list[int]
 ) -> None:
-    assert [e for e in range(7) if pack_run._on_cadence(e, every, e == 6)] == epochs
+    assert [e for e in range(7) if is_due(every, e, e == 6)] == epochs
 
 
 def test_each_lane_is_probed_at_its_own_cadence_and_at_its_own_end(store: Store) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Column, Config, Probe, Stage
+from trainables.declarations.models.rnn import RECURRENT
 
 NORMS = (
     "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",
@@ -19,7 +20,7 @@ NORMS = (
 )  # fmt: skip
 FAMILIES = {
     "ffn": "feed-forward",
-    **dict.fromkeys(("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb"), "recurrent"),
+    **{model.name: "recurrent" for model in RECURRENT},
     "lru_stack": "linear",
 }
 """Models that can be pretrained, and the family each is of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes
+from trainables.declarations.layers.scan_mode import SCAN_MODE
 from trainables.declarations.probes.eigenvalues import MODULI
 from trainables.declarations.probes.timeline import TIMELINE
 
@@ -24,10 +25,7 @@ _RUN = (
         f"an impulse, for task {SCALAR_TASK}; auto: kernel there, which is faster by far on a CPU "
         "(`python -m benchmarks execution`), else recurrent.",
         choices=("auto", "recurrent", "kernel")),
-    Key("scan_mode", "str", "auto", "static",
-        "Form of the recurrence over time. scan: one step after the other; associative: in "
-        "O(log T) dependent steps; auto: scan on a CPU and for blocks, else associative.",
-        choices=("auto", "scan", "associative")),
+    SCAN_MODE,
 )  # fmt: skip
 _COMPAT = Key("compat", "bool", False, "init",
               "First weights with the published program's defects: gamma of lru_param default and "

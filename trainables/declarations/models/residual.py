@@ -11,6 +11,7 @@ from trainables.declarations.comments import comment_variants
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes
 from trainables.declarations.layers.glorot_init import EDGE_OFFSET, INITS, divisor
+from trainables.declarations.layers.scan_mode import SCAN_MODE
 from trainables.declarations.models.rnn import KEYS, is_tied
 from trainables.declarations.probes.eigenvalues import EIGENVALUES, SPECTRUM
 from trainables.declarations.probes.radius import RADIUS
@@ -47,10 +48,7 @@ LRU_STACK = Model(
             high=1, open_low=True, open_high=True),
         Key("max_phase", "float", 0.314, "traced", "Largest phase of the first eigenvalues.",
             unit="rad", low=0, high=6.2831853),
-        Key("scan_mode", "str", "auto", "static",
-            "Form of the recurrence over time. scan: one step after the other; associative: in "
-            "O(log T) dependent steps; auto: scan on a CPU, else associative.",
-            choices=("auto", "scan", "associative")),
+        SCAN_MODE,
     ),
     check=lambda config: (
         [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
@@ -94,10 +92,7 @@ DEEP_RECURRENT = Model(
             low=0),
         Key("scale_h", "float", 1.0, "traced",
             "A GRU's recurrent kernels are orthogonal, times this.", low=0),
-        Key("scan_mode", "str", "auto", "static",
-            "Form of a linear recurrence over time. scan: one step after the other; associative: "
-            "in O(log T) dependent steps; auto: scan on a CPU, else associative.",
-            choices=("auto", "scan", "associative")),
+        SCAN_MODE,
     ),
     rows=_deep_rows,
     probes=(TIMELINE,),
@@ -127,10 +122,7 @@ _SEQUENCE_KEYS = (
     Key("masked", "bool", True, "static",
         "Padding of tokens is no part of norms, states or pooling; false: of all, as published."),
     Key("gelu_twice", "bool", False, "static", "As the published block: gelu of gelu."),
-    Key("scan_mode", "str", "auto", "static",
-        "Form of the recurrence over time. scan: one step after the other; associative: in "
-        "O(log T) dependent steps; auto: scan on a CPU and for a dense A, else associative.",
-        choices=("auto", "scan", "associative")),
+    SCAN_MODE,
 )  # fmt: skip
 OFFSET = Key("edge_offset", "float", EDGE_OFFSET, "traced",
              "z of init=rescaled: the divisor is the edge law at a Gumbel variable of z. Default: "

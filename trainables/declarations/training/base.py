@@ -1,4 +1,4 @@
-"""Keys every trial has: its seed, and what is observed along the way."""
+"""Keys every trial has: its seed, and what is recorded along the way."""
 
 import re
 
@@ -7,6 +7,11 @@ from trainables.declarations.core.parts import Config, Part
 from trainables.declarations.probes.timeline import TIMELINE
 
 _KEEP = re.compile(r"none|last|best|every:[1-9][0-9]*")
+
+
+def kept_every(keep_weights: str) -> int:
+    """K of "every:K", else 0."""
+    return int(keep_weights[6:]) if keep_weights.startswith("every:") else 0
 
 
 def _check(config: Config) -> list[str]:
