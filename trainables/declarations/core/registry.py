@@ -57,8 +57,7 @@ class Registry:
           ValueError: a name already taken by another probe; otherwise as for `add`.
         """
         for probe in probes:
-            if self.probes.setdefault(probe.name, probe) != probe:
-                raise ValueError(f"a probe named {probe.name} exists already; choose another name")
+            self._known_probe(probe)
         for place, part in self.parts.items():
             if isinstance(part, Model):
                 found = self._with_probes(part)
@@ -73,7 +72,9 @@ class Registry:
                 f"{part.role} {part.name} names the unknown probe {unknown[0]}; known: "
                 f"{', '.join(sorted(self.probes))}"
             )
-        named = [self.probes[p] if isinstance(p, str) else p for p in part.probes]
+        named = [
+            self.probes[p] if isinstance(p, str) else self._known_probe(p) for p in part.probes
+        ]
         if isinstance(part, Model):
             named += [probe for probe in self.probes.values() if probe.every_model]
         probes = {probe.name: probe for probe in named}
@@ -81,6 +82,12 @@ class Registry:
         own = {key.name for key in part.keys}
         found = (*part.keys, *(key for name, key in keys.items() if name not in own))
         return replace(part, keys=found, probes=tuple(probes.values()))
+
+    def _known_probe(self, probe: Probe) -> Probe:
+        """`probe`, which is added where it is new."""
+        if self.probes.setdefault(probe.name, probe) != probe:
+            raise ValueError(f"a probe named {probe.name} exists already; choose another name")
+        return probe
 
     def _refuse_ambiguous(self, part: Part) -> None:
         owners = self.resolver().spellings
