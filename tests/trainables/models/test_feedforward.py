@@ -45,6 +45,7 @@ def test_forward_pass_layer_by_layer(seed, activation):
     numpy: dict[str, Any] = {
         "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
         "relu": lambda z: np.maximum(z, 0), "swish": lambda z: z / (1 + np.exp(-z)),
+        "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     }  # fmt: skip
     weights = [np.asarray(module.w_in[...]), *np.asarray(module.w[...])]
     h, z = x.reshape(8, 15).astype(np.float64), []
