@@ -140,6 +140,12 @@ class _Candidate(NamedTuple):
     test: str
 
 
+def _mirrors(folder: PurePosixPath, path: str) -> bool:
+    """Whether a folder of tests is that of a module, or of a folder above it in its package."""
+    own = PurePosixPath("tests", path).parent
+    return folder == own or (folder in own.parents and len(folder.parts) > 2)
+
+
 def choose(
     path: str,
     lines: Iterable[int],
@@ -170,8 +176,8 @@ def choose(
         elif not any(line in here for line in lines):
             continue
         foreign = own.search(file.path) is None
-        # A file that mirrors the module's folder has four tests a turn.
-        step = 1 if PurePosixPath(file.path).parent != PurePosixPath("tests", path).parent else 4
+        # A file that mirrors the module's folder, or one that holds it, has four tests a turn.
+        step = 4 if _mirrors(PurePosixPath(file.path).parent, path) else 1
         for indirect in (False, True):
             tests = [test for test in file.tests if (test not in direct) is indirect]
             tests.sort(key=lambda test: (test not in file.touched[path], file.tests[test]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -96,6 +96,20 @@ def test_a_file_of_the_modules_folder_has_more_tests_a_turn() -> None:
         "test_x.py::n1",
         *(f"test_z.py::n{n}" for n in range(4)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "mirrors"),
+    [
+        ("tests/trainables/declarations/models", True),
+        ("tests/trainables/declarations", True),
+        ("tests/trainables", False),
+        ("tests/trainables/models", False),
+    ],
+)
+def test_a_folder_of_tests_mirrors_what_lies_below_it_too(folder: str, mirrors: bool) -> None:
+    path = "trainables/declarations/models/rnn.py"
+    assert contexts._mirrors(PurePosixPath(folder), path) == mirrors
 
 
 def test_what_runs_at_import_is_tried_first_by_tests_that_run_the_module() -> None:
