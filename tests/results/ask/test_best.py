@@ -87,6 +87,9 @@ def test_other_metrics_and_ends(grid: tuple[Store, pd.DataFrame]) -> None:
     scored = best(store, "demo/grid", metric="score", report="metrics.score")
     plain = best(store, "demo/grid", report="val_loss")
     assert list(scored["mean"]) == pytest.approx(list(2 * plain["mean"]), rel=1e-12)
+    pd.testing.assert_frame_equal(
+        best(store, "demo/grid", over=["seed"]), best(store, "demo/grid", over="seed")
+    )
     by = best(store, "demo/grid", by=["seed"], over=[], choose="lr")
     assert list(by.seed) == list(SEEDS)
 
