@@ -93,7 +93,7 @@ SINE_SMALL = Space(
     extension=True,
 )
 SINE_STD = Space(
-    reproduces="how much an orbit diagram hangs on where its orbits start",
+    reproduces="how much an orbit diagram depends on where its orbits start",
     doc="Every snapshot starts orbits from N(0, .1^2), N(0, 1) and N(0, 100^2); the last is as "
     "published, though |h| < 1 in an LSTM.",
     param_space={

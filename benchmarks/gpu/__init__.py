@@ -1,1 +1,1 @@
-"""Packs on a GPU; each is a command of its own."""
+"""Packs on a GPU. Each module is a command: `python -m benchmarks.gpu.launch`."""

@@ -13,7 +13,7 @@ def strategy_here(wanted: str) -> Strategy:
     """The strategy of that name; for any other word, such as "default", vmap on an accelerator and
     sequential on a CPU.
 
-    On a CPU vmap took 1.25 to 4 times as long in every space of the studies (docs/benchmarks.md).
+    On a CPU vmap took 1.24 to 4 times as long in six spaces of the studies (docs/benchmarks.md).
     """
     on_cpu = jax.devices()[0].platform == "cpu"
     return _NAMED.get(wanted, "sequential" if on_cpu else "vmap")

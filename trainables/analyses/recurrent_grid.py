@@ -1,8 +1,8 @@
 """Analyses of a recurrent grid without a network: Pascal's triangle, and how many paths there are.
 
-See docs/specs/herranz2023.md, 1.1 and 6. The state of layer l at time t hangs on that of layer l at
-t - 1 and of layer l - 1 at t, so that a change spreads along every path of such steps. Shapes are
-suffixed: T time steps, B samples, H units, L layers.
+See docs/specs/herranz2023.md, 1.1 and 6. The state of layer l at time t depends on that of layer l
+at t - 1 and of layer l - 1 at t, so that a change spreads along every path of such steps. Shapes
+are suffixed: T time steps, B samples, H units, L layers.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ Measure = Callable[[State, Mapping[str, jax.Array], Any], dict[str, jax.Array]]
 @dataclass(frozen=True)
 class OnHost:
     """A measure that runs outside any compiled program, lane after lane, on NumPy arrays: for
-    float64, and for work whose length hangs on what it finds. Its columns are NumPy arrays."""
+    float64, and for work whose length depends on what it finds. Its columns are NumPy arrays."""
 
     measure: Callable[[State, Mapping[str, Any], Any], Mapping[str, Any]]
 

@@ -59,7 +59,7 @@ class ChronoGRU:
         return {"w_ih": w, "w_hh": u, "b_ih": bias, "b_hh": jnp.zeros(width)}
 
     def drive(self, params: Params, x: jax.Array) -> jax.Array:
-        """The part of all gates that hangs on the input (..., I), shape (..., 3, H)."""
+        """The part of all gates that depends on the input (..., I), shape (..., 3, H)."""
         drive = jnp.einsum("gij,...j->...gi", params["w_ih"], x)
         bias = params["b_ih"]
         return drive + (bias.at[2].set(0) if self.simple else bias)

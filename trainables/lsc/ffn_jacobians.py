@@ -72,7 +72,7 @@ def block_of(number: jax.Array, depth: int) -> Block:
 
 
 def moved_by(block: Block, depth: int) -> dict[str, jax.Array]:
-    """What a gradient step on a block moves: its matrix, and its bias if the Jacobian hangs on it.
+    """What a gradient step on a block moves: its matrix, and its bias if that enters the Jacobian.
     A mask that broadcasts to each tensor."""
     hidden = jnp.arange(1, depth) == block.layer
     biases = (jnp.arange(depth) == block.layer) & block.outer

@@ -26,6 +26,8 @@ from trainables.tasks.base import make_task
 EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
+_CODE = ("build", "cell", "runtime", "schedule")
+"""Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
 
 
@@ -136,7 +138,8 @@ def programs_for(
       values: one lane's traced values, read for their types.
     """
     # Functions a user redefines in a notebook are other functions, so they are part of the key.
-    builds = tuple(part.build for part in (*trial.parts.values(), optimizer_of(trial)))
+    declared = (*trial.parts.values(), optimizer_of(trial), *trial.probes.values())
+    builds = tuple(getattr(part, name, None) for part in declared for name in _CODE)
     rename = repr(sorted((trial.stage.rename or {}).items()))
     sizes = trial.sizes if "task" in trial.parts else None
     key = (trial.program, sizes, builds, rename, width, lanes, device)

@@ -2,7 +2,7 @@
 
 See docs/specs/zucchet2024.md, 2. A teacher h_t = A h_{t-1} + B x_t, y_t = C h_t + D x_t of `order`
 real units answers N(0, 1) inputs; every batch is drawn anew on the device, so that the training
-loss is the generalisation loss. The teacher hangs on `teacher_seed`, `min_nu` and `max_phase`,
+loss is the generalisation loss. The teacher depends on `teacher_seed`, `min_nu` and `max_phase`,
 never on the trial's seed: as published, all seeds learn one system.
 
 Shapes are suffixed: T time, B batch.

@@ -28,7 +28,7 @@ SHARE = 0.3
 
 
 def launch(folder: Path, store: str, *changes: str) -> dict[str, Any]:
-    """What a launch on a Ray of its own says, whose compile cache is in the folder."""
+    """What a launch says that starts its own Ray, with its compile cache in the folder."""
     environment = {
         **os.environ,
         **ALWAYS,

@@ -191,7 +191,7 @@ def test_first_weights_are_torch_s(seed: int) -> None:
 
 @cache
 def _matrix(units: int, transform: str) -> Any:
-    """w -> orthogonal matrix, which does not hang on how w was drawn."""
+    """w -> orthogonal matrix, which does not depend on how w was drawn."""
     return jax.jit(OrthogonalCell(units, transform).matrix)
 
 

@@ -38,7 +38,7 @@ _LINE = (
 )
 _COST = (
     Key("cost_steps", "int", 200, "static", "Steps of an orbit.", unit="time steps", low=1),
-    Key("cost_burn_in", "int", 100, "static", "Of these, so many first count for nothing.",
+    Key("cost_burn_in", "int", 100, "static", "Number of first steps that count for nothing.",
         unit="time steps", low=0),
 )  # fmt: skip
 
@@ -53,7 +53,7 @@ CHAOS_STAGES = (
         Key("scan_starts", "str", "standard", "static", "standard: h = c = .5; origin: 1e-3; both.",
             choices=("standard", "origin", "both")),
         Key("scan_steps", "int", 65_536, "static",
-            "Orbits are followed until all have settled, for at most about so many steps.",
+            "Orbits are followed until all have settled, for at most about this number of steps.",
             unit="time steps", low=1024),
         Key("scan_keep", "int", 128, "static", "Last steps kept for the diagram.",
             unit="time steps", low=1, high=512),

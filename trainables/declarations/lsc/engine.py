@@ -121,7 +121,7 @@ LSC_PROBE = Probe(
         Column("iteration", "int32", "Iteration of the trial, 0 first."),
         Column("kind", "string", "As in radius; block: a pair of consecutive operations of a "
                "feed-forward network, of which each iteration takes one."),
-        Column("layer", "int32", "Layer whose weights the Jacobian hangs on, 0 nearest the input."),
+        Column("layer", "int32", "Layer whose weights enter the Jacobian, 0 nearest the input."),
         Column("radius", "float64", "Mean over samples of lsc_norm, by default the radius."),
         Column("target", "float64", "What it should be."),
     ),

@@ -30,7 +30,7 @@ def _orbits_check(config: Config) -> list[str]:
 
 
 _INPUTS = Key("orbit_inputs", "int", 10, "recording",
-        "Constant inputs: so many frequencies of the task sine; of tokens so many, drawn from the "
+        "Number of constant inputs: frequencies of the task sine, or tokens, drawn from the "
         "seed; all symbols of temporal_order.", low=1)  # fmt: skip
 _STARTS = (
     _INPUTS,
@@ -61,7 +61,7 @@ ORBITS = Probe(
         *_STARTS,
         Key("orbit_steps", "int", 1600, "recording", "Steps of an orbit.", unit="time steps",
             low=1, aliases=("seq_len_orbit",)),
-        Key("orbit_burn_in", "int", 1200, "recording", "Of these, so many first are left out.",
+        Key("orbit_burn_in", "int", 1200, "recording", "Number of first steps that are left out.",
             unit="time steps", low=0, aliases=("burnout_orbit",)),
     ),
     check=_orbits_check,
@@ -83,7 +83,7 @@ ATTRACTORS = Probe(
         *_STARTS,
         Key("attractor_steps", "int", 20_000, "recording",
             "An orbit is followed, twice as long each time, until what it ends in has settled, for "
-            "at most about so many steps.", unit="time steps", low=1024),
+            "at most about this number of steps.", unit="time steps", low=1024),
     ),
     check=_starts_check,
     doc="What the orbits under constant inputs end in, in float64, burnt in until it has settled.",
