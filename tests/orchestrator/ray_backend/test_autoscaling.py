@@ -25,10 +25,13 @@ AS_RAYS_OWN_TESTS: dict[str, Any] = {
 
 def fake(cluster: dict[str, Any]) -> dict[str, Any]:
     """`cluster.yaml` with machines that Ray pretends to rent. Its worker has what matters of its
-    instance type: CPUs; there is no GPU here. The provider wants the head to be called so."""
+    instance type: CPUs; there is no GPU here. The provider wants the head to be called so.
+
+    No more than one worker node comes at a time: these nodes share a disk, and each new one
+    deletes the unpacked code bundle and unpacks it again while workers of the others import it."""
     types = cluster["available_node_types"]
     head = {**types[cluster["head_node_type"]], "node_config": {}, "max_workers": 0}
-    worker = {**types["gpu_worker"], "node_config": {}, "resources": {"CPU": 1}}
+    worker = {**types["gpu_worker"], "node_config": {}, "resources": {"CPU": 2}}
     # Nothing is done on these machines, and Ray wants to be told so.
     commands = [
         *("initialization_commands", "setup_commands", "head_setup_commands"),
@@ -38,7 +41,8 @@ def fake(cluster: dict[str, Any]) -> dict[str, Any]:
         **{key: [] for key in (*commands, "cluster_synced_files", "rsync_exclude")},
         **{key: {} for key in ("file_mounts", "docker")},
         "file_mounts_sync_continuously": False,
-        **{key: cluster[key] for key in ("cluster_name", "max_workers", "upscaling_speed")},
+        **{key: cluster[key] for key in ("cluster_name", "upscaling_speed")},
+        "max_workers": 1,
         "provider": {"type": "fake_multinode", **AS_RAYS_OWN_TESTS},
         "available_node_types": {"ray.head.default": head, "gpu_worker": worker},
         "head_node_type": "ray.head.default",
