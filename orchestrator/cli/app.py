@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,8 +123,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def print_table(columns: list[str], rows: list[list[Any]], title: str | None = None) -> None:
-    """A table as wide as it needs to be; numbers to the right, four digits."""
+def print_table(
+    columns: list[str],
+    rows: list[list[Any]],
+    title: str | None = None,
+    keys: Collection[str] = (),
+) -> None:
+    """A table as wide as it needs to be; numbers to the right, four digits. Columns among `keys`
+    hold values of configs."""
     from rich.console import Console
     from rich.table import Table
 
@@ -133,8 +139,14 @@ def print_table(columns: list[str], rows: list[list[Any]], title: str | None = N
         numeric = any(isinstance(row[index], (int, float)) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         table.columns[-1].no_wrap = name == "trial_id"
-    for row in rows:
-        table.add_row(*(cell_text(value) for value in row))
+    cells = [
+        key_texts([row[index] for row in rows])
+        if name in keys
+        else [cell_text(row[index]) for row in rows]
+        for index, name in enumerate(columns)
+    ]
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
     # Text is data here: no brackets or colons in it are markup.
     plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
     console = Console(**plain)
@@ -151,6 +163,14 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return printable(str(value))
+
+
+def key_texts(values: list[Any]) -> list[str]:
+    """Cells of a column of config values, nothing for null."""
+    from results.config_values import value_texts
+
+    texts = zip(values, value_texts(values), strict=True)
+    return ["" if value is None else printable(text) for value, text in texts]
 
 
 def printable(text: str) -> str:

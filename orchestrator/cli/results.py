@@ -13,11 +13,11 @@ from orchestrator.cli.app import (
     StoreOption,
     StudyOption,
     app,
-    cell_text,
     dump,
     json_text,
     out,
     print_table,
+    printable,
 )
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.errors import RequestError
@@ -54,6 +54,7 @@ def query(
     """Ask the store in SQL (DuckDB), read-only, or run a named query."""
     from results import named_queries, run_named
     from results.ask.named_queries import describe
+    from results.config_values import pairs_text
 
     if list_:
         print_table(["query", "answers"], [[q.name, q.doc] for q in named_queries().values()])
@@ -72,11 +73,12 @@ def query(
     result = run_named(opened, sql.strip(), space) if named else opened.query_user(sql)
     wanted = "json" if json else format or (output.suffix.lstrip(".") if output else "table")
     constant: dict[str, Any] = {}
+    keys: set[str] = {*opened.config_columns.values()} if wanted == "table" else set()
     if named and wanted == "table":
-        result, constant = _without_constants(result, {*opened.config_columns.values()})
-    _write(result, wanted, output, limit)
+        result, constant = _without_constants(result, keys)
+    _write(result, wanted, output, limit, keys)
     if constant:
-        out("the same in every row: " + " ".join(f"{k}={v}" for k, v in constant.items()))
+        out("the same in every row: " + printable(pairs_text(constant)))
 
 
 def _without_constants(result: Result, keys: set[str]) -> tuple[Result, dict[str, Any]]:
@@ -87,11 +89,11 @@ def _without_constants(result: Result, keys: set[str]) -> tuple[Result, dict[str
     for name in result.columns:
         values = {repr(v): v for v in result.table.column(name).to_pylist()}
         if name in keys and len(values) == 1 and len(result) > 1:
-            constant[name] = cell_text(next(iter(values.values()))) or "null"
+            constant[name] = next(iter(values.values()))
     return Result(result.table.drop_columns(list(constant))), constant
 
 
-def _write(result: Result, format: str, output: Path | None, limit: int) -> None:
+def _write(result: Result, format: str, output: Path | None, limit: int, keys: set[str]) -> None:
     if format not in ("table", "csv", "json", "parquet"):
         raise RequestError(f"--format must be table, csv, json or parquet; got {format!r}")
     if format == "parquet" and output is None:
@@ -115,7 +117,7 @@ def _write(result: Result, format: str, output: Path | None, limit: int) -> None
             dump(result.rows())
         else:
             rows = [list(row.values()) for row in result.rows()]
-            print_table(result.columns, rows[:limit])
+            print_table(result.columns, rows[:limit], keys=keys)
             if len(rows) > limit:
                 out(f"{len(rows) - limit} more rows (--limit, or --format csv)")
     except OSError as error:
@@ -149,8 +151,9 @@ def best(
     """Select, then average: the best value of a key per cell, then centre and spread over seeds."""
     from results import best as find_best
 
+    opened = open_for_reading(store)
     frame = find_best(
-        open_for_reading(store),
+        opened,
         space,
         metric=metric,
         mode=mode,
@@ -167,7 +170,7 @@ def best(
         print(frame.to_csv(index=False), end="")
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
-        print_table([str(c) for c in frame.columns], rows)
+        print_table([str(c) for c in frame.columns], rows, keys=opened.config_columns.keys())
     else:
         raise RequestError(f"--format must be table, csv or json; got {format!r}")
 

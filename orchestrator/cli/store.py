@@ -102,6 +102,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    from results.config_values import pairs_text
     from results.store.config_columns import json_object
 
     opened = open_for_reading(store)
@@ -123,7 +124,7 @@ def show(
         f"trial {trial_id}: {newest['status']}"
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
-    out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
+    out("  " + pairs_text(config))
     for name, text in json_object(newest["labels"]).items():
         out(f"  {name}: {text}")
     names = [

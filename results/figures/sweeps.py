@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figures.selection import Shown, label, select_trials, series
+from results.figures.selection import Shown, labels, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, threshold
 
 if TYPE_CHECKING:
@@ -150,11 +150,11 @@ def _by_depth(
     left_out = {"depth", *([over] if isinstance(over, str) else over)}
     keys = [key for key in space.get("swept") or () if key not in left_out]
     groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
-    for trial in trials:
+    names = labels([trial.config for trial in trials], keys)
+    for trial, name in zip(trials, names, strict=True):
         row = found.get(trial.id)
         if row is not None:
-            name = label(trial.config, keys) or "all trials"
-            groups.setdefault(name, {}).setdefault(row["depth"], []).append(row)
+            groups.setdefault(name or "all trials", {}).setdefault(row["depth"], []).append(row)
     return groups
 
 
