@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prep
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none, trials_of
 from orchestrator.plan.store_state import resume_points
-from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.queue.lease import Lease
+from orchestrator.user_code import UserExitError, described, guarded
 from results import Store, StoreError, create_store
 from trainables.declarations import ConfigError, Trial
 
@@ -92,11 +94,14 @@ def debug(
 
     Raises:
       RequestError: the request is wrong, or `exact` cannot be had here; says what differs.
+      StudyFileError: a user's study failed before the trial began.
     """
-    found = catalogue(study)
+    with of_a_study():
+        found = catalogue(study)
     opened = open_or_none(store)
-    chosen, others = choose(found, opened, space, trial, set, smoke)
-    name = chosen.dataset
+    with of_a_study():
+        chosen, others = choose(found, opened, space, trial, set, smoke)
+        name = chosen.dataset
     damaged = loader.damage(name) if name else []
     if damaged:
         raise RequestError(damaged)
@@ -110,13 +115,15 @@ def debug(
     else:
         prepare(1, gpu=has_gpu())
     try:
-        with _recording(store, record) as (target, launch_id):
+        with _recording(store, record) as (target, launch_id), guarded():
             weights = _parent_weights(found, opened, chosen, exact, watch)
             result = _run(
                 found, chosen, plan, target, launch_id, weights, epochs, profile, watch, check_nans
             )
     except StoreError as error:
         raise RequestError(str(error)) from error
+    except UserExitError as error:
+        result = DebugResult(chosen, "failed", str(error))
     result.others = others
     return result
 
@@ -279,11 +286,24 @@ def _started(
     spec = PackSpec(f"debug-{trial.id}-{lane.attempt}", trial.program, [lane], width, strategy)
     context = Context(launch_id=launch_id, space="debug", threads=threads)
     run = PackRun(spec, found.registry, store, context, parents=parents)
-    try:
-        run.start()
-    except MemoryError as error:
-        raise RequestError(str(error)) from error
+    with _failing(run):
+        try:
+            run.start()
+        except MemoryError as error:
+            raise RequestError(str(error)) from error
     return run
+
+
+@contextlib.contextmanager
+def _failing(run: PackRun) -> Iterator[None]:
+    """Publishes that the trial has failed where it raises; without a store nothing."""
+    try:
+        with guarded():
+            yield
+    except Exception as error:
+        if not isinstance(error, StoreError):
+            run.fail("".join(traceback.format_exception(error)), described(error))
+        raise
 
 
 def _run(
@@ -301,7 +321,7 @@ def _run(
     run = _started(found, trial, plan[0].signature if plan else None, target, launch_id, weights)
     result = DebugResult(trial, "stopped here", None)
     later = list(plan[1:])
-    with _profiled(profile):
+    with _profiled(profile), _failing(run):
         while epochs is None or run.epoch < epochs:
             if later and run.epoch == later[0].from_epoch:
                 run.change_segment(later.pop(0).signature)

@@ -10,12 +10,18 @@ import sys
 import traceback
 from collections.abc import Callable, Collection
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.errors import RequestError
+from orchestrator.user_code import (
+    UserExitError,
+    described,
+    guarded,
+    raised_by_user,
+    user_frames,
+)
 
 _MOST_ERRORS = 50
 _LONGEST_ERROR = 1600
@@ -221,7 +227,8 @@ def _run() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     at_end.clear()
     try:
-        returned = app(standalone_mode=False)
+        with guarded():
+            returned = app(standalone_mode=False)
         for say in at_end:
             say()
         return returned if isinstance(returned, int) else 0
@@ -247,30 +254,15 @@ def _failed(error: Exception) -> int:
     from results import StoreError
 
     expected = isinstance(error, (RequestError, StoreError, StudyFileError))
+    cause = error.__cause__ if isinstance(error, StudyFileError) else error
     if os.environ.get("GRADSWEEP_TRACEBACK"):
         traceback.print_exception(error)
-    elif isinstance(error, StudyFileError) and error.__cause__ is not None:
-        _show_user_frames(error.__cause__)
-    elif not expected:
-        _show_user_frames(error)
+    elif cause is not None and (cause is not error or not expected):
+        for line in traceback.format_list(user_frames(cause)):
+            print(printable(line), end="", file=sys.stderr)
     if expected:
         return _fail(getattr(error, "problems", [str(error)]))
-    hint = " (gradsweep --traceback ... shows where)"
-    print(f"error: {type(error).__name__}: {error}{hint}", file=sys.stderr)
+    theirs = isinstance(error, UserExitError) or raised_by_user(error)
+    hint = "" if theirs else " (gradsweep --traceback ... shows where)"
+    print(f"error: {printable(_clipped(described(error)))}{hint}", file=sys.stderr)
     return 1
-
-
-def _show_user_frames(error: BaseException) -> None:
-    """The frames of a user's own study file, which are theirs to read."""
-    ours = Path(__file__).resolve().parents[2]
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [
-        f
-        for f in frames
-        if not Path(f.filename).resolve().is_relative_to(ours)
-        and "site-packages" not in f.filename
-        and "importlib" not in f.filename
-        and Path(f.filename).is_file()
-    ]
-    for line in traceback.format_list(theirs):
-        print(line, end="", file=sys.stderr)

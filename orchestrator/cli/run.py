@@ -153,12 +153,16 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 
 def _print_launch(result: LaunchResult, again: str) -> None:
-    from orchestrator.units import duration
+    from orchestrator.units import counted, duration
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
+    alike: dict[str, list[str]] = {}
     for trial_id, reason in sorted(result.reasons.items()):
-        out(f"  {trial_id}: {reason}")
+        alike.setdefault(reason, []).append(trial_id)
+    for reason, (first, *others) in alike.items():
+        more = f" and {counted(len(others), 'other')}" if others else ""
+        out(f"  {first}{more}: {reason}")
     if result.compiles:
         new, old = result.compiles["compiled"], result.compiles["cached"]
         out(f"programs compiled {new}, taken from the compile cache {old}")
@@ -221,13 +225,15 @@ def debug(
     )
     if json:
         dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
-        return 0
+        return int(result.status == "failed")
     if result.others:
         out(f"(the first of {result.others + 1} trials; --set narrows them, --trial picks one)")
     out(
         f"trial {result.trial.id}: {result.status}"
         + (f", {result.reason}" if result.reason else "")
     )
+    if result.status == "failed":
+        return 1
     if check_nans:
         out(result.culprit or "every step was finite")
     if profile:

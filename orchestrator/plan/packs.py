@@ -221,6 +221,11 @@ def _pack(
     return PackSpec(pack_name(lanes), program, lanes, width, strategy)
 
 
+def has_any(config: Mapping[str, Any], of: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a config has all values of any of these mappings; an empty one has none to lack."""
+    return any(all(config.get(name) == value for name, value in one.items()) for one in of)
+
+
 def pack_name(lanes: Sequence[Lane]) -> str:
     """Id of a pack: another one for each attempt at its trials."""
     return digest([[lane.trial_id, lane.attempt] for lane in lanes], 12)

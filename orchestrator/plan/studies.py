@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
+from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import Registry, builtin_registry, nearest, versioned_by_content
 
@@ -20,6 +21,25 @@ ENTRY_POINT_GROUP = "gradsweep.studies"
 
 class StudyFileError(Exception):
     """A user's study file failed; the cause is the user's own exception, frames and all."""
+
+
+@contextlib.contextmanager
+def of_a_study() -> Iterator[None]:
+    """For code in which functions that a study declares run: what one of them raises is the
+    study's failure, whatever it is.
+
+    Raises:
+      StudyFileError: one raised.
+    """
+    try:
+        with guarded():
+            yield
+    except UserExitError as error:
+        raise StudyFileError(f"a study failed: {error}") from error
+    except Exception as error:
+        if isinstance(error, StudyFileError) or not raised_by_user(error):
+            raise
+        raise StudyFileError(f"a study failed: {described(error)}") from error
 
 
 @dataclass
@@ -99,31 +119,25 @@ def load_study_file(path: str) -> Study:
     file = Path(path)
     if not file.is_file():
         raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
+    if file.suffix != ".py":
+        raise RequestError(f"{path} is no Python file: the name of a study file ends with .py")
     name = f"gradsweep_study_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         # A user's file may import its own neighbours.
-        with _on_path(file.resolve().parent):
+        with _on_path(file.resolve().parent), guarded():
             # Not the loader: its cache of compiled files may hold the text of a second ago.
             exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         del sys.modules[name]
-        raise StudyFileError(f"{path} failed: {type(error).__name__}: {_said(error)}") from error
+        raise StudyFileError(f"{path} failed: {described(error)}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
     return study
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # an exception of the user's own
-        return "(it does not say what)"
 
 
 @contextlib.contextmanager

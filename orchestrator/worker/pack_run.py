@@ -6,16 +6,18 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
-from orchestrator.plan.packs import Context, PackSpec, signature_text
+from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
+from orchestrator.user_code import guarded
 from orchestrator.worker import compile_cache
 from orchestrator.worker.lane_strategy import strategy_here
 from orchestrator.worker.provenance import signature, trial_columns
@@ -23,10 +25,12 @@ from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
 from orchestrator.worker.weight_keeper import Keeper
 from results import Store
+from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
-from trainables.declarations import Registry, Trial
+from trainables.declarations import Registry, Scalar, Trial
 from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult, Pack
+from trainables.packs.programs import check_start
 
 
 @dataclass
@@ -72,6 +76,7 @@ class PackRun:
         self.epoch = spec.lanes[0].first_epoch
         self.last: EpochResult | None = None
         self.pack: Pack
+        self._making: Literal["", "program", "states", "epoch"] = ""
         self._guard = guard
         self._endings = Endings(self.trials)
         self._keeper = Keeper(spec, self.trials, store, guard)
@@ -102,10 +107,14 @@ class PackRun:
             begun = time.monotonic()
             strategy = strategy_here(self.spec.strategy)
             self.signature = signature(strategy, self.spec.width, self.context.threads)
+            self._making = "program"
             self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+            self._making = "states"
             self.pack.init(parents)
+            self._making = "epoch"
             with compile_cache.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+            self._making = ""
             self._require_memory()
             self._compile_seconds = time.monotonic() - begun
         for lane in self.lanes:
@@ -261,15 +270,32 @@ class PackRun:
             )
             self.recorder.flush()
 
-    def fail(self, error: str, reason: str) -> None:
+    def unmakeable(self) -> list[dict[str, Scalar]] | None:
+        """After `start` has raised: which trials of this program cannot be made, as values of init
+        keys (an empty one means all trials), whatever their other values are. None where the
+        fault may be one trial's alone."""
+        if not self._making:
+            return None
+        if self._making == "program":
+            alone = [_fails(partial(lane_values, trial)) for trial in self.trials]
+            if any(alone):  # a learning rate, say, that its schedule refuses
+                return [{}] if all(alone) and len(alone) > 1 else None
+        kinds = {repr(init_constants(trial)): trial for trial in self.trials}.values()
+        bad = [init_constants(trial) for trial in kinds if _fails(partial(check_start, trial))]
+        # First states may also be a parent's weights, which are one trial's.
+        return bad or (None if self._making == "states" else [{}])
+
+    def fail(self, error: str, reason: str, of: Sequence[Mapping[str, Scalar]] = ({},)) -> None:
         """Publishes what is gathered and ends the active lanes as failed.
 
         Args:
           error: the traceback. reason: the exception in one line.
+          of: ends only lanes whose config has any of these values.
         """
         active = self.lanes
         if hasattr(self, "pack"):
             active = [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
+        active = [lane for lane in active if has_any(self.spec.lanes[lane].config, of)]
         self.recorder.add_trials(
             [self._row(lane, 1, "failed", reason, error=error) for lane in active]
         )
@@ -307,6 +333,15 @@ class PackRun:
             "data_checksum": self._checksum if built else None,
             "space": self.context.space,
         }
+
+
+def _fails(make: Callable[[], object]) -> bool:
+    try:
+        with guarded():
+            make()
+    except Exception:
+        return True
+    return False
 
 
 def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Trial:

@@ -116,7 +116,9 @@ def test_a_file_that_raises_keeps_its_own_exception(tmp_path: Path, text: str, s
 
 def test_a_file_that_exits_is_one_that_fails(tmp_path: Path) -> None:
     path = write(tmp_path, "import sys\nsys.exit(0)\n")
-    with pytest.raises(StudyFileError, match="SystemExit: 0"):
+    with pytest.raises(
+        StudyFileError, match=r"own.py failed: it called sys.exit\(0\) at .*own.py:2"
+    ):
         load_study_file(path)
 
 
