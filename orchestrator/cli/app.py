@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.errors import RequestError
+from orchestrator.stopping import SIGNALS, Stopping, silence, status_of
 from orchestrator.user_code import (
     UserExitError,
     described,
@@ -214,11 +216,13 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C."""
+    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C, 143
+    after SIGTERM, 129 when its terminal has gone."""
     # Importing these registers their commands, in the order of --help.
     for name in COMMANDS:
         importlib.import_module(f"orchestrator.cli.{name}")
-    sys.exit(_run())
+    with Stopping([one for one in SIGNALS if one is not signal.SIGINT]):
+        sys.exit(_run())
 
 
 def _run() -> int:
@@ -234,11 +238,12 @@ def _run() -> int:
         return returned if isinstance(returned, int) else 0
     except BrokenPipeError:
         # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):
+            print("stopped", file=sys.stderr)
+        return status_of(getattr(error, "number", signal.SIGINT))
     except Exception as error:
         return _failed(error)
 

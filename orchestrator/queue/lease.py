@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import time
 import uuid
@@ -12,9 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
 from orchestrator.errors import RequestError
+from orchestrator.machine.processes import here, lives, this_process
 from results import Store, StoreError
 from results.store import files
 
@@ -66,29 +64,18 @@ class SupersededError(Exception):
 
 
 def _holder() -> dict[str, Any]:
-    me = psutil.Process()
     return {
         "id": uuid.uuid4().hex,
-        "host": socket.gethostname(),
-        "pid": me.pid,
-        # A pid is reused; with its start time it names one process.
-        "pid_started": me.create_time(),
+        **this_process(),
         "since": time.time(),
         "heartbeat": time.time(),
     }
 
 
-def _here(lease: dict[str, Any]) -> bool:
-    return lease["host"] == socket.gethostname()
-
-
 def _alive_here(lease: dict[str, Any]) -> bool:
     if lease["pid"] == os.getpid():
         return lease["id"] in _ours
-    try:
-        return abs(psutil.Process(lease["pid"]).create_time() - lease["pid_started"]) < 1
-    except (psutil.Error, ValueError, OverflowError):
-        return False
+    return lives(lease)
 
 
 def check_free(store: Store) -> None:
@@ -98,7 +85,7 @@ def check_free(store: Store) -> None:
       RequestError: names the holder and since when.
     """
     lease = _read_lease(store)
-    if lease and _here(lease) and _alive_here(lease):
+    if lease and here(lease) and _alive_here(lease):
         raise RequestError(_held(store, lease))
 
 
@@ -107,7 +94,7 @@ def holder(store: Store) -> dict[str, Any] | None:
     lease = _read_lease(store)
     if not lease:
         return None
-    if _here(lease):
+    if here(lease):
         return lease if _alive_here(lease) else None
     return lease if time.time() - lease["heartbeat"] < EXPIRY_S else None
 
@@ -203,12 +190,12 @@ class Lease:
                 continue
             first = since.setdefault(name, time.monotonic())
             claim = _read_lease(self.store, f"{CLAIMS}/{info.base_name}")
-            dead = claim is not None and _here(claim) and not _alive_here(claim)
+            dead = claim is not None and here(claim) and not _alive_here(claim)
             if dead or time.monotonic() - first > EXPIRY_S:
                 files.delete(self.store.fs, info.path)
             else:
                 found.append(name)
-                if not known and claim is not None and not _here(claim):
+                if not known and claim is not None and not here(claim):
                     known = True
                     self.say(
                         f"{claim['host']} is about to take {self.store.uri}; waiting up to "
@@ -220,7 +207,7 @@ class Lease:
 
     def _refuse_if_held(self, gone: dict[str, Any] | None) -> None:
         lease = _read_lease(self.store)
-        if lease is None or lease == gone or (_here(lease) and not _alive_here(lease)):
+        if lease is None or lease == gone or (here(lease) and not _alive_here(lease)):
             return
         raise RequestError(_held(self.store, lease))
 
@@ -233,7 +220,7 @@ class Lease:
         lease = _read_lease(self.store)
         said, begun = False, time.time()
         while lease:
-            if _here(lease):
+            if here(lease):
                 if _alive_here(lease):
                     raise RequestError(_held(self.store, lease))
                 return lease

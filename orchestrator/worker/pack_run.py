@@ -367,3 +367,5 @@ def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
 def stop_on_sigterm(stop: Callable[[], None]) -> None:
     """Runs `stop` when this process is asked to end (a spot machine's notice)."""
     signal.signal(signal.SIGTERM, lambda *_: stop())
+    # A local Ray is deaf to it, but what a user's code starts here must not be.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
