@@ -30,6 +30,9 @@ Watch = Callable[["PackRun", int], None]
 """Called after each epoch with the run and the epoch's number."""
 
 
+_HOW_IT_RAN = ("attempt", "launch_id", "seconds")
+
+
 @dataclass
 class DebugResult:
     """Rows of one trial as plain data, in the columns of the store."""
@@ -42,11 +45,9 @@ class DebugResult:
     others: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """`rows` without attempts and wall-clock times, so that equal runs give equal JSON."""
+        """`rows` without attempt, launch and wall-clock times: equal runs give equal JSON."""
         kept = {
-            table: [
-                {k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in rows
-            ]
+            table: [{k: v for k, v in row.items() if k not in _HOW_IT_RAN} for row in rows]
             for table, rows in self.rows.items()
         }
         return {
@@ -183,7 +184,7 @@ def segments(store: Store | None, trial: Trial) -> list[Segment]:
     rows = (
         []
         if store is None
-        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id]
+        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id and r["shown"]]
     )
     found: list[Segment] = []
     for row in rows:
@@ -279,7 +280,8 @@ def _started(
     from orchestrator.worker.pack_run import PackRun
 
     lane = Lane(trial.id, dict(trial.config), trial.parent.id if trial.parent else None)
-    lane.attempt = resume_points(store, [trial], [trial.id]).get(trial.id, lane).attempt
+    start = resume_points(store, [trial], [trial.id]).get(trial.id, lane)
+    lane.attempt, lane.follows = start.attempt, start.follows
     width = int(signature["width"]) if signature else 1
     strategy = str(signature["strategy"]) if signature else "default"
     threads = int(signature["threads"]) if signature else 1

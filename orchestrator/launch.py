@@ -142,8 +142,9 @@ def launch(
                 stop.at_last.append(partial(lease.__exit__, None))
                 # Again under the lease: another driver may have finished in the meantime.
                 plans = plan(space, store=opened, **options)
+                now = datetime.now(UTC).isoformat()
                 for one in plans:
-                    opened.write_space(one.name, space_json(one, found))
+                    opened.write_space(one.name, {**space_json(one, found), "launched": now})
                 for line in opened.warnings:
                     say(f"warning: {line}")
                 result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))
@@ -226,7 +227,7 @@ def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
         refresh,
         on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
         on_end=lambda pack: lease.drop_fence(pack.id),
-        on_lost=lambda pack, why: _publish_failed(store, trials, pack, why),
+        on_lost=lambda pack, why: _publish_failed(store, trials, pack, why, lease.id),
         outcomes=work.outcomes,
         reasons=work.reasons,
     )
@@ -245,15 +246,18 @@ def _end_running(store: Store, queue: PackQueue, lease: Lease) -> None:
             _publish_ended(store, running, "interrupted", "the launch was stopped")
 
 
-def _publish_failed(store: Store, trials: Mapping[str, Trial], pack: PackSpec, why: str) -> None:
+def _publish_failed(
+    store: Store, trials: Mapping[str, Trial], pack: PackSpec, why: str, launch_id: str
+) -> None:
     """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
-    newest = {row["trial_id"]: row for row in store.attempts().to_pylist()}
+    known = {(r["trial_id"], r["attempt"], r["launch_id"]): r for r in store.attempts().to_pylist()}
     rows = []
     for position, lane in enumerate(pack.lanes):
         # A worker that never came to say that it had started has left no row.
-        row = newest.get(lane.trial_id) or {
+        row = known.get((lane.trial_id, lane.attempt, launch_id)) or {
             **trial_columns(trials[lane.trial_id], pack, position),
-            "epochs_done": 0,
+            "epochs_done": lane.first_epoch,
+            "launch_id": launch_id,
         }
         rows.append(row)
     _publish_ended(store, rows, "failed", why)
@@ -275,7 +279,7 @@ def _summarise(result: LaunchResult, store: Store) -> None:
     state = store.completeness([t.id for one in result.plans for t in one.trials])
     blocked = {trial_id for one in result.plans for trial_id in one.blocked}
     counts: Counter[str] = Counter()
-    reasons = {row["trial_id"]: row["reason"] for row in store.attempts().to_pylist()}
+    reasons = {i: row["reason"] for i, row in newest_attempts(store).items()}
     for trial_id, known in state.items():
         if known["done"] or known["status"] in ("failed", "interrupted"):
             counts[str(known["status"])] += 1

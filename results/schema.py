@@ -55,6 +55,13 @@ KEYS = _columns("""
     attempt  | int32  | | Which try at the trial wrote the row; later ones supersede earlier ones.
     epoch    | int32  | epochs | Epoch of training, 0 first.
 """)
+"""What every row of a table but `trials` must have."""
+
+OWNER = _columns("""
+    launch_id | string | | Launch that wrote the row; null in rows of older versions.
+""")
+"""What tells rows of one trial apart that were written into different stores and then copied into
+one: attempts are numbered from 0 in each."""
 
 TRIALS = _columns("""
     trial_id | string | | Trial: hash of its config and of its parts' versions.
@@ -88,13 +95,17 @@ TRIALS = _columns("""
     pack | string | | Pack the lane belonged to.
     lane | int32 | | Slot within the pack.
     launch_id | string | | Launch that ran the attempt.
+    follows | string | | Attempts that this one follows, each [attempt, launch_id], as JSON: first
+        the one whose epochs before first_epoch it goes on from; null if an older version wrote it.
     host | string | | Machine it ran on.
     git_commit | string | | Commit of the code; '+' marks uncommitted changes.
     data_checksum | string | | Checksum of the data set.
     space | string | | Space whose launch ran the attempt, as study/space.
 """)
 
-EPOCHS = KEYS + _columns("""
+EPOCHS = (
+    KEYS
+    + _columns("""
     steps | int32 | steps | Optimizer steps the epoch has.
     finite_steps | int32 | steps | Steps whose loss, gradient and update were all finite.
     loss | float64 | nats | Mean over finite steps of the batch loss, before each update.
@@ -124,8 +135,12 @@ EPOCHS = KEYS + _columns("""
     seconds | float64 | s | Wall time of the pack's epoch divided by its active lanes.
     metrics | map | | Further metrics of the task, by name.
 """)
+    + OWNER
+)
 
-LAYERS = KEYS + _columns("""
+LAYERS = (
+    KEYS
+    + _columns("""
     layer | int32 | | Layer, 0 nearest the input; the last one is the readout.
     layer_name | string | | Name of the layer.
     tensor | string | | Parameter tensor; '*' for the whole layer (norm of all its tensors joined).
@@ -139,8 +154,12 @@ LAYERS = KEYS + _columns("""
     update_norm | float32 | param | Mean over finite steps of the 2-norm of the update.
     param_norm | float32 | param | 2-norm of the parameters after the epoch.
 """)
+    + OWNER
+)
 
-STEPS = KEYS + _columns("""
+STEPS = (
+    KEYS
+    + _columns("""
     step | int32 | steps | Step within the epoch, 0 first.
     loss | float32 | nats | Batch loss before the update.
     grad_norm | float32 | loss/param | Total 2-norm before clipping.
@@ -148,12 +167,18 @@ STEPS = KEYS + _columns("""
     grad_norm_smallest | float32 | loss/param | Smallest non-zero tensor norm.
     update_norm | float32 | param | 2-norm of the update.
 """)
+    + OWNER
+)
 
-TIMELINE = KEYS + _columns("""
+TIMELINE = (
+    KEYS
+    + _columns("""
     layer | int32 | | Recurrent layer, 0 nearest the input.
     t | int32 | time steps | Time step, 0 first.
     grad_norm | float64 | loss per unit of h | 2-norm over batch and units of dL/dh_t.
 """)
+    + OWNER
+)
 
 DIAGNOSIS = _columns("""
     trial_id | string | | Trial.
@@ -226,7 +251,8 @@ FINISHED = ("done", "diverged", "stopped", "gate_failed")
 
 _VIEWS = {
     "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials", "kept_diagnosis", "numbered_epochs", "numbered_layers",
+    "spaces", "space_trials", "conflicts", "lines", "kept_diagnosis", "numbered_epochs",
+    "numbered_layers",
 }  # fmt: skip
 
 
@@ -250,6 +276,7 @@ def arrow_schema(table: str) -> pa.Schema | None:
 
 
 def probe_schema(columns: Iterable[Mapping[str, Any]]) -> pa.Schema:
-    """Schema of a probe table from its declaration (`{name, type, doc, unit}` each), keys added."""
+    """Schema of a probe table from its declaration (`{name, type, doc, unit}` each), keys and owner
+    added."""
     own = [Column(c["name"], c["type"], c.get("doc", ""), c.get("unit", "")) for c in columns]
-    return pa.schema([column.field() for column in (*KEYS, *own)])
+    return pa.schema([column.field() for column in (*KEYS, *own, *OWNER)])

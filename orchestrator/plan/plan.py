@@ -320,6 +320,7 @@ def _choose(
         and store is not None
         and store.weights_intact(index["path"])
         for entry in index["lanes"]
+        if store.shows(entry)
     }
     # Children first: a parent that must run again needs its own parent's artifact too.
     for trial in reversed(list(trials.values())):

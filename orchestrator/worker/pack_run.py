@@ -23,7 +23,7 @@ from orchestrator.worker.lane_strategy import strategy_here
 from orchestrator.worker.provenance import signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
-from orchestrator.worker.weight_keeper import Keeper
+from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store
 from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
@@ -71,7 +71,12 @@ class PackRun:
             for name, probe in registry.probes.items()
         }
         self.recorder = Recorder(
-            store, spec.trial_ids, [lane.attempt for lane in spec.lanes], guard, probes
+            store,
+            spec.trial_ids,
+            [lane.attempt for lane in spec.lanes],
+            guard,
+            probes,
+            context.launch_id,
         )
         self.epoch = spec.lanes[0].first_epoch
         self.last: EpochResult | None = None
@@ -79,7 +84,7 @@ class PackRun:
         self._making: Literal["", "program", "states", "epoch"] = ""
         self._guard = guard
         self._endings = Endings(self.trials)
-        self._keeper = Keeper(spec, self.trials, store, guard)
+        self._keeper = Keeper(spec, self.trials, store, guard, context.launch_id)
         self._seconds = np.zeros(len(spec.lanes))
         self._compile_seconds = 0.0
         self._interrupted = False
@@ -226,6 +231,7 @@ class PackRun:
             {
                 "trial_id": self.spec.lanes[lane].trial_id,
                 "attempt": self.spec.lanes[lane].attempt,
+                "launch_id": self.context.launch_id or None,
                 "epoch": self.epoch,
                 "rows": dict(self.recorder.counts[lane]),
                 **self._endings.memo(int(lane)),
@@ -235,7 +241,7 @@ class PackRun:
         ]
         self._keeper.save(with_best=True)
         leaves = {name: values[active] for name, values in self.pack.state().items()}
-        name = f"{self.spec.id}-{self.epoch:06d}"
+        name = f"{save_name(self.spec, self.context.launch_id)}-{self.epoch:06d}"
         self._guard()
         path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
         if path not in self._checkpoints:  # an interrupt may follow a resume point at once

@@ -73,6 +73,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
     return {
         "trial_id": trial.id,
         "attempt": slot.attempt,
+        "follows": json.dumps(slot.follows),
         "stage": trial.stage.name,
         "parent_id": slot.parent_id,
         "config": json.dumps(trial.config, sort_keys=True),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -49,7 +49,8 @@ class Weights:
           name: unique within the kind; may have folders (`pack/epoch-10`).
           leaves: arrays of shape (W, ...), lane first.
           index: JSON data. `lanes` is a list with an entry per lane, each with `trial_id` and, in
-            an artifact, `epoch` and `attempt`. The rest is the caller's.
+            an artifact, `epoch` and `attempt`, and the `launch_id` that ran it. The rest is the
+            caller's.
 
         Returns:
           The save's path within the store, for `load_lane` and `drop`.
@@ -151,13 +152,24 @@ class Weights:
             return False
         return True
 
-    def find(self, trial_id: str, epoch: int | None = None) -> tuple[str, int] | None:
-        """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt."""
+    def find(
+        self,
+        trial_id: str,
+        epoch: int | None = None,
+        shows: Callable[[Mapping[str, Any]], bool] = lambda own: True,
+    ) -> tuple[str, int] | None:
+        """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt,
+        among the lanes that `shows` admits."""
         held = [
-            ((own["attempt"], own["epoch"], str(entry.get("saved", ""))), entry["path"], lane)
+            (
+                (own["attempt"], own["epoch"], bool(own.get("launch_id")), str(entry.get("saved"))),
+                entry["path"],
+                lane,
+            )
             for entry in self.list("artifacts")
             for lane, own in enumerate(entry["lanes"])
             if own.get("trial_id") == trial_id and epoch in (None, own.get("epoch"))
+            if shows(own)
         ]
         return max(held)[1:] if held else None
 
