@@ -77,6 +77,8 @@ TRIALS = _columns("""
     bad_epoch | int32 | epochs | Epoch of the first non-finite step; null if none.
     bad_step | int32 | steps | First non-finite step within bad_epoch; null if none.
     chance_loss | float64 | nats | Loss of a uniform guess, ln(classes); null where undefined.
+    loss_terms | int64 | terms | Losses that a step's gradient sums, over samples and time; 1 where
+        it is that of their mean, null in rows of older versions.
     parameters | int64 | | Number of trained scalars.
     rows | string | | Visible rows to expect from epoch 0 to the end, by table, as JSON.
     started | timestamp | UTC | When the attempt started.

@@ -20,8 +20,9 @@ from results.errors import StoreError, nearest
 
 RULES: dict[str, float] = {
     # exploding: an epoch's greatest gradient norm, or its loss as a multiple of chance_loss
-    "explode_norm": 1e3,
+    "explode_growth": 1e3,
     "explode_loss": 10.0,
+    "rising_loss": 0.25,
     # vanishing_depth: log10 G_l rises by this many decades per layer with this R2, or
     # G_first / G_last is below the ratio ...
     "depth_slope": 0.1,
