@@ -33,13 +33,13 @@ scales AS (  -- what norms are compared with: a gradient that sums terms is so m
     SELECT
         t.trial, t.trial_id, t.chance_loss, s.loss_start, s.norm_start,
         coalesce(s.guess_loss, t.chance_loss) AS guess_loss,
-        s.loss_start + rising_loss * greatest(abs(s.loss_start), s.guess_loss) AS risen_loss,
+        greatest(abs(s.loss_start), s.guess_loss) AS start_scale,
         coalesce(s.guess_loss, abs(s.loss_start)) * t.terms AS loss_scale
-    FROM subjects t LEFT JOIN starts s USING (trial), rules
+    FROM subjects t LEFT JOIN starts s USING (trial)
 ),
 windowed AS (  -- the plateau's window: the last k of n epochs
     SELECT
-        *, n - least(greatest(plateau_epochs, ceil(plateau_share * n)), n) + 1 AS from_nth
+        finite.*, n - least(greatest(plateau_epochs, ceil(plateau_share * n)), n) + 1 AS from_nth
     FROM finite, rules
 ),
 ranked AS (  -- ranks of the loss, ties shared, for Spearman's correlation with the epoch
@@ -74,46 +74,40 @@ bursts AS (  -- first epoch with a norm or a loss out of all proportion, or too 
     GROUP BY trial
 ),
 norms AS MATERIALIZED (  -- G_l: gradient norm of each whole layer
-    SELECT trial, epoch, layer, grad_norm, coalesce(grad_norm_max, grad_norm) AS top_norm
+    SELECT trial, epoch, layer, grad_norm
     FROM numbered_layers WHERE tensor = '*' AND isfinite(grad_norm)
 ),
-silent AS MATERIALIZED (SELECT DISTINCT trial FROM norms WHERE top_norm = 0),
-tensors AS (  -- of trials with a layer at exactly 0: which weights have a gradient
+silent AS MATERIALIZED (SELECT DISTINCT trial FROM norms WHERE grad_norm = 0),
+weights AS (  -- of trials with a layer at exactly 0: where a tensor that is no bias has a gradient
     SELECT
-        trial, epoch, layer, any_value(layer_name) AS layer_name,
-        max(grad_norm) FILTER (tensor = '*') AS whole_norm,
-        max(coalesce(grad_norm_max, grad_norm)) AS top_norm,
-        count(*) FILTER (tensor <> '*') AS tensors,
-        count(*) FILTER (
-            tensor <> '*' AND NOT regexp_matches(tensor, '^(b|b_.*|.*bias.*)$')
-            AND coalesce(grad_norm_max, grad_norm) > 0
-        ) AS weights
+        trial, epoch, layer, any_value(layer_name) AS layer_name, bool_or(grad_norm > 0) AS moves
     FROM numbered_layers SEMI JOIN silent USING (trial)
-    WHERE isfinite(grad_norm) GROUP BY trial, epoch, layer
+    WHERE NOT regexp_matches(tensor, '^([*]|b|b_.*|.*bias.*)$') GROUP BY trial, epoch, layer
+),
+moving AS (
+    SELECT n.*, w.layer_name, w.moves
+    FROM norms n SEMI JOIN silent USING (trial) LEFT JOIN weights w USING (trial, epoch, layer)
 ),
 lifeless AS (  -- no weight has a gradient: what is left moves biases and reads no input
     SELECT trial, arg_max(idle, epoch) AS idle, min(epoch) FILTER (idle) AS idle_epoch
-    FROM (
-        SELECT trial, epoch, sum(weights) = 0 AND sum(tensors) > 0 AS idle
-        FROM tensors GROUP BY trial, epoch
-    )
+    FROM (SELECT trial, epoch, NOT bool_or(moves) AS idle FROM moving GROUP BY trial, epoch)
     GROUP BY trial
 ),
-lasting AS (  -- layers at 0 in every step; those that pass a signal on, by their last epoch
+lasting AS (  -- layers at 0 in every step; those that learn from what is below, by their last epoch
     SELECT
-        trial, layer, any_value(layer_name) AS layer_name, max(top_norm) = 0 AS always,
-        arg_max(weights, epoch) > 0
-            AND arg_max(whole_norm, epoch) >= any_value(abs_norm * loss_scale) AS passing
-    FROM tensors JOIN scales USING (trial), rules GROUP BY trial, layer
+        trial, layer, any_value(layer_name) AS layer_name, max(grad_norm) = 0 AS always,
+        arg_max(moves, epoch)
+            AND arg_max(grad_norm, epoch) >= any_value(abs_norm * loss_scale) AS learns
+    FROM moving JOIN scales USING (trial), rules GROUP BY trial, layer
 ),
-frozen AS (  -- by design, as the next layer above learns from what they give it
+frozen AS (  -- by design, as the next layer that is not learns from what they give it
     SELECT trial, layer, layer_name
     FROM lasting
     QUALIFY always AND coalesce(
-        first_value(CASE WHEN NOT always THEN passing END IGNORE NULLS) OVER (
-            PARTITION BY trial ORDER BY layer ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        first_value(CASE WHEN NOT always THEN learns END IGNORE NULLS) OVER (
+            PARTITION BY trial ORDER BY layer ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
         ),
-        bool_or(passing) OVER (PARTITION BY trial)
+        bool_or(learns) OVER (PARTITION BY trial)
     )
 ),
 frozen_names AS (
@@ -170,12 +164,13 @@ course AS (
         arg_max(loss, epoch) AS loss_end,
         arg_max(top_norm, epoch) = 0 AS still,
         max(CASE WHEN isfinite(top_norm) THEN top_norm END) AS largest_norm,
-        min(epoch) FILTER (loss > risen_loss) AS rise_epoch,
+        arg_max(loss - loss_start > rising_loss * start_scale, epoch) AS risen,
+        min(epoch) FILTER (loss - loss_start > rising_loss * start_scale) AS rise_epoch,
         min(epoch) FILTER (top_norm = 0) AS still_epoch,
         min(epoch) FILTER (nth = from_nth) AS window_epoch,
         arg_min(loss, epoch) FILTER (nth >= from_nth) AS window_loss,
         count(*) FILTER (nth >= from_nth) AS window_epochs
-    FROM windowed JOIN scales USING (trial) GROUP BY trial
+    FROM windowed JOIN scales USING (trial), rules GROUP BY trial
 ),
 falls AS (
     SELECT
@@ -190,8 +185,7 @@ facts AS (
     SELECT
         g.* EXCLUDE (trial), c.* EXCLUDE (trial), p.* EXCLUDE (trial), s.rho, b.bad_epoch,
         e.burst_epoch, i.idle, i.idle_epoch, z.frozen_layers,
-        window_fall < plateau_fall AS flat,
-        loss_end > risen_loss AS risen,
+        window_fall < plateau_fall AND window_fall >= -rising_loss AS flat,
         coalesce(loss_end <= plateau_loss * guess_loss, loss_end = 0 OR fall >= learned_fall, false)
             AS learned,
         coalesce(epochs >= epochs_min AND epochs_fall < epochs_loss_fall AND (
