@@ -84,6 +84,8 @@ TRIALS = _columns("""
     bad_epoch | int32 | epochs | Epoch of the first non-finite step; null if none.
     bad_step | int32 | steps | First non-finite step within bad_epoch; null if none.
     chance_loss | float64 | nats | Loss of a uniform guess, ln(classes); null where undefined.
+    loss_terms | int64 | terms | Losses that a step's gradient sums, over samples and time; 1 where
+        it is that of their mean, null in rows of older versions.
     parameters | int64 | | Number of trained scalars.
     rows | string | | Visible rows to expect from epoch 0 to the end, by table, as JSON.
     started | timestamp | UTC | When the attempt started.
@@ -182,23 +184,24 @@ TIMELINE = (
 
 DIAGNOSIS = _columns("""
     trial_id | string | | Trial.
-    verdict | string | | exploding, diverged, dead, vanishing, vanishing_mild, plateau, healthy
-        or undetermined: the first whose rule holds.
+    verdict | string | | exploding, diverged, dead, rising, vanishing, vanishing_mild, plateau,
+        healthy or undetermined: the first whose rule holds.
     first_bad_epoch | int32 | epochs | First epoch at which the verdict's rule held; null for
         healthy and undetermined.
-    exploding | bool | | An epoch's grad_norm_max > explode_norm, or its loss > explode_loss *
-        chance_loss, before anything non-finite.
+    exploding | bool | | A burst before anything non-finite, in a trial that became non-finite or
+        has not learned.
     diverged | bool | | A loss or gradient was not finite.
-    dead | bool | | grad_norm_max of the last finite epoch is exactly 0, and the trial has not
-        learned.
+    dead | bool | | In every step of the last finite epoch the gradient of all tensors that are no
+        bias is exactly 0, and the trial has not learned.
     vanishing_depth | bool | | In recent_share of the last recent_epochs: depth_slope and R2 at
         least as the rules say, or depth_ratio below its rule.
     vanishing_abs | bool | | In recent_share of the last recent_epochs the smallest layer norm
-        is below abs_norm.
+        is below abs_norm * loss_scale; false without a guess_loss.
     vanishing_epochs | bool | | log10 of the total or the first layer's norm falls by
-        epochs_slope per epoch while the loss falls by less than epochs_loss_fall.
-    plateau | bool | | window_fall < plateau_fall and loss_end > plateau_loss * chance_loss;
-        null without a chance loss if the loss is flat.
+        epochs_slope per epoch while the loss falls by less than epochs_loss_fall; false without
+        a guess_loss.
+    plateau | bool | | window_fall < plateau_fall, risen by no more than rising_loss, and loss_end >
+        plateau_loss * guess_loss; null without a guess_loss if the loss is flat.
     healthy | bool | | spread <= healthy_spread and loss_spearman <= healthy_rho, or the loss
         fell by converged_fall.
     converged | bool | | Learned, and the loss fell by converged_fall or has stopped changing:
@@ -212,8 +215,8 @@ DIAGNOSIS = _columns("""
     loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
     chance_loss | float64 | nats | Loss of a uniform guess.
     largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
-    smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch; of any
-        tensor where layers were not recorded.
+    smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch, frozen layers
+        left out; of any tensor where layers were not recorded.
     depth_slope | float64 | decades/layer | Least-squares slope of log10 layer norm against
         layer, readout left out, last epoch.
     depth_r2 | float64 | | R2 of that line.
@@ -224,6 +227,18 @@ DIAGNOSIS = _columns("""
     total_slope | float64 | decades/epoch | Slope of log10 grad_norm against epoch.
     first_slope | float64 | decades/epoch | Slope of log10 of the first layer's norm against epoch.
     bad_epoch | int32 | epochs | First epoch with something not finite.
+    rising | bool | | loss_end - loss_start > rising_loss * the greater of |loss_start| and
+        guess_loss, and the trial has not learned.
+    burst | bool | | Some step's gradient norm > explode_growth * the greater of norm_start and
+        loss_scale, some loss > explode_loss * guess_loss, or one of them was infinite.
+    burst_epoch | int32 | epochs | First epoch with such a step.
+    norm_start | float64 | loss/param | Least gradient norm of a step of the first epoch.
+    loss_scale | float64 | loss | guess_loss, or |loss_start| without one, times the losses that a
+        gradient sums.
+    guess_loss | float64 | nats | Loss of one that knows nothing: chance_loss, or that of answering
+        0 where loss_ratio is recorded; null where neither is.
+    frozen_layers | string | | Layers whose gradient was exactly 0 in every step of every epoch
+        while the next one above learned: frozen by design. They count in no other rule.
     evidence | string | | These numbers and every threshold, as JSON.
 """)
 """Columns of the view `diagnosis`; the thresholds named are those of `diagnosis.RULES`."""

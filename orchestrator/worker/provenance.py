@@ -84,6 +84,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "first_epoch": slot.first_epoch,
         "epochs_planned": trial.epochs,
         "chance_loss": trial.chance_loss,
+        "loss_terms": trial.loss_terms,
         "pack": spec.id,
         "lane": lane,
         "host": platform.node(),

@@ -21,7 +21,7 @@ _CLASSES = {
     "vanishing": ("vanishing", "vanishing_mild", "dead"),
     "healthy": ("healthy",),
     "exploding": ("exploding", "diverged"),
-    "neither": ("plateau", "undetermined"),
+    "neither": ("rising", "plateau", "undetermined"),
 }
 
 
@@ -132,8 +132,9 @@ def depth(store: Store, space: Mapping[str, Any], trial: str | None = None) -> g
     fig.update_yaxes(title="Smallest tensor norm, first epoch", row=1, col=1, **scale.axis())
     fig.update_yaxes(title="Slope of log<sub>10</sub> norm (decades per layer)", row=1, col=2)
     low, high = scale.axis()["range"]
-    if low <= math.log10(store.rules["abs_norm"]) <= high:
-        threshold(fig, store.rules["abs_norm"], "vanishing below", log=True, col=1)
+    tiny = store.rules["abs_norm"] * (space.get("chance_loss") or 1)
+    if low <= math.log10(tiny) <= high:
+        threshold(fig, tiny, "vanishing below", log=True, col=1)
     threshold(fig, store.rules["depth_slope"], "vanishing above", log=False, col=2)
     note = (
         "Points: median over seeds; bars: least to greatest. "

@@ -19,6 +19,10 @@ def _nothing(config: Config) -> None:
     return None
 
 
+def _one(config: Config) -> int:
+    return 1
+
+
 def loaded(code: Code) -> Callable[..., Any]:
     """The function or class that `code` is or names."""
     if not isinstance(code, str):
@@ -157,6 +161,8 @@ class Task(Part):
     Attributes:
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
+      loss_terms: losses that a step's gradient sums, over samples and time; 1 where it is that of
+        their mean.
     """
 
     role: ClassVar[str] = "task"
@@ -164,6 +170,7 @@ class Task(Part):
     sizes: Callable[[Config], Sizes]
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
+    loss_terms: Callable[[Config], int] = _one
 
 
 @dataclass(frozen=True, kw_only=True)

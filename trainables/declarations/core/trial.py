@@ -93,6 +93,13 @@ class Trial:
         return self.task.chance_loss(self.config)
 
     @property
+    def loss_terms(self) -> int | None:
+        """Losses that a step's gradient sums; None where the stage's loss is not the task's."""
+        if "task" not in self.parts or not self.stage.task_loss:
+            return None
+        return self.task.loss_terms(self.config)
+
+    @property
     def epochs(self) -> int:
         """Epochs the stage runs; an analysis is one, without training."""
         key = self.stage.epochs_key
