@@ -17,7 +17,7 @@ from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import Catalogue, catalogue
 from orchestrator.queue.lease import Lease
 from results import Store, StoreError, create_store
-from trainables.declarations import ConfigError, Trial
+from trainables.declarations import ConfigError, PartError, Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -281,7 +281,7 @@ def _started(
     run = PackRun(spec, found.registry, store, context, parents=parents)
     try:
         run.start()
-    except MemoryError as error:
+    except (MemoryError, PartError) as error:
         raise RequestError(str(error)) from error
     return run
 

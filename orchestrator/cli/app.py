@@ -225,8 +225,9 @@ def _failed(error: Exception) -> int:
     # Only here: they are slow to import, and --help needs neither.
     from orchestrator.plan.studies import StudyFileError
     from results import StoreError
+    from trainables.declarations import PartError
 
-    expected = isinstance(error, (RequestError, StoreError, StudyFileError))
+    expected = isinstance(error, (RequestError, StoreError, StudyFileError, PartError))
     if os.environ.get("GRADSWEEP_TRACEBACK"):
         traceback.print_exception(error)
     elif isinstance(error, StudyFileError) and error.__cause__ is not None:

@@ -18,6 +18,7 @@ from orchestrator.machine.environment import prepare
 from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.queue.queue import REPORT_S, PackQueue
 from orchestrator.worker.provenance import versions
+from trainables.declarations import PartError
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "Cannot allocate memory")
 """What XLA says, on one device or another, when a pack does not fit."""
@@ -68,7 +69,8 @@ class PackTrainable(tune.Trainable):
             return {"failure": "node", "reason": reason, "node": self._node, "done": True}
         except Exception as error:
             text = "".join(traceback.format_exception(error))
-            reason = f"{type(error).__name__}: {error}"
+            expected = isinstance(error, PartError)
+            reason = str(error) if expected else f"{type(error).__name__}: {error}"
             memory = isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
             said = False
             # Of several lanes it is not known yet which one raised.
