@@ -19,7 +19,7 @@ from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.queue.lease import Lease
 from orchestrator.user_code import UserExitError, described, guarded
 from results import Store, StoreError, create_store
-from trainables.declarations import ConfigError, Trial
+from trainables.declarations import ConfigError, PartError, Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -291,7 +291,7 @@ def _started(
     with _failing(run):
         try:
             run.start()
-        except MemoryError as error:
+        except (MemoryError, PartError) as error:
             raise RequestError(str(error)) from error
     return run
 

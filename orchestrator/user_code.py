@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from orchestrator.errors import RequestError
+
 _OURS = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
 _ROOT = Path(__file__).resolve().parents[1]
 _LIBRARIES = frozenset({"site-packages", "dist-packages"})
@@ -62,7 +64,9 @@ def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
 
 def described(error: BaseException) -> str:
     """An exception in one line: kind, text, and the place in the user's code."""
-    if isinstance(error, UserExitError):
+    from trainables.declarations import PartError  # slow to import, and most runs need none
+
+    if isinstance(error, (UserExitError, RequestError, PartError)):
         return str(error)
     return f"{type(error).__name__}: {said(error)}{where(error)}"
 

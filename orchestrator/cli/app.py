@@ -257,8 +257,9 @@ def _failed(error: Exception) -> int:
     # Only here: they are slow to import, and --help needs neither.
     from orchestrator.plan.studies import StudyFileError
     from results import StoreError
+    from trainables.declarations import PartError
 
-    expected = isinstance(error, (RequestError, StoreError, StudyFileError))
+    expected = isinstance(error, (RequestError, StoreError, StudyFileError, PartError))
     cause = error.__cause__ if isinstance(error, StudyFileError) else error
     if os.environ.get("GRADSWEEP_TRACEBACK"):
         traceback.print_exception(error)

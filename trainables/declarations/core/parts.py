@@ -15,6 +15,10 @@ Code = Callable[..., Any] | str
 """A function or class, or its place as "package.module:name", which is imported when first used."""
 
 
+class PartError(ValueError):
+    """A part is not what it declares, or does not fit another: one sentence, with the remedy."""
+
+
 def _nothing(config: Config) -> None:
     return None
 
@@ -135,6 +139,8 @@ class Model(Part):
     (batch, seq_len, features), giving logits of shape (batch, classes).
 
     Attributes:
+      every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
+        time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
         `trainables.layers.gated.Cell`, and `build` gets that function as `cell`.
       rows: numbers of parameter tensors and of layers, without building the model, which `plan`
@@ -142,6 +148,7 @@ class Model(Part):
     """
 
     role: ClassVar[str] = "model"
+    every_step: bool = False
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
 
