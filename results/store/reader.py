@@ -99,7 +99,7 @@ class Reader:
             f"{path} is left out ({reason}); launch again to fill what it held."
             for path, reason in self.index.bad.items()
         ]
-        odd = [not_a_file(path, what) for path, what in self.index.odd.items()]
+        odd = [not_a_file(path, what) for path, what in sorted(self.index.odd.items())]
         return bad + odd + self._space_warnings + self._differing()
 
     def _differing(self) -> list[str]:

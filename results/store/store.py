@@ -42,7 +42,7 @@ class Store(Reader):
         """As `Reader.warnings`, and weights that were listed and passed over."""
         said = super().warnings
         for kind in ("artifacts", "checkpoints"):
-            odd = self._weights.odd[kind].items()
+            odd = sorted(self._weights.odd[kind].items())
             said += [not_a_file(*one) for one in odd if one[0] not in self.index.odd]
             said += [
                 f"{path} is left out ({reason}); delete it, launching again makes it anew."
