@@ -29,14 +29,16 @@ def status(
     json: JsonOption = False,
 ) -> int:
     """What is running, done, diverged, failed, blocked, and why."""
-    from orchestrator.queue.lease import holder
+    from orchestrator.queue.lease import fault, holder
 
     if address is not None:
         _print_jobs(address, json)
         return 0
     opened = open_for_reading(store)
     states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
-    driver = holder(opened)
+    driver, odd = holder(opened), fault(opened)
+    if odd:
+        print(f"warning: {printable(odd)}", file=sys.stderr)
     report = []
     for name, space in sorted(opened.spaces().items()):
         report.append(_space_status(name, space, states, driver is not None))

@@ -44,10 +44,10 @@ class Lane:
     checkpoint: str | None = None
     checkpoint_lane: int = 0
     memo: dict[str, Any] = field(default_factory=dict)
-    follows: list[tuple[int, str]] = field(default_factory=list)
-    """Attempts, each with its launch, that this one comes after; first the one it goes on from."""
     artifact: bool = False
     """Its last weights are saved whatever keep_weights says: a child starts from them."""
+    follows: list[tuple[int, str]] = field(default_factory=list)
+    """Attempts, each with its launch, that this one comes after; first the one it goes on from."""
 
 
 @dataclass

@@ -23,6 +23,8 @@ CLAIMS = "claims"
 STOP = "fences/stop.json"
 
 _POLL_S = 0.05
+_LAST_S = 2.5e11
+"""Seconds from 1970 to the year 9892, which is nearly the last that a date can have."""
 _ours: set[str] = set()
 """Ids this process claims with or holds; another of its pid is what a launch before left behind."""
 
@@ -38,6 +40,8 @@ def _read(store: Store, name: str) -> dict[str, Any] | None:
         value = files.read_json(store.fs, path)
     except (FileNotFoundError, ValueError):
         return None
+    except files.NotAFileError as error:
+        raise StoreError(f"cannot read {path} ({error}); remove it.") from error
     except OSError as error:
         raise StoreError(f"cannot read {path} ({error}); check its permissions.") from error
     return value if isinstance(value, dict) else None
@@ -46,13 +50,42 @@ def _read(store: Store, name: str) -> dict[str, Any] | None:
 def _read_lease(store: Store, name: str = LEASE) -> dict[str, Any] | None:
     """A lease or claim; None if there is none, or what is there is none of ours."""
     found = _read(store, name)
-    if found is None:
+    return None if found is None or _odd_field(found) else found
+
+
+def _odd_field(lease: dict[str, Any]) -> str | None:
+    """The field of a lease that cannot be what a driver wrote; None if all can."""
+    for field in ("id", "host"):
+        if not isinstance(lease.get(field), str):
+            return field
+    if type(lease.get("pid")) is not int or not 0 < lease["pid"] < 2**31:
+        return "pid"
+    for field in ("pid_started", "since", "heartbeat"):
+        value = lease.get(field)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < _LAST_S:  # NaN compares as false
+            return field
+    return None
+
+
+def fault(store: Store) -> str | None:
+    """One sentence on a `lease.json` that is none, which a launch passes over; None if all is well.
+
+    Raises:
+      StoreError: it cannot be read.
+    """
+    path = store.paths.under(LEASE)
+    try:
+        found = files.read_json(store.fs, path)
+    except FileNotFoundError:
         return None
-    types = {"id": str, "host": str, "pid": int, "pid_started": float, "since": float}
-    for field, type_ in {**types, "heartbeat": float}.items():
-        if not isinstance(found.get(field), (type_, int) if type_ is float else type_):
-            return None
-    return found
+    except ValueError as error:
+        return f"{path} is no lease ({error}); the next launch replaces it."
+    except OSError as error:
+        raise StoreError(f"cannot read {path} ({error}); remove it.") from error
+    odd = _odd_field(found) if isinstance(found, dict) else "content"
+    what = f"{path} is no lease (its {odd} cannot be that of one); the next launch replaces it."
+    return what if odd else None
 
 
 def _write(store: Store, name: str, value: dict[str, Any], durable: bool = True) -> None:
@@ -123,6 +156,8 @@ class Lease:
         return self._mine["id"]
 
     def __enter__(self) -> Lease:
+        if (odd := fault(self.store)) is not None:
+            self.say(f"warning: {odd}")
         gone = self._wait_for_another_host()
         self._mine = _holder()
         _ours.add(self.id)

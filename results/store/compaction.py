@@ -269,10 +269,9 @@ def _sweep(store: Compactable, grace_s: float) -> int:
 
 def _abandoned(store: Compactable, now: datetime) -> list[str]:
     """Temporary files of writers that were killed."""
-    everything = store.fs.get_file_info(pafs.FileSelector(store.root, recursive=True))
     return [
         info.path
-        for info in files.with_names(everything)
+        for info in files.listing(store.fs, store.root, recursive=True, temporary=True)
         if info.base_name.startswith(TEMPORARY)
         and info.mtime is not None
         and (now - info.mtime).total_seconds() > _ABANDONED_S

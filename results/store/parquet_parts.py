@@ -17,7 +17,6 @@ from results.errors import StoreError, nearest
 from results.schema import KEYS, OWNER, REQUIRED, TABLES, arrow_schema, is_view
 from results.store import files
 from results.store.merging.counting import Listing, Part, counted
-from results.store.object_store import reaching
 from results.store.paths import Paths, is_segment
 
 if TYPE_CHECKING:
@@ -147,6 +146,8 @@ class PartIndex:
         self.fs = filesystem
         self.paths = paths
         self.bad: dict[str, str] = {}
+        self.odd: dict[str, str] = {}
+        """What is neither a file nor a folder, by path, and what it is."""
         self.tables: dict[str, Listing] = {}
         self._footers: dict[tuple[str, int], Part | str] = {}
 
@@ -158,10 +159,7 @@ class PartIndex:
         """
         listed: dict[str, list[pafs.FileInfo]] | None = None
         if files.is_local(self.fs):
-            probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
-            with reaching(self.paths.probes):
-                infos = list(files.with_names(self.fs.get_file_info(probes)))
-            folders = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+            folders = set(files.folders(self.fs, self.paths.probes))
         else:
             # One request for all tables. What is replaced sorts before what replaces it, so a page
             # that comes later can only show more of the replacements, never less.
@@ -172,7 +170,9 @@ class PartIndex:
         # By view, whose names have no case; those of our own come first.
         own = [table for table in TABLES if table.startswith("probes/")]
         names = {table.removeprefix("probes/").lower(): table for table in own}
-        self.bad = {}
+        self.bad, self.odd = {}, {}
+        for folder in self.paths.folders if listed is None else ():
+            files.listing(self.fs, folder, odd=self.odd)
         for name in sorted(folders):
             taken = names.get(name.lower(), f"probes/{name}") != f"probes/{name}"
             if not is_segment(name) or is_view(name) or taken:
@@ -193,7 +193,9 @@ class PartIndex:
     ) -> Listing:
         """The parts of a table among its files, which are listed here unless given."""
         infos = []
-        for info in files.listing(self.fs, self.paths.table(table)) if listed is None else listed:
+        if listed is None:
+            listed = files.listing(self.fs, self.paths.table(table), odd=self.odd)
+        for info in listed:
             if info.path.endswith(".parquet"):
                 infos.append(info)
             else:

@@ -99,7 +99,8 @@ class Reader:
             f"{path} is left out ({reason}); launch again to fill what it held."
             for path, reason in self.index.bad.items()
         ]
-        return bad + self._space_warnings + self._differing()
+        odd = [not_a_file(path, what) for path, what in sorted(self.index.odd.items())]
+        return bad + odd + self._space_warnings + self._differing()
 
     def _differing(self) -> list[str]:
         """One sentence per trial that several stores have run with other results, once something
@@ -251,7 +252,7 @@ class Reader:
     def _read_spaces(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         self._space_warnings = []
-        for info in files.listing(self.fs, self.paths.spaces, recursive=True):
+        for info in files.listing(self.fs, self.paths.spaces, True, self._index.odd):
             if not info.path.endswith(".json"):
                 continue
             name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
@@ -268,6 +269,11 @@ class Reader:
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."
                 )
         return found
+
+
+def not_a_file(path: str, what: str) -> str:
+    """A sentence on what stands in a file's place."""
+    return f"{path} is left out: it is {what}; remove it, or put a file in its place."
 
 
 def _owners(con: duckdb.DuckDBPyConnection) -> dict[str, dict[int, dict[str, Any]]]:

@@ -16,7 +16,7 @@ from results.store import files
 from results.store.compaction import compact
 from results.store.merging.copying import merge
 from results.store.parquet_parts import conform, encode
-from results.store.reader import Reader
+from results.store.reader import Reader, not_a_file
 from results.store.views import view_name
 from results.store.weights import Kind, Weights
 
@@ -40,11 +40,15 @@ class Store(Reader):
     @property
     def warnings(self) -> list[str]:
         """As `Reader.warnings`, and weights that were listed and passed over."""
-        return super().warnings + [
-            f"{path} is left out ({reason}); delete it, launching again makes it anew."
-            for bad in self._weights.bad.values()
-            for path, reason in bad.items()
-        ]
+        said = super().warnings
+        for kind in ("artifacts", "checkpoints"):
+            odd = sorted(self._weights.odd[kind].items())
+            said += [not_a_file(*one) for one in odd if one[0] not in self.index.odd]
+            said += [
+                f"{path} is left out ({reason}); delete it, launching again makes it anew."
+                for path, reason in self._weights.bad[kind].items()
+            ]
+        return said
 
     def write_space(self, name: str, space: Mapping[str, Any]) -> None:
         """Writes what results must know of the space `study/space`, replacing an older version."""
