@@ -28,6 +28,7 @@ from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources
 from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
+from orchestrator.terminal import out
 from orchestrator.worker.provenance import trial_columns, versions
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
@@ -77,7 +78,7 @@ def launch(
     gpus_per_pack: float | None = None,
     checkpoint_s: float = 60.0,
     progress: str = "auto",
-    say: Callable[[str], None] = lambda text: print(text, flush=True),
+    say: Callable[[str], None] = out,
 ) -> LaunchResult:
     """Runs a space, or every space of a study; the same call again runs only what is missing.
 

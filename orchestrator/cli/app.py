@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from orchestrator.errors import RequestError
+from orchestrator.terminal import console, out, printable, say_on_stderr
 
 _MOST_ERRORS = 50
 _LONGEST_ERROR = 1600
@@ -23,8 +27,30 @@ _LONGEST_ERROR = 1600
 at_end: list[Callable[[], None]] = []
 """What the command under way has to say when it has ended."""
 
+
+class Stopped(BaseException):
+    """A command that a signal has ended; the parser has its own way with KeyboardInterrupt."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.status = 128 + number
+
+
+class Commands(typer.core.TyperGroup):
+    """Hears of Ctrl-C and of a closed pipe before the parser, which has its own way with both."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Stopped(signal.SIGINT) from error
+        except BrokenPipeError:
+            return _nobody_reads()
+
+
 app = typer.Typer(
     name="gradsweep",
+    cls=Commands,
     help="Sweep, debug and query gradient-dynamics experiments.\n\n"
     "First: gradsweep spaces, then gradsweep plan vanishing/quickstart, then gradsweep launch "
     "vanishing/quickstart. Results land in ./store; ask them with query, best and plot.",
@@ -96,19 +122,19 @@ def common(
     os.environ["GRADSWEEP_TRACEBACK"] = "1" if show_traceback else ""
 
 
-def out(text: str = "") -> None:
-    """A line on standard output, at once."""
-    print(text, flush=True)
-
-
 def dump(value: Any) -> None:
     """`value` as JSON on standard output."""
     out(json_text(value))
 
 
-def json_text(value: Any) -> str:
-    """JSON of plain data; numbers JSON cannot hold become "nan", "inf" and "-inf"."""
-    return json.dumps(_plain(value), indent=1, allow_nan=False, default=str)
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """JSON of plain data in printable ASCII; numbers JSON cannot hold become "nan", "inf" and
+    "-inf"."""
+    try:
+        text = json.dumps(value, indent=indent, allow_nan=False, default=str)
+    except ValueError:
+        text = json.dumps(_plain(value), indent=indent, allow_nan=False, default=str)
+    return text.replace("\x7f", "\\u007f")
 
 
 def _plain(value: Any) -> Any:
@@ -125,23 +151,22 @@ def _plain(value: Any) -> Any:
 
 def print_table(columns: list[str], rows: list[list[Any]], title: str | None = None) -> None:
     """A table as wide as it needs to be; numbers to the right, four digits."""
-    from rich.console import Console
     from rich.table import Table
 
+    title = None if title is None else printable(title)
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, name in enumerate(columns):
         numeric = any(isinstance(row[index], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify = "right" if numeric else "left"
+        table.add_column(printable(name), justify=justify, overflow="fold")
         table.columns[-1].no_wrap = name == "trial_id"
     for row in rows:
         table.add_row(*(cell_text(value) for value in row))
-    # Text is data here: no brackets or colons in it are markup.
-    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-    console = Console(**plain)
-    if not console.is_terminal:
-        width = Console(width=10_000, **plain).measure(table).maximum
-        console = Console(width=width, **plain)
-    console.print(table)
+    shown = console()
+    if not shown.is_terminal:
+        shown.width = 10_000
+        shown.width = shown.measure(table).maximum
+    shown.print(table)
 
 
 def cell_text(value: Any) -> str:
@@ -153,20 +178,11 @@ def cell_text(value: Any) -> str:
     return printable(str(value))
 
 
-def printable(text: str) -> str:
-    """`text` with what cannot be printed spelled out (`\\x1b`), line breaks left as they are."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
-
-
 def _fail(problems: list[str]) -> int:
     for problem in problems[:_MOST_ERRORS]:
-        print(f"error: {printable(_clipped(problem))}", file=sys.stderr)
+        say_on_stderr(f"error: {_clipped(problem)}")
     if len(problems) > _MOST_ERRORS:
-        print(f"error: and {len(problems) - _MOST_ERRORS} more like these", file=sys.stderr)
+        say_on_stderr(f"error: and {len(problems) - _MOST_ERRORS} more like these")
     return 2
 
 
@@ -188,11 +204,31 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C."""
+    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C,
+    143 after SIGTERM."""
     # Importing these registers their commands, in the order of --help.
     for name in COMMANDS:
         importlib.import_module(f"orchestrator.cli.{name}")
-    sys.exit(_run())
+    status = _run()
+    bounds = sys.modules.get("results.bounds")
+    if bounds is not None and bounds.left_running():  # and would hold up a usual exit
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Has SIGTERM end what runs inside as Ctrl-C does, with the exit status 143."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run() -> int:
@@ -206,21 +242,33 @@ def _run() -> int:
             say()
         return returned if isinstance(returned, int) else 0
     except BrokenPipeError:
-        # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _nobody_reads()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        return _stopped(128 + signal.SIGINT)
+    except Stopped as end:
+        return _stopped(end.status)
     except Exception as error:
         return _failed(error)
 
 
+def _nobody_reads() -> int:
+    """The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _stopped(status: int) -> int:
+    say_on_stderr("stopped")
+    return status
+
+
 def _failed(error: Exception) -> int:
-    shown = getattr(error, "show", None)  # the argument parser's own errors format themselves
+    show = getattr(error, "show", None)  # the argument parser's own errors format themselves
     if hasattr(error, "exit_code"):
-        if shown is not None:
-            shown()
+        if show is not None:
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                show()
+            say_on_stderr(shown.getvalue().rstrip("\n"))
         return int(error.exit_code)  # type: ignore[attr-defined]
     # Only here: they are slow to import, and --help needs neither.
     from orchestrator.plan.studies import StudyFileError
@@ -228,7 +276,7 @@ def _failed(error: Exception) -> int:
 
     expected = isinstance(error, (RequestError, StoreError, StudyFileError))
     if os.environ.get("GRADSWEEP_TRACEBACK"):
-        traceback.print_exception(error)
+        say_on_stderr("".join(traceback.format_exception(error)).rstrip("\n"))
     elif isinstance(error, StudyFileError) and error.__cause__ is not None:
         _show_user_frames(error.__cause__)
     elif not expected:
@@ -236,7 +284,7 @@ def _failed(error: Exception) -> int:
     if expected:
         return _fail(getattr(error, "problems", [str(error)]))
     hint = " (gradsweep --traceback ... shows where)"
-    print(f"error: {type(error).__name__}: {error}{hint}", file=sys.stderr)
+    say_on_stderr(f"error: {type(error).__name__}: {error}{hint}")
     return 1
 
 
@@ -253,4 +301,4 @@ def _show_user_frames(error: BaseException) -> None:
         and Path(f.filename).is_file()
     ]
     for line in traceback.format_list(theirs):
-        print(line, end="", file=sys.stderr)
+        say_on_stderr(line.rstrip("\n"))
