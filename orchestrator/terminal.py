@@ -25,7 +25,7 @@ def say_on_stderr(text: str) -> None:
 
 def printable(text: str) -> str:
     """`text` with what a terminal would obey spelled out; see `results.errors.printable`."""
-    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     # Only here: `results` is slow to import, and --help does without it.
     from results.errors import printable as spelled

@@ -111,7 +111,7 @@ def _write_csv(rows: Rows, stream: TextIO) -> int:
     """Numbers in full, nothing for null, lists and the like as JSON."""
     from results.result import given
 
-    written = csv.writer(stream, lineterminator="\n")
+    written = csv.writer(_Lines(stream), lineterminator="\r\n")
     written.writerow(rows.schema.names)
     count = 0
     for batch in rows:
@@ -120,6 +120,17 @@ def _write_csv(rows: Rows, stream: TextIO) -> int:
         written.writerows(zip(*columns, strict=True))
         count += len(batch)
     return count
+
+
+class _Lines:
+    """Lines that end as those of Unix. The writer itself is given both characters, since it quotes
+    no others that end a line."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _csv_cells(column: pa.Array) -> list[Any]:
