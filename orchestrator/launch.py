@@ -35,6 +35,7 @@ from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.watch import RayWatch
 from orchestrator.stopping import Stopping, status_of
+from orchestrator.terminal import out
 from orchestrator.worker.provenance import trial_columns, versions
 from results import Store, StoreError, create_store
 from results.schema import arrow_schema
@@ -94,7 +95,7 @@ def launch(
     gpus_per_pack: float | None = None,
     checkpoint_s: float = 60.0,
     progress: str = "auto",
-    say: Callable[[str], None] = lambda text: print(text, flush=True),
+    say: Callable[[str], None] = out,
 ) -> LaunchResult:
     """Runs a space, or every space of a study; the same call again runs only what is missing.
 

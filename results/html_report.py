@@ -13,7 +13,7 @@ import plotly.offline
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
 from results.config_values import value_texts
-from results.errors import StoreError
+from results.errors import StoreError, printable
 from results.plotting import FIGURES, FigureFunction, figure, write_bytes
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def report(
     ]
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(name)}</title><style>{_STYLE}</style>"
+        f"<title>{printable(html.escape(name))}</title><style>{_STYLE}</style>"
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>"
-        f"<body>{''.join(parts)}</body></html>"
+        f"<body>{printable(''.join(parts))}</body></html>"
     )
     stem = name.replace("/", "-")
     path = Path(output) if output else Path("figures") / f"{stem}-report.html"

@@ -3,30 +3,103 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 
-from results.errors import StoreError
+from results.bounds import sized
+from results.errors import StoreError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+_BATCH_ROWS = 10_000
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Column names, equal ones told apart: `loss`, `loss` become `loss`, `loss_1`, or the next
+    number that no other column has."""
+    taken, seen, out = set(names), set(), []
+    for name in names:
+        own, number = name, 0
+        while own in seen or (number and own in taken):
+            number += 1
+            own = f"{name}_{number}"
+        seen.add(own)
+        out.append(own)
+    return out
+
+
+class Rows:
+    """Rows of a query as they come, to be gone through once.
+
+    Attributes:
+      schema: of every batch; no two columns have one name.
+    """
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation | None, limit: int | None):
+        with given():
+            if relation is None:
+                self._reader = pa.table({}).to_reader()
+                names = []
+            else:
+                names = distinct(relation.columns)
+                few = relation if limit is None else relation.limit(limit)
+                self._reader = few.to_arrow_reader(_BATCH_ROWS)
+            fields = zip(names, self._reader.schema, strict=True)
+            self.schema = pa.schema([field.with_name(name) for name, field in fields])
+
+    def close(self) -> None:
+        """Gives up the rows that are left."""
+        self._reader.close()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while True:
+            try:
+                with given():
+                    batch = self._reader.read_next_batch()
+            except StopIteration:
+                return
+            except OSError as error:  # DuckDB's errors, once rows flow
+                raise duckdb.Error(str(error)) from error
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+
+
 @dataclass(frozen=True)
 class Result:
-    """Rows of a query, in memory: later changes to the store do not touch them."""
+    """Rows of a query, in memory: later changes to the store do not touch them.
+
+    No two columns have one name: of equal ones the later get a number, `loss_1`.
+    """
 
     table: pa.Table
 
+    def __post_init__(self) -> None:
+        names = distinct(self.table.column_names)
+        if names != self.table.column_names:
+            object.__setattr__(self, "table", self.table.rename_columns(names))
+
     @classmethod
-    def of(cls, relation: duckdb.DuckDBPyRelation | None) -> Result:
-        """A relation read in full; an empty table for a statement without rows."""
-        with _given():
-            return cls(pa.table({}) if relation is None else relation.to_arrow_table())
+    def of(cls, rows: Rows, memory: float) -> Result:
+        """All of the rows.
+
+        Raises:
+          StoreError: they take more bytes than `memory`.
+        """
+        batches, held = [], 0
+        for batch in rows:
+            held += batch.nbytes
+            if held > memory:
+                raise StoreError(
+                    f"the result takes more than {sized(memory)} of memory; LIMIT it, or write it "
+                    "to a file: gradsweep query SQL --output FILE.parquet."
+                )
+            batches.append(batch)
+        return cls(pa.Table.from_batches(batches, rows.schema))
 
     @property
     def columns(self) -> list[str]:
@@ -43,31 +116,34 @@ class Result:
 
     def df(self) -> pd.DataFrame:
         """A pandas DataFrame."""
-        with _given():
+        with given():
             return self.table.to_pandas()
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        with _given():
+        with given():
             columns = [column.to_pylist() for column in self.table.columns]
         return list(zip(*columns, strict=True))
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict per row."""
-        with _given():
+        with given():
             return self.table.to_pylist()
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def __repr__(self) -> str:
-        return repr(self.df())
+        return printable(repr(self.df()))
 
     def _repr_html_(self) -> str:
-        return str(self.df().to_html())
+        import pandas as pd
+
+        shown = pd.get_option("display.max_rows")
+        return printable(str(self.df().to_html(max_rows=shown, show_dimensions=True)))
 
 
 @contextlib.contextmanager
-def _given() -> Iterator[None]:
+def given() -> Iterator[None]:
     """SQL has values that Arrow, Python or pandas have not: the year 294247, unions.
 
     Raises:
@@ -88,12 +164,27 @@ def refuse_all_but_select(con: duckdb.DuckDBPyConnection, query: str) -> None:
     inserts, which is why the query runs in a read-only transaction too.
     """
     try:
-        kinds = [_kind(statement) for statement in con.extract_statements(query)]
+        kinds = _kinds(con, query)
     except duckdb.Error as error:
         raise StoreError(sentence(error)) from error
+    if kinds == ["MULTI"]:
+        kinds = ["SELECT"] if _can_be_selected_from(con, query) else [query.split()[0].upper()]
     if kinds != ["SELECT"]:
         named = ", ".join(kinds) or "nothing"
         raise StoreError(f"a query must be one SELECT (got {named}); results are read-only.")
+
+
+def _can_be_selected_from(con: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Whether a statement with a PIVOT asks for rows. DuckDB first looks up the columns of a PIVOT,
+    so it counts any statement that has one as several, a COPY of one too."""
+    try:
+        return _kinds(con, f"FROM (\n{query.rstrip().rstrip(';')}\n)") == ["MULTI"]
+    except duckdb.Error:
+        return False
+
+
+def _kinds(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
+    return [_kind(statement) for statement in con.extract_statements(query)]
 
 
 def _kind(statement: duckdb.Statement) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from orchestrator.errors import RequestError
 from orchestrator.stopping import SIGNALS, Stopping, silence, status_of
+from orchestrator.terminal import console, out, printable, say_on_stderr
 from orchestrator.user_code import (
     UserExitError,
     described,
@@ -31,8 +34,31 @@ _LONGEST_ERROR = 1600
 at_end: list[Callable[[], None]] = []
 """What the command under way has to say when it has ended."""
 
+
+class _Ended(BaseException):
+    """The command under way was asked to end, by signal `number`."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+class _Commands(TyperGroup):
+    """Hears of Ctrl-C and of a closed pipe before typer, which has its own way with both."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Ended(getattr(error, "number", signal.SIGINT)) from error
+        except BrokenPipeError:
+            silence(sys.stdout)
+            return 0
+
+
 app = typer.Typer(
     name="gradsweep",
+    cls=_Commands,
     help="Sweep, debug and query gradient-dynamics experiments.\n\n"
     "First: gradsweep spaces, then gradsweep plan vanishing/quickstart, then gradsweep launch "
     "vanishing/quickstart. Results land in ./store; ask them with query, best and plot.",
@@ -104,19 +130,19 @@ def common(
     os.environ["GRADSWEEP_TRACEBACK"] = "1" if show_traceback else ""
 
 
-def out(text: str = "") -> None:
-    """A line on standard output, at once."""
-    print(text, flush=True)
-
-
 def dump(value: Any) -> None:
     """`value` as JSON on standard output."""
     out(json_text(value))
 
 
-def json_text(value: Any) -> str:
-    """JSON of plain data; numbers JSON cannot hold become "nan", "inf" and "-inf"."""
-    return json.dumps(_plain(value), indent=1, allow_nan=False, default=str)
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """JSON of plain data in printable ASCII; numbers JSON cannot hold become "nan", "inf" and
+    "-inf"."""
+    try:
+        text = json.dumps(value, indent=indent, allow_nan=False, default=str)
+    except ValueError:
+        text = json.dumps(_plain(value), indent=indent, allow_nan=False, default=str)
+    return text.replace("\x7f", "\\u007f")
 
 
 def _plain(value: Any) -> Any:
@@ -139,13 +165,14 @@ def print_table(
 ) -> None:
     """A table as wide as it needs to be; numbers to the right, four digits. Columns among `keys`
     hold values of configs."""
-    from rich.console import Console
     from rich.table import Table
 
+    title = None if title is None else printable(title)
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, name in enumerate(columns):
         numeric = any(isinstance(row[index], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify = "right" if numeric else "left"
+        table.add_column(printable(name), justify=justify, overflow="fold")
         table.columns[-1].no_wrap = name == "trial_id"
     cells = [
         key_texts([row[index] for row in rows])
@@ -155,13 +182,11 @@ def print_table(
     ]
     for row in zip(*cells, strict=True):
         table.add_row(*row)
-    # Text is data here: no brackets or colons in it are markup.
-    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-    console = Console(**plain)
-    if not console.is_terminal:
-        width = Console(width=10_000, **plain).measure(table).maximum
-        console = Console(width=width, **plain)
-    console.print(table)
+    shown = console()
+    if not shown.is_terminal:
+        shown.width = 10_000
+        shown.width = shown.measure(table).maximum
+    shown.print(table)
 
 
 def cell_text(value: Any) -> str:
@@ -181,20 +206,11 @@ def key_texts(values: list[Any]) -> list[str]:
     return ["" if value is None else printable(text) for value, text in texts]
 
 
-def printable(text: str) -> str:
-    """`text` with what cannot be printed spelled out (`\\x1b`), line breaks left as they are."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
-
-
 def _fail(problems: list[str]) -> int:
     for problem in problems[:_MOST_ERRORS]:
-        print(f"error: {printable(_clipped(problem))}", file=sys.stderr)
+        say_on_stderr(f"error: {_clipped(problem)}")
     if len(problems) > _MOST_ERRORS:
-        print(f"error: and {len(problems) - _MOST_ERRORS} more like these", file=sys.stderr)
+        say_on_stderr(f"error: and {len(problems) - _MOST_ERRORS} more like these")
     return 2
 
 
@@ -218,11 +234,13 @@ COMMANDS = (
 def main() -> None:
     """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C, 143
     after SIGTERM, 129 when its terminal has gone."""
-    # Importing these registers their commands, in the order of --help.
-    for name in COMMANDS:
-        importlib.import_module(f"orchestrator.cli.{name}")
     with Stopping([one for one in SIGNALS if one is not signal.SIGINT]):
-        sys.exit(_run())
+        status = _run()
+    bounds = sys.modules.get("results.bounds")
+    if bounds is not None and bounds.left_running():  # and would hold up a usual exit
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _run() -> int:
@@ -231,6 +249,9 @@ def _run() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     at_end.clear()
     try:
+        # Importing these registers their commands, in the order of --help.
+        for name in COMMANDS:
+            importlib.import_module(f"orchestrator.cli.{name}")
         with guarded():
             returned = app(standalone_mode=False)
         for say in at_end:
@@ -240,19 +261,21 @@ def _run() -> int:
         # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
         silence(sys.stdout)
         return 0
-    except KeyboardInterrupt as error:
+    except (_Ended, KeyboardInterrupt) as error:
         with contextlib.suppress(OSError):
-            print("stopped", file=sys.stderr)
+            say_on_stderr("stopped")
         return status_of(getattr(error, "number", signal.SIGINT))
     except Exception as error:
         return _failed(error)
 
 
 def _failed(error: Exception) -> int:
-    shown = getattr(error, "show", None)  # the argument parser's own errors format themselves
+    show = getattr(error, "show", None)  # the argument parser's own errors format themselves
     if hasattr(error, "exit_code"):
-        if shown is not None:
-            shown()
+        if show is not None:
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                show()
+            say_on_stderr(shown.getvalue().rstrip("\n"))
         return int(error.exit_code)  # type: ignore[attr-defined]
     # Only here: they are slow to import, and --help needs neither.
     from orchestrator.plan.studies import StudyFileError
@@ -262,13 +285,13 @@ def _failed(error: Exception) -> int:
     expected = isinstance(error, (RequestError, StoreError, StudyFileError, PartError))
     cause = error.__cause__ if isinstance(error, StudyFileError) else error
     if os.environ.get("GRADSWEEP_TRACEBACK"):
-        traceback.print_exception(error)
+        say_on_stderr("".join(traceback.format_exception(error)).rstrip("\n"))
     elif cause is not None and (cause is not error or not expected):
         for line in traceback.format_list(user_frames(cause)):
-            print(printable(line), end="", file=sys.stderr)
+            say_on_stderr(line.rstrip("\n"))
     if expected:
         return _fail(getattr(error, "problems", [str(error)]))
     theirs = isinstance(error, UserExitError) or raised_by_user(error)
     hint = "" if theirs else " (gradsweep --traceback ... shows where)"
-    print(f"error: {printable(_clipped(described(error)))}{hint}", file=sys.stderr)
+    say_on_stderr(f"error: {_clipped(described(error))}{hint}")
     return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from orchestrator.terminal import console
 
 if TYPE_CHECKING:
     from orchestrator.worker.pack_run import PackRun
@@ -43,7 +43,7 @@ class EpochPrinter:
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
-        self.console = Console(highlight=False)
+        self.console = console()
 
     def __call__(self, run: PackRun, epoch: int) -> None:
         if self.quiet or run.last is None:

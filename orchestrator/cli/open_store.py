@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.app import at_end, printable
+from orchestrator.cli.app import at_end
 from orchestrator.errors import RequestError
+from orchestrator.terminal import say_on_stderr
 
 if TYPE_CHECKING:
     from results import Store
@@ -30,7 +30,7 @@ def open_for_reading(uri: str, rules: list[str] | None = None) -> Store:
         for warning in store.warnings:
             if warning not in said:
                 said.add(warning)
-                print(f"warning: {printable(warning)}", file=sys.stderr)
+                say_on_stderr(f"warning: {warning}")
 
     warn()
     at_end.append(warn)  # some damage shows only where rows are read

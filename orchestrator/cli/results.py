@@ -14,16 +14,16 @@ from orchestrator.cli.app import (
     StudyOption,
     app,
     dump,
-    json_text,
     out,
     print_table,
-    printable,
 )
 from orchestrator.cli.open_store import open_for_reading
+from orchestrator.cli.rows import FORMATS, TABLE_ROWS, RowWriter
 from orchestrator.errors import RequestError
+from orchestrator.terminal import data_stream
 
 if TYPE_CHECKING:
-    from results import Result, Store
+    from results import Store
 
 RuleOption = Annotated[
     list[str] | None,
@@ -48,13 +48,23 @@ def query(
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the named queries.")] = False,
     rule: RuleOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of a table; files get all.")] = 200,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Rows at most; 200 for a table, else all.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Stop the query after this long.")
+    ] = 3600.0,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What the query may take, e.g. 2GB; half of what is free."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Ask the store in SQL (DuckDB), read-only, or run a named query."""
-    from results import named_queries, run_named
-    from results.ask.named_queries import describe
-    from results.config_values import pairs_text
+    from results import named_queries
+    from results.ask.named_queries import describe, sql_named
 
     if list_:
         print_table(["query", "answers"], [[q.name, q.doc] for q in named_queries().values()])
@@ -68,62 +78,25 @@ def query(
         raise RequestError(
             "give a SELECT or the name of a query; `gradsweep query --list` lists them"
         )
+    wanted = "json" if json else format or (output.suffix.lstrip(".") if output else "table")
+    if wanted not in FORMATS:
+        raise RequestError(f"--format must be table, csv, json or parquet; got {wanted!r}")
+    if wanted == "parquet" and output is None:
+        raise RequestError("parquet needs a file; add --output FILE.parquet")
+    if wanted == "table" and output is not None:
+        raise RequestError("a table is only printed; write FILE.csv, FILE.json or FILE.parquet")
     opened = open_for_reading(store, rule)
     named = sql.strip().replace("_", "").isalnum()
-    result = run_named(opened, sql.strip(), space) if named else opened.query_user(sql)
-    wanted = "json" if json else format or (output.suffix.lstrip(".") if output else "table")
-    constant: dict[str, Any] = {}
-    keys: set[str] = {*opened.config_columns.values()} if wanted == "table" else set()
-    if named and wanted == "table":
-        result, constant = _without_constants(result, keys)
-    _write(result, wanted, output, limit, keys)
-    if constant:
-        out("the same in every row: " + printable(pairs_text(constant)))
-
-
-def _without_constants(result: Result, keys: set[str]) -> tuple[Result, dict[str, Any]]:
-    """The result less the config keys that do not vary in it, and those with their values."""
-    from results import Result
-
-    constant: dict[str, Any] = {}
-    for name in result.columns:
-        values = {repr(v): v for v in result.table.column(name).to_pylist()}
-        if name in keys and len(values) == 1 and len(result) > 1:
-            constant[name] = next(iter(values.values()))
-    return Result(result.table.drop_columns(list(constant))), constant
-
-
-def _write(result: Result, format: str, output: Path | None, limit: int, keys: set[str]) -> None:
-    if format not in ("table", "csv", "json", "parquet"):
-        raise RequestError(f"--format must be table, csv, json or parquet; got {format!r}")
-    if format == "parquet" and output is None:
-        raise RequestError("parquet needs a file; add --output FILE.parquet")
-    try:
-        if format == "parquet":
-            import pyarrow.parquet as pq
-
-            try:
-                pq.write_table(result.table, output)
-            except (ValueError, NotImplementedError) as error:  # Arrow's
-                raise RequestError(
-                    f"a column has no form in Parquet ({error}); CAST it to VARCHAR"
-                ) from error
-        elif format == "csv":
-            text = result.df().to_csv(index=False)
-            output.write_text(text, encoding="utf-8") if output else print(text, end="")
-        elif format == "json" and output:
-            output.write_text(json_text(result.rows()), encoding="utf-8")
-        elif format == "json":
-            dump(result.rows())
-        else:
-            rows = [list(row.values()) for row in result.rows()]
-            print_table(result.columns, rows[:limit], keys=keys)
-            if len(rows) > limit:
-                out(f"{len(rows) - limit} more rows (--limit, or --format csv)")
-    except OSError as error:
-        raise RequestError(f"cannot write {output}: {error.strerror}") from error
-    if output:
-        out(f"wrote {len(result)} rows to {output}")
+    text = sql_named(opened, sql.strip(), space) if named else sql
+    most = limit or (TABLE_ROWS if wanted == "table" else None)
+    keys = {*opened.config_columns.values()}
+    opened.stream(
+        text,
+        RowWriter(wanted, output, most, keys, fold=named),
+        limit=None if most is None else most + (wanted == "table"),  # one says: there are more
+        timeout=timeout,
+        memory=memory,
+    )
 
 
 @app.command()
@@ -167,7 +140,7 @@ def best(
     if json or format == "json":
         dump(json_module.loads(frame.to_json(orient="records")))
     elif format == "csv":
-        print(frame.to_csv(index=False), end="")
+        data_stream().write(frame.to_csv(index=False))
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
         print_table([str(c) for c in frame.columns], rows, keys=opened.config_columns.keys())

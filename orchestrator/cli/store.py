@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +13,9 @@ from orchestrator.cli.app import (
     dump,
     out,
     print_table,
-    printable,
 )
 from orchestrator.cli.open_store import open_for_reading
+from orchestrator.terminal import say_on_stderr
 
 
 @app.command()
@@ -38,7 +37,7 @@ def status(
     states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
     driver, odd = holder(opened), fault(opened)
     if odd:
-        print(f"warning: {printable(odd)}", file=sys.stderr)
+        say_on_stderr(f"warning: {odd}")
     report = []
     for name, space in sorted(opened.spaces().items()):
         report.append(_space_status(name, space, states, driver is not None))
@@ -208,7 +207,7 @@ def merge(
         summary = taking.merge(given)
     taking.sql("SELECT 1")  # differing results are found when rows can be read
     for warning in taking.warnings:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
+        say_on_stderr(f"warning: {warning}")
     if json:
         dump(summary)
     else:

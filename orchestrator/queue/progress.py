@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.queue.queue import PackQueue, Snapshot
+from orchestrator.terminal import console, out
 from orchestrator.units import duration
 
 LINE_S = 5.0
@@ -44,10 +44,10 @@ def line(now: Snapshot) -> str:
 class Display:
     """Reports a queue until closed. `mode` is auto, bar, plain or none."""
 
-    def __init__(self, queue: PackQueue, mode: str = "auto", say: Callable[[str], None] = print):
+    def __init__(self, queue: PackQueue, mode: str = "auto", say: Callable[[str], None] = out):
         self.queue = queue
         self.say = say
-        self.console = Console(stderr=True)
+        self.console = console(stderr=True)
         live = self.console.is_terminal and sys.stderr.isatty()
         self.mode = ("bar" if live else "plain") if mode == "auto" else mode
         self._stop = threading.Event()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
 from results.schema import DIAGNOSIS, TABLES, Column
-from results.store.views import view_name
+from results.store.views import strings, view_name
 
 if TYPE_CHECKING:
     from results.result import Result
@@ -55,20 +55,28 @@ def run_named(store: Store, name: str, space: str | None = None) -> Result:
     Raises:
       StoreError: no such query, or no such space.
     """
+    return store.sql(sql_named(store, name, space))
+
+
+def sql_named(store: Store, name: str, space: str | None = None) -> str:
+    """The SQL of a named query, of the trials of one space if one is given.
+
+    Raises:
+      StoreError: as `run_named`.
+    """
     known = named_queries()
     if name not in known:
         raise StoreError(f"no query is called {name!r}{nearest(name, known)}: see `query --list`.")
     sql = known[name].sql
     if space is None:
-        return store.sql(sql)
+        return sql
     space_of(store, space)
     columns = store.sql(f"SELECT * FROM ({sql.rstrip(';')}) LIMIT 0").columns
     if "trial_id" not in columns:
         raise StoreError(f"the query {name} sums over the whole store; leave out the space.")
-    return store.sql(
-        f"SELECT * FROM ({sql.rstrip(';')}) "
-        "WHERE trial_id IN (SELECT trial_id FROM space_trials WHERE space = $space)",
-        {"space": space},
+    return (
+        f"SELECT * FROM ({sql.rstrip(';')}) WHERE trial_id IN "
+        f"(SELECT trial_id FROM space_trials WHERE list_contains({strings([space])}, space))"
     )
 
 

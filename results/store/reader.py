@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from results.bounds import OutOfTimeError, bounded, bytes_of, sized
 from results.errors import StoreError
-from results.result import Result, refuse_all_but_select, sentence
+from results.result import Result, Rows, refuse_all_but_select, sentence
 from results.schema import table_name
 from results.store import files
 from results.store.completeness import Completeness, completeness, row_counts
@@ -27,6 +29,8 @@ from results.store.views import connect, keep_diagnosis, view_name
 _DIAGNOSIS = re.compile(r"\bdiagnosis\b", re.IGNORECASE)
 _LOST = re.compile(r"reading the stream registered as '(?:arrow|files)_([^']+)' failed")
 _RETRIES = 10
+
+Taken = TypeVar("Taken")
 
 
 class Reader:
@@ -55,6 +59,8 @@ class Reader:
         self._index = PartIndex(filesystem, self.paths)
         self._lock = threading.RLock()
         self._con: duckdb.DuckDBPyConnection | None = None
+        self._asked: int | None = None
+        self._allowed = 0
         self._native = NativeParts(self._index)
         self._columns: dict[str, str] = {}
         self._judged = False
@@ -116,46 +122,124 @@ class Reader:
         """Whether the table is known: a built-in one, or a probe with a folder."""
         return table_name(table) in self.index.tables
 
-    def sql(self, query: str, params: Mapping[str, Any] | list[Any] | None = None) -> Result:
+    def sql(
+        self,
+        query: str,
+        params: Mapping[str, Any] | list[Any] | None = None,
+        *,
+        timeout: float | None = None,
+        memory: str | int | None = None,
+    ) -> Result:
         """Runs SQL over the views; the result is held in memory.
 
         Args:
           query: DuckDB SQL; `$name` or `?` for parameters.
+          timeout: seconds after which the query is stopped; None for no end.
+          memory: what the query may take, and its result again, such as "2GB"; half of what is free
+            when the store is first asked if None. What does not fit is sorted and grouped on disk.
 
         Raises:
-          StoreError: wrong SQL.
+          StoreError: wrong SQL, or more than it may take.
         """
-        return self._run(query, params, read_only=False)
+        return self._run(query, params, self._result, False, None, timeout, memory)
 
-    def query_user(self, query: str) -> Result:
+    def query_user(
+        self, query: str, *, timeout: float | None = None, memory: str | int | None = None
+    ) -> Result:
         """As `sql`, for text from a user: one SELECT, in a read-only transaction.
 
         Raises:
-          StoreError: anything but one SELECT, or wrong SQL.
+          StoreError: anything but one SELECT, wrong SQL, or more than it may take.
         """
-        return self._run(query, None, read_only=True)
+        return self._run(query, None, self._result, True, None, timeout, memory)
 
-    def _run(self, query: str, params: Any, read_only: bool) -> Result:
+    def stream(
+        self,
+        query: str,
+        take: Callable[[Rows], Taken],
+        *,
+        limit: int | None = None,
+        timeout: float | None = None,
+        memory: str | int | None = None,
+    ) -> Taken:
+        """As `query_user`, with the rows given to `take` as they come; what it returns.
+
+        `take` runs in another thread, and once more where a file goes while it is read.
+
+        Args:
+          limit: rows at most.
+        """
+        return self._run(query, None, take, True, limit, timeout, memory)
+
+    def _result(self, rows: Rows) -> Result:
+        return Result.of(rows, self._allowed)
+
+    def _run(
+        self,
+        query: str,
+        params: Any,
+        take: Callable[[Rows], Taken],
+        read_only: bool,
+        limit: int | None,
+        timeout: float | None,
+        memory: str | int | None,
+    ) -> Taken:
         with self._lock:
+            self._give(memory)
             for _ in range(_RETRIES):
                 con = self._connection()
                 if read_only:
                     refuse_all_but_select(con, query)
+
+                def work(con: duckdb.DuckDBPyConnection = con) -> tuple[str | None, Any]:
+                    lost = self._prepare(con, query)
+                    if lost is not None:
+                        return lost, None
+                    return None, _execute(con, query, params, read_only, limit, take)
+
                 try:
-                    lost = self._native.take(con, query) or self._native.changed()
+                    lost, taken = bounded(work, con.interrupt, timeout)
                     if lost is None:
-                        if not self._judged and _DIAGNOSIS.search(query):
-                            keep_diagnosis(con)
-                            self._judged = True
-                        return _execute(con, query, params, read_only)
+                        return taken
                 except duckdb.TransactionException as error:
                     raise StoreError("a query must be one SELECT that changes nothing.") from error
-                except duckdb.Error as error:
+                except (duckdb.Error, MemoryError) as error:
                     lost = _lost(error) or self._native.changed()
                     if lost is None:
-                        raise StoreError(sentence(error)) from error
+                        raise StoreError(self._reason(error)) from error
+                except BaseException as error:
+                    if isinstance(error, OutOfTimeError) or not isinstance(error, Exception):
+                        self._con = None  # its thread may still use it
+                    raise
                 self.recheck(lost)
         raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
+
+    def _prepare(self, con: duckdb.DuckDBPyConnection, query: str) -> str | None:
+        """Gets ready what the query names. A table of which files have changed, or None."""
+        lost = self._native.take(con, query) or self._native.changed()
+        if lost is None and not self._judged and _DIAGNOSIS.search(query):
+            keep_diagnosis(con)
+            self._judged = True
+        return lost
+
+    def _give(self, memory: str | int | None) -> None:
+        """Has the connection take no more than `memory`, or what it takes by itself if None."""
+        asked = None if memory is None else bytes_of(memory)
+        if asked != self._asked and self._con is not None:
+            self._con.close()
+            self._con = None
+        self._asked = asked
+
+    def _reason(self, error: Exception) -> str:
+        text = sentence(error)
+        if isinstance(error, MemoryError) or text.startswith("Out of Memory Error"):
+            if "max_temp_directory_size" in text:
+                return "the query needs more room for temporary files than is free; ask for less."
+            return (
+                f"the query needs more than the {sized(self._allowed)} of memory that it may take; "
+                "ask for less, or let it take more (--memory)."
+            )
+        return text
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         for _ in range(_RETRIES):
@@ -165,7 +249,9 @@ class Reader:
             try:
                 self._native = NativeParts(index)
                 allowed = self._native.paths
-                self._con, self._columns = connect(index, self._spaces, self.rules, allowed)
+                self._con, self._columns, self._allowed = connect(
+                    index, self._spaces, self.rules, allowed, self._asked
+                )
                 self._judged = False
                 self._shared = _owners(self._con)
                 self._conflicts = None
@@ -294,11 +380,22 @@ def _lost(error: Exception) -> str | None:
     return found[1] if found else None
 
 
-def _execute(con: duckdb.DuckDBPyConnection, query: str, params: Any, read_only: bool) -> Result:
+def _execute(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    params: Any,
+    read_only: bool,
+    limit: int | None,
+    take: Callable[[Rows], Taken],
+) -> Taken:
+    def asked() -> Taken:
+        with contextlib.closing(Rows(con.sql(query, params=params), limit)) as rows:
+            return take(rows)
+
     if not read_only:
-        return Result.of(con.sql(query, params=params))
+        return asked()
     con.execute("BEGIN TRANSACTION READ ONLY")
     try:
-        return Result.of(con.sql(query))
+        return asked()
     finally:
         con.execute("ROLLBACK")

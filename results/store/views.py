@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from results.bounds import bytes_of, half_of_free
 from results.schema import EPOCHS, KEYS, OWNER, TRIALS
 from results.store.config_columns import config_table
 from results.store.diagnosis import diagnosis_view
@@ -23,6 +24,7 @@ from results.store.merging.lines import chosen_lines
 from results.store.parquet_parts import PART, PartIndex
 
 _LOCK = (
+    "SET memory_limit = '{memory}B'",
     "SET temp_directory = '{spill}'",
     "SET TimeZone = 'UTC'",
     "SET python_enable_replacements = false",
@@ -66,14 +68,16 @@ def connect(
     spaces: Mapping[str, Mapping[str, Any]],
     rules: Mapping[str, float],
     allowed: Iterable[str] = (),
-) -> tuple[duckdb.DuckDBPyConnection, dict[str, str]]:
+    memory: int | None = None,
+) -> tuple[duckdb.DuckDBPyConnection, dict[str, str], int]:
     """A locked in-memory connection over the parts of `index`.
 
     Args:
       allowed: files that SQL may read.
+      memory: bytes that it may take; half of what is free if None.
 
     Returns:
-      The connection, and the column name of every config key.
+      The connection, the column name of every config key, and the bytes that it may take.
     """
     con = duckdb.connect()
     con.register("files_trials", index.dataset("trials"))
@@ -92,9 +96,16 @@ def connect(
     con.execute(sql_text("conflicts").replace("{columns}", f"{{{measured}}}"))
     con.execute(diagnosis_view(sql_text("diagnosis"), rules))
     spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}".replace("'", "''")
+    given = _memory(con) if memory is None else memory
     for statement in _LOCK:
-        con.execute(statement.format(spill=spill, allowed=strings(allowed)))
-    return con, columns
+        con.execute(statement.format(memory=given, spill=spill, allowed=strings(allowed)))
+    return con, columns, given
+
+
+def _memory(con: duckdb.DuckDBPyConnection) -> int:
+    """Half of what is free, or what DuckDB takes by itself, which knows a container's limit."""
+    (own,) = con.execute("SELECT current_setting('memory_limit')").fetchall()[0]
+    return min(half_of_free(), bytes_of(own))
 
 
 def keep_diagnosis(con: duckdb.DuckDBPyConnection) -> None:

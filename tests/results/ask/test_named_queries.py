@@ -49,6 +49,10 @@ def filled(store: Store) -> Store:
         "SELECT * FROM '{parquet}'",
         "SELECT * FROM glob('/*')",
         "SELECT * FROM secret_table",
+        "COPY (PIVOT epochs ON epoch USING avg(loss)) TO '{out}'",
+        "CREATE TABLE mine AS PIVOT epochs ON epoch USING avg(loss)",
+        "PIVOT epochs ON epoch USING avg(loss); DROP TABLE configs",
+        "PIVOT read_csv('{secret}') ON a USING sum(b)",
     ],
 )
 def test_a_users_query_stays_inside(filled: Store, tmp_path: Path, query: str) -> None:
@@ -70,6 +74,7 @@ def test_a_users_query_stays_inside(filled: Store, tmp_path: Path, query: str) -
 @pytest.mark.parametrize(
     "query",
     ["SELECT count(*) FROM trials", "FROM epochs", "DESCRIBE trials", "SHOW TABLES",
+     "PIVOT epochs ON epoch USING avg(loss)", "UNPIVOT epochs ON loss",
      "SUMMARIZE epochs", "WITH x AS (SELECT 1 AS a) SELECT * FROM x", "VALUES (1)"],
 )  # fmt: skip
 def test_reading_is_allowed(filled: Store, query: str) -> None:
