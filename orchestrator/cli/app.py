@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from orchestrator.errors import RequestError
 from orchestrator.stopping import SIGNALS, Stopping, silence, status_of
@@ -25,8 +26,28 @@ _LONGEST_ERROR = 1600
 at_end: list[Callable[[], None]] = []
 """What the command under way has to say when it has ended."""
 
+
+class _Ended(BaseException):
+    """The command under way was asked to end, by signal `number`."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+class _Commands(TyperGroup):
+    """typer itself would answer Ctrl-C, and without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Ended(getattr(error, "number", signal.SIGINT)) from error
+
+
 app = typer.Typer(
     name="gradsweep",
+    cls=_Commands,
     help="Sweep, debug and query gradient-dynamics experiments.\n\n"
     "First: gradsweep spaces, then gradsweep plan vanishing/quickstart, then gradsweep launch "
     "vanishing/quickstart. Results land in ./store; ask them with query, best and plot.",
@@ -192,9 +213,6 @@ COMMANDS = (
 def main() -> None:
     """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C, 143
     after SIGTERM, 129 when its terminal has gone."""
-    # Importing these registers their commands, in the order of --help.
-    for name in COMMANDS:
-        importlib.import_module(f"orchestrator.cli.{name}")
     with Stopping([one for one in SIGNALS if one is not signal.SIGINT]):
         sys.exit(_run())
 
@@ -205,6 +223,9 @@ def _run() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     at_end.clear()
     try:
+        # Importing these registers their commands, in the order of --help.
+        for name in COMMANDS:
+            importlib.import_module(f"orchestrator.cli.{name}")
         returned = app(standalone_mode=False)
         for say in at_end:
             say()
@@ -213,7 +234,7 @@ def _run() -> int:
         # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
         silence(sys.stdout)
         return 0
-    except KeyboardInterrupt as error:
+    except (_Ended, KeyboardInterrupt) as error:
         with contextlib.suppress(OSError):
             print("stopped", file=sys.stderr)
         return status_of(getattr(error, "number", signal.SIGINT))
