@@ -145,14 +145,27 @@ def handle_again() -> None:
         one.handle()
 
 
-def _forget() -> None:
-    """A forked process is none that was asked to stop."""
+_masks: list[set[int]] = []
+
+
+def _before_fork() -> None:
+    if _entered:
+        _masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS))
+
+
+def _after_fork() -> None:
+    if _masks:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop())
+
+
+def _in_child() -> None:
+    """A forked process is none that was asked to stop; its signals are none of its parent's."""
     while _entered:
         _entered.pop()._restore(-1)
+    _after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def leave_terminal() -> None:

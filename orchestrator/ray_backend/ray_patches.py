@@ -25,7 +25,8 @@ def keep_from_ray() -> None:
     names -= {name for name in names if name.startswith("AWS_")}
 
 
-_TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+_MODE = "RAY_AUTH_MODE"
+_TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
 _UNASKED = ("start_monitor", "start_api_server", "start_log_monitor")
 
 
@@ -166,7 +167,9 @@ def own_token(file: Path) -> Iterator[None]:
     """Lets Ray's processes know each other by a token in `file`, which this user alone can read.
     Of itself Ray writes one to the home folder, which everybody can. What a user has set stays."""
     # Checked with Ray 2.60.0.
-    if any(name in os.environ for name in (*_TOKEN, "RAY_AUTH_TOKEN")):
+    mode = os.environ.get(_MODE)
+    given = "RAY_AUTH_TOKEN" in os.environ or _TOKEN_FILE in os.environ
+    if given or (mode or "token") != "token":
         yield
         return
     from ray import _raylet
@@ -174,12 +177,13 @@ def own_token(file: Path) -> Iterator[None]:
     raylet: Any = _raylet
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         opened.write(secrets.token_hex(32))
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)
+    os.environ[_TOKEN_FILE] = str(file)
     raylet.AuthenticationTokenLoader.instance().reset_cache()
     try:
         yield
     finally:
-        for name in _TOKEN:
-            os.environ.pop(name, None)
+        del os.environ[_TOKEN_FILE]
+        if mode is None:  # Ray has set it
+            os.environ.pop(_MODE, None)
         raylet.AuthenticationTokenLoader.instance().reset_cache()
         raylet.Config.initialize("")

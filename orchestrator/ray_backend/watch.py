@@ -10,7 +10,9 @@ ASK_S = 1.0
 """Between two questions."""
 ANSWER_S = 2.0
 PATIENCE_S = 5.0
-"""How long Ray may give no answer, unless a cluster whose head comes back sets `RECONNECT`."""
+"""How long a cluster may give no answer, unless one whose head comes back sets `RECONNECT`."""
+LOCAL_S = 1.0
+"""The same for the Ray of a single machine, where nobody is far away."""
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
@@ -25,7 +27,8 @@ class RayWatch:
 
         context = ray.get_runtime_context()
         host, _, port = context.gcs_address.rpartition(":")
-        self._patience = float(os.environ.get(RECONNECT, PATIENCE_S))
+        here = host == "127.0.0.1"
+        self._patience = LOCAL_S if here else float(os.environ.get(RECONNECT, PATIENCE_S))
         self._asked = time.monotonic()
         self._silent: dict[str, float] = {}
         self._addresses = {"head": (host, int(port))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -182,8 +183,8 @@ def test_a_local_ray_is_lean_and_listens_on_loopback_only(tmp_path: Path) -> Non
     assert words.isdisjoint({"dashboard.py", "monitor.py", "log_monitor.py"})
     assert len(ports) > 3
     assert {ip.removeprefix("::ffff:") for _, ip in ports} == {"127.0.0.1"}, ports
-    launched.send_signal(signal.SIGTERM)
-    assert "run what is left: gradsweep launch" in launched.ended(status=1)
+    os.killpg(launched.pid, signal.SIGTERM)
+    assert "run what is left: gradsweep launch" in launched.ended(status=143)
     statuses = {row["status"] for row in attempts(store)}
     assert "interrupted" in statuses
     assert "running" not in statuses
