@@ -3,8 +3,8 @@
 Python keeps one module of a name in a process. Here each study has its own: `import net` in a study
 or in a module beside it, finds `net` in a package made for that study, under which all of them are
 known (`gradsweep_study_<file>_<hash of its place>.net`). Nothing outside sees them; `sys.path`
-stays as it is. What Python finds by itself in the same place, as an installed package, stays
-Python's.
+stays as it is. A package that offers studies by an entry point stays Python's, for its parts are
+known already.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, replace
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -38,11 +38,13 @@ class Neighbours:
       hiding: packages of ours that a file of the user's took the place of, and that file.
     """
 
-    def __init__(self, name: str, folders: Sequence[Path]):
+    def __init__(self, name: str, folders: Sequence[Path], installed: Collection[str] = ()):
         """
         Args:
           folders: where they are looked for, the study's own first.
+          installed: packages that offer studies.
         """
+        self._installed = {*installed}
         self.name = name
         self.hiding: dict[str, str] = {}
         self._folders = [str(folder) for folder in folders]
@@ -71,18 +73,19 @@ class Neighbours:
         if f"{self.name}.{top}" in sys.modules:
             return True
         own = PathFinder.find_spec(f"{self.name}.{top}", self._folders)
-        if own is None:
+        if own is None or top in self._installed:
+            return False
+        if top in _OURS and Path(str(own.origin)).resolve().is_relative_to(_HOME / top):
             return False
         away = _found_by_python(top)
-        if away is None or own.origin is None:  # a folder without __init__.py hides nothing
-            return away is None or away.origin is None
-        if not _is_in(own, self._folders[0]):
-            return away.origin is None
-        if away.origin in (own.origin, "built-in", "frozen"):
+        if away is None or away.origin is None or away.origin == own.origin:
+            return True
+        # A folder without __init__.py hides nothing, nor does the folder that Python started in.
+        if own.origin is None or not _is_in(own, self._folders[0]):
+            return False
+        if away.origin in ("built-in", "frozen"):
             return False
         if top in _OURS:
-            if Path(own.origin).resolve().is_relative_to(_HOME / top):
-                return False
             self.hiding[top] = own.origin
         return True
 
@@ -132,12 +135,11 @@ class Neighbours:
             yield
         finally:
             sys.path[:] = [path for path in sys.path if not isinstance(path, _Entry)]
-            for top in {name.partition(".")[0] for name in sys.modules.keys() - before}:
+            tops = {name.partition(".")[0] for name in sys.modules.keys() - before}
+            for top in tops.difference(_OURS, self._installed):
                 found = PathFinder.find_spec(top, self._folders)
                 if found and found.origin and _file_of(sys.modules.get(top)) == found.origin:
-                    away = _found_by_python(top)
-                    if away is None or away.origin != found.origin:
-                        forget(top)
+                    forget(top)
 
     def _import(
         self,
@@ -172,12 +174,13 @@ _known: dict[str, Neighbours] = {}
 _newest: dict[tuple[Path, ...], str] = {}
 
 
-def neighbours_of(file: Path, start: Path | None) -> Neighbours:
+def neighbours_of(file: Path, start: Path | None, installed: Collection[str] = ()) -> Neighbours:
     """The modules of the study in `file`; those that an earlier call imported, while no file of
     theirs has changed.
 
     Args:
       start: the folder that Python started in.
+      installed: packages that offer studies.
     """
     folders = [file.parent] if start in (None, file.parent) else [file.parent, start]
     place = (file, *folders)
@@ -191,7 +194,7 @@ def neighbours_of(file: Path, start: Path | None) -> Neighbours:
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     _newest[place] = name
-    _known[name] = Neighbours(name, folders)
+    _known[name] = Neighbours(name, folders, installed)
     return _known[name]
 
 
@@ -237,12 +240,9 @@ class _Loader(SourceFileLoader):
 
 
 def _found_by_python(top: str) -> ModuleSpec | None:
-    """What Python itself finds by this name, a notebook's current folder aside."""
-    paths = [path for path in sys.path if path and not isinstance(path, _Entry)]
+    """What Python itself finds by this name."""
     for finder in sys.meta_path:
-        if isinstance(finder, _Finder):
-            continue
-        spec = finder.find_spec(top, paths if finder is PathFinder else None)
+        spec = finder.find_spec(top, None)
         if spec is not None:
             return spec
     return None

@@ -110,7 +110,8 @@ def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbo
     file = Path(path)
     if not file.is_file():
         raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
-    neighbours = neighbours_of(file.resolve(), _start(start))
+    installed = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINT_GROUP)}
+    neighbours = neighbours_of(file.resolve(), _start(start), installed)
     try:
         study = getattr(neighbours.run(file), "STUDY", None)
     except (Exception, SystemExit) as error:

@@ -169,19 +169,44 @@ def test_a_study_may_import_by_a_name_that_it_makes_up(tmp_path: Path) -> None:
         assert part(path).keys[0].default == units
 
 
-def test_what_python_finds_there_itself_is_not_read_twice(
+def test_it_is_the_study_s_also_where_python_finds_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a package of the user's, installed from the folder, would be there in two copies."""
+    """A notebook beside the study, and Ray's workers, have the folder in `sys.path`."""
     path = study(tmp_path / "one", 3)
     monkeypatch.syspath_prepend(tmp_path / "one")
     import net  # pyright: ignore[reportMissingImports]
 
     try:
-        assert part(path).build == "net:build"
-        assert loaded(part(path).build) is net.build
+        assert loaded(part(path).build) is not net.build
+        write(tmp_path / "one/net.py", NET.replace("UNITS", "4"))
+        assert part(path).keys[0].default == 4
     finally:
         del sys.modules["net"]
+
+
+def test_a_package_that_offers_studies_is_not_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts, known from its entry point, are the same that a file beside it imports."""
+    package = STUDY.replace("import net", "from offering import net").replace(
+        "net:", "offering.net:"
+    )
+    package = package.replace("Model(name", "Model(version=1, name")
+    write(tmp_path / "offering/__init__.py", "")
+    write(tmp_path / "offering/net.py", NET.replace("UNITS", "3"))
+    write(tmp_path / "offering/studies.py", package.replace("NAME", "offered"))
+    about = tmp_path / "offering-1.0.dist-info"
+    write(about / "METADATA", "Metadata-Version: 2.1\nName: offering\nVersion: 1.0\n")
+    write(about / "entry_points.txt", "[gradsweep.studies]\nown = offering.studies:STUDY\n")
+    text = package.replace("MODEL = ", "import offering.studies as o; MODEL = o.MODEL; _ = ")
+    path = write(tmp_path / "study.py", text.replace("NAME", "mine"))
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert {"offered", "mine"} <= catalogue(path).studies.keys()
+    finally:
+        for module in [m for m in sys.modules if m.partition(".")[0] == "offering"]:
+            del sys.modules[module]
 
 
 @pytest.mark.parametrize("name", ["numpy", "results"])
