@@ -4,7 +4,7 @@ In a notebook: `from gradsweep import plan, launch, debug`. They take the names 
 command line.
 
 Raises:
-  ImportError: a file or package of yours has the name of a package of gradsweep's that it needs, and is
+  ImportError: a file or package of yours has the name of one of gradsweep's that it needs, and is
     found before it.
 """
 
@@ -17,15 +17,13 @@ def _refuse_hidden(*packages: str) -> None:
     home = Path(__file__).resolve().parents[1]
     for package in packages:
         found = None if package in sys.modules else PathFinder.find_spec(package)
-        # A folder without __init__.py hides nothing.
-        if (
-            found
-            and found.origin
-            and not Path(found.origin).resolve().is_relative_to(home / package)
-        ):
+        if found is None or found.origin is None:  # a folder without __init__.py hides nothing
+            continue
+        origin = Path(found.origin).resolve()
+        if not origin.is_relative_to(home / package):
             raise ImportError(
-                f"{Path(found.origin).resolve()} hides gradsweep's package {package!r}; rename it, or "
-                "start Python in another folder."
+                f"{origin} hides gradsweep's package {package!r}; rename it, or start Python in "
+                "another folder."
             )
 
 

@@ -16,8 +16,8 @@ except ModuleNotFoundError as error:
     if not (error.name or "").startswith("trainables."):
         raise
     raise ImportError(
-        f"{sys.modules['trainables'].__file__} hides gradsweep's package 'trainables'; rename it, or "
-        "start Python in another folder."
+        f"{sys.modules['trainables'].__file__} hides gradsweep's package 'trainables'; rename it, "
+        "or start Python in another folder."
     ) from None
 
 
