@@ -198,6 +198,7 @@ def _job(store: Store, study: str | None, context: Context, travels: bool) -> di
     return {
         "store": str(Path(store.uri).resolve()) if local else store.uri,
         "study": str(path.name if travels else path.resolve()) if path else None,
+        "start": None if travels else str(Path.cwd()),
         "context": asdict(context),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
+from orchestrator.plan.neighbours import Neighbours, neighbours_of
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import Registry, builtin_registry, nearest, versioned_by_content
@@ -75,8 +75,13 @@ class Catalogue:
         return found
 
 
-def catalogue(study_path: str | None = None) -> Catalogue:
-    """All studies: built in, installed, and the one in the file `study_path`."""
+def catalogue(study_path: str | None = None, start: str | None = None) -> Catalogue:
+    """All studies: built in, installed, and the one in the file `study_path`.
+
+    Args:
+      start: the folder that the launch started in, which the file may import from too; None: the
+        current one.
+    """
     found = Catalogue(builtin_studies(), builtin_registry())
     for study in found.studies.values():
         _add_parts(found, study, b"")
@@ -87,30 +92,36 @@ def catalogue(study_path: str | None = None) -> Catalogue:
         spec = importlib.util.find_spec(point.module)
         _add(found, point.load(), Path(spec.origin or "") if spec else Path())
     if study_path is not None:
-        _add(found, load_study_file(study_path), Path(study_path))
+        study, neighbours = load_study_file(study_path, start)
+        _add(found, study, Path(study_path), neighbours)
     return found
 
 
-def _add(found: Catalogue, study: Study, path: Path) -> None:
+def _add(found: Catalogue, study: Study, path: Path, neighbours: Neighbours | None = None) -> None:
     problems = study.problems()
     if problems:
         raise RequestError([f"{path}: {problem}" for problem in problems])
     if study.name in found.studies:
         raise RequestError(f"a study named {study.name} exists already; rename STUDY in {path}")
     found.studies[study.name] = study
-    _add_parts(found, study, path.read_bytes() if path.is_file() else b"")
+    _add_parts(found, study, path.read_bytes() if path.is_file() else b"", neighbours)
 
 
-def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
+def _add_parts(
+    found: Catalogue, study: Study, content: bytes, neighbours: Neighbours | None = None
+) -> None:
+    probes, parts = study.probes, study.parts
     try:
-        found.registry.add_probes(*study.probes)
-        found.registry.add(*(versioned_by_content(part, content) for part in study.parts))
+        if neighbours is not None:
+            probes, parts = map(neighbours.named, probes), map(neighbours.named, parts)
+        found.registry.add_probes(*probes)
+        found.registry.add(*(versioned_by_content(part, content) for part in parts))
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
 
 
-def load_study_file(path: str) -> Study:
-    """The STUDY of a Python file.
+def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbours]:
+    """The STUDY of a Python file, and the modules beside it.
 
     Raises:
       RequestError: no such file, or it defines no STUDY.
@@ -121,30 +132,26 @@ def load_study_file(path: str) -> Study:
         raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
     if file.suffix != ".py":
         raise RequestError(f"{path} is no Python file: the name of a study file ends with .py")
-    name = f"gradsweep_study_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    installed = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINT_GROUP)}
+    neighbours = neighbours_of(file.resolve(), _start(start), installed)
     try:
-        # A user's file may import its own neighbours.
-        with _on_path(file.resolve().parent), guarded():
-            # Not the loader: its cache of compiled files may hold the text of a second ago.
-            exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+        with guarded():
+            study = getattr(neighbours.run(file), "STUDY", None)
     except Exception as error:
-        del sys.modules[name]
-        raise StudyFileError(f"{path} failed: {described(error)}") from error
-    study = getattr(module, "STUDY", None)
+        said = neighbours.in_words(described(error))
+        hint = "".join(
+            f"; {origin} hides gradsweep's package {package!r}: rename it, or import from gradsweep"
+            for package, origin in neighbours.hiding.items()
+        )
+        raise StudyFileError(f"{path} failed: {said}{hint}") from error
     if not isinstance(study, Study):
         raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
-    return study
+    return study, neighbours
 
 
-@contextlib.contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
+def _start(given: str | None) -> Path | None:
+    if given is not None:
+        return Path(given)
+    with contextlib.suppress(OSError):  # it has been deleted since
+        return Path.cwd()
+    return None

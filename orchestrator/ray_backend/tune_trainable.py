@@ -141,7 +141,9 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
-        return PackRun(spec, catalogue(job["study"]).registry, self._store, context, guard)
+        return PackRun(
+            spec, catalogue(job["study"], job["start"]).registry, self._store, context, guard
+        )
 
     def _end(self) -> None:
         self._asked_to_end = True
