@@ -13,7 +13,8 @@ import plotly.offline
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
 from results.errors import StoreError
-from results.plotting import FIGURES, FigureFunction, figure, write_bytes
+from results.figures.declaration import FigureFunction
+from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -37,16 +38,21 @@ def report(
     output: str | Path | None = None,
     figures: Mapping[str, FigureFunction] | None = None,
 ) -> Path:
-    """Writes the page and returns its path, `figures/<study>-<space>-report.html` if none is given.
+    """Writes the page and returns its path.
 
     It holds the space's purpose, trials by status and verdict, the `best` table, every figure of
     the space, trials without a result, and files that could not be read. It needs no network.
+
+    Args:
+      output: the file to write, ending in `.html`, or an existing folder for one named as by
+        default: `figures/<study>-<space>-report.html`.
 
     Raises:
       StoreError: no such space, or a place that is not writable.
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     name = space_name(data)
+    path, _ = place_of(output, f"{plain_name(name)}-report", ("html",))
     parts = [
         _heading(store, data, name),
         *(f'<p class="warning">{html.escape(w)}</p>' for w in store.warnings),
@@ -61,8 +67,6 @@ def report(
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>"
         f"<body>{''.join(parts)}</body></html>"
     )
-    stem = name.replace("/", "-")
-    path = Path(output) if output else Path("figures") / f"{stem}-report.html"
     write_bytes(path, page.encode())
     return path
 

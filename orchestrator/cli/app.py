@@ -184,6 +184,7 @@ COMMANDS = (
     "jobs",
     "store",
     "results",
+    "draw",
 )
 
 

@@ -83,6 +83,13 @@ def space_of(store: Store, name: str) -> dict:
     return spaces[name]
 
 
+def targets_of(space: Mapping[str, Any]) -> list[str]:
+    """Ids of the trials that a space is about: all but those that are only parents."""
+    parents = set((space.get("parents") or {}).values())
+    own = space.get("targets") or [t for t in space.get("trials") or () if t not in parents]
+    return list(dict.fromkeys(own))
+
+
 def space_name(space: Mapping[str, Any]) -> str:
     """`study/space` from a space's JSON, whose `space` may hold the study already."""
     name, study = str(space.get("space") or ""), str(space.get("study") or "")

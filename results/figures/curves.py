@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.figures.declaration import Figure
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import (
     LogScale,
@@ -180,4 +181,8 @@ def _finish(
     return finish(fig, title, [*chosen.notes(), note], height)
 
 
-FIGURES = (training_loss, grad_norms, grad_norms_last_10)
+FIGURES = (
+    Figure(training_loss),
+    Figure(grad_norms),
+    Figure(grad_norms_last_10, table="steps"),
+)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from results.ask.named_queries import space_name
+from results.ask.named_queries import space_name, targets_of
 from results.errors import StoreError
 from results.schema import FINISHED
 
@@ -87,12 +87,7 @@ def select_trials(
       StoreError: the prefix fits none or several; nothing has a row yet.
     """
     name = space_name(space)
-    if trial is None:
-        parents = set((space.get("parents") or {}).values())
-        asked = space.get("targets") or [t for t in space.get("trials") or () if t not in parents]
-    else:
-        asked = [_one(store, space, trial)]
-    asked = list(dict.fromkeys(asked))
+    asked = targets_of(space) if trial is None else [_one(store, space, trial)]
     if not store.has(table):
         raise StoreError(f"no trial of {name or 'this space'} has rows of {table} yet; launch it.")
     rows = store.sql(
@@ -116,28 +111,24 @@ def select_trials(
         kind = "a row yet" if table == "epochs" else f"rows of {table} yet"
         raise StoreError(f"no trial of {name or 'this space'} has {kind}; launch it first.")
     columns = store.config_columns
-    select = space.get("select") or {}
-    over = select.get("over") or []
-    averaged = [over] if isinstance(over, str) else list(over)
+    averaged = averaged_keys(space, default=())
     swept = [key for key in space.get("swept") or () if key in columns]
-    cells = [key for key in swept if key not in averaged]
-    shown = []
-    for trial_id in asked:
-        row = found.get(trial_id)
-        if row is None:
-            continue
-        config = {key: row[column] for key, column in columns.items()}
-        shown.append(
-            Shown(
-                trial_id,
-                label(config, cells),
-                label(config, [key for key in averaged if key in columns]),
-                row["status"],
-                row["_verdict"] or "undetermined",
-                row["bad_epoch"],
-                config,
-            )
+    rows = [found[trial_id] for trial_id in asked if trial_id in found]
+    configs = [{key: row[column] for key, column in columns.items()} for row in rows]
+    cells = labels(configs, [key for key in swept if key not in averaged])
+    seeds = labels(configs, [key for key in averaged if key in columns])
+    shown = [
+        Shown(
+            row["trial_id"],
+            cell,
+            seed,
+            row["status"],
+            row["_verdict"] or "undetermined",
+            row["bad_epoch"],
+            config,
         )
+        for row, config, cell, seed in zip(rows, configs, cells, seeds, strict=True)
+    ]
     missing = [trial_id for trial_id in asked if trial_id not in found]
     unfinished = sum(found[t.id]["status"] not in FINISHED for t in shown)
     return Selection(name, shown, missing, unfinished, len(asked))
@@ -148,8 +139,33 @@ def _one(store: Store, space: Mapping[str, Any], prefix: str) -> str:
     return own[0] if len(own) == 1 else store.resolve(prefix)
 
 
-def label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """The values of `keys` in words: a name by itself, others with their key in front."""
+def averaged_keys(space: Mapping[str, Any], default: Sequence[str] = ("seed",)) -> list[str]:
+    """The keys that the space averages over; `default` where it names none."""
+    over = (space.get("select") or {}).get("over") or default
+    return [over] if isinstance(over, str) else list(over)
+
+
+def joined(words: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def labels(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """The values of `keys` of each config in words; two that differ have different words."""
+    short = [label(config, keys) for config in configs]
+    meant: dict[str, set[tuple[Any, ...]]] = {}
+    for text, config in zip(short, configs, strict=True):
+        tied = [key for key in keys if _is_tied(config.get(key), config)]
+        own = tuple(None if key in tied else config.get(key) for key in keys)
+        meant.setdefault(text, set()).add(own)
+    if all(len(found) == 1 for found in meant.values()):
+        return short
+    return [label(config, keys, exact=True) for config in configs]
+
+
+def label(config: Mapping[str, Any], keys: Sequence[str], exact: bool = False) -> str:
+    """The values of `keys` in words: a name by itself, others with their key in front. Numbers
+    have six digits, or all of theirs if `exact`."""
     words = []
     for key in keys:
         value = config.get(key)
@@ -161,17 +177,16 @@ def label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
         elif isinstance(value, bool):
             words.append(key if value else f"no {key}")
         else:
-            words.append(f"{key} {_number(value, config)}")
+            plain = repr(value) if exact else f"{value:g}"
+            words.append(f"{key} {'1/√depth' if _is_tied(value, config) else plain}")
     return ", ".join(words)
 
 
-def _number(value: float, config: Mapping[str, Any]) -> str:
+def _is_tied(value: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a scale is tied to depth: one setting, whatever number it comes to at each depth."""
     depth = config.get("depth") or 1
     tied = isinstance(value, float) and depth > 1
-    # A scale tied to depth is one setting, whatever number it comes to at each depth.
-    if tied and math.isclose(value, 1 / math.sqrt(depth), rel_tol=1e-9):
-        return "1/√depth"
-    return f"{value:g}"
+    return tied and math.isclose(value, 1 / math.sqrt(depth), rel_tol=1e-9)
 
 
 def series(

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figures.selection import Shown, label, select_trials, series
+from results.figures.declaration import Figure
+from results.figures.selection import Shown, averaged_keys, labels, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, threshold
 
 if TYPE_CHECKING:
@@ -146,15 +147,13 @@ def _by_depth(
     trials: list[Shown], found: Mapping[str, dict[str, Any]], space: Mapping[str, Any]
 ) -> dict[str, dict[int, list[dict[str, Any]]]]:
     """Rows by cell without its depth, then by depth."""
-    over = (space.get("select") or {}).get("over") or []
-    left_out = {"depth", *([over] if isinstance(over, str) else over)}
+    left_out = {"depth", *averaged_keys(space, default=())}
     keys = [key for key in space.get("swept") or () if key not in left_out]
     groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
-    for trial in trials:
-        row = found.get(trial.id)
-        if row is not None:
-            name = label(trial.config, keys) or "all trials"
-            groups.setdefault(name, {}).setdefault(row["depth"], []).append(row)
+    kept = [trial for trial in trials if trial.id in found]
+    for trial, name in zip(kept, labels([t.config for t in kept], keys), strict=True):
+        row = found[trial.id]
+        groups.setdefault(name or "all trials", {}).setdefault(row["depth"], []).append(row)
     return groups
 
 
@@ -184,4 +183,4 @@ def _trials(count: int) -> str:
     return f"{count} trial" if count == 1 else f"{count} trials"
 
 
-FIGURES = (overview, depth)
+FIGURES = (Figure(overview, table="layers"), Figure(depth, table="layers"))

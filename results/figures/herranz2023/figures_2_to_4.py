@@ -11,13 +11,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.herranz2023.pairs import Comparison, comparisons, matched
 from results.figures.herranz2023.starts import (
+    BY_CLIPPING,
+    BY_START,
     Outcome,
     in_order,
     mean_and_spread,
     of_trial,
     outcomes,
+    told_by_start,
     values_of,
 )
 from results.figures.selection import series
@@ -303,4 +307,13 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-FIGURES = (figure2, figure3, figure4)
+FIGURES = (
+    Figure(
+        figure2,
+        metrics=("val_loss", "test_accuracy"),
+        by=("activation", "task", BY_START, "lr"),
+        panel=("activation", "task"),
+    ),
+    Figure(figure3, by=(BY_START,), apart=lambda key: not told_by_start(key), averages=False),
+    Figure(figure4, metrics=("val_loss",), by=("depth", BY_START, BY_CLIPPING), panel=("depth",)),
+)

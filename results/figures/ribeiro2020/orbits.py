@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
 
@@ -233,4 +234,9 @@ def transient(store: Store, space: Mapping[str, Any], trial: str | None = None) 
     return finish(fig, f"Orbits over time — {chosen.title}", _notes(chosen, shown, more), 380)
 
 
-FIGURES = (attractors, orbit1d, orbit2d, transient)
+FIGURES = (
+    Figure(attractors, table="attractors"),
+    Figure(orbit1d, table="orbits"),
+    Figure(orbit2d, table="orbits"),
+    Figure(transient, table="orbits"),
+)
