@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Column", "DebugResult", "Figure", "Key", "LaunchResult", "Model", "Optimizer", "Probe",
-    "RequestError", "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError", "Study",
-    "Task", "best", "debug", "launch", "open_store", "plan", "plot", "register_figure", "report",
+    "RequestError", "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError",
+    "Study", "Task", "best", "debug", "launch", "open_store", "plan", "plot", "register_figure",
+    "report",
 ]  # fmt: skip
 
 _PLACES = {

@@ -12,6 +12,7 @@ import plotly.offline
 
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
+from results.ask.units import loss_unit, reported, unit_of, with_unit
 from results.errors import StoreError
 from results.figures.declaration import FigureFunction
 from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
@@ -96,9 +97,8 @@ def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
         """,
         {"ids": list(data.get("trials") or ())},
     ).fetchall()
-    return "<h2>Trials by status and verdict</h2>" + table_of(
-        ("status", "verdict", "trials", "seconds"), rows
-    )
+    heads = heads_of(("status", "verdict", "trials", "seconds"))
+    return "<h2>Trials by status and verdict</h2>" + table_of(heads, rows)
 
 
 def _best(store: Store, data: Mapping[str, Any]) -> str:
@@ -110,7 +110,8 @@ def _best(store: Store, data: Mapping[str, Any]) -> str:
         frame = best(store, data)
     except StoreError as error:
         return f"<h2>Best</h2><p>{html.escape(str(error))}</p>"
-    text = f"{chosen}{rule.get('report', metric)} of the last epoch below."
+    moment = "best" if rule.get("at") == "best" else "last"
+    text = f"{chosen}{reported(store, data, None, None)} of the {moment} epoch below."
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
     return f'<h2>Best</h2><p class="quiet">{html.escape(text)}</p>' + table_of(
         [str(column) for column in frame.columns], rows
@@ -142,12 +143,13 @@ def _trials(store: Store, data: Mapping[str, Any]) -> str:
         """,
         {"ids": list(data.get("trials") or ())},
     )
-    return "<h2>Every trial</h2>" + table_of(result_names(rows.columns), rows.fetchall())
+    unit = loss_unit(store, data.get("trials") or (), data.get("loss_unit"))
+    return "<h2>Every trial</h2>" + table_of(heads_of(rows.columns, unit), rows.fetchall())
 
 
-def result_names(columns: Sequence[str]) -> list[str]:
-    """Column names as words."""
-    return [column.replace("_", " ") for column in columns]
+def heads_of(columns: Sequence[str], loss_unit: str = "") -> list[str]:
+    """Column names as words, with units."""
+    return [with_unit(column.replace("_", " "), unit_of(column, loss_unit)) for column in columns]
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

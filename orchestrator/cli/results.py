@@ -159,9 +159,11 @@ def best(
 ) -> None:
     """Select, then average: the best value of a key per cell, then centre and spread over seeds."""
     from results import best as find_best
+    from results.ask.units import reported
 
+    opened = open_for_reading(store)
     frame = find_best(
-        open_for_reading(store),
+        opened,
         space,
         metric=metric,
         mode=mode,
@@ -179,6 +181,7 @@ def best(
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
         print_table([str(c) for c in frame.columns], rows)
+        out(f"median, mean and stderr are of {reported(opened, space, report, metric)}")
     else:
         raise RequestError(f"--format must be table, csv or json; got {format!r}")
 

@@ -83,6 +83,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "first_epoch": slot.first_epoch,
         "epochs_planned": trial.epochs,
         "chance_loss": trial.chance_loss,
+        "loss_unit": trial.loss_unit,
         "pack": spec.id,
         "lane": lane,
         "host": platform.node(),

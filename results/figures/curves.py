@@ -42,7 +42,7 @@ def training_loss(store: Store, space: Mapping[str, Any], trial: str | None = No
         threshold(fig, chance, f"chance {chance:.3f}", log=True)
     explain_marks(fig, [scale], _any_bad(chosen))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
-    fig.update_yaxes(title="Training loss (nats)", **scale.axis())
+    fig.update_yaxes(title=chosen.loss("Training loss"), **scale.axis())
     return _finish(fig, f"Training loss — {chosen.title}", chosen)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from results.ask.best import metric_sql
 from results.ask.named_queries import space_name, targets_of
 from results.ask.restricted import restricted, spelled
+from results.ask.units import loss_unit
 from results.errors import StoreError
 from results.figures.selection import averaged_keys, joined
 
@@ -41,6 +42,7 @@ class Figure:
       table: the table whose rows it reads: `epochs`, `layers`, `steps` or a probe.
       parents: it reads the rows of pretrainings, where the space has any.
       metrics: metrics of `epochs`, of each of which some trial needs a value.
+      loss_unit: what losses must be in.
       by: what it keeps trials apart by; it needs the keys among these. None where each trial has a
         line, a point or a panel to itself, or where the figure names the trial that it shows.
       apart: further keys that are kept apart.
@@ -54,6 +56,7 @@ class Figure:
     table: str = "epochs"
     parents: bool = False
     metrics: tuple[str, ...] = ()
+    loss_unit: str | None = None
     by: tuple[By, ...] | None = None
     apart: Callable[[str], bool] = _nothing
     regardless: tuple[str, ...] = ()
@@ -133,6 +136,10 @@ class Figure:
             ).fetchall()[0]
             if not found:
                 return f"{self.name} needs {metric}, which no trial of {name} has."
+        if self.loss_unit is not None:
+            unit = loss_unit(store, configs, space.get("loss_unit"))
+            if unit not in ("", self.loss_unit):
+                return f"{self.name} needs losses in {self.loss_unit}; {name} has {unit}."
         return None if self.by is None else self._mixed(space, configs, self.by)
 
     def _configs(self, store: Store, space: Mapping[str, Any]) -> dict[str, Config]:

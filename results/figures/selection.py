@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from results.ask.named_queries import space_name, targets_of
+from results.ask.units import one_unit, with_unit
 from results.errors import StoreError
 from results.schema import FINISHED
 
@@ -27,6 +28,7 @@ class Shown:
     verdict: str
     bad_epoch: int | None
     config: dict[str, Any] = field(default_factory=dict, compare=False)
+    loss_unit: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +48,10 @@ class Selection:
     @property
     def ids(self) -> list[str]:
         return [trial.id for trial in self.trials]
+
+    def loss(self, words: str) -> str:
+        """A title of losses, with their unit where it is known."""
+        return with_unit(words, one_unit(trial.loss_unit for trial in self.trials))
 
     @property
     def cells(self) -> dict[str, list[Shown]]:
@@ -116,6 +122,7 @@ def select_trials(
     rows = [found[trial_id] for trial_id in asked if trial_id in found]
     configs = [{key: row[column] for key, column in columns.items()} for row in rows]
     cells = labels(configs, [key for key in swept if key not in averaged])
+    own_unit = {trial_id: space.get("loss_unit") for trial_id in targets_of(space)}
     seeds = labels(configs, [key for key in averaged if key in columns])
     shown = [
         Shown(
@@ -126,6 +133,7 @@ def select_trials(
             row["_verdict"] or "undetermined",
             row["bad_epoch"],
             config,
+            row["loss_unit"] or own_unit.get(row["trial_id"]),
         )
         for row, config, cell, seed in zip(rows, configs, cells, seeds, strict=True)
     ]

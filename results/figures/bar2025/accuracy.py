@@ -47,7 +47,7 @@ def bar2025_curves(store: Store, space: Mapping[str, Any], trial: str | None = N
     last = max((row["epoch"] for own in rows.values() for row in own), default=1)
     every: dict[str, Any] = {"dtick": 1} if last <= 12 else {}
     fig.update_xaxes(title="Epoch", tickformat="d", range=[-0.2, last + 0.2], **every)
-    fig.update_yaxes(title="Validation accuracy", range=[0, 1.02])
+    fig.update_yaxes(title="Validation accuracy (fraction)", range=[0, 1.02])
     return finish(fig, f"Validation accuracy — {chosen.title}", chosen.notes(), 420)
 
 

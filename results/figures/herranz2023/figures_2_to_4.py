@@ -75,7 +75,7 @@ def figure2(store: Store, space: Mapping[str, Any], trial: str | None = None) ->
     for col, task in enumerate(columns, 1):
         most = max((one.value or 0.0 for one in found if one.key("task") == task), default=1.0)
         fig.update_yaxes(range=[0, 1.06 * most or 1.0], tickformat=".2~f", col=col)
-    fig.update_yaxes(title="Test accuracy", col=1)
+    fig.update_yaxes(title="Test accuracy (fraction)", col=1)
     note = (
         "Lines: mean over seeds; bands: half a standard deviation to each side. At the epoch of "
         "least validation loss."
@@ -315,5 +315,11 @@ FIGURES = (
         panel=("activation", "task"),
     ),
     Figure(figure3, by=(BY_START,), apart=lambda key: not told_by_start(key), averages=False),
-    Figure(figure4, metrics=("val_loss",), by=("depth", BY_START, BY_CLIPPING), panel=("depth",)),
+    Figure(
+        figure4,
+        metrics=("val_loss",),
+        loss_unit="nats",  # a perplexity is e to the power of the loss
+        by=("depth", BY_START, BY_CLIPPING),
+        panel=("depth",),
+    ),
 )

@@ -201,7 +201,7 @@ def before_after(store: Store, space: Mapping[str, Any], trial: str | None = Non
             heatmap(fig, grids[name, start], place)
             layers_here = [int(layer) for layer in grids[name, start].y]
             fig.update_yaxes({"autorange": "reversed", "tickvals": _some(layers_here)}, **place)
-        fig.update_yaxes({"title": "Loss (nats)", **heights.axis()}, row=row, col=1)
+        fig.update_yaxes({"title": chosen.loss("Loss"), **heights.axis()}, row=row, col=1)
         fig.update_yaxes(title="Layer", row=row, col=2)
     explain_cells(fig, colours)
     colour_axis(fig, colours, "Gradient<br>norm")

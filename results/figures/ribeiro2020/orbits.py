@@ -91,7 +91,7 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
     fig: Any = make_subplots(4, 1, shared_xaxes=True, vertical_spacing=0.05)
     epochs, scales = losses.get(shown.id, []), []
     for line, (key, title) in {
-        1: ("loss", "Training loss"), 4: ("grad_norm_max", "Largest<br>gradient norm"),
+        1: ("loss", chosen.loss("Training loss")), 4: ("grad_norm_max", "Largest<br>gradient norm"),
     }.items():  # fmt: skip
         scale = LogScale(least_decades=1.0)
         scale.see(row[key] for row in epochs)

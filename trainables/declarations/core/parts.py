@@ -157,6 +157,8 @@ class Task(Part):
     Attributes:
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
+      chance_loss: the loss of a guess; None where there is none.
+      loss_unit: what its losses are in: nats for a cross-entropy, or a word such as squared error.
     """
 
     role: ClassVar[str] = "task"
@@ -164,6 +166,7 @@ class Task(Part):
     sizes: Callable[[Config], Sizes]
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
+    loss_unit: str = "nats"
 
 
 @dataclass(frozen=True, kw_only=True)

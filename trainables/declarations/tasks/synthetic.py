@@ -43,6 +43,7 @@ SINE = Task(
     sizes=lambda config: Sizes(
         config["seq_len"], 1, 1, config["n_sequences"], 0, 0, config["batch_size"]
     ),
+    loss_unit="squared error",
     check=_sine_check,
     aliases=("sine-generator",),
 )  # fmt: skip
