@@ -50,6 +50,7 @@ SINE = Task(
         config["seq_len"], 1, 1, config["n_sequences"], 0, 0, config["batch_size"]
     ),
     loss_terms=lambda config: summed_terms(config, config["seq_len"]),
+    loss_unit="squared error",
     check=_sine_check,
     aliases=("sine-generator",),
 )  # fmt: skip
