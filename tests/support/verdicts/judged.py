@@ -1,13 +1,14 @@
 """Real trials whose courses were judged by hand: `tests/results/store/judged`.
 
-`python -m tests.support.verdicts.judged STORE DRAWN.json` cuts the trials that `DRAWN.json` lists out
-of a store, with the columns that the diagnosis reads.
+`python -m tests.support.verdicts.judged STORE...` cuts the trials that `judgements.json` names out
+of stores, with the columns that the diagnosis reads.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,11 @@ class Judgement:
     """What was said of a trial's course before its verdict was looked at.
 
     Attributes:
+      sample: 1, by which two rules were amended; or 2, drawn and judged after that.
       differs: why the diagnosis says otherwise; empty where it agrees.
     """
 
+    sample: int
     trial_id: str
     space: str
     verdict: str
@@ -62,15 +65,22 @@ def publish_judged(store: Store) -> None:
     store.publish("trials", table([attempt_row(row.pop("trial_id"), **row) for row in own]))
 
 
-def cut(store: Store, trials: list[str]) -> None:
-    """Writes the files of `FOLDER` but for the judgements; floats as the float32 they were."""
+def cut(stores: Sequence[Store], trials: list[str]) -> None:
+    """Writes the files of `FOLDER` but for the judgements; floats as the float32 they were. Of a
+    trial that several stores hold the first one's rows are taken."""
+    own: list[tuple[Store, list[str]]] = []
+    for store in stores:
+        held = {trial for (trial,) in store.sql("SELECT trial_id FROM trials").fetchall()}
+        own.append((store, [trial for trial in trials if trial in held]))
+        trials = [trial for trial in trials if trial not in held]
+    assert not trials, trials
     where = "WHERE trial_id IN (SELECT unnest($ids))"
     silent = "SELECT trial_id FROM layers WHERE tensor = '*' AND grad_norm = 0"
     for name, columns in _READ.items():
         left = f" AND (tensor = '*' OR trial_id IN ({silent}))" if name == "layers" else ""
         order = "trial_id" if name == "trials" else "trial_id, epoch"
         asked = f"SELECT {columns} FROM {name} {where}{left} ORDER BY {order}"
-        rows = store.sql(asked, {"ids": trials}).arrow()
+        rows = pa.concat_tables(store.sql(asked, {"ids": ids}).arrow() for store, ids in own)
         if name != "trials":
             kinds = {pa.float64(): pa.float32()}
             fields = [pa.field(f.name, kinds.get(f.type, f.type)) for f in rows.schema]
@@ -79,5 +89,5 @@ def cut(store: Store, trials: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    uri, drawn = sys.argv[1:]
-    cut(open_store(uri), [trial for trial, _ in json.loads(Path(drawn).read_text("utf-8"))])
+    given = [open_store(uri) for uri in sys.argv[1:]]
+    cut(given, [each.trial_id for each in judgements()])

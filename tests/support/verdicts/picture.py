@@ -1,7 +1,7 @@
-"""A typical course of each verdict, as in docs/verdicts.md: `python -m tests.support.verdicts.picture`.
+"""The picture of docs/verdicts.md, a typical course of each verdict.
 
-Real trials of the judged sample where it has one, else a course made up; that each has the verdict it
-is shown under is a test of its own.
+`python -m tests.support.verdicts.picture` draws it. That each course has the verdict it is shown
+under is a test of `tests/results/store/test_judged_sample.py`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from plotly.subplots import make_subplots
 
 from results import Store, create_store
 from results.figures.style import finish
-from tests.support.verdicts.cases import Case, publish
+from tests.support.verdicts.cases import publish
 from tests.support.verdicts.judged import publish_judged
 from tests.support.verdicts.typical import MADE_UP, PICTURED
 
 FILE = Path(__file__).parents[3] / "docs" / "figures" / "verdicts.png"
 _COLUMNS = 3
 _LOWEST, _HIGHEST = (0, 114, 178), (230, 159, 0)
-_FLOOR = 1e-12
+_NOTE = (
+    "Above: mean loss of each epoch; dotted, the loss of one that knows nothing. Below: gradient "
+    "norm of each layer, from the input (blue) to the readout (orange); dashed, the greatest of a "
+    "step. Triangles: exactly 0. Crosses: not finite."
+)
 
 
 def picture(store: Store) -> go.Figure:
@@ -37,16 +41,12 @@ def picture(store: Store) -> go.Figure:
     fig = make_subplots(
         2 * rows, _COLUMNS, subplot_titles=heads, vertical_spacing=0.035, horizontal_spacing=0.09
     )
-    for at, trial in enumerate(PICTURED.values()):
+    for at, start in enumerate(PICTURED.values()):
+        trial = start if start in MADE_UP else store.resolve(start)
         row, col = 2 * (at // _COLUMNS) + 1, at % _COLUMNS + 1
         _losses(fig, store, trial, row, col)
         _norms(fig, store, trial, row + 1, col)
-    notes = [
-        "Above: mean loss of each epoch; dotted, the loss of one that knows nothing. Below: gradient "
-        "norm of each layer, from the input (blue) to the readout (orange); dashed, the greatest of "
-        "any step. Triangles: exactly 0. A cross: not finite."
-    ]
-    finish(fig, "A typical course of each verdict", notes, 330 * rows, heads=1)
+    finish(fig, "A typical course of each verdict", [_NOTE], 330 * rows, heads=1)
     fig.update_annotations(font_size=15)
     return fig
 
@@ -93,7 +93,7 @@ def _norms(fig: go.Figure, store: Store, trial: str, row: int, col: int) -> None
         _line(fig, epochs, [x if math.isfinite(x) and x > 0 else None for x in norms], colour,
               row, col)  # fmt: skip
         still = [epoch for epoch, norm in zip(epochs, norms, strict=True) if norm == 0]
-        _mark(fig, still, [_FLOOR] * len(still), "triangle-down", colour, row, col)
+        _mark(fig, still, [_foot(found)] * len(still), "triangle-down", colour, row, col)
     top = store.sql(
         "SELECT epoch, grad_norm_max AS top FROM epochs WHERE trial_id = $id ORDER BY epoch",
         {"id": trial},
@@ -104,6 +104,12 @@ def _norms(fig: go.Figure, store: Store, trial: str, row: int, col: int) -> None
     fig.update_xaxes(row=row, col=col, nticks=6)
     if col == 1:
         fig.update_yaxes(title="gradient norm", row=row, col=col)
+
+
+def _foot(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Where zeros are drawn: a decade below all other norms."""
+    known = [r["grad_norm"] for r in rows if math.isfinite(r["grad_norm"]) and r["grad_norm"] > 0]
+    return min(known) / 10
 
 
 def _line(
@@ -131,8 +137,7 @@ def pictured(folder: Path) -> Store:
     """A store with the pictured trials."""
     store = create_store(folder)
     publish_judged(store)
-    cases: Mapping[str, Case] = MADE_UP
-    publish(store, cases)
+    publish(store, MADE_UP)
     return store
 
 
