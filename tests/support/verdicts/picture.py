@@ -34,16 +34,19 @@ _NOTE = (
 def picture(store: Store) -> go.Figure:
     """Of each verdict the loss and, below it, the gradient norm of each layer, by epoch."""
     rows = math.ceil(len(PICTURED) / _COLUMNS)
-    heads = []
-    for at in range(0, len(PICTURED), _COLUMNS):
-        some = list(PICTURED)[at : at + _COLUMNS]
-        heads += [f"<b>{head}</b>" for head in some] + [""] * (2 * _COLUMNS - len(some))
     fig = make_subplots(
-        2 * rows, _COLUMNS, subplot_titles=heads, vertical_spacing=0.035, horizontal_spacing=0.09
-    )
+        3 * rows, _COLUMNS, row_heights=[1, 1, 0.35] * rows, vertical_spacing=0.012,
+        horizontal_spacing=0.09, specs=[[{}] * _COLUMNS, [{}] * _COLUMNS, [None] * _COLUMNS] * rows,
+        subplot_titles=[
+            f"<b>{head}</b>" if above else ""
+            for at in range(0, len(PICTURED), _COLUMNS)
+            for above in (True, False)
+            for head in list(PICTURED)[at : at + _COLUMNS]
+        ],
+    )  # fmt: skip
     for at, start in enumerate(PICTURED.values()):
         trial = start if start in MADE_UP else store.resolve(start)
-        row, col = 2 * (at // _COLUMNS) + 1, at % _COLUMNS + 1
+        row, col = 3 * (at // _COLUMNS) + 1, at % _COLUMNS + 1
         _losses(fig, store, trial, row, col)
         _norms(fig, store, trial, row + 1, col)
     finish(fig, "A typical course of each verdict", [_NOTE], 330 * rows, heads=1)
@@ -68,8 +71,9 @@ def _losses(fig: go.Figure, store: Store, trial: str, row: int, col: int) -> Non
     if guess is not None:
         _line(fig, epochs, [guess] * len(epochs), "#777777", row, col, dash="dot")
     high = max([*known, guess or 0])
-    fig.update_yaxes(row=row, col=col, type="log" if log else "linear", exponentformat="power")
-    if not log:
+    if log:
+        fig.update_yaxes(_decades([*known, guess or high]), row=row, col=col)
+    else:
         fig.update_yaxes(row=row, col=col, range=[0, 1.15 * high])
     if col == 1:
         fig.update_yaxes(title="loss", row=row, col=col)
@@ -85,8 +89,8 @@ def _norms(fig: go.Figure, store: Store, trial: str, row: int, col: int) -> None
     by_layer: dict[int, list[Mapping[str, Any]]] = {}
     for each in found:
         by_layer.setdefault(each["layer"], []).append(each)
-    for layer, own in by_layer.items():
-        share = layer / max(len(by_layer) - 1, 1)
+    for at, own in enumerate(by_layer.values()):
+        share = at / max(len(by_layer) - 1, 1)
         mixed = [a + share * (b - a) for a, b in zip(_LOWEST, _HIGHEST, strict=True)]
         colour = f"rgb({', '.join(f'{c:.0f}' for c in mixed)})"
         epochs, norms = [r["epoch"] for r in own], [r["grad_norm"] for r in own]
@@ -100,10 +104,21 @@ def _norms(fig: go.Figure, store: Store, trial: str, row: int, col: int) -> None
     ).rows()
     tops = [r["top"] if r["top"] and math.isfinite(r["top"]) else None for r in top]
     _line(fig, [r["epoch"] for r in top], tops, "#777777", row, col, dash="dash")
-    fig.update_yaxes(row=row, col=col, type="log", exponentformat="power", nticks=5)
-    fig.update_xaxes(row=row, col=col, nticks=6)
+    shown = [r["grad_norm"] for r in found] + [top for top in tops if top]
+    shown += [_foot(found)] if 0 in shown else []
+    fig.update_yaxes(_decades(shown), row=row, col=col)
+    fig.update_xaxes(row=row, col=col, nticks=6, title="epoch")
     if col == 1:
         fig.update_yaxes(title="gradient norm", row=row, col=col)
+
+
+def _decades(values: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis of at least two whole decades, with at most five ticks."""
+    known = [math.log10(value) for value in values if math.isfinite(value) and value > 0]
+    low, high = math.floor(min(known) - 0.05), math.ceil(max(known) + 0.05)
+    low = min(low, high - 2)
+    step = math.ceil((high - low) / 4)
+    return {"type": "log", "range": [low, high], "dtick": step, "exponentformat": "power"}
 
 
 def _foot(rows: Sequence[Mapping[str, Any]]) -> float:
@@ -143,4 +158,4 @@ def pictured(folder: Path) -> Store:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        picture(pictured(Path(folder) / "store")).write_image(FILE, scale=1.5)
+        picture(pictured(Path(folder) / "store")).write_image(FILE, scale=1.2)
