@@ -86,7 +86,8 @@ TRIALS = _columns("""
     epochs_planned | int32 | epochs | Epochs the config asks for.
     bad_epoch | int32 | epochs | Epoch of the first non-finite step; null if none.
     bad_step | int32 | steps | First non-finite step within bad_epoch; null if none.
-    chance_loss | float64 | loss_unit | Loss of a uniform guess, ln(classes); null where undefined.
+    chance_loss | float64 | loss_unit | Loss of a uniform guess, ln(classes), or of
+        answering 0; null where undefined.
     loss_unit | string | | What the trial's losses are in, such as nats or squared error; null where
         its stage has a loss of another kind, and in stores of older versions.
     loss_terms | int64 | terms | Losses that a step's gradient sums, over samples and time; 1 where
@@ -207,8 +208,9 @@ DIAGNOSIS = _columns("""
         a guess_loss.
     plateau | bool | | window_fall < plateau_fall, risen by no more than rising_loss, and loss_end >
         plateau_loss * guess_loss; null without a guess_loss if the loss is flat.
-    healthy | bool | | spread <= healthy_spread and loss_spearman <= healthy_rho, or the loss
-        fell by converged_fall.
+    healthy | bool | | spread <= healthy_spread, loss_spearman <= healthy_rho and the loss is not
+        flat; or learned, and the loss fell by learned_fall, or by converged_fall where no
+        weight has a gradient any more.
     converged | bool | | Learned, and the loss fell by converged_fall or has stopped changing:
         never called dead or vanishing.
     epochs | int64 | epochs | Epochs with a finite step.
@@ -218,7 +220,7 @@ DIAGNOSIS = _columns("""
     window_fall | float64 | fraction | The same over the last min(max(plateau_epochs,
         plateau_share * epochs), epochs) epochs.
     loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
-    chance_loss | float64 | loss_unit | Loss of a uniform guess.
+    chance_loss | float64 | loss_unit | Loss of a uniform guess, or of answering 0.
     largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
     smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch, frozen layers
         left out; of any tensor where layers were not recorded.
