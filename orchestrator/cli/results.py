@@ -53,7 +53,7 @@ def query(
 ) -> None:
     """Ask the store in SQL (DuckDB), read-only, or run a named query."""
     from results import named_queries, run_named
-    from results.ask.named_queries import describe
+    from results.ask.explanation import describe
 
     if list_:
         print_table(["query", "answers"], [[q.name, q.doc] for q in named_queries().values()])

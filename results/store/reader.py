@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
-from results.result import Result, refuse_all_but_select, sentence
+from results.result import Result, may_read, refuse_all_but_select, sentence
 from results.schema import table_name
 from results.store import files
 from results.store.completeness import Completeness, completeness, row_counts
@@ -24,7 +24,8 @@ from results.store.paths import Paths
 from results.store.space_records import fault
 from results.store.views import connect, keep_diagnosis, view_name
 
-_DIAGNOSIS = re.compile(r"\bdiagnosis\b", re.IGNORECASE)
+_DIAGNOSIS = re.compile(r"\b(diagnosis|run_verdicts)\b", re.IGNORECASE)
+_RUNS = re.compile(r"\bruns\b", re.IGNORECASE)
 _LOST = re.compile(r"reading the stream registered as '(?:arrow|files)_([^']+)' failed")
 _RETRIES = 10
 
@@ -142,9 +143,11 @@ class Reader:
                 if read_only:
                     refuse_all_but_select(con, query)
                 try:
-                    lost = self._native.take(con, query) or self._native.changed()
+                    judge = not self._judged and _judges(con, query)
+                    reads = f"{query} diagnosis" if judge else query
+                    lost = self._native.take(con, reads) or self._native.changed()
                     if lost is None:
-                        if not self._judged and _DIAGNOSIS.search(query):
+                        if judge:
                             keep_diagnosis(con)
                             self._judged = True
                         return _execute(con, query, params, read_only)
@@ -286,6 +289,13 @@ def _owners(con: duckdb.DuckDBPyConnection) -> dict[str, dict[int, dict[str, Any
     for trial_id, attempt, launch_id, old in rows:
         found.setdefault(trial_id, {})[attempt] = {"id": launch_id, "old": old}
     return found
+
+
+def _judges(con: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Whether a query may read a verdict."""
+    if _DIAGNOSIS.search(query):
+        return True
+    return bool(_RUNS.search(query)) and may_read(con, query, "runs", "verdict")
 
 
 def _lost(error: Exception) -> str | None:

@@ -86,7 +86,8 @@ def connect(
             named = listing.overlapping or (shared and not listing.owned)
             con.register(f"files_{view_name(table)}", index.dataset(table, named=named))
             _create_rows(con, view_name(table), shared, named)
-    _create_runs(con)
+    _create_runs(con, columns.values())
+    con.execute(sql_text("launches"))
     same = {*(column.name for column in (*KEYS, *OWNER)), "seconds"}
     measured = ", ".join(f"'{c.name}': r.{c.name}" for c in EPOCHS if c.name not in same)
     con.execute(sql_text("conflicts").replace("{columns}", f"{{{measured}}}"))
@@ -101,6 +102,9 @@ def keep_diagnosis(con: duckdb.DuckDBPyConnection) -> None:
     """Makes the view `diagnosis` a table: what reads all layers is computed once a connection."""
     con.execute("CREATE OR REPLACE TABLE kept_diagnosis AS SELECT * FROM diagnosis")
     con.execute("CREATE OR REPLACE VIEW diagnosis AS SELECT * FROM kept_diagnosis")
+    con.execute(
+        "CREATE OR REPLACE VIEW run_verdicts AS SELECT trial_id, verdict FROM kept_diagnosis"
+    )
 
 
 def _choose_lines(con: duckdb.DuckDBPyConnection) -> bool:
@@ -210,12 +214,17 @@ def _create_rows(
         )
 
 
-def _create_runs(con: duckdb.DuckDBPyConnection) -> None:
-    keys = [column.name for column in KEYS]
-    metrics = ", ".join(f"e.{c.name}" for c in EPOCHS if c.name not in keys)
-    con.execute(
-        "CREATE VIEW runs AS SELECT e.trial_id, e.epoch, e.attempt, a.status, a.stage, "
-        f"c.* EXCLUDE (trial_id, stale), {metrics} FROM epochs e "
-        "JOIN configs c ON e.trial_id = c.trial_id "
-        "JOIN attempts a ON e.trial_id = a.trial_id AND a.newest"
-    )
+def _create_runs(con: duckdb.DuckDBPyConnection, configs: Iterable[str]) -> None:
+    """The view `runs`. A config key's column keeps the name that it shares with one of ours."""
+    keys = {column.name for column in (*KEYS, *OWNER)}
+    taken = {name.lower() for name in configs}
+    own = {name: f"run_{name}" if name in taken else name for name in ("study", "verdict")}
+    changes = {
+        "configs": "c.* EXCLUDE (trial_id, stale)",
+        "metrics": ", ".join(f"e.{c.name}" for c in EPOCHS if c.name not in keys),
+        **own,
+    }
+    text = sql_text("runs")
+    for name, change in changes.items():
+        text = text.replace(f"{{{name}}}", change)
+    con.execute(text)
