@@ -92,7 +92,8 @@ READS = (
     "FROM runs", "SELECT * FROM runs", "SELECT r.* EXCLUDE (loss) FROM runs r",
     "SELECT verdict FROM runs", "SELECT r.VERDICT FROM Runs r", "SELECT COLUMNS('v.*') FROM runs",
     "SELECT r FROM runs r", "SELECT runs FROM runs", "SELECT count(*) FROM (SELECT * FROM runs)",
-    "WITH x AS (FROM runs) SELECT count(*) FROM x", "DESCRIBE runs", "SELECT column_name FROM (SUMMARIZE runs)",
+    "WITH x AS (FROM runs) SELECT count(*) FROM x", "DESCRIBE runs",
+    "SELECT column_name FROM (SUMMARIZE runs)",
     "SELECT loss FROM runs NATURAL JOIN epochs", "SELECT UNNEST(runs) FROM runs",
     "SELECT any_value(columns(* EXCLUDE (metrics))) FROM runs", "FROM run_verdicts",
 )  # fmt: skip
