@@ -108,13 +108,26 @@ def keep_diagnosis(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _choose_lines(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether attempts of several stores have one number; if so, which of them show is corrected in
-    the table `attempts`."""
-    twice = "(SELECT trial_id FROM attempts GROUP BY trial_id, attempt HAVING count(*) > 1)"
-    rows = con.sql(f"SELECT * FROM attempts WHERE trial_id IN {twice}").to_arrow_table().to_pylist()
-    if not rows:
+    """Whether attempts of a trial are not one line, as where two stores ran it: two of one number,
+    or one that does not say that it follows the one before it. If so, which of them show is
+    corrected in the table `attempts`."""
+    read = "trial_id, attempt, launch_id, follows, first_epoch, epochs_done, status, started"
+    rows = con.sql(
+        f"SELECT {read} FROM attempts WHERE trial_id IN ("
+        "SELECT trial_id FROM ("
+        "SELECT trial_id, attempt, follows, lag(attempt) OVER earlier AS before, "
+        "coalesce(lag(launch_id) OVER earlier, '') AS launch FROM attempts "
+        "WINDOW earlier AS (PARTITION BY trial_id ORDER BY attempt, launch_id)) "
+        "WHERE before = attempt OR follows <> "
+        "CASE WHEN before IS NULL THEN '[]' "
+        """ELSE '[[' || before || ', "' || launch || '"]]' END)"""
+    ).to_arrow_table()
+    if not rows.num_rows:
         return False
-    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows), _LINES))
+    # As microseconds, since a damaged one need be no date.
+    at = rows.column_names.index("started")
+    rows = rows.set_column(at, "started", rows["started"].cast(pa.int64()))
+    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows.to_pylist()), _LINES))
     con.execute(
         "CREATE OR REPLACE TABLE attempts AS SELECT a.* REPLACE ("
         + ", ".join(
