@@ -93,13 +93,14 @@ def test_help_imports_nothing_that_takes_long() -> None:
         assert heavy not in imported
     listed = re.findall(r"^  (\w+)  ", done.stdout, re.M)
     assert listed[:4] == ["spaces", "plan", "launch", "debug"]
-    rest = {"simulate", "status", "show", "query", "best", "plot", "report", "compact", "data"}
+    rest = {"simulate", "status", "show", "query", "best", "plot", "report", "compact", "merge",
+            "data"}  # fmt: skip
     assert set(listed[4:]) >= rest
 
 
 def test_every_command_explains_itself_and_wrong_usage_is_told(tmp_path: Path) -> None:
     commands = ["spaces", "plan", "launch", "debug", "simulate", "status", "show", "query", "best",
-                "plot", "report", "compact", "data", "data fetch"]  # fmt: skip
+                "plot", "report", "compact", "merge", "data", "data fetch"]  # fmt: skip
     wrong = {
         "plon": "No such command 'plon'",
         "plan": "Missing argument 'SPACE'",
@@ -203,6 +204,9 @@ def test_a_store_answers_without_ray_or_jax(store: Path, tmp_path: Path) -> None
         ["compact", "--json", *at],
         ["plan", *GRID, *at],
         ["simulate", *GRID, "--seconds-per-epoch", "1", *at],
+        ["merge", str(store), "copy", "--json"],
+        ["merge", str(store), "copy"],
+        ["query", sql, "--json", "--store", "copy"],
     ]  # fmt: skip
     found, imported = many(requests, tmp_path)
     assert imported == []
@@ -212,6 +216,9 @@ def test_a_store_answers_without_ray_or_jax(store: Path, tmp_path: Path) -> None
     assert [row["epoch"] for row in rows] == [0, 1, 0, 1]
     assert [float(row["loss"]) for row in table] == [row["loss"] for row in rows]
     assert (tmp_path / "rows.parquet").exists()
+    assert found[-1].out == found[1].out
+    assert json.loads(found[-3].out)["parts"] > 0
+    assert found[-2].out.startswith("copied 0 parts, 0 sets of weights and 0 spaces from ")
     assert "wrote 4 rows to rows.parquet" in found[2].out
     assert "layer_profile" in found[4].out
     assert "grad_norm_smallest" in found[5].out
