@@ -8,9 +8,10 @@ stopped changing, or whose loss fell by `converged_fall`, has converged: small g
 fault, and it is never called dead or vanishing. What learned and stayed finite did not explode; the
 column `burst` still says that a norm or loss shot up on the way.
 
-No threshold but `least_loss` is in the units of one task. A norm is compared with what the trial started from (the
-least of its first epoch) and with the scale of its loss, times the number of losses that the
-gradient sums; a loss with its start and with the loss of one that knows nothing (`guess_loss`).
+No threshold but `least_loss` is in the units of one task. A norm is compared with what the trial
+started from (the least of its first epoch) and with the scale of its loss, times the number of
+losses that the gradient sums; a loss with its start and with the loss of one that knows nothing
+(`guess_loss`).
 
 G_l is the gradient norm of layer l, all its tensors joined, averaged over an epoch. The last layer
 (the readout) is left out of slope, ratio and spread: its gradient does not pass through depth, and
