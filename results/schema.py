@@ -236,13 +236,13 @@ DIAGNOSIS = columns_of("""
     first_slope | float64 | decades/epoch | Slope of log10 of the first layer's norm against epoch.
     bad_epoch | int32 | epochs | First epoch with something not finite.
     rising | bool | | loss_end - loss_start > rising_loss * the greater of |loss_start| and
-        guess_loss, and the trial has not learned.
+        guess_loss (least_loss without one), and the trial has not learned.
     burst | bool | | Some step's gradient norm > explode_growth * the greater of norm_start and
         loss_scale, some loss > explode_loss * guess_loss, or one of them was infinite.
     burst_epoch | int32 | epochs | First epoch with such a step.
     norm_start | float64 | loss/param | Least gradient norm of a step of the first epoch.
-    loss_scale | float64 | loss | guess_loss, or |loss_start| without one, times the losses that a
-        gradient sums.
+    loss_scale | float64 | loss | guess_loss, or without one the greater of |loss_start| and
+        least_loss, times the losses that a gradient sums.
     guess_loss | float64 | nats | Loss of one that knows nothing: chance_loss, or that of answering
         0 where loss_ratio is recorded; null where neither is.
     frozen_layers | string | | Layers whose gradient was exactly 0 in every step of every epoch

@@ -8,9 +8,10 @@ stopped changing, or whose loss fell by `converged_fall`, has converged: small g
 fault, and it is never called dead or vanishing. What learned and stayed finite did not explode; the
 column `burst` still says that a norm or loss shot up on the way.
 
-No threshold is in the units of one task. A norm is compared with what the trial started from (the
-least of its first epoch) and with the scale of its loss, times the number of losses that the
-gradient sums; a loss with its start and with the loss of one that knows nothing (`guess_loss`).
+No threshold but `least_loss` is in the units of one task. A norm is compared with what the trial
+started from (the least of its first epoch) and with the scale of its loss, times the number of
+losses that the gradient sums; a loss with its start and with the loss of one that knows nothing
+(`guess_loss`).
 
 G_l is the gradient norm of layer l, all its tensors joined, averaged over an epoch. The last layer
 (the readout) is left out of slope, ratio and spread: its gradient does not pass through depth, and
@@ -32,6 +33,9 @@ RULES: dict[str, float] = {
     "explode_loss": 10.0,
     # rising: by how much the loss rose, as a fraction of the greater of |loss_start| and guess_loss
     "rising_loss": 0.25,
+    # least |loss_start| that these are compared with where there is no guess loss, in its own unit:
+    # a start at 0 has no scale
+    "least_loss": 1e-3,
     # vanishing_depth: log10 G_l rises by this many decades per layer with this R2 (of 1), or
     # G_first / G_last is below the ratio ...
     "depth_slope": 0.1,
