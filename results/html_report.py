@@ -98,17 +98,12 @@ def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
 
 
 def _best(store: Store, data: Mapping[str, Any]) -> str:
-    rule = data.get("select") or {}
-    metric = rule.get("metric", "val_loss")
-    said = f"by the median {metric} over {rule.get('over', 'seed')}"
-    chosen = f"{rule['choose']} chosen {said}; " if rule.get("choose") else ""
     try:
         frame = best(store, data)
     except StoreError as error:
         return f"<h2>Best</h2><p>{html.escape(str(error))}</p>"
-    text = f"{chosen}{rule.get('report', metric)} of the last epoch below."
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
-    return f'<h2>Best</h2><p class="quiet">{html.escape(text)}</p>' + table_of(
+    return f'<h2>Best</h2><p class="quiet">{html.escape(frame.attrs["says"])}</p>' + table_of(
         [str(column) for column in frame.columns], rows
     )
 

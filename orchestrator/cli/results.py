@@ -144,7 +144,13 @@ def best(
         data_stream().write(frame.to_csv(index=False))
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
-        print_table([str(c) for c in frame.columns], rows)
+        names = [str(c) for c in frame.columns]
+        centre, diverged = names.index("median"), names.index("n_diverged")
+        for row in rows:
+            if row[centre] is None and row[diverged]:
+                row[centre] = "no finite value"
+        out(frame.attrs["says"])
+        print_table(names, rows)
     else:
         raise RequestError(f"--format must be table, csv or json; got {format!r}")
 

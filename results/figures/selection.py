@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from results.ask.named_queries import space_name
+from results.ask.named_queries import nothing_yet, space_name
 from results.errors import StoreError
 from results.schema import FINISHED
 
@@ -94,7 +94,7 @@ def select_trials(
         asked = [_one(store, space, trial)]
     asked = list(dict.fromkeys(asked))
     if not store.has(table):
-        raise StoreError(f"no trial of {name or 'this space'} has rows of {table} yet; launch it.")
+        raise StoreError(nothing_yet(store, name, asked, f"rows of {table}"))
     rows = store.sql(
         "SELECT t.*, d.verdict AS _verdict "
         "FROM all_trials t LEFT JOIN diagnosis d USING (trial_id) "
@@ -113,8 +113,8 @@ def select_trials(
         elsewhere = {row["trial_id"] for row in others}
         asked = [trial_id for trial_id in asked if trial_id not in elsewhere]
     if not found:
-        kind = "a row yet" if table == "epochs" else f"rows of {table} yet"
-        raise StoreError(f"no trial of {name or 'this space'} has {kind}; launch it first.")
+        kind = "a row" if table == "epochs" else f"rows of {table}"
+        raise StoreError(nothing_yet(store, name, asked, kind))
     columns = store.config_columns
     select = space.get("select") or {}
     over = select.get("over") or []
