@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prep
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none, trials_of
 from orchestrator.plan.store_state import resume_points
-from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.queue.lease import Lease
+from orchestrator.user_code import UserExitError, described, guarded
 from results import Store, StoreError, create_store
-from trainables.declarations import ConfigError, Trial
+from trainables.declarations import ConfigError, PartError, Trial
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 Watch = Callable[["PackRun", int], None]
 """Called after each epoch with the run and the epoch's number."""
+
+
+_HOW_IT_RAN = ("attempt", "launch_id", "seconds")
 
 
 @dataclass
@@ -40,11 +45,9 @@ class DebugResult:
     others: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """`rows` without attempts and wall-clock times, so that equal runs give equal JSON."""
+        """`rows` without attempt, launch and wall-clock times: equal runs give equal JSON."""
         kept = {
-            table: [
-                {k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in rows
-            ]
+            table: [{k: v for k, v in row.items() if k not in _HOW_IT_RAN} for row in rows]
             for table, rows in self.rows.items()
         }
         return {
@@ -92,11 +95,14 @@ def debug(
 
     Raises:
       RequestError: the request is wrong, or `exact` cannot be had here; says what differs.
+      StudyFileError: a user's study failed before the trial began.
     """
-    found = catalogue(study)
+    with of_a_study():
+        found = catalogue(study)
     opened = open_or_none(store)
-    chosen, others = choose(found, opened, space, trial, set, smoke)
-    name = chosen.dataset
+    with of_a_study():
+        chosen, others = choose(found, opened, space, trial, set, smoke)
+        name = chosen.dataset
     damaged = loader.damage(name) if name else []
     if damaged:
         raise RequestError(damaged)
@@ -110,13 +116,15 @@ def debug(
     else:
         prepare(1, gpu=has_gpu())
     try:
-        with _recording(store, record) as (target, launch_id):
+        with _recording(store, record) as (target, launch_id), guarded():
             weights = _parent_weights(found, opened, chosen, exact, watch)
             result = _run(
                 found, chosen, plan, target, launch_id, weights, epochs, profile, watch, check_nans
             )
     except StoreError as error:
         raise RequestError(str(error)) from error
+    except UserExitError as error:
+        result = DebugResult(chosen, "failed", str(error))
     result.others = others
     return result
 
@@ -176,7 +184,7 @@ def segments(store: Store | None, trial: Trial) -> list[Segment]:
     rows = (
         []
         if store is None
-        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id]
+        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id and r["shown"]]
     )
     found: list[Segment] = []
     for row in rows:
@@ -272,18 +280,32 @@ def _started(
     from orchestrator.worker.pack_run import PackRun
 
     lane = Lane(trial.id, dict(trial.config), trial.parent.id if trial.parent else None)
-    lane.attempt = resume_points(store, [trial], [trial.id]).get(trial.id, lane).attempt
+    start = resume_points(store, [trial], [trial.id]).get(trial.id, lane)
+    lane.attempt, lane.follows = start.attempt, start.follows
     width = int(signature["width"]) if signature else 1
     strategy = str(signature["strategy"]) if signature else "default"
     threads = int(signature["threads"]) if signature else 1
     spec = PackSpec(f"debug-{trial.id}-{lane.attempt}", trial.program, [lane], width, strategy)
     context = Context(launch_id=launch_id, space="debug", threads=threads)
     run = PackRun(spec, found.registry, store, context, parents=parents)
-    try:
-        run.start()
-    except MemoryError as error:
-        raise RequestError(str(error)) from error
+    with _failing(run):
+        try:
+            run.start()
+        except (MemoryError, PartError) as error:
+            raise RequestError(str(error)) from error
     return run
+
+
+@contextlib.contextmanager
+def _failing(run: PackRun) -> Iterator[None]:
+    """Publishes that the trial has failed where it raises; without a store nothing."""
+    try:
+        with guarded():
+            yield
+    except Exception as error:
+        if not isinstance(error, StoreError):
+            run.fail("".join(traceback.format_exception(error)), described(error))
+        raise
 
 
 def _run(
@@ -301,7 +323,7 @@ def _run(
     run = _started(found, trial, plan[0].signature if plan else None, target, launch_id, weights)
     result = DebugResult(trial, "stopped here", None)
     later = list(plan[1:])
-    with _profiled(profile):
+    with _profiled(profile), _failing(run):
         while epochs is None or run.epoch < epochs:
             if later and run.epoch == later[0].from_epoch:
                 run.change_segment(later.pop(0).signature)

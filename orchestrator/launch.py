@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from orchestrator.machine.resources import find_room
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json
-from orchestrator.plan.store_state import drop_finished_checkpoints, resume_points
+from orchestrator.plan.store_state import (
+    drop_finished_checkpoints,
+    newest_attempts,
+    resume_points,
+)
 from orchestrator.plan.studies import catalogue
 from orchestrator.plan.workload import workload
 from orchestrator.queue.lease import Lease, check_free
@@ -28,6 +33,8 @@ from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources
 from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
+from orchestrator.ray_backend.watch import RayWatch
+from orchestrator.stopping import Stopping, status_of
 from orchestrator.terminal import out
 from orchestrator.worker.provenance import trial_columns, versions
 from results import Store, StoreError, create_store
@@ -38,7 +45,8 @@ from trainables.declarations import Trial
 @dataclass
 class LaunchResult:
     """What a launch brought. `counts` is by final status over every trial of the plan, `compiles`
-    how many epoch programs its workers compiled or took from the compile cache."""
+    how many epoch programs its workers compiled or took from the compile cache, `signal` what
+    stopped it. `stuck`: a call to a dead Ray never came back, so this process has to end."""
 
     store: str
     plans: list[SpacePlan]
@@ -47,17 +55,26 @@ class LaunchResult:
     counts: Counter[str] = field(default_factory=Counter)
     compiles: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
-    interrupted: bool = False
+    signal: int | None = None
+    stuck: bool = False
     error: str | None = None
 
     @property
     def exit_status(self) -> int:
         """0: every trial has a result (diverged is one); 1: some failed, are blocked or left; 2:
-        the store could not be written."""
+        the store could not be written, or Ray died; 130, 143 or 129: Ctrl-C, SIGTERM or the end of
+        its terminal stopped it."""
         if self.error:
             return 2
+        if self.signal is not None:
+            return status_of(self.signal)
         bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
-        return 1 if bad or self.interrupted else 0
+        return 1 if bad else 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped it."""
+        return self.signal is not None
 
 
 def launch(
@@ -94,13 +111,16 @@ def launch(
       progress: auto, bar, plain or none. say: takes lines of text.
 
     Raises:
-      RequestError: the request is wrong, a data set is missing, or another driver holds the store.
+      RequestError: the request is wrong, a data set is missing, another driver holds the store, or
+        Ray does not start.
+      Stopped: a signal came before anything ran.
     """
     begun = time.monotonic()
-    with contextlib.ExitStack() as stack:
+    with Stopping() as stop, contextlib.ExitStack() as stack:
+        watch: RayWatch | None = None
         if address is not None:
             say(f"connecting to Ray at {address}")
-            stack.enter_context(cluster_ray(address, cpus_per_pack, study))
+            watch = stack.enter_context(cluster_ray(address, cpus_per_pack, study))
         there = cluster_resources() if address is not None else None
         room = find_room(there, cpus_per_pack, cpus, gpus, gpus_per_pack)
         known = open_or_none(store)
@@ -120,30 +140,38 @@ def launch(
         try:
             opened = known or create_store(store)
             with Lease(opened, say) as lease:
+                stop.at_last.append(partial(lease.__exit__, None))
                 # Again under the lease: another driver may have finished in the meantime.
                 plans = plan(space, store=opened, **options)
+                now = datetime.now(UTC).isoformat()
                 for one in plans:
-                    opened.write_space(one.name, space_json(one, found))
+                    opened.write_space(one.name, {**space_json(one, found), "launched": now})
                 for line in opened.warnings:
                     say(f"warning: {line}")
                 result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))
                 if result.ran:
-                    if address is None:
+                    if watch is None:
                         say("starting Ray")
                         if not room.gpu:
                             # With no more CPUs than packs: Ray starts a worker for each.
                             packs = min(room.packs, sum(len(one.packs) for one in plans))
                             room = replace(room, packs=packs)
-                        stack.enter_context(local_ray(room, cpus_per_pack))
+                        watch = stack.enter_context(local_ray(room, cpus_per_pack, say))
                     context = Context(
                         lease.id, space, cpus_per_pack, checkpoint_s, room.gpu, versions(),
                         fetch=address is not None,
                     )  # fmt: skip
                     job = _job(opened, study, context, travels=address is not None)
                     queue = _queue(opened, plans, lease)
-                    result.interrupted = drive(
-                        queue, job, lease, room.resources, room.packs, progress, say
-                    )
+                    patient = address is not None
+                    stop.gently(patient)
+                    drive(
+                        queue, job, lease, room.resources, room.packs, progress, say, stop, watch,
+                        patient,
+                    )  # fmt: skip
+                    stop.gently(patient=False)
+                    _end_running(opened, queue, lease)
+                    result.signal, result.stuck = stop.number, watch.stuck
                     result.error = queue.fatal
                     result.compiles = queue.compiles
                     if lease.lost.is_set():
@@ -170,6 +198,7 @@ def _job(store: Store, study: str | None, context: Context, travels: bool) -> di
     return {
         "store": str(Path(store.uri).resolve()) if local else store.uri,
         "study": str(path.name if travels else path.resolve()) if path else None,
+        "start": None if travels else str(Path.cwd()),
         "context": asdict(context),
     }
 
@@ -200,26 +229,49 @@ def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
         refresh,
         on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
         on_end=lambda pack: lease.drop_fence(pack.id),
-        on_lost=lambda pack, why: _publish_failed(store, trials, pack, why),
+        on_lost=lambda pack, why: _publish_failed(store, trials, pack, why, lease.id),
         outcomes=work.outcomes,
         reasons=work.reasons,
     )
 
 
-def _publish_failed(store: Store, trials: Mapping[str, Trial], pack: PackSpec, why: str) -> None:
+def _end_running(store: Store, queue: PackQueue, lease: Lease) -> None:
+    """Says of attempts whose workers were not waited for that they are interrupted."""
+    with contextlib.suppress(StoreError, OSError):  # the store is what went wrong
+        lanes = [lane.trial_id for pack in queue.running.values() for lane in pack.lanes]
+        for pack in queue.running.values():
+            lease.drop_fence(pack.id)  # nothing is published after that
+        if lanes:
+            store.refresh()
+            newest = newest_attempts(store)
+            running = [newest[i] for i in lanes if i in newest and newest[i]["status"] == "running"]
+            _publish_ended(store, running, "interrupted", "the launch was stopped")
+
+
+def _publish_failed(
+    store: Store, trials: Mapping[str, Trial], pack: PackSpec, why: str, launch_id: str
+) -> None:
     """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
-    newest = {row["trial_id"]: row for row in store.attempts().to_pylist()}
-    schema = arrow_schema("trials")
-    assert schema is not None
+    known = {(r["trial_id"], r["attempt"], r["launch_id"]): r for r in store.attempts().to_pylist()}
     rows = []
     for position, lane in enumerate(pack.lanes):
         # A worker that never came to say that it had started has left no row.
-        row = newest.get(lane.trial_id) or {
+        row = known.get((lane.trial_id, lane.attempt, launch_id)) or {
             **trial_columns(trials[lane.trial_id], pack, position),
-            "epochs_done": 0,
+            "epochs_done": lane.first_epoch,
+            "launch_id": launch_id,
         }
-        ended = {"event": 1, "status": "failed", "reason": why, "ended": datetime.now(UTC)}
-        rows.append({name: {**row, **ended}.get(name) for name in schema.names})
+        rows.append(row)
+    _publish_ended(store, rows, "failed", why)
+
+
+def _publish_ended(
+    store: Store, attempts: Sequence[Mapping[str, Any]], status: str, why: str
+) -> None:
+    schema = arrow_schema("trials")
+    assert schema is not None
+    ended = {"event": 1, "status": status, "reason": why, "ended": datetime.now(UTC)}
+    rows = [{name: {**row, **ended}.get(name) for name in schema.names} for row in attempts]
     if rows:
         store.publish("trials", pa.Table.from_pylist(rows, schema))
 
@@ -229,7 +281,7 @@ def _summarise(result: LaunchResult, store: Store) -> None:
     state = store.completeness([t.id for one in result.plans for t in one.trials])
     blocked = {trial_id for one in result.plans for trial_id in one.blocked}
     counts: Counter[str] = Counter()
-    reasons = {row["trial_id"]: row["reason"] for row in store.attempts().to_pylist()}
+    reasons = {i: row["reason"] for i, row in newest_attempts(store).items()}
     for trial_id, known in state.items():
         if known["done"] or known["status"] in ("failed", "interrupted"):
             counts[str(known["status"])] += 1

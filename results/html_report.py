@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import plotly.offline
 
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
+from results.config_values import value_texts
 from results.errors import StoreError, printable
 from results.plotting import FIGURES, FigureFunction, figure, write_bytes
 
@@ -104,7 +105,7 @@ def _best(store: Store, data: Mapping[str, Any]) -> str:
         return f"<h2>Best</h2><p>{html.escape(str(error))}</p>"
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
     return f'<h2>Best</h2><p class="quiet">{html.escape(frame.attrs["says"])}</p>' + table_of(
-        [str(column) for column in frame.columns], rows
+        [str(column) for column in frame.columns], rows, store.config_columns
     )
 
 
@@ -141,19 +142,27 @@ def result_names(columns: Sequence[str]) -> list[str]:
     return [column.replace("_", " ") for column in columns]
 
 
-def table_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """An HTML table; numbers to four digits, nothing for null."""
+def table_of(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Container[str] = ()
+) -> str:
+    """An HTML table; numbers to four digits, nothing for null. Columns among `keys` hold values of
+    configs."""
+    by_column = [
+        _texts(list(values), name in keys)
+        for name, values in zip(columns, zip(*rows, strict=True), strict=False)
+    ]
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
+        for row in zip(*by_column, strict=True)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
+def _texts(values: list[Any], of_configs: bool) -> list[str]:
+    texts = value_texts(values) if of_configs else map(_text, values)
+    return ["" if value is None else text for value, text in zip(values, texts, strict=True)]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -55,6 +55,13 @@ KEYS = _columns("""
     attempt  | int32  | | Which try at the trial wrote the row; later ones supersede earlier ones.
     epoch    | int32  | epochs | Epoch of training, 0 first.
 """)
+"""What every row of a table but `trials` must have."""
+
+OWNER = _columns("""
+    launch_id | string | | Launch that wrote the row; null in rows of older versions.
+""")
+"""What tells rows of one trial apart that were written into different stores and then copied into
+one: attempts are numbered from 0 in each."""
 
 TRIALS = _columns("""
     trial_id | string | | Trial: hash of its config and of its parts' versions.
@@ -77,6 +84,8 @@ TRIALS = _columns("""
     bad_epoch | int32 | epochs | Epoch of the first non-finite step; null if none.
     bad_step | int32 | steps | First non-finite step within bad_epoch; null if none.
     chance_loss | float64 | nats | Loss of a uniform guess, ln(classes); null where undefined.
+    loss_terms | int64 | terms | Losses that a step's gradient sums, over samples and time; 1 where
+        it is that of their mean, null in rows of older versions.
     parameters | int64 | | Number of trained scalars.
     rows | string | | Visible rows to expect from epoch 0 to the end, by table, as JSON.
     started | timestamp | UTC | When the attempt started.
@@ -88,13 +97,17 @@ TRIALS = _columns("""
     pack | string | | Pack the lane belonged to.
     lane | int32 | | Slot within the pack.
     launch_id | string | | Launch that ran the attempt.
+    follows | string | | Attempts that this one follows, each [attempt, launch_id], as JSON: first
+        the one whose epochs before first_epoch it goes on from; null if an older version wrote it.
     host | string | | Machine it ran on.
     git_commit | string | | Commit of the code; '+' marks uncommitted changes.
     data_checksum | string | | Checksum of the data set.
     space | string | | Space whose launch ran the attempt, as study/space.
 """)
 
-EPOCHS = KEYS + _columns("""
+EPOCHS = (
+    KEYS
+    + _columns("""
     steps | int32 | steps | Optimizer steps the epoch has.
     finite_steps | int32 | steps | Steps whose loss, gradient and update were all finite.
     loss | float64 | nats | Mean over finite steps of the batch loss, before each update.
@@ -124,8 +137,12 @@ EPOCHS = KEYS + _columns("""
     seconds | float64 | s | Wall time of the pack's epoch divided by its active lanes.
     metrics | map | | Further metrics of the task, by name.
 """)
+    + OWNER
+)
 
-LAYERS = KEYS + _columns("""
+LAYERS = (
+    KEYS
+    + _columns("""
     layer | int32 | | Layer, 0 nearest the input; the last one is the readout.
     layer_name | string | | Name of the layer.
     tensor | string | | Parameter tensor; '*' for the whole layer (norm of all its tensors joined).
@@ -139,8 +156,12 @@ LAYERS = KEYS + _columns("""
     update_norm | float32 | param | Mean over finite steps of the 2-norm of the update.
     param_norm | float32 | param | 2-norm of the parameters after the epoch.
 """)
+    + OWNER
+)
 
-STEPS = KEYS + _columns("""
+STEPS = (
+    KEYS
+    + _columns("""
     step | int32 | steps | Step within the epoch, 0 first.
     loss | float32 | nats | Batch loss before the update.
     grad_norm | float32 | loss/param | Total 2-norm before clipping.
@@ -148,32 +169,39 @@ STEPS = KEYS + _columns("""
     grad_norm_smallest | float32 | loss/param | Smallest non-zero tensor norm.
     update_norm | float32 | param | 2-norm of the update.
 """)
+    + OWNER
+)
 
-TIMELINE = KEYS + _columns("""
+TIMELINE = (
+    KEYS
+    + _columns("""
     layer | int32 | | Recurrent layer, 0 nearest the input.
     t | int32 | time steps | Time step, 0 first.
     grad_norm | float64 | loss per unit of h | 2-norm over batch and units of dL/dh_t.
 """)
+    + OWNER
+)
 
 DIAGNOSIS = _columns("""
     trial_id | string | | Trial.
-    verdict | string | | exploding, diverged, dead, vanishing, vanishing_mild, plateau, healthy
-        or undetermined: the first whose rule holds.
+    verdict | string | | exploding, diverged, dead, rising, vanishing, vanishing_mild, plateau,
+        healthy or undetermined: the first whose rule holds.
     first_bad_epoch | int32 | epochs | First epoch at which the verdict's rule held; null for
         healthy and undetermined.
-    exploding | bool | | An epoch's grad_norm_max > explode_norm, or its loss > explode_loss *
-        chance_loss, before anything non-finite.
+    exploding | bool | | A burst before anything non-finite, in a trial that became non-finite or
+        has not learned.
     diverged | bool | | A loss or gradient was not finite.
-    dead | bool | | grad_norm_max of the last finite epoch is exactly 0, and the trial has not
-        learned.
+    dead | bool | | In every step of the last finite epoch the gradient of all tensors that are no
+        bias is exactly 0, and the trial has not learned.
     vanishing_depth | bool | | In recent_share of the last recent_epochs: depth_slope and R2 at
         least as the rules say, or depth_ratio below its rule.
     vanishing_abs | bool | | In recent_share of the last recent_epochs the smallest layer norm
-        is below abs_norm.
+        is below abs_norm * loss_scale; false without a guess_loss.
     vanishing_epochs | bool | | log10 of the total or the first layer's norm falls by
-        epochs_slope per epoch while the loss falls by less than epochs_loss_fall.
-    plateau | bool | | window_fall < plateau_fall and loss_end > plateau_loss * chance_loss;
-        null without a chance loss if the loss is flat.
+        epochs_slope per epoch while the loss falls by less than epochs_loss_fall; false without
+        a guess_loss.
+    plateau | bool | | window_fall < plateau_fall, risen by no more than rising_loss, and loss_end >
+        plateau_loss * guess_loss; null without a guess_loss if the loss is flat.
     healthy | bool | | spread <= healthy_spread and loss_spearman <= healthy_rho, or the loss
         fell by converged_fall.
     converged | bool | | Learned, and the loss fell by converged_fall or has stopped changing:
@@ -187,8 +215,8 @@ DIAGNOSIS = _columns("""
     loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
     chance_loss | float64 | nats | Loss of a uniform guess.
     largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
-    smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch; of any
-        tensor where layers were not recorded.
+    smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch, frozen layers
+        left out; of any tensor where layers were not recorded.
     depth_slope | float64 | decades/layer | Least-squares slope of log10 layer norm against
         layer, readout left out, last epoch.
     depth_r2 | float64 | | R2 of that line.
@@ -199,6 +227,18 @@ DIAGNOSIS = _columns("""
     total_slope | float64 | decades/epoch | Slope of log10 grad_norm against epoch.
     first_slope | float64 | decades/epoch | Slope of log10 of the first layer's norm against epoch.
     bad_epoch | int32 | epochs | First epoch with something not finite.
+    rising | bool | | loss_end - loss_start > rising_loss * the greater of |loss_start| and
+        guess_loss, and the trial has not learned.
+    burst | bool | | Some step's gradient norm > explode_growth * the greater of norm_start and
+        loss_scale, some loss > explode_loss * guess_loss, or one of them was infinite.
+    burst_epoch | int32 | epochs | First epoch with such a step.
+    norm_start | float64 | loss/param | Least gradient norm of a step of the first epoch.
+    loss_scale | float64 | loss | guess_loss, or |loss_start| without one, times the losses that a
+        gradient sums.
+    guess_loss | float64 | nats | Loss of one that knows nothing: chance_loss, or that of answering
+        0 where loss_ratio is recorded; null where neither is.
+    frozen_layers | string | | Layers whose gradient was exactly 0 in every step of every epoch
+        while the next one above learned: frozen by design. They count in no other rule.
     evidence | string | | These numbers and every threshold, as JSON.
 """)
 """Columns of the view `diagnosis`; the thresholds named are those of `diagnosis.RULES`."""
@@ -226,7 +266,8 @@ FINISHED = ("done", "diverged", "stopped", "gate_failed")
 
 _VIEWS = {
     "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials", "kept_diagnosis", "numbered_epochs", "numbered_layers",
+    "spaces", "space_trials", "conflicts", "lines", "kept_diagnosis", "numbered_epochs",
+    "numbered_layers",
 }  # fmt: skip
 
 
@@ -250,6 +291,7 @@ def arrow_schema(table: str) -> pa.Schema | None:
 
 
 def probe_schema(columns: Iterable[Mapping[str, Any]]) -> pa.Schema:
-    """Schema of a probe table from its declaration (`{name, type, doc, unit}` each), keys added."""
+    """Schema of a probe table from its declaration (`{name, type, doc, unit}` each), keys and owner
+    added."""
     own = [Column(c["name"], c["type"], c.get("doc", ""), c.get("unit", "")) for c in columns]
-    return pa.schema([column.field() for column in (*KEYS, *own)])
+    return pa.schema([column.field() for column in (*KEYS, *own, *OWNER)])

@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 
-from search_spaces.expansion import SpaceError, expand
-from search_spaces.study import Space, Study
+try:
+    from search_spaces.expansion import SpaceError, expand
+    from search_spaces.study import Space, Study
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("trainables."):
+        raise
+    raise ImportError(
+        f"{sys.modules['trainables'].__file__} hides gradsweep's package 'trainables'; rename it, "
+        "or start Python in another folder."
+    ) from None
 
 
 def builtin_studies() -> dict[str, Study]:

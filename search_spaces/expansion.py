@@ -2,6 +2,7 @@
 
 A key's value may be a scalar, `{"grid_search": [...]}`, a Ray Tune domain (`tune.loguniform(...)`)
 or its plain form (`{"loguniform": [low, high]}`, `{"uniform": [low, high]}`, `{"choice": [...]}`).
+Ray Tune's `sample_from` is a function of the keys outside the forms below, and may not draw.
 Under a key that is only a label there may stand
 
     {"zip": {"model": ["a", "b"], "lr": [0.1, 0.2]}}             values taken side by side
@@ -19,7 +20,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainables.declarations.core.keys import shown
+from trainables.declarations.core.keys import as_plain, shown
 
 Config = dict[str, Any]
 Rename = Callable[[str], str]
@@ -31,6 +32,9 @@ _SAMPLERS: dict[str, Callable[[random.Random, list[Any]], Any]] = {
     "choice": lambda draw, args: draw.choice(args),
     "randint": lambda draw, args: draw.randrange(*args),
 }
+_CALLS = 4
+"""How often a `sample_from` is asked of one config, to see that it says the same."""
+
 _FORMS = ("grid_search", "zip", "when", *_SAMPLERS)
 
 
@@ -67,7 +71,7 @@ def expand(
     fixed = {rename(name): list(values) for name, values in (overrides or {}).items()}
     gone = {*fixed, *replaced}
     plain, forms = _split(param_space, gone, rename)
-    if _is_sampled(plain) and samples is None:
+    if samples is None and _is_sampled({n: v for n, v in plain.items() if not _is_function(v)}):
         raise SpaceError("a sampled space must say how many: set `samples`")
     found: list[Config] = []
     applied = [_form(form, gone, rename) for form in forms]
@@ -79,7 +83,7 @@ def expand(
             for name, value in plain.items()
         }
         for config in _grids({**drawn, **{n: {"grid_search": v} for n, v in fixed.items()}}):
-            found += _with_forms(config, applied)
+            found += _with_forms(_computed(config), applied)
             _refuse_many(len(found))
     found = [unfold(config) for config in _distinct(map(_closed, found))]
     for form in defaults:
@@ -139,7 +143,87 @@ def _is_sampled(plain: Mapping[str, Any]) -> bool:
     )
 
 
+def _is_function(value: Any) -> bool:
+    """Whether it is what Ray Tune's `sample_from` returns."""
+    return hasattr(value, "sample") and callable(getattr(value, "func", None))
+
+
+class _UnknownKeyError(Exception):
+    """A function asked for a key that the config does not have, or not yet."""
+
+
+class _Spec(dict[str, Any]):
+    """What a function of `sample_from` is given: `spec.config.width`, `spec["config"]["width"]` or
+    `config["width"]`, as one version of Ray Tune or another has it."""
+
+    def __init__(self, known: Mapping[str, Any], waiting: Collection[str]):
+        super().__init__(known)
+        self._waiting = waiting
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+    def __missing__(self, name: str) -> Any:
+        if name == "config":
+            return self
+        raise _UnknownKeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        known = name in self or name in self._waiting or name == "config"
+        return self[name] if known else default
+
+
+def _computed(config: Config) -> Config:
+    """`config` with its functions of other keys called, in whatever order they read each other."""
+    waiting = {name: value for name, value in config.items() if _is_function(value)}
+    found = {n: v for n, v in config.items() if n not in waiting}
+    while waiting:
+        before = len(waiting)
+        missing: dict[str, str] = {}
+        for name, function in list(waiting.items()):
+            spec = _Spec({n: v for n, v in found.items() if v is not ...}, waiting)
+            try:
+                found[name] = _called(name, function, spec)
+                del waiting[name]
+            except _UnknownKeyError as error:
+                missing[name] = str(error)
+        if len(waiting) == before:
+            name, key = next(iter(missing.items()))
+            raise SpaceError(
+                f"{name}: its sample_from reads {key}, and it may read only what the space itself "
+                f"sets outside zip and when; set {key} there"
+            )
+    return {name: found[name] for name in config}
+
+
+def _called(name: str, function: Any, spec: _Spec) -> Any:
+    """What a function says of a config.
+
+    Raises:
+      SpaceError: it fails, or draws.
+    """
+    given = (spec,) if getattr(function, "pass_config", True) else ()
+    try:
+        values = [as_plain(function.func(*given)) for _ in range(_CALLS)]
+    except _UnknownKeyError:
+        raise
+    except Exception as error:
+        raise SpaceError(
+            f"{name}: its sample_from fails ({type(error).__name__}: {error})"
+        ) from error
+    texts = list(dict.fromkeys(map(shown, values)))
+    if len(texts) > 1:
+        raise SpaceError(
+            f"{name}: its sample_from says {texts[0]} and then {texts[1]} of one config, so a "
+            "second launch would not find its trials; draw with uniform, loguniform, choice or "
+            "randint"
+        )
+    return values[0]
+
+
 def _draw(name: str, value: Any, draw: random.Random) -> Any:
+    if _is_function(value):
+        return value
     if hasattr(value, "sample"):  # a Ray Tune domain; seeded here, so equal on every machine
         try:
             return value.sample(random_state=draw.randrange(2**32))
@@ -154,14 +238,16 @@ def _draw(name: str, value: Any, draw: random.Random) -> Any:
     return value
 
 
-def _grids(plain: Mapping[str, Any]) -> Iterator[Config]:
+def _grids(space: Mapping[str, Any]) -> Iterator[Config]:
     axes = [
-        list(v["grid_search"]) if isinstance(v, Mapping) and "grid_search" in v else [v]
-        for v in plain.values()
+        [as_plain(v) for v in value["grid_search"]]
+        if isinstance(value, Mapping) and "grid_search" in value
+        else [as_plain(value)]
+        for value in space.values()
     ]
     _refuse_many(math.prod(len(axis) for axis in axes))
     for values in itertools.product(*axes):
-        yield dict(zip(plain, values, strict=True))
+        yield dict(zip(space, values, strict=True))
 
 
 def _with_forms(config: Config, forms: Sequence[Form]) -> list[Config]:
@@ -181,7 +267,7 @@ def _refuse_many(count: int) -> None:
 def _form(form: Mapping[str, Any], fixed: Collection[str], rename: Rename) -> Form:
     """What a zip or conditional adds to a config."""
     if "zip" in form:
-        columns = {rename(n): list(v) for n, v in form["zip"].items()}
+        columns = {rename(n): [as_plain(v) for v in vs] for n, vs in form["zip"].items()}
         if len({len(v) for v in columns.values()}) > 1:
             sizes = ", ".join(f"{n} has {len(v)}" for n, v in columns.items())
             raise SpaceError(f"zipped keys must have equally many values; {sizes}")
@@ -211,7 +297,10 @@ def _branch(space: Mapping[str, Any], fixed: Collection[str], rename: Rename) ->
 def _conditions(when: Mapping[str, Any], rename: Rename) -> list[tuple[str, Sequence[Any]]]:
     """(key, values it may have)."""
     return [
-        (rename(name), wanted if isinstance(wanted, (list, tuple)) else [wanted])
+        (
+            rename(name),
+            [as_plain(v) for v in (wanted if isinstance(wanted, (list, tuple)) else [wanted])],
+        )
         for name, wanted in when.items()
     ]
 

@@ -10,16 +10,23 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
+from typer.core import TyperGroup
 
 from orchestrator.errors import RequestError
+from orchestrator.stopping import SIGNALS, Stopping, silence, status_of
 from orchestrator.terminal import console, out, printable, say_on_stderr
+from orchestrator.user_code import (
+    UserExitError,
+    described,
+    guarded,
+    raised_by_user,
+    user_frames,
+)
 
 _MOST_ERRORS = 50
 _LONGEST_ERROR = 1600
@@ -28,29 +35,30 @@ at_end: list[Callable[[], None]] = []
 """What the command under way has to say when it has ended."""
 
 
-class Stopped(BaseException):
-    """A command that a signal has ended; the parser has its own way with KeyboardInterrupt."""
+class _Ended(BaseException):
+    """The command under way was asked to end, by signal `number`."""
 
     def __init__(self, number: int):
         super().__init__(number)
-        self.status = 128 + number
+        self.number = number
 
 
-class Commands(typer.core.TyperGroup):
-    """Hears of Ctrl-C and of a closed pipe before the parser, which has its own way with both."""
+class _Commands(TyperGroup):
+    """Hears of Ctrl-C and of a closed pipe before typer, which has its own way with both."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise Stopped(signal.SIGINT) from error
+            raise _Ended(getattr(error, "number", signal.SIGINT)) from error
         except BrokenPipeError:
-            return _nobody_reads()
+            silence(sys.stdout)
+            return 0
 
 
 app = typer.Typer(
     name="gradsweep",
-    cls=Commands,
+    cls=_Commands,
     help="Sweep, debug and query gradient-dynamics experiments.\n\n"
     "First: gradsweep spaces, then gradsweep plan vanishing/quickstart, then gradsweep launch "
     "vanishing/quickstart. Results land in ./store; ask them with query, best and plot.",
@@ -149,8 +157,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def print_table(columns: list[str], rows: list[list[Any]], title: str | None = None) -> None:
-    """A table as wide as it needs to be; numbers to the right, four digits."""
+def print_table(
+    columns: list[str],
+    rows: list[list[Any]],
+    title: str | None = None,
+    keys: Collection[str] = (),
+) -> None:
+    """A table as wide as it needs to be; numbers to the right, four digits. Columns among `keys`
+    hold values of configs."""
     from rich.table import Table
 
     title = None if title is None else printable(title)
@@ -160,8 +174,14 @@ def print_table(columns: list[str], rows: list[list[Any]], title: str | None = N
         justify = "right" if numeric else "left"
         table.add_column(printable(name), justify=justify, overflow="fold")
         table.columns[-1].no_wrap = name == "trial_id"
-    for row in rows:
-        table.add_row(*(cell_text(value) for value in row))
+    cells = [
+        key_texts([row[index] for row in rows])
+        if name in keys
+        else [cell_text(row[index]) for row in rows]
+        for index, name in enumerate(columns)
+    ]
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
     shown = console()
     if not shown.is_terminal:
         shown.width = 10_000
@@ -176,6 +196,14 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return printable(str(value))
+
+
+def key_texts(values: list[Any]) -> list[str]:
+    """Cells of a column of config values, nothing for null."""
+    from results.config_values import value_texts
+
+    texts = zip(values, value_texts(values), strict=True)
+    return ["" if value is None else printable(text) for value, text in texts]
 
 
 def _fail(problems: list[str]) -> int:
@@ -204,31 +232,15 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C,
-    143 after SIGTERM."""
-    # Importing these registers their commands, in the order of --help.
-    for name in COMMANDS:
-        importlib.import_module(f"orchestrator.cli.{name}")
-    status = _run()
+    """Entry point: one sentence per error. Exit status 2 for a wrong request, 130 after Ctrl-C, 143
+    after SIGTERM, 129 when its terminal has gone."""
+    with Stopping([one for one in SIGNALS if one is not signal.SIGINT]):
+        status = _run()
     bounds = sys.modules.get("results.bounds")
     if bounds is not None and bounds.left_running():  # and would hold up a usual exit
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
-
-
-@contextlib.contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Has SIGTERM end what runs inside as Ctrl-C does, with the exit status 143."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise Stopped(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run() -> int:
@@ -237,29 +249,24 @@ def _run() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     at_end.clear()
     try:
-        returned = app(standalone_mode=False)
+        # Importing these registers their commands, in the order of --help.
+        for name in COMMANDS:
+            importlib.import_module(f"orchestrator.cli.{name}")
+        with guarded():
+            returned = app(standalone_mode=False)
         for say in at_end:
             say()
         return returned if isinstance(returned, int) else 0
     except BrokenPipeError:
-        return _nobody_reads()
-    except KeyboardInterrupt:
-        return _stopped(128 + signal.SIGINT)
-    except Stopped as end:
-        return _stopped(end.status)
+        # The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it.
+        silence(sys.stdout)
+        return 0
+    except (_Ended, KeyboardInterrupt) as error:
+        with contextlib.suppress(OSError):
+            say_on_stderr("stopped")
+        return status_of(getattr(error, "number", signal.SIGINT))
     except Exception as error:
         return _failed(error)
-
-
-def _nobody_reads() -> int:
-    """The reader of a pipe has gone (`| head`); nothing is left to say, nor anyone to hear it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-def _stopped(status: int) -> int:
-    say_on_stderr("stopped")
-    return status
 
 
 def _failed(error: Exception) -> int:
@@ -273,32 +280,18 @@ def _failed(error: Exception) -> int:
     # Only here: they are slow to import, and --help needs neither.
     from orchestrator.plan.studies import StudyFileError
     from results import StoreError
+    from trainables.declarations import PartError
 
-    expected = isinstance(error, (RequestError, StoreError, StudyFileError))
+    expected = isinstance(error, (RequestError, StoreError, StudyFileError, PartError))
+    cause = error.__cause__ if isinstance(error, StudyFileError) else error
     if os.environ.get("GRADSWEEP_TRACEBACK"):
         say_on_stderr("".join(traceback.format_exception(error)).rstrip("\n"))
-    elif isinstance(error, StudyFileError) and error.__cause__ is not None:
-        _show_user_frames(error.__cause__)
-    elif not expected:
-        _show_user_frames(error)
+    elif cause is not None and (cause is not error or not expected):
+        for line in traceback.format_list(user_frames(cause)):
+            say_on_stderr(line.rstrip("\n"))
     if expected:
         return _fail(getattr(error, "problems", [str(error)]))
-    hint = " (gradsweep --traceback ... shows where)"
-    say_on_stderr(f"error: {type(error).__name__}: {error}{hint}")
+    theirs = isinstance(error, UserExitError) or raised_by_user(error)
+    hint = "" if theirs else " (gradsweep --traceback ... shows where)"
+    say_on_stderr(f"error: {_clipped(described(error))}{hint}")
     return 1
-
-
-def _show_user_frames(error: BaseException) -> None:
-    """The frames of a user's own study file, which are theirs to read."""
-    ours = Path(__file__).resolve().parents[2]
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [
-        f
-        for f in frames
-        if not Path(f.filename).resolve().is_relative_to(ours)
-        and "site-packages" not in f.filename
-        and "importlib" not in f.filename
-        and Path(f.filename).is_file()
-    ]
-    for line in traceback.format_list(theirs):
-        say_on_stderr(line.rstrip("\n"))

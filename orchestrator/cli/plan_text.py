@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.space_record import varying_keys
 from orchestrator.units import duration, size_text
+from results.config_values import pairs_texts
 
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""
@@ -41,8 +42,8 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
     )
     table = one.program_table
     listed = max(show, _PROGRAMS) if show else 0
-    for row in table[:listed]:
-        what = " ".join(f"{name}={value}" for name, value in row["differs"].items())
+    differing = pairs_texts([row["differs"] for row in table[:listed]])
+    for row, what in zip(table, differing, strict=False):
         widths = " and ".join(str(width) for width in row["widths"])
         out(
             f"    program {row['program']}  {what or row['stage']}: {row['trials']} trials in "
@@ -72,8 +73,9 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
     for warning in one.warnings:
         out(f"  warning: {warning}")
     varying = varying_keys(one.trials)
-    for trial in one.to_run[:show]:
-        words = " ".join(f"{n}={trial.config[n]}" for n in varying if n in trial.config)
+    shown = one.to_run[:show]
+    configs = [{n: t.config[n] for n in varying if n in t.config} for t in shown]
+    for trial, words in zip(shown, pairs_texts(configs), strict=True):
         out(f"    {trial.id}  {words}")
     if show and len(one.to_run) > show:
         out(f"    ... and {len(one.to_run) - show} more (--show N)")

@@ -16,7 +16,6 @@ from orchestrator.cli.app import (
     dump,
     out,
     print_table,
-    sigterm_as_ctrl_c,
 )
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.cli.rows import FORMATS, TABLE_ROWS, RowWriter
@@ -90,15 +89,14 @@ def query(
     named = sql.strip().replace("_", "").isalnum()
     text = sql_named(opened, sql.strip(), space) if named else sql
     most = limit or (TABLE_ROWS if wanted == "table" else None)
-    folded = {*opened.config_columns.values()} if named else set()
-    with sigterm_as_ctrl_c():
-        opened.stream(
-            text,
-            RowWriter(wanted, output, most, folded),
-            limit=None if most is None else most + (wanted == "table"),  # one says: there are more
-            timeout=timeout,
-            memory=memory,
-        )
+    keys = {*opened.config_columns.values()}
+    opened.stream(
+        text,
+        RowWriter(wanted, output, most, keys, fold=named),
+        limit=None if most is None else most + (wanted == "table"),  # one says: there are more
+        timeout=timeout,
+        memory=memory,
+    )
 
 
 @app.command()
@@ -126,8 +124,9 @@ def best(
     """Select, then average: the best value of a key per cell, then centre and spread over seeds."""
     from results import best as find_best
 
+    opened = open_for_reading(store)
     frame = find_best(
-        open_for_reading(store),
+        opened,
         space,
         metric=metric,
         mode=mode,
@@ -150,7 +149,7 @@ def best(
             if row[centre] is None and row[diverged]:
                 row[centre] = "no finite value"
         out(frame.attrs["says"])
-        print_table(names, rows)
+        print_table(names, rows, keys=opened.config_columns.keys())
     else:
         raise RequestError(f"--format must be table, csv or json; got {format!r}")
 

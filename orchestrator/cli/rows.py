@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import uuid4
 
-from orchestrator.cli.app import cell_text, json_text, out, print_table
+from orchestrator.cli.app import json_text, out, print_table
 from orchestrator.errors import RequestError
 from orchestrator.terminal import data_stream
 
@@ -30,14 +30,18 @@ class RowWriter:
 
     Args:
       limit: rows of a table; one more may come, and is mentioned.
-      folded: columns that a table names below it, where all its rows have one value.
+      keys: columns that hold values of configs.
+      fold: a table names those of them below it that have one value in all its rows.
     """
 
-    def __init__(self, format: str, output: Path | None, limit: int | None, folded: set[str]):
+    def __init__(
+        self, format: str, output: Path | None, limit: int | None, keys: set[str], fold: bool
+    ):
         self.format = format
         self.output = output
         self.limit = limit
-        self.folded = folded
+        self.keys = keys
+        self.fold = fold
         self._begun = False
 
     def __call__(self, rows: Rows) -> None:
@@ -62,26 +66,29 @@ class RowWriter:
             out(f"wrote {count} rows to {self.output}")
 
     def _print_table(self, rows: Rows) -> None:
+        from results.config_values import pairs_text
+
         cells = [list(row.values()) for batch in rows for row in _python(batch)]
         more = self.limit is not None and len(cells) > self.limit
         cells = cells[: self.limit]
         names = rows.schema.names
-        same = self._same(names, cells)
+        same = self._same(names, cells) if self.fold and len(cells) > 1 else {}
         kept = [i for i, name in enumerate(names) if name not in same]
-        print_table([names[i] for i in kept], [[row[i] for i in kept] for row in cells])
+        shown = [[row[i] for i in kept] for row in cells]
+        print_table([names[i] for i in kept], shown, keys=self.keys)
         if same:
             where = "in each of these rows" if more else "in every row"
-            out(f"the same {where}: " + " ".join(f"{k}={v}" for k, v in same.items()))
+            out(f"the same {where}: {pairs_text(same)}")
         if more:
             out(f"these are the first {len(cells)} rows; --limit N shows N, --output FILE has all")
 
-    def _same(self, names: list[str], cells: list[list[Any]]) -> dict[str, str]:
-        """Folded columns that do not vary, with their value."""
-        found = {}
-        for i, name in enumerate(names):
-            if name in self.folded and len(cells) > 1 and len({repr(row[i]) for row in cells}) == 1:
-                found[name] = cell_text(cells[0][i]) or "null"
-        return found
+    def _same(self, names: list[str], cells: list[list[Any]]) -> dict[str, Any]:
+        """Keys that do not vary, with their value."""
+        return {
+            name: cells[0][i]
+            for i, name in enumerate(names)
+            if name in self.keys and len({repr(row[i]) for row in cells}) == 1
+        }
 
 
 @contextlib.contextmanager

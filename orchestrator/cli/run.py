@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +27,7 @@ from orchestrator.cli.app import (
 )
 from orchestrator.cli.plan import check_lanes
 from orchestrator.errors import RequestError
+from orchestrator.stopping import silence, status_of
 
 if TYPE_CHECKING:
     from orchestrator.launch import LaunchResult
@@ -87,30 +91,46 @@ def launch(
     if address is not None and is_job_server(address):
         make_plan(space, set=overrides, smoke=smoke, study=study)  # wrong requests end here
         return _launch_as_job(context, address, detach)
-    result = run_launch(
-        space,
-        store=store,
-        set=overrides,
-        smoke=smoke,
-        limit=limit,
-        rerun=rerun or [],
-        study=study,
-        address=address,
-        lanes=check_lanes(lanes),
-        width=width,
-        cpus_per_pack=cpus_per_pack,
-        cpus=cpus,
-        gpus=gpus,
-        gpus_per_pack=gpus_per_pack,
-        checkpoint_s=checkpoint_seconds,
-        progress="none" if json else "auto",
-        say=(lambda text: None) if json else out,
-    )
+    try:
+        result = run_launch(
+            space,
+            store=store,
+            set=overrides,
+            smoke=smoke,
+            limit=limit,
+            rerun=rerun or [],
+            study=study,
+            address=address,
+            lanes=check_lanes(lanes),
+            width=width,
+            cpus_per_pack=cpus_per_pack,
+            cpus=cpus,
+            gpus=gpus,
+            gpus_per_pack=gpus_per_pack,
+            checkpoint_s=checkpoint_seconds,
+            progress="none" if json else "auto",
+            say=(lambda text: None) if json else _say,
+        )
+    except KeyboardInterrupt as error:
+        if not json:
+            _say(f"stopped before any trial ran; run them: {resume_command()}")
+        return status_of(getattr(error, "number", signal.SIGINT))
     if json:
         dump(_launch_json(result))
     else:
         _print_launch(result, resume_command())
+    if result.stuck:
+        sys.stdout.flush()
+        os._exit(result.exit_status)
     return result.exit_status
+
+
+def _say(text: str) -> None:
+    """A line, if anybody still reads them; a launch does not end for want of a reader."""
+    try:
+        out(text)
+    except OSError:
+        silence(sys.stdout)
 
 
 def _launch_as_job(context: typer.Context, address: str, detach: bool) -> int:
@@ -153,25 +173,33 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 
 def _print_launch(result: LaunchResult, again: str) -> None:
-    from orchestrator.units import duration
+    from orchestrator.units import counted, duration
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
-    out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
+    if result.interrupted and not result.error:
+        # Whoever stops it may have little time for it, so one line has all.
+        _say(f"stopped after {duration(result.seconds)} with {counts}; run what is left: {again}")
+        return
+    _say(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
+    alike: dict[str, list[str]] = {}
     for trial_id, reason in sorted(result.reasons.items()):
-        out(f"  {trial_id}: {reason}")
+        alike.setdefault(reason, []).append(trial_id)
+    for reason, (first, *others) in alike.items():
+        more = f" and {counted(len(others), 'other')}" if others else ""
+        _say(f"  {first}{more}: {reason}")
     if result.compiles:
         new, old = result.compiles["compiled"], result.compiles["cached"]
-        out(f"programs compiled {new}, taken from the compile cache {old}")
+        _say(f"programs compiled {new}, taken from the compile cache {old}")
     if result.error:
-        out(f"stopped: {result.error}")
-    if result.interrupted or result.exit_status:
-        out(f"run what is left: {again}")
+        _say(f"stopped: {result.error}")
+    if result.exit_status:
+        _say(f"run what is left: {again}")
     else:
         first = result.plans[0]
         # An analysis has no learning result to choose by.
         trained = any("task" in trial.parts for trial in first.targets)
         best = f"gradsweep best {first.name}, " if trained else ""
-        out(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
+        _say(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
 
 
 @app.command()
@@ -221,13 +249,15 @@ def debug(
     )
     if json:
         dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
-        return 0
+        return int(result.status == "failed")
     if result.others:
         out(f"(the first of {result.others + 1} trials; --set narrows them, --trial picks one)")
     out(
         f"trial {result.trial.id}: {result.status}"
         + (f", {result.reason}" if result.reason else "")
     )
+    if result.status == "failed":
+        return 1
     if check_nans:
         out(result.culprit or "every step was finite")
     if profile:

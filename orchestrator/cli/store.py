@@ -1,4 +1,4 @@
-"""Commands about a store as a whole: status, show, compact."""
+"""Commands about a store as a whole: status, show, compact, merge."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.app import JsonOption, StoreOption, app, dump, out, print_table
+from orchestrator.cli.app import (
+    JsonOption,
+    StoreOption,
+    app,
+    dump,
+    out,
+    print_table,
+)
 from orchestrator.cli.open_store import open_for_reading
+from orchestrator.terminal import say_on_stderr
 
 
 @app.command()
@@ -20,14 +28,16 @@ def status(
     json: JsonOption = False,
 ) -> int:
     """What is running, done, diverged, failed, blocked, and why."""
-    from orchestrator.queue.lease import holder
+    from orchestrator.queue.lease import fault, holder
 
     if address is not None:
         _print_jobs(address, json)
         return 0
     opened = open_for_reading(store)
     states = {row["trial_id"]: row for row in opened.sql("SELECT * FROM trials").rows()}
-    driver = holder(opened)
+    driver, odd = holder(opened), fault(opened)
+    if odd:
+        say_on_stderr(f"warning: {odd}")
     report = []
     for name, space in sorted(opened.spaces().items()):
         report.append(_space_status(name, space, states, driver is not None))
@@ -102,12 +112,13 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    from results.config_values import pairs_text
     from results.store.config_columns import json_object
 
     opened = open_for_reading(store)
     trial_id = opened.resolve(trial)
     attempts = [r for r in opened.attempts().to_pylist() if r["trial_id"] == trial_id]
-    newest = attempts[-1]
+    newest = next(row for row in attempts if row["newest"])
     config = json_object(newest["config"])
     epochs = opened.sql(
         "SELECT epoch, attempt, loss, val_loss, test_loss, grad_norm, grad_norm_smallest, bad_step "
@@ -123,7 +134,7 @@ def show(
         f"trial {trial_id}: {newest['status']}"
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
-    out("  " + " ".join(f"{k}={'null' if v is None else v}" for k, v in config.items()))
+    out("  " + pairs_text(config))
     for name, text in json_object(newest["labels"]).items():
         out(f"  {name}: {text}")
     names = [
@@ -137,7 +148,11 @@ def show(
         "pack",
         "lane",
         "host",
+        "launch_id",
+        "shown",
     ]
+    if all(row["shown"] for row in attempts):  # no other store's attempts were copied in
+        names = names[:-2]
     print_table(names, [[_short(r[n]) for n in names] for r in attempts], "attempts")
     if epochs:
         print_table(list(epochs[0]), [list(r.values()) for r in epochs[-8:]], "last epochs")
@@ -167,3 +182,37 @@ def compact(
         dump(summary)
     else:
         out(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary.items()))
+
+
+@app.command()
+def merge(
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="Store to copy from; nothing in it changes.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="INTO", help="Store to copy into; made if there is none.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Copy what one store holds into another; each trial and epoch then shows once.
+
+    Both may be directories or URIs. Doing it again copies only what is new.
+    """
+    from orchestrator.queue.lease import Lease
+    from results import create_store
+
+    given = open_for_reading(source)
+    taking = create_store(target)
+    with Lease(taking, say=out):
+        summary = taking.merge(given)
+    taking.sql("SELECT 1")  # differing results are found when rows can be read
+    for warning in taking.warnings:
+        say_on_stderr(f"warning: {warning}")
+    if json:
+        dump(summary)
+    else:
+        out(
+            f"copied {summary['parts']} parts, {summary['weights']} sets of weights and "
+            f"{summary['spaces']} spaces from {given.uri} into {taking.uri}; "
+            f"{summary['known']} were there already"
+        )

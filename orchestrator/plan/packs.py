@@ -46,6 +46,8 @@ class Lane:
     memo: dict[str, Any] = field(default_factory=dict)
     artifact: bool = False
     """Its last weights are saved whatever keep_weights says: a child starts from them."""
+    follows: list[tuple[int, str]] = field(default_factory=list)
+    """Attempts, each with its launch, that this one comes after; first the one it goes on from."""
 
 
 @dataclass
@@ -219,6 +221,11 @@ def _pack(
         lane.artifact = trial.id in needed
         lanes.append(lane)
     return PackSpec(pack_name(lanes), program, lanes, width, strategy)
+
+
+def has_any(config: Mapping[str, Any], of: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a config has all values of any of these mappings; an empty one has none to lack."""
+    return any(all(config.get(name) == value for name, value in one.items()) for one in of)
 
 
 def pack_name(lanes: Sequence[Lane]) -> str:

@@ -22,7 +22,7 @@ from orchestrator.plan.store_state import (
     recorded_signatures,
     resume_points,
 )
-from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
 from results.store.object_store import reaching
@@ -145,6 +145,7 @@ def _uncollected() -> Iterator[None]:
 
 
 @_uncollected()
+@of_a_study()
 def plan(
     space: str,
     *,
@@ -173,6 +174,7 @@ def plan(
 
     Raises:
       RequestError: with everything wrong with the request.
+      StudyFileError: a user's study failed, as it was read or later.
     """
     found = catalogue(study)
     opened = open_or_none(store)
@@ -318,6 +320,7 @@ def _choose(
         and store is not None
         and store.weights_intact(index["path"])
         for entry in index["lanes"]
+        if store.shows(entry)
     }
     # Children first: a parent that must run again needs its own parent's artifact too.
     for trial in reversed(list(trials.values())):

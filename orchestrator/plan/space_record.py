@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.plan.plan import SpacePlan
-from orchestrator.plan.studies import Catalogue
+from orchestrator.plan.studies import Catalogue, of_a_study
 from trainables.declarations import Trial
 
 
@@ -20,6 +20,7 @@ def varying_keys(trials: Sequence[Trial]) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
+@of_a_study()
 def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
     """The record of a launched space: trial ids, swept keys, selection rule, schemas, figures."""
     swept = sorted(

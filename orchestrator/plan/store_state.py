@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -9,19 +10,15 @@ from orchestrator.plan.packs import Lane
 from results import Store
 from results.schema import FINISHED
 from results.store.config_columns import json_object
+from results.store.merging.lines import followed_by
 from trainables.declarations import Trial
 from trainables.declarations.probes.base import covers
 
 
 def newest_attempts(store: Store | None) -> dict[str, dict[str, Any]]:
-    """trial id -> its newest attempt's row."""
-    newest: dict[str, dict[str, Any]] = {}
-    if store is not None:
-        for row in store.attempts().to_pylist():
-            known = newest.get(row["trial_id"])
-            if known is None or row["attempt"] > known["attempt"]:
-                newest[row["trial_id"]] = row
-    return newest
+    """trial id -> the row of its newest attempt that shows."""
+    rows = [] if store is None else store.attempts().to_pylist()
+    return {row["trial_id"]: row for row in rows if row["newest"]}
 
 
 def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]:
@@ -46,24 +43,27 @@ def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]
 def resume_points(
     store: Store | None, trials: Sequence[Trial], fresh: Collection[str] = ()
 ) -> dict[str, Lane]:
-    """Where each trial starts: its next attempt number, and its newest checkpoint if its rows up to
-    there are whole. Trials in `fresh` start over."""
+    """Where each trial starts: its next attempt's number and what that follows, and its newest
+    checkpoint if its rows up to there are whole. Trials in `fresh` start over."""
     if store is None:
         return {}
-    attempts = newest_attempts(store)
+    attempts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in store.attempts().to_pylist():
+        attempts[row["trial_id"]].append(row)
     saved: dict[str, Lane] = {}
     for index in store.list_checkpoints():
         for position, entry in enumerate(index["lanes"]):
             trial_id, epoch = entry["trial_id"], entry.get("epoch")
             if type(epoch) is not int or not isinstance(entry.get("rows"), dict):
                 continue  # an index of somebody else
+            if not store.shows(entry):
+                continue
             known = saved.get(trial_id)
             if known is None or epoch >= known.first_epoch:
                 saved[trial_id] = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
     wanted = {trial.id for trial in trials}
     lanes: dict[str, Lane] = {}
     for trial_id in wanted:
-        row = attempts.get(trial_id)
         lane = saved.get(trial_id)
         # A checkpoint counts only while it is whole and every row before it is there.
         if (
@@ -73,7 +73,9 @@ def resume_points(
             or not store.rows_intact(trial_id, lane.first_epoch, lane.memo["rows"])
         ):
             lane = Lane(trial_id, {})
-        lane.attempt = row["attempt"] + 1 if row else 0
+        known = attempts.get(trial_id, [])
+        lane.attempt = max((row["attempt"] + 1 for row in known), default=0)
+        lane.follows = followed_by(known)
         lanes[trial_id] = lane
     return lanes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
+from orchestrator.plan.neighbours import Neighbours, neighbours_of
+from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import Registry, builtin_registry, nearest, versioned_by_content
 
@@ -20,6 +21,25 @@ ENTRY_POINT_GROUP = "gradsweep.studies"
 
 class StudyFileError(Exception):
     """A user's study file failed; the cause is the user's own exception, frames and all."""
+
+
+@contextlib.contextmanager
+def of_a_study() -> Iterator[None]:
+    """For code in which functions that a study declares run: what one of them raises is the
+    study's failure, whatever it is.
+
+    Raises:
+      StudyFileError: one raised.
+    """
+    try:
+        with guarded():
+            yield
+    except UserExitError as error:
+        raise StudyFileError(f"a study failed: {error}") from error
+    except Exception as error:
+        if isinstance(error, StudyFileError) or not raised_by_user(error):
+            raise
+        raise StudyFileError(f"a study failed: {described(error)}") from error
 
 
 @dataclass
@@ -55,8 +75,13 @@ class Catalogue:
         return found
 
 
-def catalogue(study_path: str | None = None) -> Catalogue:
-    """All studies: built in, installed, and the one in the file `study_path`."""
+def catalogue(study_path: str | None = None, start: str | None = None) -> Catalogue:
+    """All studies: built in, installed, and the one in the file `study_path`.
+
+    Args:
+      start: the folder that the launch started in, which the file may import from too; None: the
+        current one.
+    """
     found = Catalogue(builtin_studies(), builtin_registry())
     for study in found.studies.values():
         _add_parts(found, study, b"")
@@ -67,30 +92,36 @@ def catalogue(study_path: str | None = None) -> Catalogue:
         spec = importlib.util.find_spec(point.module)
         _add(found, point.load(), Path(spec.origin or "") if spec else Path())
     if study_path is not None:
-        _add(found, load_study_file(study_path), Path(study_path))
+        study, neighbours = load_study_file(study_path, start)
+        _add(found, study, Path(study_path), neighbours)
     return found
 
 
-def _add(found: Catalogue, study: Study, path: Path) -> None:
+def _add(found: Catalogue, study: Study, path: Path, neighbours: Neighbours | None = None) -> None:
     problems = study.problems()
     if problems:
         raise RequestError([f"{path}: {problem}" for problem in problems])
     if study.name in found.studies:
         raise RequestError(f"a study named {study.name} exists already; rename STUDY in {path}")
     found.studies[study.name] = study
-    _add_parts(found, study, path.read_bytes() if path.is_file() else b"")
+    _add_parts(found, study, path.read_bytes() if path.is_file() else b"", neighbours)
 
 
-def _add_parts(found: Catalogue, study: Study, content: bytes) -> None:
+def _add_parts(
+    found: Catalogue, study: Study, content: bytes, neighbours: Neighbours | None = None
+) -> None:
+    probes, parts = study.probes, study.parts
     try:
-        found.registry.add_probes(*study.probes)
-        found.registry.add(*(versioned_by_content(part, content) for part in study.parts))
+        if neighbours is not None:
+            probes, parts = map(neighbours.named, probes), map(neighbours.named, parts)
+        found.registry.add_probes(*probes)
+        found.registry.add(*(versioned_by_content(part, content) for part in parts))
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
 
 
-def load_study_file(path: str) -> Study:
-    """The STUDY of a Python file.
+def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbours]:
+    """The STUDY of a Python file, and the modules beside it.
 
     Raises:
       RequestError: no such file, or it defines no STUDY.
@@ -99,38 +130,28 @@ def load_study_file(path: str) -> Study:
     file = Path(path)
     if not file.is_file():
         raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
-    name = f"gradsweep_study_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    if file.suffix != ".py":
+        raise RequestError(f"{path} is no Python file: the name of a study file ends with .py")
+    installed = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINT_GROUP)}
+    neighbours = neighbours_of(file.resolve(), _start(start), installed)
     try:
-        # A user's file may import its own neighbours.
-        with _on_path(file.resolve().parent):
-            # Not the loader: its cache of compiled files may hold the text of a second ago.
-            exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise StudyFileError(f"{path} failed: {type(error).__name__}: {_said(error)}") from error
-    study = getattr(module, "STUDY", None)
+        with guarded():
+            study = getattr(neighbours.run(file), "STUDY", None)
+    except Exception as error:
+        said = neighbours.in_words(described(error))
+        hint = "".join(
+            f"; {origin} hides gradsweep's package {package!r}: rename it, or import from gradsweep"
+            for package, origin in neighbours.hiding.items()
+        )
+        raise StudyFileError(f"{path} failed: {said}{hint}") from error
     if not isinstance(study, Study):
         raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
-    return study
+    return study, neighbours
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # an exception of the user's own
-        return "(it does not say what)"
-
-
-@contextlib.contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
+def _start(given: str | None) -> Path | None:
+    if given is not None:
+        return Path(given)
+    with contextlib.suppress(OSError):  # it has been deleted since
+        return Path.cwd()
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import time
 import uuid
@@ -12,9 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
 from orchestrator.errors import RequestError
+from orchestrator.machine.processes import here, lives, this_process
 from results import Store, StoreError
 from results.store import files
 
@@ -25,6 +23,8 @@ CLAIMS = "claims"
 STOP = "fences/stop.json"
 
 _POLL_S = 0.05
+_LAST_S = 2.5e11
+"""Seconds from 1970 to the year 9892, which is nearly the last that a date can have."""
 _ours: set[str] = set()
 """Ids this process claims with or holds; another of its pid is what a launch before left behind."""
 
@@ -40,6 +40,8 @@ def _read(store: Store, name: str) -> dict[str, Any] | None:
         value = files.read_json(store.fs, path)
     except (FileNotFoundError, ValueError):
         return None
+    except files.NotAFileError as error:
+        raise StoreError(f"cannot read {path} ({error}); remove it.") from error
     except OSError as error:
         raise StoreError(f"cannot read {path} ({error}); check its permissions.") from error
     return value if isinstance(value, dict) else None
@@ -48,13 +50,42 @@ def _read(store: Store, name: str) -> dict[str, Any] | None:
 def _read_lease(store: Store, name: str = LEASE) -> dict[str, Any] | None:
     """A lease or claim; None if there is none, or what is there is none of ours."""
     found = _read(store, name)
-    if found is None:
+    return None if found is None or _odd_field(found) else found
+
+
+def _odd_field(lease: dict[str, Any]) -> str | None:
+    """The field of a lease that cannot be what a driver wrote; None if all can."""
+    for field in ("id", "host"):
+        if not isinstance(lease.get(field), str):
+            return field
+    if type(lease.get("pid")) is not int or not 0 < lease["pid"] < 2**31:
+        return "pid"
+    for field in ("pid_started", "since", "heartbeat"):
+        value = lease.get(field)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < _LAST_S:  # NaN compares as false
+            return field
+    return None
+
+
+def fault(store: Store) -> str | None:
+    """One sentence on a `lease.json` that is none, which a launch passes over; None if all is well.
+
+    Raises:
+      StoreError: it cannot be read.
+    """
+    path = store.paths.under(LEASE)
+    try:
+        found = files.read_json(store.fs, path)
+    except FileNotFoundError:
         return None
-    types = {"id": str, "host": str, "pid": int, "pid_started": float, "since": float}
-    for field, type_ in {**types, "heartbeat": float}.items():
-        if not isinstance(found.get(field), (type_, int) if type_ is float else type_):
-            return None
-    return found
+    except ValueError as error:
+        return f"{path} is no lease ({error}); the next launch replaces it."
+    except OSError as error:
+        raise StoreError(f"cannot read {path} ({error}); remove it.") from error
+    odd = _odd_field(found) if isinstance(found, dict) else "content"
+    what = f"{path} is no lease (its {odd} cannot be that of one); the next launch replaces it."
+    return what if odd else None
 
 
 def _write(store: Store, name: str, value: dict[str, Any], durable: bool = True) -> None:
@@ -66,29 +97,18 @@ class SupersededError(Exception):
 
 
 def _holder() -> dict[str, Any]:
-    me = psutil.Process()
     return {
         "id": uuid.uuid4().hex,
-        "host": socket.gethostname(),
-        "pid": me.pid,
-        # A pid is reused; with its start time it names one process.
-        "pid_started": me.create_time(),
+        **this_process(),
         "since": time.time(),
         "heartbeat": time.time(),
     }
 
 
-def _here(lease: dict[str, Any]) -> bool:
-    return lease["host"] == socket.gethostname()
-
-
 def _alive_here(lease: dict[str, Any]) -> bool:
     if lease["pid"] == os.getpid():
         return lease["id"] in _ours
-    try:
-        return abs(psutil.Process(lease["pid"]).create_time() - lease["pid_started"]) < 1
-    except (psutil.Error, ValueError, OverflowError):
-        return False
+    return lives(lease)
 
 
 def check_free(store: Store) -> None:
@@ -98,7 +118,7 @@ def check_free(store: Store) -> None:
       RequestError: names the holder and since when.
     """
     lease = _read_lease(store)
-    if lease and _here(lease) and _alive_here(lease):
+    if lease and here(lease) and _alive_here(lease):
         raise RequestError(_held(store, lease))
 
 
@@ -107,7 +127,7 @@ def holder(store: Store) -> dict[str, Any] | None:
     lease = _read_lease(store)
     if not lease:
         return None
-    if _here(lease):
+    if here(lease):
         return lease if _alive_here(lease) else None
     return lease if time.time() - lease["heartbeat"] < EXPIRY_S else None
 
@@ -136,6 +156,8 @@ class Lease:
         return self._mine["id"]
 
     def __enter__(self) -> Lease:
+        if (odd := fault(self.store)) is not None:
+            self.say(f"warning: {odd}")
         gone = self._wait_for_another_host()
         self._mine = _holder()
         _ours.add(self.id)
@@ -203,12 +225,12 @@ class Lease:
                 continue
             first = since.setdefault(name, time.monotonic())
             claim = _read_lease(self.store, f"{CLAIMS}/{info.base_name}")
-            dead = claim is not None and _here(claim) and not _alive_here(claim)
+            dead = claim is not None and here(claim) and not _alive_here(claim)
             if dead or time.monotonic() - first > EXPIRY_S:
                 files.delete(self.store.fs, info.path)
             else:
                 found.append(name)
-                if not known and claim is not None and not _here(claim):
+                if not known and claim is not None and not here(claim):
                     known = True
                     self.say(
                         f"{claim['host']} is about to take {self.store.uri}; waiting up to "
@@ -220,7 +242,7 @@ class Lease:
 
     def _refuse_if_held(self, gone: dict[str, Any] | None) -> None:
         lease = _read_lease(self.store)
-        if lease is None or lease == gone or (_here(lease) and not _alive_here(lease)):
+        if lease is None or lease == gone or (here(lease) and not _alive_here(lease)):
             return
         raise RequestError(_held(self.store, lease))
 
@@ -233,7 +255,7 @@ class Lease:
         lease = _read_lease(self.store)
         said, begun = False, time.time()
         while lease:
-            if _here(lease):
+            if here(lease):
                 if _alive_here(lease):
                     raise RequestError(_held(self.store, lease))
                 return lease

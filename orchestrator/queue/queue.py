@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.plan.packs import Lane, PackSpec, pack_name
+from orchestrator.plan.packs import Lane, PackSpec, has_any, pack_name
+from orchestrator.units import counted
 from results import StoreError
 
 MAX_ERRORS = 2
@@ -53,7 +54,8 @@ class PackQueue:
     Workers of a node compile a program once (`compile_cache.once_per_node`).
 
     A pack that raised comes again in halves, padded to the same width, until the trial at fault is
-    alone; one whose worker died comes again whole, until its deaths are too many, and then in
+    alone; but a program that cannot be made fails at once, with all trials that wait for it. One
+    whose worker died comes again whole, until its deaths are too many, and then in
     halves too. A worker told to leave and a node that died count against no one. A node that
     cannot run a pack (a damaged data file, other versions) is avoided from then on: it stands in
     `avoid`, with the reason.
@@ -213,6 +215,11 @@ class PackQueue:
                 self._give_up(pack, lanes, reason, said=False)
         elif result["failure"] == "memory" and pack.width > 1:
             self._narrower(pack, lanes, -(-pack.width // 2))
+        elif result.get("program") and (result.get("certain") or errors >= MAX_ERRORS):
+            said = bool(result.get("said"))
+            self._give_up_program(pack, lanes, result["program"], reason, said)
+        elif result.get("program"):
+            self._again(pack, lanes, errors=errors)
         elif result["failure"] == "error" and len(lanes) > 1:
             self._again(pack, lanes, size=-(-len(lanes) // 2), errors=errors)
         elif errors < MAX_ERRORS:
@@ -221,7 +228,7 @@ class PackQueue:
             self._give_up(pack, lanes, reason, said=bool(result.get("said")))
 
     def _tell(self, pack: PackSpec, what: str) -> None:
-        trials = f"{len(pack.lanes)} trial{'s' * (len(pack.lanes) != 1)}"
+        trials = counted(len(pack.lanes), "trial")
         self.tell(f"pack {pack.id} of {trials}: {what.splitlines()[0]}")
 
     def _avoid(self, result: dict[str, Any], why: str) -> bool:
@@ -259,6 +266,30 @@ class PackQueue:
         for lane in lanes:
             self.outcomes[lane.trial_id] = "failed"
             self.reasons[lane.trial_id] = why
+
+    def _give_up_program(
+        self, pack: PackSpec, lanes: list[Lane], of: list[dict[str, Any]], why: str, said: bool
+    ) -> None:
+        """The program cannot be made for trials with any of the values `of`: those of the pack and
+        of waiting ones have failed."""
+        bad = {lane.trial_id for lane in pack.lanes if has_any(lane.config, of)}
+        self._give_up(pack, [lane for lane in lanes if lane.trial_id in bad], why, said)
+        rest = [lane for lane in lanes if lane.trial_id not in bad]
+        more = 0
+        waiting, self.packs = self.packs, []
+        for other in waiting:
+            lost = [one for one in other.lanes if has_any(one.config, of)]
+            if other.program != pack.program or not lost:
+                self.packs.append(other)
+                continue
+            self._give_up(other, lost, why, said=False)
+            more += len(lost)
+            left = [one for one in other.lanes if one not in lost]
+            self.packs += _cut(other, left, other.width)
+        if more:
+            self.tell(f"{counted(more, 'more trial')} of program {pack.program} would fail alike")
+        if rest:
+            self._again(pack, rest)
 
     def block_the_rest(self) -> None:
         """At the end of a launch: lanes that never became ready are blocked by their parents."""

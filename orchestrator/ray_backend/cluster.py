@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,9 +15,11 @@ from typing import Any
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import ray_environment, worker_environment
+from orchestrator.machine.scratch import launch_folder
 from orchestrator.queue.queue import Machines
 from orchestrator.ray_backend.code_bundle import copy_code
-from orchestrator.ray_backend.ray_patches import ray_speaks_of_nothing
+from orchestrator.ray_backend.ray_patches import ray_speaks_of_nothing, signals_are_ours
+from orchestrator.ray_backend.watch import RayWatch
 from orchestrator.worker.provenance import COMMIT, git_commit, versions
 
 ANSWER_S = 120.0
@@ -26,9 +27,9 @@ ANSWER_S = 120.0
 
 
 @contextlib.contextmanager
-def cluster_ray(address: str, threads: int, study: str | None) -> Iterator[None]:
-    """A connection to the cluster at `address`. Our code and the user's study file travel with it,
-    unless this process is a job there, whose they have come with already.
+def cluster_ray(address: str, threads: int, study: str | None) -> Iterator[RayWatch]:
+    """A connection to the cluster at `address`, and a watch of it. Our code and the user's study
+    file travel with it, unless this process is a job there, whose they have come with already.
 
     Raises:
       RequestError: nothing answers at the address, or its nodes have other versions.
@@ -38,17 +39,21 @@ def cluster_ray(address: str, threads: int, study: str | None) -> Iterator[None]
     import ray
 
     if ray.is_initialized():
-        yield
+        yield RayWatch()
         return
     variables = worker_environment(threads, here=False)
-    with tempfile.TemporaryDirectory(prefix="gradsweep-") as folder:
+    with launch_folder() as folder:
         ships: dict[str, Any] = {}
         if not in_job():
-            ships = baggage(Path(folder), study)
+            ships = baggage(folder, study)
             variables |= ships.pop("env_vars")
-        with started({**ships, "env_vars": variables}, address=address):
+        try:
+            connect({**ships, "env_vars": variables}, address=address)
+        except Exception as error:
+            raise RequestError(_no_answer(address, error)) from error
+        with connected() as watch:
             _check_nodes()
-            yield
+            yield watch
 
 
 def _require_answer(address: str) -> None:
@@ -95,29 +100,32 @@ def baggage(folder: Path, study: str | None) -> dict[str, Any]:
     return {"working_dir": str(carried), "env_vars": {COMMIT: git_commit() or ""}}
 
 
-@contextlib.contextmanager
-def started(environment: dict[str, Any] | None, **options: Any) -> Iterator[None]:
+def connect(environment: dict[str, Any] | None, **options: Any) -> None:
+    """`ray.init`, which says nothing and leaves signals to us."""
     import ray
 
-    try:
-        with warnings.catch_warnings():
-            # A debug run before in this process has started JAX; Ray's children do not use it.
-            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            ray.init(
-                runtime_env=environment,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **options,
-            )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        if options["address"] == "local":
-            raise
-        raise RequestError(_no_answer(options["address"], error)) from error
+    with warnings.catch_warnings(), signals_are_ours():
+        # A debug run before in this process has started JAX; Ray's children do not use it.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        ray.init(
+            runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options
+        )
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[RayWatch]:
+    """A watch of the Ray this process is connected to; the connection ends with it."""
+    import ray
+
+    watch = None
     try:
         with ray_speaks_of_nothing():
-            yield
+            watch = RayWatch()
+            yield watch
     finally:
-        ray.shutdown()
+        # Its C++ does not survive this while a call is under way.
+        if watch is None or not watch.stuck:
+            ray.shutdown()
 
 
 def cluster_resources() -> Mapping[str, float]:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
+from orchestrator.machine.scratch import launch_folder
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -54,8 +54,8 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
     command += ["--address", "auto", *words]
     if study is not None:
         command += ["--study", Path(study).name]
-    with _client(address) as client, tempfile.TemporaryDirectory(prefix="gradsweep-") as folder:
-        environment = baggage(Path(folder), study)
+    with _client(address) as client, launch_folder() as folder:
+        environment = baggage(folder, study)
         environment["env_vars"] |= {
             "PYTHONUNBUFFERED": "1",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S),

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from orchestrator.stopping import handle_again
 
 
 def keep_from_ray() -> None:
@@ -18,6 +25,8 @@ def keep_from_ray() -> None:
     names -= {name for name in names if name.startswith("AWS_")}
 
 
+_MODE = "RAY_AUTH_MODE"
+_TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
 _UNASKED = ("start_monitor", "start_api_server", "start_log_monitor")
 
 
@@ -70,3 +79,111 @@ def ray_speaks_of_nothing() -> Iterator[None]:
         yield
     finally:
         worker.print_to_stdstream = before
+
+
+class StartError(Exception):
+    """A process of Ray's ended while Ray started."""
+
+
+@contextlib.contextmanager
+def own_sessions(variables: Mapping[str, str]) -> Iterator[None]:
+    """Lets the processes that Ray starts run in sessions of their own, deaf to what asks a whole
+    group, terminal or service to end: a launch ends them itself, when all is kept. Each has the
+    `variables` too.
+
+    Raises:
+      StartError: meanwhile, as soon as one of them has ended.
+    """
+    # Checked with Ray 2.60.0.
+    from ray._private import services, utils
+
+    started: list[tuple[str, Any]] = []
+    popen, get_node = services.ConsolePopen, services.get_node
+    # Linux ends them with this process. Elsewhere a first one, Ray's reaper, ends its group.
+    linux = bool(utils.detect_fate_sharing_support())
+
+    def start(command: list[str], preexec_fn: Callable[[], None], **options: Any) -> Any:
+        def before() -> None:
+            preexec_fn()
+            if linux:
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+
+        group = None if linux else (started[0][1].pid if started else 0)
+        options |= {"start_new_session": linux, "process_group": group}
+        options["env"] = {**options["env"], **variables}
+        process = popen(command, preexec_fn=before, **options)
+        started.append((Path(command[0]).name, process))
+        return process
+
+    def get(*given: Any, **named: Any) -> Any:
+        for name, process in started:
+            if process.poll() is not None:
+                raise StartError(f"its process {name} ended with status {process.returncode}")
+        return get_node(*given, **named)
+
+    services.ConsolePopen, services.get_node = start, get
+    try:
+        yield
+    finally:
+        services.ConsolePopen, services.get_node = popen, get_node
+
+
+def end_with(end: Callable[[], None]) -> None:
+    """Lets `ray.shutdown` end Ray's processes by this. Of itself it asks them first, and they are
+    deaf to that."""
+    # Checked with Ray 2.60.0.
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    node.kill_all_processes = lambda *_, **__: end()
+
+
+@contextlib.contextmanager
+def signals_are_ours() -> Iterator[None]:
+    """Keeps Ray from handling signals in this process. Its C++ takes them as it connects, which no
+    option forbids; they are taken back at once."""
+    # Checked with Ray 2.60.0.
+    from ray import _raylet
+    from ray._private import utils
+
+    raylet: Any = _raylet
+    before, connect = utils.set_sigterm_handler, raylet.CoreWorker
+
+    def connected(*given: Any, **named: Any) -> Any:
+        core = connect(*given, **named)
+        if threading.current_thread() is threading.main_thread():
+            handle_again()
+        return core
+
+    utils.set_sigterm_handler, raylet.CoreWorker = lambda *_: None, connected
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler, raylet.CoreWorker = before, connect
+
+
+@contextlib.contextmanager
+def own_token(file: Path) -> Iterator[None]:
+    """Lets Ray's processes know each other by a token in `file`, which this user alone can read.
+    Of itself Ray writes one to the home folder, which everybody can. What a user has set stays."""
+    # Checked with Ray 2.60.0.
+    mode = os.environ.get(_MODE)
+    given = "RAY_AUTH_TOKEN" in os.environ or _TOKEN_FILE in os.environ
+    if given or (mode or "token") != "token":
+        yield
+        return
+    from ray import _raylet
+
+    raylet: Any = _raylet
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(secrets.token_hex(32))
+    os.environ[_TOKEN_FILE] = str(file)
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield
+    finally:
+        del os.environ[_TOKEN_FILE]
+        if mode is None:  # Ray has set it
+            os.environ.pop(_MODE, None)
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+        raylet.Config.initialize("")

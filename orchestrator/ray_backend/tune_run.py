@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
-import os
-import signal
-import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.machine.scratch import launch_folder
 from orchestrator.queue.lease import Lease
 from orchestrator.queue.progress import Display
 from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import RayMachines
 from orchestrator.ray_backend.ray_patches import keep_from_ray
+from orchestrator.ray_backend.watch import RayWatch
+from orchestrator.stopping import Stopped, Stopping
+from results import StoreError
+
+if TYPE_CHECKING:
+    from ray.tune import Tuner
+
+POLL_S = 0.2
+STOP_S = 10.0
+"""How long an epoch under way may take after a signal, where the workers are ours to end."""
+DEAD_S = 3.0
+"""How long workers of a dead Ray may take to keep what they have."""
+LEAVE_TRIES = 3
 
 
 def drive(
@@ -27,50 +40,116 @@ def drive(
     devices: int,
     progress: str,
     say: Callable[[str], None],
-) -> bool:
-    """Runs the queue to its end on the Ray this process is connected to; True if Ctrl-C or SIGTERM
-    stopped it.
+    stop: Stopping,
+    watch: RayWatch,
+    patient: bool,
+) -> None:
+    """Runs the queue to its end on the Ray this process is connected to, or until a signal has
+    come. A Ray that dies is the queue's `fatal`.
 
     Args:
       job: what every worker is told beside its pack.
       resources: granted to each pack. devices: packs at once.
+      patient: after a signal, epochs under way are waited for as long as they take.
     """
-    # Ray installs handlers of its own when it starts, so ours come after.
-    with _interruptible(queue, lease, say) as interrupted:
-        from ray import tune
-        from ray.tune import CheckpointConfig, FailureConfig, RunConfig
+    from ray import tune
+    from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 
-        from orchestrator.ray_backend.tune_trainable import PackSearcher, PackTrainable
+    from orchestrator.ray_backend.tune_trainable import PackSearcher, PackTrainable
 
-        keep_from_ray()
-        machines = RayMachines(resources)
-        queue.machines, queue.tell = machines, say
+    keep_from_ray()
+    machines = RayMachines(resources)
+    queue.machines, queue.tell = machines, say
 
-        def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            return _placement(tuple(resources.items()), tuple(config["avoid"]))
+    def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return _placement(tuple(resources.items()), tuple(config["avoid"]))
 
-        with tempfile.TemporaryDirectory(prefix="gradsweep-tune-") as scratch:
-            tuner = tune.Tuner(
-                tune.with_resources(PackTrainable, placed),
-                tune_config=tune.TuneConfig(
-                    search_alg=PackSearcher(queue, job, machines),
-                    num_samples=-1,
-                    max_concurrent_trials=devices,
-                    reuse_actors=True,
-                ),
-                run_config=RunConfig(
-                    name="launch",
-                    storage_path=scratch,
-                    verbose=0,
-                    failure_config=FailureConfig(max_failures=0),
-                    # Left open, Tune saves at the end of each: one more call to the worker.
-                    checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                ),
-            )
-            with Display(queue, progress, say), _quiet():
-                tuner.fit()
+    with launch_folder() as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(PackTrainable, placed),
+            tune_config=tune.TuneConfig(
+                search_alg=PackSearcher(queue, job, machines),
+                num_samples=-1,
+                max_concurrent_trials=devices,
+                reuse_actors=True,
+            ),
+            run_config=RunConfig(
+                name="launch",
+                storage_path=str(scratch),
+                verbose=0,
+                failure_config=FailureConfig(max_failures=0),
+                # Left open, Tune saves at the end of each: one more call to the worker.
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        fit = Fit(tuner)
+        with Display(queue, progress, say), _quiet():
+            try:
+                fit.start()
+                _wait(fit, queue, lease, say, stop, watch, patient)
+            except Stopped:
+                say("stopping at once; published rows are kept")
+            watch.stuck = not fit.left()
+    if fit.error is not None and queue.fatal is None and stop.number is None:
+        raise fit.error
     queue.block_the_rest()
-    return bool(interrupted)
+
+
+def _wait(
+    fit: Fit,
+    queue: PackQueue,
+    lease: Lease,
+    say: Callable[[str], None],
+    stop: Stopping,
+    watch: RayWatch,
+    patient: bool,
+) -> None:
+    """Returns when the fit has ended, or when it is time to leave it."""
+    end = float("inf")
+    while fit.is_alive() and time.monotonic() < end:
+        fit.join(POLL_S)
+        if queue.fatal is None and (trouble := watch.trouble()):
+            queue.fatal = trouble
+            _ask_to_stop(queue, lease)
+            end = min(end, time.monotonic() + DEAD_S)
+        if stop.number is not None and not queue.stopping:
+            _ask_to_stop(queue, lease)
+            end = min(end, float("inf") if patient else time.monotonic() + STOP_S)
+            limit = "" if patient else f", or in {STOP_S:g} s"
+            say(f"stopping after the epoch under way{limit}; Ctrl-C again stops at once")
+
+
+def _ask_to_stop(queue: PackQueue, lease: Lease) -> None:
+    queue.stop()
+    with contextlib.suppress(OSError, StoreError):  # then their workers are ended
+        lease.ask_to_stop()
+
+
+class Fit(threading.Thread):
+    """Tune's own loop. In a thread, since it may wait for ever in Ray's C++, where no signal is
+    heard; the main thread hears them."""
+
+    def __init__(self, tuner: Tuner):
+        super().__init__(name="tune", daemon=True)
+        self._tuner = tuner
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._tuner.fit()
+        except Exception as error:
+            self.error = error
+
+    def left(self) -> bool:
+        """Whether the loop has ended, or ends when it is asked to. It cannot be while it waits in
+        C++."""
+        for _ in range(LEAVE_TRIES):
+            if not self.is_alive():
+                return True
+            number = ctypes.c_ulong(self.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(SystemExit))
+            self.join(1.0)
+        return not self.is_alive()
 
 
 @cache
@@ -97,31 +176,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-
-
-@contextlib.contextmanager
-def _interruptible(
-    queue: PackQueue, lease: Lease, say: Callable[[str], None]
-) -> Iterator[list[float]]:
-    """Ctrl-C (or SIGTERM) stops after the epoch under way; a second one at once."""
-    pressed: list[float] = []
-
-    def on_signal(*_: object) -> None:
-        if pressed:
-            say("stopping at once; published rows are kept")
-            os._exit(130)
-        pressed.append(time.monotonic())
-        queue.stop()
-        lease.ask_to_stop()
-        say("stopping after the epoch under way; Ctrl-C again stops at once")
-
-    try:
-        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread (a notebook's executor): the caller's handlers stay
-        yield pressed
-        return
-    try:
-        yield pressed
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

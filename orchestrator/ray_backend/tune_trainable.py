@@ -17,6 +17,7 @@ from orchestrator.errors import NodeError
 from orchestrator.machine.environment import prepare
 from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.queue.queue import REPORT_S, PackQueue
+from orchestrator.user_code import described, guarded
 from orchestrator.worker.provenance import versions
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "Cannot allocate memory")
@@ -57,7 +58,8 @@ class PackTrainable(tune.Trainable):
         from results import StoreError
 
         try:
-            return self._step()
+            with guarded():
+                return self._step()
         except SupersededError:
             return {"superseded": True, "done": True}
         except StoreError as error:
@@ -68,17 +70,28 @@ class PackTrainable(tune.Trainable):
             return {"failure": "node", "reason": reason, "node": self._node, "done": True}
         except Exception as error:
             text = "".join(traceback.format_exception(error))
-            reason = f"{type(error).__name__}: {error}"
             memory = isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
-            said = False
-            # Of several lanes it is not known yet which one raised.
-            if self._run is not None and not memory and len(self._run.lanes) == 1:
-                with contextlib.suppress(SupersededError, StoreError):
-                    self._run.fail(text, reason)
-                    said = True
-            kind = "memory" if memory else "error"
-            report = {"failure": kind, "error": text, "reason": reason, "said": said}
-            return {**report, "done": True}
+            if memory or self._run is None:
+                kind = "memory" if memory else "error"
+                return {"failure": kind, "error": text, "reason": described(error), "done": True}
+            return self._failed(self._run, error, text)
+
+    def _failed(self, run: PackRun, error: Exception, text: str) -> dict[str, Any]:
+        """The report of a pack that raised; its rows, where it is known which lanes failed."""
+        from orchestrator.queue.lease import SupersededError
+        from results import StoreError
+
+        reason, program = described(error), run.unmakeable()
+        # What the file system or a network refuses now, it may grant the next time.
+        certain = not isinstance(error, OSError)
+        said = False
+        # Of several lanes it is not known yet which one raised.
+        if (program and certain) or len(run.lanes) == 1:
+            with contextlib.suppress(SupersededError, StoreError):
+                run.fail(text, reason, program or [{}])
+                said = True
+        report = {"failure": "error", "error": text, "reason": reason, "said": said}
+        return {**report, "program": program, "certain": certain, "done": True}
 
     def _step(self) -> dict[str, Any]:
         if self._run is None:
@@ -128,7 +141,9 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
-        return PackRun(spec, catalogue(job["study"]).registry, self._store, context, guard)
+        return PackRun(
+            spec, catalogue(job["study"], job["start"]).registry, self._store, context, guard
+        )
 
     def _end(self) -> None:
         self._asked_to_end = True

@@ -6,27 +6,31 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
-from orchestrator.plan.packs import Context, PackSpec, signature_text
+from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
+from orchestrator.user_code import guarded
 from orchestrator.worker import compile_cache
 from orchestrator.worker.lane_strategy import strategy_here
 from orchestrator.worker.provenance import signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
-from orchestrator.worker.weight_keeper import Keeper
+from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store
+from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
-from trainables.declarations import Registry, Trial
+from trainables.declarations import Registry, Scalar, Trial
 from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult, Pack
+from trainables.packs.programs import check_start
 
 
 @dataclass
@@ -67,14 +71,20 @@ class PackRun:
             for name, probe in registry.probes.items()
         }
         self.recorder = Recorder(
-            store, spec.trial_ids, [lane.attempt for lane in spec.lanes], guard, probes
+            store,
+            spec.trial_ids,
+            [lane.attempt for lane in spec.lanes],
+            guard,
+            probes,
+            context.launch_id,
         )
         self.epoch = spec.lanes[0].first_epoch
         self.last: EpochResult | None = None
         self.pack: Pack
+        self._making: Literal["", "program", "states", "epoch"] = ""
         self._guard = guard
         self._endings = Endings(self.trials)
-        self._keeper = Keeper(spec, self.trials, store, guard)
+        self._keeper = Keeper(spec, self.trials, store, guard, context.launch_id)
         self._seconds = np.zeros(len(spec.lanes))
         self._compile_seconds = 0.0
         self._interrupted = False
@@ -102,10 +112,14 @@ class PackRun:
             begun = time.monotonic()
             strategy = strategy_here(self.spec.strategy)
             self.signature = signature(strategy, self.spec.width, self.context.threads)
+            self._making = "program"
             self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+            self._making = "states"
             self.pack.init(parents)
+            self._making = "epoch"
             with compile_cache.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+            self._making = ""
             self._require_memory()
             self._compile_seconds = time.monotonic() - begun
         for lane in self.lanes:
@@ -217,6 +231,7 @@ class PackRun:
             {
                 "trial_id": self.spec.lanes[lane].trial_id,
                 "attempt": self.spec.lanes[lane].attempt,
+                "launch_id": self.context.launch_id or None,
                 "epoch": self.epoch,
                 "rows": dict(self.recorder.counts[lane]),
                 **self._endings.memo(int(lane)),
@@ -226,7 +241,7 @@ class PackRun:
         ]
         self._keeper.save(with_best=True)
         leaves = {name: values[active] for name, values in self.pack.state().items()}
-        name = f"{self.spec.id}-{self.epoch:06d}"
+        name = f"{save_name(self.spec, self.context.launch_id)}-{self.epoch:06d}"
         self._guard()
         path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
         if path not in self._checkpoints:  # an interrupt may follow a resume point at once
@@ -261,15 +276,32 @@ class PackRun:
             )
             self.recorder.flush()
 
-    def fail(self, error: str, reason: str) -> None:
+    def unmakeable(self) -> list[dict[str, Scalar]] | None:
+        """After `start` has raised: which trials of this program cannot be made, as values of init
+        keys (an empty one means all trials), whatever their other values are. None where the
+        fault may be one trial's alone."""
+        if not self._making:
+            return None
+        if self._making == "program":
+            alone = [_fails(partial(lane_values, trial)) for trial in self.trials]
+            if any(alone):  # a learning rate, say, that its schedule refuses
+                return [{}] if all(alone) and len(alone) > 1 else None
+        kinds = {repr(init_constants(trial)): trial for trial in self.trials}.values()
+        bad = [init_constants(trial) for trial in kinds if _fails(partial(check_start, trial))]
+        # First states may also be a parent's weights, which are one trial's.
+        return bad or (None if self._making == "states" else [{}])
+
+    def fail(self, error: str, reason: str, of: Sequence[Mapping[str, Scalar]] = ({},)) -> None:
         """Publishes what is gathered and ends the active lanes as failed.
 
         Args:
           error: the traceback. reason: the exception in one line.
+          of: ends only lanes whose config has any of these values.
         """
         active = self.lanes
         if hasattr(self, "pack"):
             active = [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
+        active = [lane for lane in active if has_any(self.spec.lanes[lane].config, of)]
         self.recorder.add_trials(
             [self._row(lane, 1, "failed", reason, error=error) for lane in active]
         )
@@ -309,6 +341,15 @@ class PackRun:
         }
 
 
+def _fails(make: Callable[[], object]) -> bool:
+    try:
+        with guarded():
+            make()
+    except Exception:
+        return True
+    return False
+
+
 def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Trial:
     """The trial of a config that travelled here; its id must be the driver's."""
     trial = registry.resolve(config)
@@ -332,3 +373,5 @@ def load_arrays(trial: Trial) -> tuple[dict[str, np.ndarray], str]:
 def stop_on_sigterm(stop: Callable[[], None]) -> None:
     """Runs `stop` when this process is asked to end (a spot machine's notice)."""
     signal.signal(signal.SIGTERM, lambda *_: stop())
+    # A local Ray is deaf to it, but what a user's code starts here must not be.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

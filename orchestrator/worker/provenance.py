@@ -73,6 +73,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
     return {
         "trial_id": trial.id,
         "attempt": slot.attempt,
+        "follows": json.dumps(slot.follows),
         "stage": trial.stage.name,
         "parent_id": slot.parent_id,
         "config": json.dumps(trial.config, sort_keys=True),
@@ -83,6 +84,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "first_epoch": slot.first_epoch,
         "epochs_planned": trial.epochs,
         "chance_loss": trial.chance_loss,
+        "loss_terms": trial.loss_terms,
         "pack": spec.id,
         "lane": lane,
         "host": platform.node(),

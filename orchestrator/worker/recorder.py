@@ -36,6 +36,7 @@ class Recorder:
         attempts: Sequence[int],
         guard: Callable[[], None] = lambda: None,
         probes: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+        launch_id: str = "",
     ):
         self.store = store
         self.guard = guard
@@ -47,6 +48,7 @@ class Recorder:
         self.kept: dict[str, list[pa.Table]] = defaultdict(list)
         self._gathered: dict[str, list[tuple[int, Columns]]] = defaultdict(list)
         self._ends: list[dict[str, Any]] = []
+        self._launch_id = launch_id or None
         self._words: dict[tuple[Any, ...], Any] = {}
         self._rows = 0
         self._flushed_at = 0.0
@@ -68,10 +70,13 @@ class Recorder:
         key = "trial_id", lanes.tobytes(), per_lane
         if key not in self._words:
             ids = np.repeat(self.trial_ids[lanes], per_lane)
-            self._words[key] = pa.array(ids, pa.string())
+            launch = pa.array([self._launch_id] * len(ids), pa.string())
+            self._words[key] = pa.array(ids, pa.string()), launch
+        ids, launch = self._words[key]
         data = {
-            "trial_id": self._words[key],
+            "trial_id": ids,
             "attempt": np.repeat(self.attempts[lanes], per_lane),
+            "launch_id": launch,
             **columns,
         }
         counts = np.full(len(lanes), per_lane)

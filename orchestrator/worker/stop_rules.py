@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from results.config_values import value_text
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
 
@@ -67,7 +68,7 @@ class Endings:
         self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
         if self._below[lane] < int(config["stop_patience"] or 1):
             return None
-        return f"mean {name} below {below:g} for {self._below[lane]} epochs in a row"
+        return f"mean {name} below {value_text(below)} for {self._below[lane]} epochs in a row"
 
     def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
         """Judged on the epoch's last step: a loss that came down again within it is no end."""
@@ -77,7 +78,8 @@ class Endings:
         loss = float(result.epochs["loss_last"][lane])
         if not loss > float(ceiling):
             return None
-        return f"loss {loss:.3g} at the end of epoch {epoch}, above diverge_above={ceiling:g}"
+        most = value_text(ceiling)
+        return f"loss {loss:.3g} at the end of epoch {epoch}, above diverge_above={most}"
 
     def _no_better(self, lane: int, result: EpochResult) -> str | None:
         patience = self._trials[lane].config.get("early_stopping")

@@ -16,6 +16,12 @@ from trainables.packs.pack import EpochResult, Pack
 Weights = dict[str, np.ndarray]
 
 
+def save_name(spec: PackSpec, launch_id: str) -> str:
+    """How the names of a pack's saves start: with its launch, since packs of the same attempts have
+    one id in every store, and a copy of one store must overwrite nothing in another."""
+    return f"{spec.id}-{launch_id[:12]}" if launch_id else spec.id
+
+
 class Keeper:
     """Follows `keep_weights` (none, last, best, every:K) of each lane; keeps what a child needs.
 
@@ -28,8 +34,10 @@ class Keeper:
         trials: Sequence[Trial],
         store: Store | None,
         guard: Callable[[], None],
+        launch_id: str = "",
     ):
         self.spec = spec
+        self.launch_id = launch_id
         self.best: dict[int, float] = {}
         """Lowest validation loss so far, by lane; part of a resume point."""
         self._rules = [str(trial.config["keep_weights"]) for trial in trials]
@@ -75,7 +83,14 @@ class Keeper:
         entries: list[dict[str, Any]] = []
         for lane, epoch, _ in self._gathered:
             slot = self.spec.lanes[lane]
-            entries.append({"trial_id": slot.trial_id, "attempt": slot.attempt, "epoch": epoch})
+            entries.append(
+                {
+                    "trial_id": slot.trial_id,
+                    "attempt": slot.attempt,
+                    "launch_id": self.launch_id or None,
+                    "epoch": epoch,
+                }
+            )
         stacked = {
             name: np.stack([weights[name] for *_, weights in self._gathered])
             for name in self._gathered[0][2]
@@ -83,6 +98,6 @@ class Keeper:
         newest = max(entry["epoch"] for entry in entries)
         lanes = "-".join(str(lane) for lane, *_ in self._gathered)
         self._guard()
-        name = f"{self.spec.id}-{newest:06d}-{lanes}"
+        name = f"{save_name(self.spec, self.launch_id)}-{newest:06d}-{lanes}"
         self._store.save_weights("artifacts", name, stacked, {"lanes": entries})
         self._gathered.clear()

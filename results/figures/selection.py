@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from results.ask.named_queries import nothing_yet, space_name
+from results.config_values import value_texts
 from results.errors import StoreError
 from results.schema import FINISHED
 
@@ -121,23 +122,26 @@ def select_trials(
     averaged = [over] if isinstance(over, str) else list(over)
     swept = [key for key in space.get("swept") or () if key in columns]
     cells = [key for key in swept if key not in averaged]
-    shown = []
-    for trial_id in asked:
-        row = found.get(trial_id)
-        if row is None:
-            continue
-        config = {key: row[column] for key, column in columns.items()}
-        shown.append(
-            Shown(
-                trial_id,
-                label(config, cells),
-                label(config, [key for key in averaged if key in columns]),
-                row["status"],
-                row["_verdict"] or "undetermined",
-                row["bad_epoch"],
-                config,
-            )
+    own = [found[trial_id] for trial_id in asked if trial_id in found]
+    configs = [{key: row[column] for key, column in columns.items()} for row in own]
+    shown = [
+        Shown(
+            row["trial_id"],
+            cell,
+            run,
+            row["status"],
+            row["_verdict"] or "undetermined",
+            row["bad_epoch"],
+            config,
         )
+        for row, config, cell, run in zip(
+            own,
+            configs,
+            labels(configs, cells),
+            labels(configs, [key for key in averaged if key in columns]),
+            strict=True,
+        )
+    ]
     missing = [trial_id for trial_id in asked if trial_id not in found]
     unfinished = sum(found[t.id]["status"] not in FINISHED for t in shown)
     return Selection(name, shown, missing, unfinished, len(asked))
@@ -148,30 +152,32 @@ def _one(store: Store, space: Mapping[str, Any], prefix: str) -> str:
     return own[0] if len(own) == 1 else store.resolve(prefix)
 
 
-def label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """The values of `keys` in words: a name by itself, others with their key in front."""
-    words = []
+def labels(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """The values of `keys` in words, of each config: a name by itself, others with their key in
+    front. Two configs are labelled alike only where they have the same values."""
+    words: list[list[str]] = [[] for _ in configs]
     for key in keys:
-        value = config.get(key)
-        if value is None or value == "":
-            continue
-        if isinstance(value, str):
-            speaks = value[0].isalpha() and value != "none"
-            words.append(value if speaks else f"{key} {value}")
-        elif isinstance(value, bool):
-            words.append(key if value else f"no {key}")
-        else:
-            words.append(f"{key} {_number(value, config)}")
-    return ", ".join(words)
+        values = [config.get(key) for config in configs]
+        for own, config, value, text in zip(
+            words, configs, values, value_texts(values), strict=True
+        ):
+            if value is None or value == "":
+                continue
+            if isinstance(value, str):
+                speaks = value[0].isalpha() and value != "none"
+                own.append(value if speaks else f"{key} {value}")
+            elif isinstance(value, bool):
+                own.append(key if value else f"no {key}")
+            else:
+                own.append(f"{key} {'1/√depth' if _is_tied(value, config) else text}")
+    return [", ".join(own) for own in words]
 
 
-def _number(value: float, config: Mapping[str, Any]) -> str:
+def _is_tied(value: float, config: Mapping[str, Any]) -> bool:
+    """Whether a scale is tied to depth: one setting, whatever number it comes to at each depth."""
     depth = config.get("depth") or 1
     tied = isinstance(value, float) and depth > 1
-    # A scale tied to depth is one setting, whatever number it comes to at each depth.
-    if tied and math.isclose(value, 1 / math.sqrt(depth), rel_tol=1e-9):
-        return "1/√depth"
-    return f"{value:g}"
+    return tied and math.isclose(value, 1 / math.sqrt(depth), rel_tol=1e-9)
 
 
 def series(

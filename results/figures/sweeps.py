@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figures.selection import Shown, label, select_trials, series
+from results.figures.selection import Shown, labels, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, threshold
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _CLASSES = {
     "vanishing": ("vanishing", "vanishing_mild", "dead"),
     "healthy": ("healthy",),
     "exploding": ("exploding", "diverged"),
-    "neither": ("plateau", "undetermined"),
+    "neither": ("rising", "plateau", "undetermined"),
 }
 
 
@@ -132,8 +132,9 @@ def depth(store: Store, space: Mapping[str, Any], trial: str | None = None) -> g
     fig.update_yaxes(title="Smallest tensor norm, first epoch", row=1, col=1, **scale.axis())
     fig.update_yaxes(title="Slope of log<sub>10</sub> norm (decades per layer)", row=1, col=2)
     low, high = scale.axis()["range"]
-    if low <= math.log10(store.rules["abs_norm"]) <= high:
-        threshold(fig, store.rules["abs_norm"], "vanishing below", log=True, col=1)
+    tiny = store.rules["abs_norm"] * (space.get("chance_loss") or 1)
+    if low <= math.log10(tiny) <= high:
+        threshold(fig, tiny, "vanishing below", log=True, col=1)
     threshold(fig, store.rules["depth_slope"], "vanishing above", log=False, col=2)
     note = (
         "Points: median over seeds; bars: least to greatest. "
@@ -150,11 +151,11 @@ def _by_depth(
     left_out = {"depth", *([over] if isinstance(over, str) else over)}
     keys = [key for key in space.get("swept") or () if key not in left_out]
     groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
-    for trial in trials:
+    names = labels([trial.config for trial in trials], keys)
+    for trial, name in zip(trials, names, strict=True):
         row = found.get(trial.id)
         if row is not None:
-            name = label(trial.config, keys) or "all trials"
-            groups.setdefault(name, {}).setdefault(row["depth"], []).append(row)
+            groups.setdefault(name or "all trials", {}).setdefault(row["depth"], []).append(row)
     return groups
 
 

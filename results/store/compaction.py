@@ -18,12 +18,14 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from pyarrow import fs as pafs
 
 from results.schema import KEYS
 from results.store import files
-from results.store.parquet_parts import Part, PartIndex, encode
+from results.store.merging.counting import Part
+from results.store.parquet_parts import PART, PartIndex, encode
 from results.store.paths import TEMPORARY, Paths, merged_age
 
 _TARGET = 128 * 2**20
@@ -35,6 +37,8 @@ _ORDER = ("trial_id", "epoch", "layer", "tensor_index", "step", "t")
 _WHOLE = "*"
 """The tensor of rows for whole layers: a fifth of all, and what most questions are about. They come
 first, so that by their row groups' statistics the others need not be read."""
+
+_ATTEMPTS = ["trial_id", "attempt", "launch_id", "spare_epoch", "shown"]
 
 _ABANDONED_S = 3600.0
 """Age at which a temporary file has no writer any more."""
@@ -78,10 +82,13 @@ def compact(store: Compactable, grace_s: float = 60.0) -> dict[str, int]:
     """
     summary = {"merged": 0, "into": 0, "dropped_rows": 0, "deleted": 0}
     # Visibility only shrinks as attempts are added, so what is hidden now stays hidden.
-    attempts = store.attempts().select(["trial_id", "attempt", "until_epoch"])
+    attempts = store.attempts().select(_ATTEMPTS)
+    shared = not all(attempts["shown"].to_pylist())
     summary["deleted"] += _sweep(store, grace_s)
     for table in list(store.index.tables):
-        for parts in _groups(store.index.tables[table].live):
+        listing = store.index.tables[table]
+        told_apart = shared and table != "trials"
+        for parts in _groups([part for part in listing.live if part.owned or not told_apart]):
             # Another compaction may have been quicker.
             store.refresh()
             begun = time.monotonic()
@@ -110,7 +117,9 @@ def _publish(
 ) -> bool:
     """Publishes what replaces `parts`, and takes it back if the grace since `begun` has passed by
     then: others may have merged the same parts, and deleted them, in the meantime."""
-    content = encode(merged, [part.name for part in parts])
+    # With all that these replaced, so that a copy of it that comes back counts no more.
+    names = dict.fromkeys(name for part in parts for name in (part.name, *part.replaces))
+    content = encode(merged, list(names))
     if time.monotonic() - begun > grace_s > 0:
         return False
     path = store.paths.new_part(table, content, merged=True)
@@ -143,23 +152,61 @@ def _merge(
     Rows of an attempt the store does not know stay: its row in `trials` may be in a bad file.
     """
     index = store.index
+    overlapping = index.tables[table].overlapping
     try:
-        data = index.dataset(table, parts).to_table()
+        data = index.dataset(table, parts, named=overlapping).to_table()
     except (OSError, pa.ArrowException):
         store.recheck(table)
         return None
     if table == "trials":
-        return _last_events(data)
-    hidden = attempts.filter(pads.field("until_epoch").is_valid())
+        return _last_events(data.select(index.schema(table).names))
+    data = _owned(data, attempts)
+    if overlapping:
+        data = _once(data).drop_columns([PART])
+    hidden = attempts.filter(pads.field("spare_epoch").is_valid()).drop_columns(["shown"])
     if hidden.num_rows:
-        keys = data.select([column.name for column in KEYS])
-        keys = keys.append_column("row", pa.array(np.arange(data.num_rows)))
-        keys = keys.join(hidden, ["trial_id", "attempt"], join_type="inner")
-        gone = keys.filter(pads.field("epoch") >= pads.field("until_epoch"))
+        keys = _keys(data)
+        keys = keys.join(_launches(hidden), ["trial_id", "attempt", "launch_id"], join_type="inner")
+        gone = keys.filter(pads.field("epoch") >= pads.field("spare_epoch"))
         keep = np.ones(data.num_rows, bool)
         keep[gone["row"].to_numpy()] = False
         data = data.filter(pa.array(keep))
     return in_order(data)
+
+
+def _keys(data: pa.Table) -> pa.Table:
+    """Keys, launch ('' for none) and number of each row."""
+    keys = data.select([*(column.name for column in KEYS), "launch_id"])
+    return _launches(keys).append_column("row", pa.array(np.arange(data.num_rows)))
+
+
+def _launches(data: pa.Table) -> pa.Table:
+    at = data.schema.get_field_index("launch_id")
+    return data.set_column(at, "launch_id", pc.fill_null(data["launch_id"], ""))
+
+
+def _owned(data: pa.Table, attempts: pa.Table) -> pa.Table:
+    """`data` with the launch of every row whose attempt one launch alone has run."""
+    if data["launch_id"].null_count == 0:
+        return data
+    runs = attempts.group_by(["trial_id", "attempt"]).aggregate(
+        [("launch_id", "count_distinct"), ("launch_id", "min")]
+    )
+    runs = runs.filter(pads.field("launch_id_count_distinct") == 1)
+    keys = _keys(data).join(runs, ["trial_id", "attempt"]).sort_by("row")
+    at = data.schema.get_field_index("launch_id")
+    found = pc.call_function("coalesce", [data["launch_id"], keys["launch_id_min"]])
+    return data.set_column(at, data.schema.field(at), found)
+
+
+def _once(data: pa.Table) -> pa.Table:
+    """`data` less the rows of an epoch that another part holds too: its first part's stay."""
+    keys = _keys(data).append_column(PART, data[PART])
+    names = ["trial_id", "attempt", "launch_id", "epoch"]
+    first = keys.group_by(names).aggregate([(PART, "min")])
+    keys = keys.join(first, names).sort_by("row")
+    first = keys[PART].to_numpy() == keys[f"{PART}_min"].to_numpy()
+    return data.filter(pa.array(first))
 
 
 def in_order(data: pa.Table) -> pa.Table:
@@ -189,10 +236,11 @@ def _ranks(text: pa.ChunkedArray) -> pa.Array:
 
 def _last_events(trials: pa.Table) -> pa.Table:
     """Of each attempt the row with the greatest event."""
-    keys = trials.select(["trial_id", "attempt", "event"])
+    keys = _launches(trials.select(["trial_id", "attempt", "launch_id", "event"]))
     keys = keys.append_column("row", pa.array(np.arange(trials.num_rows)))
-    order = [("trial_id", "ascending"), ("attempt", "ascending"), ("event", "ascending")]
-    grouped = keys.sort_by(order).group_by(["trial_id", "attempt"], use_threads=False)
+    names = ["trial_id", "attempt", "launch_id"]
+    order = [(name, "ascending") for name in (*names, "event")]
+    grouped = keys.sort_by(order).group_by(names, use_threads=False)
     return trials.take(grouped.aggregate([("row", "last")])["row_last"])
 
 
@@ -214,17 +262,16 @@ def _sweep(store: Compactable, grace_s: float) -> int:
                 held = (listing.replaced.get(name) for name in merged.replaces)
                 doomed += [part.path for part in held if part is not None]
     doomed += _abandoned(store, now)
-    for path in doomed:
+    for path in dict.fromkeys(doomed):
         files.delete(store.fs, path)
-    return len(doomed)
+    return len(set(doomed))
 
 
 def _abandoned(store: Compactable, now: datetime) -> list[str]:
     """Temporary files of writers that were killed."""
-    everything = store.fs.get_file_info(pafs.FileSelector(store.root, recursive=True))
     return [
         info.path
-        for info in files.with_names(everything)
+        for info in files.listing(store.fs, store.root, recursive=True, temporary=True)
         if info.base_name.startswith(TEMPORARY)
         and info.mtime is not None
         and (now - info.mtime).total_seconds() > _ABANDONED_S

@@ -1,4 +1,9 @@
-"""Reading and publishing whole files on any file system pyarrow opens."""
+"""Reading and publishing whole files on any file system pyarrow opens.
+
+A local store may be somebody else's, so nothing in it is trusted to be a file: links are not
+followed, which may lead out of the store or round in it, and pipes, sockets and devices, of which
+reading may never end, are not opened. Each is named.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +25,22 @@ from results.store.object_store import reaching, vanished, why
 from results.store.paths import TEMPORARY
 
 _READS = 4
+
+_LONGEST = 2**28
+"""Bytes of the longest JSON file that is read; a space of two million trials has a sixth of it."""
+
+_KINDS = {
+    stat.S_IFLNK: "a link, and links in a store are not followed",
+    stat.S_IFIFO: "a named pipe and no file",
+    stat.S_IFSOCK: "a socket and no file",
+    stat.S_IFBLK: "a device and no file",
+    stat.S_IFCHR: "a device and no file",
+    stat.S_IFDIR: "a folder and no file",
+}
+
+
+class NotAFileError(OSError):
+    """What should be a file of a store is something else. The message says what."""
 
 
 def is_local(filesystem: pafs.FileSystem) -> bool:
@@ -49,16 +71,57 @@ def read(filesystem: pafs.FileSystem, path: str) -> bytes:
 
 
 def _read(filesystem: pafs.FileSystem, path: str) -> bytes:
+    require_file(filesystem, path)
     with filesystem.open_input_file(path) as stream:
         return stream.read()
 
 
+def require_file(filesystem: pafs.FileSystem, path: str) -> os.stat_result | None:
+    """Called before a file is opened; a local one's size and times.
+
+    Raises:
+      NotAFileError: there is something else, or it lies behind a link. FileNotFoundError: nothing.
+    """
+    if not is_local(filesystem):
+        return None
+    _refuse_link(Path(path).parent)
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFileError(f"it is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}")
+    return found
+
+
+def _refuse_link(folder: Path) -> None:
+    if _leads_on(folder):
+        raise NotAFileError(f"{folder} is {_KINDS[stat.S_IFLNK]}")
+
+
+def _leads_on(folder: str | Path) -> bool:
+    """Whether a folder is a link or lies behind one; a store's root is given without any."""
+    return Path(folder).is_symlink() or os.path.realpath(folder) != os.fspath(folder)
+
+
 def read_json(filesystem: pafs.FileSystem, path: str) -> Any:
-    """Content of a JSON file. Raises as `read`, and ValueError if it is no JSON."""
+    """Content of a JSON file. Raises as `read`, and ValueError, which says why, if it is none."""
+    found = require_file(filesystem, path)
+    if found is not None and found.st_size > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST // 2**20} MB")
+    return from_json(read(filesystem, path))
+
+
+def from_json(content: bytes | str) -> Any:
+    """Its value. Raises ValueError if it is no JSON, in words for a reader who knows no Python."""
     try:
-        return json.loads(read(filesystem, path))
+        return json.loads(content)
+    except UnicodeDecodeError as error:
+        raise ValueError("it is no text") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"it is no JSON from {where} on" if content else "it is empty") from error
     except RecursionError as error:
-        raise ValueError("nested too deep") from error
+        raise ValueError("it is nested too deep") from error
+    except ValueError as error:  # Python turns no number of thousands of digits into an integer
+        raise ValueError("it holds a number of too many digits") from error
 
 
 def publish(
@@ -96,6 +159,7 @@ def why_not_written(path: str, error: OSError) -> str:
 
 def _publish_local(path: str, content: bytes | pa.Buffer, durable: bool) -> None:
     final = Path(path)
+    _refuse_link(final.parent)
     missing = [folder for folder in final.parents if not folder.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}-{final.name}")
@@ -122,13 +186,84 @@ def _publish_local(path: str, content: bytes | pa.Buffer, durable: bool) -> None
 
 
 def listing(
-    filesystem: pafs.FileSystem, folder: str, recursive: bool = False
+    filesystem: pafs.FileSystem,
+    folder: str,
+    recursive: bool = False,
+    odd: dict[str, str] | None = None,
+    temporary: bool = False,
 ) -> list[pafs.FileInfo]:
-    """The folder's files by path, temporary ones left out; none if it is no folder.
+    """The folder's files by path; none if it is no folder.
+
+    Args:
+      odd: takes what is neither a file nor a folder, by path, and what it is.
+      temporary: with those that are still being written.
 
     Raises:
       StoreError: it cannot be listed.
     """
+    if is_local(filesystem):
+        found = _listing_local(filesystem, folder, recursive, {} if odd is None else odd)
+    else:
+        found = _listing_remote(filesystem, folder, recursive)
+    found = [info for info in found if temporary or not info.base_name.startswith(".")]
+    return sorted(found, key=lambda info: info.path)
+
+
+def folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    """Names of the folders in a local one, links left out; none if it is no folder.
+
+    Raises:
+      StoreError: it cannot be listed.
+    """
+    if _leads_on(folder):
+        return []
+    return [entry.name for entry in _scan(folder) if entry.is_dir(follow_symlinks=False)]
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    with reaching(folder):
+        try:
+            with os.scandir(folder) as entries:
+                return [entry for entry in entries if _is_text(entry.name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # behind a link to itself
+                return []
+            raise
+
+
+def _is_text(name: str) -> bool:
+    """A name of other bytes is none of ours, and cannot be spelled."""
+    return not any("\udc80" <= c <= "\udcff" for c in name)
+
+
+def _listing_local(
+    filesystem: pafs.FileSystem, folder: str, recursive: bool, odd: dict[str, str]
+) -> list[pafs.FileInfo]:
+    # Not Arrow's own, which follows links: two that lead back double the work at every depth.
+    if _leads_on(folder):
+        if Path(folder).is_symlink():
+            odd[folder] = _KINDS[stat.S_IFLNK]
+        return []
+    paths, waiting = [], [folder]
+    while waiting:
+        for entry in _scan(waiting.pop()):
+            if entry.is_file(follow_symlinks=False):
+                paths.append(entry.path)
+            elif not entry.is_dir(follow_symlinks=False):
+                mode = entry.stat(follow_symlinks=False).st_mode
+                odd[entry.path] = _KINDS.get(stat.S_IFMT(mode), "no file")
+            elif recursive:
+                waiting.append(entry.path)
+    with reaching(folder):
+        infos = filesystem.get_file_info(paths)
+    return [info for info in infos if info.type == pafs.FileType.File]
+
+
+def _listing_remote(
+    filesystem: pafs.FileSystem, folder: str, recursive: bool
+) -> list[pafs.FileInfo]:
     selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
     try:
         with reaching(folder):
@@ -137,8 +272,7 @@ def listing(
         if isinstance(error.__cause__, NotADirectoryError):
             return []
         raise
-    found = [i for i in with_names(infos) if i.type == pafs.FileType.File]
-    return sorted((i for i in found if not i.base_name.startswith(".")), key=lambda i: i.path)
+    return [info for info in with_names(infos) if info.type == pafs.FileType.File]
 
 
 def with_names(infos: Iterable[pafs.FileInfo]) -> Iterator[pafs.FileInfo]:
@@ -156,4 +290,6 @@ def delete(filesystem: pafs.FileSystem, path: str) -> None:
       StoreError: it is there and cannot be deleted.
     """
     with contextlib.suppress(FileNotFoundError), reaching(path):
+        if is_local(filesystem):
+            _refuse_link(Path(path).parent)
         filesystem.delete_file(path)

@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
-from results.schema import arrow_schema
+from results.schema import OWNER, arrow_schema
 from results.store import files
-from results.store.parquet_parts import Part, PartIndex
+from results.store.merging.counting import Part
+from results.store.parquet_parts import PART, PartIndex
 from results.store.paths import checksum, told_checksum
 from results.store.views import strings, view_name
 
@@ -70,11 +72,11 @@ class NativeParts:
                 self._index.condemn(part, "its content is not what its name tells")
             if damaged:
                 return table
-            sound = {part.path for part in told if found[part.path] and _fits(part, table)}
+            sound = [part for part in told if found[part.path] and _fits(part, table)]
             if sound:
-                self._taken[table] = sorted(sound)
-                rest = [p for p in self._index.tables[table].live if p.path not in sound]
-                _show(con, self._index, table, self._taken[table], rest)
+                self._taken[table] = sorted(part.path for part in sound)
+                rest = [part for part in self._index.tables[table].live if part not in sound]
+                _show(con, self._index, table, sound, rest)
         return None
 
     def changed(self) -> str | None:
@@ -94,7 +96,14 @@ def _told(index: PartIndex, table: str) -> list[Part]:
 
 def _fits(part: Part, table: str) -> bool:
     """Whether a part has every column of the table, and a path that DuckDB takes as it is."""
-    return part.schema.equals(arrow_schema(table)) and _GLOB.isdisjoint(part.path)
+    schema = arrow_schema(table)
+    known = part.schema.equals(schema) or part.schema.equals(_ownerless(schema))
+    return known and _GLOB.isdisjoint(part.path)
+
+
+def _ownerless(schema: pa.Schema) -> pa.Schema:
+    """As older versions wrote it."""
+    return pa.schema([field for field in schema if field.name not in {c.name for c in OWNER}])
 
 
 def _names(query: str, table: str) -> bool:
@@ -137,12 +146,23 @@ def _stamp(path: str) -> _Stamp:
 
 
 def _show(
-    con: duckdb.DuckDBPyConnection, index: PartIndex, table: str, own: list[str], rest: list[Part]
+    con: duckdb.DuckDBPyConnection, index: PartIndex, table: str, own: list[Part], rest: list[Part]
 ) -> None:
     """`files_<table>`: what DuckDB reads by itself, and the rest."""
     name = view_name(table)
-    # NaN is the greatest number to DuckDB, and none to the statistics in a footer.
-    read = f"FROM read_parquet({strings(own)}, hive_partitioning = false, can_have_nan = true)"
-    con.register(f"arrow_{name}", index.dataset(table, rest))
-    union = f" UNION ALL FROM arrow_{name}" if rest else ""
-    con.execute(f"CREATE OR REPLACE TEMP VIEW files_{name} AS {read}{union}")
+    columns = con.sql(f"SELECT * FROM files_{name} LIMIT 0").columns
+    named = PART in columns
+    reads = []
+    for ownerless in (False, True):
+        paths = [p.path for p in own if ("launch_id" not in p.schema.names) == ownerless]
+        if paths:
+            # NaN is the greatest number to DuckDB, and none to the statistics in a footer.
+            how = "hive_partitioning = false, can_have_nan = true"
+            how += f", filename = '{PART}'" if named else ""
+            lacking = ", NULL::VARCHAR AS launch_id" if ownerless else ""
+            reads.append(f"SELECT *{lacking} FROM read_parquet({strings(sorted(paths))}, {how})")
+    con.register(f"arrow_{name}", index.dataset(table, rest, named))
+    reads += [f"FROM arrow_{name}"] if rest else []
+    listed = ", ".join(columns)
+    whole = " UNION ALL ".join(f"SELECT {listed} FROM ({read})" for read in reads)
+    con.execute(f"CREATE OR REPLACE TEMP VIEW files_{name} AS {whole}")

@@ -6,13 +6,14 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from pyarrow import fs as pafs
 
 from results.errors import StoreError
 from results.schema import FORMAT
 from results.store import files
-from results.store.object_store import reaching
+from results.store.object_store import reaching, why
 from results.store.paths import MANIFEST, resolve
 from results.store.store import Store
 
@@ -29,23 +30,35 @@ def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None
     filesystem, root = resolve(uri)
     store = Store(os.fspath(uri), *resolve(uri, patient=True), rules)
     try:
-        manifest = files.read_json(filesystem, store.paths.manifest)
-        version = int(manifest["format"])
+        version = _version(files.read_json(filesystem, store.paths.manifest))
     except FileNotFoundError as error:
         with reaching(store.uri):
             kind = filesystem.get_file_info(root).type
         gone = kind == pafs.FileType.NotFound
         what = "does not exist" if gone else f"is not a store (no {MANIFEST})"
         raise StoreError(f"{store.uri} {what}; give the --store of a launch.") from error
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (files.NotAFileError, ValueError) as error:
         raise StoreError(
-            f"{store.uri} cannot be opened ({error}); check its permissions and its store.json."
+            f"{store.uri} cannot be opened: its {MANIFEST} is damaged ({error}); write "
+            f'{{"format": {FORMAT}}} into it if the rest is a store.'
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{store.uri} cannot be opened ({why(error)}); check its permissions."
         ) from error
     if version > FORMAT:
         raise StoreError(
             f"{store.uri} has format {version} and this gradsweep reads up to {FORMAT}; upgrade it."
         )
     return store
+
+
+def _version(manifest: Any) -> int:
+    """Format of a store by its manifest. Raises ValueError if that has none."""
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:
+        raise ValueError("it has no number of a format")
+    return version
 
 
 def create_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None = None) -> Store:

@@ -7,7 +7,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,16 +14,19 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from results.errors import StoreError, nearest
-from results.schema import KEYS, REQUIRED, TABLES, arrow_schema, is_view
+from results.schema import KEYS, OWNER, REQUIRED, TABLES, arrow_schema, is_view
 from results.store import files
-from results.store.object_store import reaching
-from results.store.paths import MERGED, Paths, is_segment
+from results.store.merging.counting import Listing, Part, counted
+from results.store.paths import Paths, is_segment
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
 REPLACES = b"replaces"
 """Footer key of a merged part: the names of the parts it stands for, as a JSON list."""
+
+PART = "gradsweep_part"
+"""Column of the path of the part that a row is in, where views need it; no part has it."""
 
 _ROW_GROUP = 131_072
 """Rows; as many as pyarrow reads at a time. Four times as many are no smaller, and skip less."""
@@ -33,7 +35,7 @@ _ROW_GROUP = 131_072
 def conform(table: str, data: pa.Table) -> pa.Table:
     """`data` in the table's pinned schema: columns ordered and cast, absent ones null.
 
-    A user's probe has no pinned schema here; it must have the three keys.
+    A user's probe has no pinned schema here; it must have the three keys, and may have an owner.
 
     Raises:
       StoreError: a column the table does not have, or values that do not fit its type.
@@ -44,8 +46,9 @@ def conform(table: str, data: pa.Table) -> pa.Table:
         lacking = [name for name in keys.names if name not in data.column_names]
         if lacking:
             raise StoreError(f"rows for {table} lack {', '.join(lacking)}; every row has them.")
-        own = [f for f in data.schema if f.name not in keys.names]
-        schema = pa.schema([*keys, *own])
+        owner = pa.schema([column.field() for column in OWNER])
+        own = [f for f in data.schema if f.name not in (*keys.names, *owner.names)]
+        schema = pa.schema([*keys, *own, *owner])
     if data.schema.equals(schema, check_metadata=True):
         return data
     for name in data.column_names:
@@ -102,58 +105,22 @@ def parquet_format() -> pads.ParquetFileFormat:
     return pads.ParquetFileFormat(default_fragment_scan_options=options)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One readable part, as its footer describes it."""
-
-    path: str
-    size: int
-    rows: int
-    schema: pa.Schema
-    replaces: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
-
-
-@dataclass
-class Listing:
-    """The parts of one table: those that count, and merged ones that came second and do not."""
-
-    live: list[Part] = field(default_factory=list)
-    merged: list[Part] = field(default_factory=list)
-    replaced: dict[str, Part] = field(default_factory=dict)
-    rejected: list[Part] = field(default_factory=list)
-
-
-def counted(parts: list[Part]) -> Listing:
-    """Which parts count. Of two merged parts that replace a part in common (two `compact` runs at
-    once), the one published first holds; the other is passed over and what it held stays visible.
-    """
-    listing = Listing()
-    claimed: set[str] = set()
-    for part in sorted((p for p in parts if p.name.startswith(MERGED)), key=lambda p: p.name):
-        if claimed.isdisjoint(part.replaces):
-            claimed.update(part.replaces)
-            listing.merged.append(part)
-        else:
-            listing.rejected.append(part)
-    passed_over = {part.name for part in listing.rejected}
-    for part in parts:
-        if part.name in claimed:
-            listing.replaced[part.name] = part
-        elif part.name not in passed_over:
-            listing.live.append(part)
-    return listing
-
-
-def _described(metadata: pq.FileMetaData) -> tuple[pa.Schema, int, tuple[str, ...]]:
-    """Schema, rows, and what the part replaces. Raises ValueError if that is no list of names."""
+def _described(path: str, size: int, metadata: pq.FileMetaData) -> Part:
+    """A part by its footer. Raises ValueError if what it replaces is no list of names."""
     replaces = json.loads((metadata.metadata or {}).get(REPLACES, b"[]"))
     if not isinstance(replaces, list) or not all(isinstance(name, str) for name in replaces):
         raise ValueError("what it replaces is no list of names")
-    return metadata.schema.to_arrow_schema(), metadata.num_rows, tuple(replaces)
+    schema = metadata.schema.to_arrow_schema()
+    return Part(path, size, metadata.num_rows, schema, tuple(replaces), _owned(metadata))
+
+
+def _owned(metadata: pq.FileMetaData) -> bool:
+    """Whether no row lacks the launch that wrote it, by the statistics of its column."""
+    if OWNER[0].name not in metadata.schema.names:
+        return False
+    at = metadata.schema.names.index(OWNER[0].name)
+    columns = [metadata.row_group(i).column(at) for i in range(metadata.num_row_groups)]
+    return all(c.statistics is not None and c.statistics.null_count == 0 for c in columns)
 
 
 def _misfit(table: str, schema: pa.Schema) -> str | None:
@@ -161,7 +128,7 @@ def _misfit(table: str, schema: pa.Schema) -> str | None:
     if len({name.lower() for name in schema.names}) < len(schema.names):  # as in DuckDB
         return "two of its columns have one name"
     keys = [column.field() for column in KEYS]
-    wanted = arrow_schema(table) or keys
+    wanted = arrow_schema(table) or [*keys, *(column.field() for column in OWNER)]
     for column in wanted:
         if column.name in schema.names and schema.field(column.name).type != column.type:
             kind = schema.field(column.name).type
@@ -179,6 +146,8 @@ class PartIndex:
         self.fs = filesystem
         self.paths = paths
         self.bad: dict[str, str] = {}
+        self.odd: dict[str, str] = {}
+        """What is neither a file nor a folder, by path, and what it is."""
         self.tables: dict[str, Listing] = {}
         self._footers: dict[tuple[str, int], Part | str] = {}
 
@@ -190,10 +159,7 @@ class PartIndex:
         """
         listed: dict[str, list[pafs.FileInfo]] | None = None
         if files.is_local(self.fs):
-            probes = pafs.FileSelector(self.paths.probes, allow_not_found=True)
-            with reaching(self.paths.probes):
-                infos = list(files.with_names(self.fs.get_file_info(probes)))
-            folders = {info.base_name for info in infos if info.type == pafs.FileType.Directory}
+            folders = set(files.folders(self.fs, self.paths.probes))
         else:
             # One request for all tables. What is replaced sorts before what replaces it, so a page
             # that comes later can only show more of the replacements, never less.
@@ -204,7 +170,9 @@ class PartIndex:
         # By view, whose names have no case; those of our own come first.
         own = [table for table in TABLES if table.startswith("probes/")]
         names = {table.removeprefix("probes/").lower(): table for table in own}
-        self.bad = {}
+        self.bad, self.odd = {}, {}
+        for folder in self.paths.folders if listed is None else ():
+            files.listing(self.fs, folder, odd=self.odd)
         for name in sorted(folders):
             taken = names.get(name.lower(), f"probes/{name}") != f"probes/{name}"
             if not is_segment(name) or is_view(name) or taken:
@@ -225,7 +193,9 @@ class PartIndex:
     ) -> Listing:
         """The parts of a table among its files, which are listed here unless given."""
         infos = []
-        for info in files.listing(self.fs, self.paths.table(table)) if listed is None else listed:
+        if listed is None:
+            listed = files.listing(self.fs, self.paths.table(table), odd=self.odd)
+        for info in listed:
             if info.path.endswith(".parquet"):
                 infos.append(info)
             else:
@@ -250,7 +220,7 @@ class PartIndex:
 
     def _fitting(self, parts: list[Part]) -> list[Part]:
         """Parts of a user's probe whose columns fit together; the others are bad."""
-        union = pa.schema([column.field() for column in KEYS]).remove_metadata()
+        union = pa.schema([column.field() for column in (*KEYS, *OWNER)]).remove_metadata()
         kept: list[Part] = []
         for part in parts:
             try:
@@ -266,24 +236,28 @@ class PartIndex:
         """The part, why it cannot be read, or None if it has just been deleted."""
         try:
             try:
-                found = _described(self._fragment(info.path, info.size).metadata)
+                part = _described(info.path, info.size, self._fragment(info).metadata)
             except (OSError, pa.ArrowException, ValueError):
                 if files.is_local(self.fs):
                     raise
                 # No answer is no damage: what counts is what its bytes say, once they are here.
                 whole = io.BytesIO(files.read(self.fs, info.path))
-                found = _described(pq.ParquetFile(whole).metadata)
-            schema, rows, replaces = found
-            reason = _misfit(table, schema)  # damaged names of columns are no text
+                part = _described(info.path, info.size, pq.ParquetFile(whole).metadata)
+            reason = _misfit(table, part.schema)  # damaged names of columns are no text
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             return f"not a readable Parquet file: {error}"
-        return reason or Part(info.path, info.size, rows, schema, replaces)
+        return reason or part
 
-    def _fragment(self, path: str, size: int) -> pads.ParquetFileFragment:
-        """A part to read; that its size is known saves an object store a request."""
-        return parquet_format().make_fragment(path, self.fs, file_size=size)
+    def _fragment(
+        self, part: Part | pafs.FileInfo, says: pads.Expression | None = None
+    ) -> pads.ParquetFileFragment:
+        """A part to read; that its size is known saves an object store a request. `says` holds for
+        all its rows."""
+        return parquet_format().make_fragment(
+            part.path, self.fs, partition_expression=says, file_size=part.size
+        )
 
     def condemn(self, part: Part, reason: str) -> None:
         """Makes a part bad, from the next `refresh` on."""
@@ -305,19 +279,28 @@ class PartIndex:
         pinned = arrow_schema(table)
         if pinned is not None:
             return pinned
-        keys = pa.schema([column.field() for column in KEYS])
+        keys = pa.schema([column.field() for column in (*KEYS, *OWNER)])
         found = [part.schema.remove_metadata() for part in self.tables[table].live]
         return pa.unify_schemas([keys.remove_metadata(), *found], promote_options="permissive")
 
-    def dataset(self, table: str, parts: list[Part] | None = None) -> pads.Dataset:
-        """The live parts (or those given) as one data set, in the table's schema."""
+    def dataset(
+        self, table: str, parts: list[Part] | None = None, named: bool = False
+    ) -> pads.Dataset:
+        """The live parts (or those given) as one data set, in the table's schema; if `named` with a
+        column `part` more, the path of the part that a row is in."""
         import pyarrow.dataset as pads
 
         if parts is None:
             parts = self.tables[table].live if table in self.tables else []
+        schema = self.schema(table)
+        if named:
+            schema = schema.append(pa.field(PART, pa.string()))
         return pads.FileSystemDataset(
-            [self._fragment(part.path, part.size) for part in parts],
-            self.schema(table),
+            [
+                self._fragment(part, pads.field(PART) == part.path if named else None)
+                for part in parts
+            ],
+            schema,
             parquet_format(),
             self.fs,
         )

@@ -42,8 +42,14 @@ def resolve(uri: str | os.PathLike[str], patient: bool = False) -> tuple[pafs.Fi
     except UnicodeEncodeError as error:  # Arrow's paths are text
         raise StoreError(f"cannot open {text!r}: its name is no UTF-8; rename it.") from error
     if "://" not in text:
-        return pafs.LocalFileSystem(), str(Path(text).expanduser().absolute())
-    return open_remote(text, patient)
+        return pafs.LocalFileSystem(), _followed(str(Path(text).expanduser().absolute()))
+    filesystem, root = open_remote(text, patient)
+    return filesystem, _followed(root) if isinstance(filesystem, pafs.LocalFileSystem) else root
+
+
+def _followed(root: str) -> str:
+    """Where a local root lies, which may be behind a link; inside a store none is followed."""
+    return os.path.realpath(root)
 
 
 def exists(uri: str | os.PathLike[str]) -> bool:
@@ -87,6 +93,11 @@ class Paths:
     @property
     def manifest(self) -> str:
         return self.under(MANIFEST)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The root and those folders in it whose files are read by name, without being listed."""
+        return self.root, self.probes, self.under("fences"), self.under("claims")
 
     @property
     def spaces(self) -> str:

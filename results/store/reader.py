@@ -19,6 +19,7 @@ from results.schema import table_name
 from results.store import files
 from results.store.completeness import Completeness, completeness, row_counts
 from results.store.diagnosis import merged_rules
+from results.store.merging.conflicts import conflicts
 from results.store.native_parquet import NativeParts
 from results.store.parquet_parts import PartIndex
 from results.store.paths import Paths
@@ -63,6 +64,8 @@ class Reader:
         self._native = NativeParts(self._index)
         self._columns: dict[str, str] = {}
         self._judged = False
+        self._shared: dict[str, dict[int, dict[str, Any]]] = {}
+        self._conflicts: list[str] | None = None
         self._listed = False
         self._spaces: dict[str, dict[str, Any]] = {}
         self._space_warnings: list[str] = []
@@ -102,7 +105,18 @@ class Reader:
             f"{path} is left out ({reason}); launch again to fill what it held."
             for path, reason in self.index.bad.items()
         ]
-        return bad + self._space_warnings
+        odd = [not_a_file(path, what) for path, what in sorted(self.index.odd.items())]
+        return bad + odd + self._space_warnings + self._differing()
+
+    def _differing(self) -> list[str]:
+        """One sentence per trial that several stores have run with other results, once something
+        has been asked: finding them reads rows."""
+        with self._lock:
+            if self._con is None or not self._shared:
+                return []
+            if self._conflicts is None:
+                self._conflicts = conflicts(self.sql("SELECT * FROM conflicts").rows())
+            return self._conflicts
 
     def has(self, table: str) -> bool:
         """Whether the table is known: a built-in one, or a probe with a folder."""
@@ -239,6 +253,8 @@ class Reader:
                     index, self._spaces, self.rules, allowed, self._asked
                 )
                 self._judged = False
+                self._shared = _owners(self._con)
+                self._conflicts = None
             except duckdb.Error as error:
                 lost = _lost(error)
                 if lost is None:
@@ -275,6 +291,18 @@ class Reader:
         """Per trial: done, status, tables with missing rows. As of now."""
         return completeness(self, trial_ids)
 
+    def shows(self, entry: Mapping[str, Any]) -> bool:
+        """Whether a lane of a save of weights is of an attempt that shows, rather than of another
+        store's that was copied into this one."""
+        with self._lock:
+            self._connection()
+            if entry.get("trial_id") not in self._shared:
+                return True
+            owner = self._shared[entry["trial_id"]].get(entry.get("attempt", 0))
+            launch = entry.get("launch_id")
+            # What an older version saved does not say who did.
+            return owner is not None and (owner["old"] if launch is None else launch == owner["id"])
+
     def rows_intact(self, trial_id: str, before_epoch: int, rows: Mapping[str, int]) -> bool:
         """Whether each table shows exactly `rows[table]` rows of the trial below that epoch."""
         return all(
@@ -310,7 +338,7 @@ class Reader:
     def _read_spaces(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         self._space_warnings = []
-        for info in files.listing(self.fs, self.paths.spaces, recursive=True):
+        for info in files.listing(self.fs, self.paths.spaces, True, self._index.odd):
             if not info.path.endswith(".json"):
                 continue
             name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
@@ -327,6 +355,23 @@ class Reader:
                     f"{info.path} is left out ({error}); launch {name} again to write it anew."
                 )
         return found
+
+
+def not_a_file(path: str, what: str) -> str:
+    """A sentence on what stands in a file's place."""
+    return f"{path} is left out: it is {what}; remove it, or put a file in its place."
+
+
+def _owners(con: duckdb.DuckDBPyConnection) -> dict[str, dict[int, dict[str, Any]]]:
+    """Of each trial that several stores have run, the launch of every attempt that shows."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    rows = con.execute(
+        "SELECT trial_id, attempt, launch_id, follows IS NULL FROM attempts WHERE shown "
+        "AND trial_id IN (SELECT trial_id FROM attempts WHERE NOT shown)"
+    ).fetchall()
+    for trial_id, attempt, launch_id, old in rows:
+        found.setdefault(trial_id, {})[attempt] = {"id": launch_id, "old": old}
+    return found
 
 
 def _lost(error: Exception) -> str | None:

@@ -14,8 +14,9 @@ from results.errors import StoreError
 from results.schema import is_view, table_name
 from results.store import files
 from results.store.compaction import compact
+from results.store.merging.copying import merge
 from results.store.parquet_parts import conform, encode
-from results.store.reader import Reader
+from results.store.reader import Reader, not_a_file
 from results.store.views import view_name
 from results.store.weights import Kind, Weights
 
@@ -39,11 +40,15 @@ class Store(Reader):
     @property
     def warnings(self) -> list[str]:
         """As `Reader.warnings`, and weights that were listed and passed over."""
-        return super().warnings + [
-            f"{path} is left out ({reason}); delete it, launching again makes it anew."
-            for bad in self._weights.bad.values()
-            for path, reason in bad.items()
-        ]
+        said = super().warnings
+        for kind in ("artifacts", "checkpoints"):
+            odd = sorted(self._weights.odd[kind].items())
+            said += [not_a_file(*one) for one in odd if one[0] not in self.index.odd]
+            said += [
+                f"{path} is left out ({reason}); delete it, launching again makes it anew."
+                for path, reason in self._weights.bad[kind].items()
+            ]
+        return said
 
     def write_space(self, name: str, space: Mapping[str, Any]) -> None:
         """Writes what results must know of the space `study/space`, replacing an older version."""
@@ -92,6 +97,22 @@ class Store(Reader):
         """Index of every kept set of weights, oldest first, with its `path`."""
         return self._weights.list("artifacts")
 
+    def saves(self, kind: Kind) -> list[dict[str, Any]]:
+        """Index of every readable save of a kind, oldest first, with its `path`."""
+        return self._weights.list(kind)
+
+    def launches_of(self) -> dict[tuple[str, int], set[str | None]]:
+        """(trial, attempt) -> the launches that ran an attempt of that number; several where
+        another store was copied into this one."""
+        found: dict[tuple[str, int], set[str | None]] = {}
+        for row in self.attempts().select(["trial_id", "attempt", "launch_id"]).to_pylist():
+            found.setdefault((row["trial_id"], row["attempt"]), set()).add(row["launch_id"])
+        return found
+
+    def merge(self, source: Store) -> dict[str, int]:
+        """Copies what `source` holds and this store does not; see `merging.copying.merge`."""
+        return merge(source, self)
+
     def weights_intact(self, path: str) -> bool:
         """Whether a listed save can be read; one that cannot is named in `warnings`."""
         return self._weights.intact(path)
@@ -111,7 +132,7 @@ class Store(Reader):
           StoreError: none were kept.
         """
         trial = self.resolve(trial_id)
-        found = self._weights.find(trial, epoch)
+        found = self._weights.find(trial, epoch, self.shows)
         if found is None:
             when = "" if epoch is None else f" at epoch {epoch}"
             raise StoreError(f"{trial} kept no weights{when}; launch with --keep-weights last.")

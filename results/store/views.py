@@ -17,10 +17,11 @@ import duckdb
 import pyarrow as pa
 
 from results.bounds import bytes_of, half_of_free
-from results.schema import EPOCHS, KEYS, TRIALS
+from results.schema import EPOCHS, KEYS, OWNER, TRIALS
 from results.store.config_columns import config_table
 from results.store.diagnosis import diagnosis_view
-from results.store.parquet_parts import PartIndex
+from results.store.merging.lines import chosen_lines
+from results.store.parquet_parts import PART, PartIndex
 
 _LOCK = (
     "SET memory_limit = '{memory}B'",
@@ -31,6 +32,15 @@ _LOCK = (
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
+
+
+_LINES = pa.schema(
+    [
+        ("trial_id", pa.string()), ("attempt", pa.int32()), ("launch_id", pa.string()),
+        ("newest", pa.bool_()), ("shown", pa.bool_()), ("followed", pa.bool_()),
+        ("until_epoch", pa.int32()), ("spare_epoch", pa.int32()),
+    ]
+)  # fmt: skip
 
 
 def sql_text(name: str) -> str:
@@ -70,15 +80,20 @@ def connect(
       The connection, the column name of every config key, and the bytes that it may take.
     """
     con = duckdb.connect()
-    for table in index.tables:
-        con.register(f"files_{view_name(table)}", index.dataset(table))
+    con.register("files_trials", index.dataset("trials"))
     con.execute(sql_text("attempts"))
+    shared = _choose_lines(con)
     columns = _create_trials(con, spaces)
     _create_spaces(con, spaces)
-    for table in index.tables:
+    for table, listing in index.tables.items():
         if table != "trials":
-            _create_rows(con, view_name(table))
+            named = listing.overlapping or (shared and not listing.owned)
+            con.register(f"files_{view_name(table)}", index.dataset(table, named=named))
+            _create_rows(con, view_name(table), shared, named)
     _create_runs(con)
+    same = {*(column.name for column in (*KEYS, *OWNER)), "seconds"}
+    measured = ", ".join(f"'{c.name}': r.{c.name}" for c in EPOCHS if c.name not in same)
+    con.execute(sql_text("conflicts").replace("{columns}", f"{{{measured}}}"))
     con.execute(diagnosis_view(sql_text("diagnosis"), rules))
     spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}".replace("'", "''")
     given = _memory(con) if memory is None else memory
@@ -97,6 +112,28 @@ def keep_diagnosis(con: duckdb.DuckDBPyConnection) -> None:
     """Makes the view `diagnosis` a table: what reads all layers is computed once a connection."""
     con.execute("CREATE OR REPLACE TABLE kept_diagnosis AS SELECT * FROM diagnosis")
     con.execute("CREATE OR REPLACE VIEW diagnosis AS SELECT * FROM kept_diagnosis")
+
+
+def _choose_lines(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether attempts of several stores have one number; if so, which of them show is corrected in
+    the table `attempts`."""
+    twice = "(SELECT trial_id FROM attempts GROUP BY trial_id, attempt HAVING count(*) > 1)"
+    rows = con.sql(f"SELECT * FROM attempts WHERE trial_id IN {twice}").to_arrow_table().to_pylist()
+    if not rows:
+        return False
+    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows), _LINES))
+    con.execute(
+        "CREATE OR REPLACE TABLE attempts AS SELECT a.* REPLACE ("
+        + ", ".join(
+            f"CASE WHEN l.trial_id IS NULL THEN a.{name} ELSE l.{name} END AS {name}"
+            for name in _LINES.names[3:]
+        )
+        + ") FROM attempts a LEFT JOIN lines l ON a.trial_id = l.trial_id "
+        "AND a.attempt = l.attempt AND a.launch_id IS NOT DISTINCT FROM l.launch_id "
+        "ORDER BY a.trial_id, a.attempt, a.launch_id"
+    )
+    con.execute("DROP TABLE lines")
+    return True
 
 
 def _create_trials(
@@ -121,8 +158,9 @@ def _create_trials(
     con.execute(
         "CREATE TABLE visible AS SELECT a.trial_id, a.attempt, c.stale, "
         "dense_rank() OVER (ORDER BY trial_id)::INTEGER AS trial, "
-        "coalesce(a.until_epoch, 2147483647) AS until_epoch "
-        "FROM attempts a JOIN configs c USING (trial_id)"
+        "coalesce(a.until_epoch, 2147483647) AS until_epoch, "
+        "a.launch_id, a.follows IS NULL AS ownerless "
+        "FROM attempts a JOIN configs c USING (trial_id) WHERE a.shown"
     )
     return columns
 
@@ -148,19 +186,39 @@ def _create_spaces(con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[
     _create_table(con, "space_trials", pa.table(members, schema=types))
 
 
-def _create_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def _create_rows(
+    con: duckdb.DuckDBPyConnection, name: str, shared: bool, named: bool = False
+) -> None:
     """`all_<name>`: the rows no later attempt supersedes; `<name>`: without stale trials;
-    `numbered_<name>`: these with their trial as a number, which groups and joins faster."""
+    `numbered_<name>`: these with their trial as a number, which groups and joins faster.
+
+    Args:
+      shared: attempts of several stores have one number, so that rows are told apart by launch.
+      named: rows may be in several parts, whose names are in the column `PART`: of each attempt
+        and epoch those of one part show, the first by name of those that name launches, if any.
+    """
     source, everything, view = quoted(f"files_{name}"), quoted(f"all_{name}"), quoted(name)
+    own = " AND (r.launch_id = v.launch_id OR r.launch_id IS NULL AND v.ownerless)"
     shown = (
         f"FROM {source} r JOIN visible v "
         "ON r.trial_id = v.trial_id AND r.attempt = v.attempt AND r.epoch < v.until_epoch"
-    )
-    con.execute(f"CREATE VIEW {everything} AS SELECT r.* {shown}")
-    con.execute(f"CREATE VIEW {view} AS SELECT r.* {shown} WHERE NOT v.stale")
+    ) + own * shared
+    columns = "r.*"
+    if named:
+        columns = f"r.* EXCLUDE ({PART})"
+        shown += (
+            " JOIN (SELECT r.trial_id, r.attempt, r.epoch, "
+            f"arg_min(r.{PART}, (r.launch_id IS NULL, r.{PART})) AS {PART} {shown} GROUP BY ALL) u "
+            "ON r.trial_id = u.trial_id AND r.attempt = u.attempt AND r.epoch = u.epoch "
+            f"AND r.{PART} = u.{PART}"
+        )
+    con.execute(f"CREATE VIEW {everything} AS SELECT {columns} {shown}")
+    con.execute(f"CREATE VIEW {view} AS SELECT {columns} {shown} WHERE NOT v.stale")
     if name in ("epochs", "layers"):
         numbered = quoted(f"numbered_{name}")
-        con.execute(f"CREATE VIEW {numbered} AS SELECT v.trial, r.* {shown} WHERE NOT v.stale")
+        con.execute(
+            f"CREATE VIEW {numbered} AS SELECT v.trial, {columns} {shown} WHERE NOT v.stale"
+        )
 
 
 def _create_runs(con: duckdb.DuckDBPyConnection) -> None:

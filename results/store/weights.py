@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ class Weights:
         self._indexes: dict[str, dict[str, Any]] = {}
         self.bad: dict[Kind, dict[str, str]] = {"artifacts": {}, "checkpoints": {}}
         """Indexes that `list` passed over, by path, with the reason."""
+        self.odd: dict[Kind, dict[str, str]] = {"artifacts": {}, "checkpoints": {}}
+        """What is neither a file nor a folder there, by path, and what it is."""
 
     def save(
         self, kind: Kind, name: str, leaves: Mapping[str, np.ndarray], index: Mapping[str, Any]
@@ -49,7 +51,8 @@ class Weights:
           name: unique within the kind; may have folders (`pack/epoch-10`).
           leaves: arrays of shape (W, ...), lane first.
           index: JSON data. `lanes` is a list with an entry per lane, each with `trial_id` and, in
-            an artifact, `epoch` and `attempt`. The rest is the caller's.
+            an artifact, `epoch` and `attempt`, and the `launch_id` that ran it. The rest is the
+            caller's.
 
         Returns:
           The save's path within the store, for `load_lane` and `drop`.
@@ -78,6 +81,7 @@ class Weights:
         kind, name = _split(path)
         full = self.paths.tensors(kind, name)
         try:
+            files.require_file(self.fs, full)
             with self.fs.open_input_file(full) as stream:
                 size = stream.size()
                 header, start = _header(stream, size)
@@ -91,7 +95,8 @@ class Weights:
             raise StoreError(f"{full} cannot be read: {why(error)}.") from error
         except _DAMAGE as error:
             raise StoreError(
-                f"{full} cannot be read ({error}); delete it and launch again, which rebuilds it."
+                f"{full} cannot be read ({_words(error)}); delete it and launch again, which "
+                "rebuilds it."
             ) from error
 
     def list(self, kind: Kind) -> list[dict[str, Any]]:
@@ -103,7 +108,8 @@ class Weights:
         """
         found: list[dict[str, Any]] = []
         bad = self.bad[kind] = {}
-        infos = files.listing(self.fs, self.paths.under(kind), recursive=True)
+        odd = self.odd[kind] = {}
+        infos = files.listing(self.fs, self.paths.under(kind), True, odd)
         tensors = {i.path for i in infos if i.path.endswith(".safetensors")}
         for info in infos:
             stem, dot, ending = info.path.rpartition(".")
@@ -138,6 +144,7 @@ class Weights:
         full = self.paths.tensors(kind, name)
         lanes = len(self._indexes[path]["lanes"])
         try:
+            files.require_file(self.fs, full)
             with reaching(full), self.fs.open_input_file(full) as stream:
                 size = stream.size()
                 header, start = _header(stream, size)
@@ -146,18 +153,29 @@ class Weights:
                 raise ValueError(f"it has another number of lanes than its index, {lanes}")
         except FileNotFoundError:
             return False
-        except _DAMAGE as error:
-            self.bad[kind][full] = f"damaged weights: {error}"
+        except (*_DAMAGE, files.NotAFileError) as error:
+            self.bad[kind][full] = f"damaged weights: {_words(error)}"
             return False
         return True
 
-    def find(self, trial_id: str, epoch: int | None = None) -> tuple[str, int] | None:
-        """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt."""
+    def find(
+        self,
+        trial_id: str,
+        epoch: int | None = None,
+        shows: Callable[[Mapping[str, Any]], bool] = lambda own: True,
+    ) -> tuple[str, int] | None:
+        """Path and lane of the trial's artifact at `epoch`, or the last of its newest attempt,
+        among the lanes that `shows` admits."""
         held = [
-            ((own["attempt"], own["epoch"], str(entry.get("saved", ""))), entry["path"], lane)
+            (
+                (own["attempt"], own["epoch"], bool(own.get("launch_id")), str(entry.get("saved"))),
+                entry["path"],
+                lane,
+            )
             for entry in self.list("artifacts")
             for lane, own in enumerate(entry["lanes"])
             if own.get("trial_id") == trial_id and epoch in (None, own.get("epoch"))
+            if shows(own)
         ]
         return max(held)[1:] if held else None
 
@@ -171,6 +189,12 @@ class Weights:
 
 _DAMAGE = (ValueError, KeyError, IndexError, TypeError)
 """What reading a file raises that was written by somebody else, or not whole."""
+
+
+def _words(error: Exception) -> str:
+    """What is wrong; our own errors say it, Python's speak of its objects."""
+    ours = isinstance(error, (files.NotAFileError, IndexError)) or type(error) is ValueError
+    return str(error) if ours else "its header is none of a safetensors file"
 
 
 def _split(path: str) -> tuple[Kind, str]:
@@ -207,7 +231,7 @@ def _header(stream: Any, size: int) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(stream.read_at(8, 0), "little") if size > 8 else 0
     if not 2 <= length <= size - 8:
         raise ValueError("it is not a safetensors file")
-    header = json.loads(stream.read_at(length, 8))
+    header = files.from_json(stream.read_at(length, 8))
     if not isinstance(header, dict):
         raise ValueError("it is not a safetensors file")
     header.pop("__metadata__", None)
@@ -220,8 +244,10 @@ def _layout(entry: Mapping[str, Any], start: int, end: int) -> tuple[np.dtype, i
     if not isinstance(entry, dict):
         raise ValueError("it is not a safetensors file")
     dtype = np.dtype(_DTYPES[entry["dtype"]])
-    width, *shape = (int(length) for length in entry["shape"])
-    first, last = (int(offset) for offset in entry["data_offsets"])
+    if not all(type(number) is int for number in (*entry["shape"], *entry["data_offsets"])):
+        raise ValueError("its header does not fit its content")
+    width, *shape = entry["shape"]
+    first, last = entry["data_offsets"]
     size = width * math.prod(shape) * dtype.itemsize
     if min(first, width, *shape) < 0 or last - first != size or start + last > end:
         raise ValueError("its header does not fit its content")

@@ -43,12 +43,15 @@ def damaged(whole: Path, guard: Guard, damage: list[Damage]) -> Store | None:
         return None
 
 
+NO_RAY = SimpleNamespace(stuck=False)
+
+
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """`launch` up to Ray and from there on: packs are taken from the queue, what a worker reads
     first is read, and then each worker dies, the first of them twice."""
 
-    def drive(queue: PackQueue, job: dict[str, Any], *_: Any) -> bool:
+    def drive(queue: PackQueue, job: dict[str, Any], *_: Any) -> None:
         store = open_store(job["store"])
         for runner in map(str, range(40)):
             pack = queue.next(runner)
@@ -62,7 +65,6 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
                         continue
             queue.complete(runner, None)
         queue.block_the_rest()
-        return False
 
     def _read_first(store: Store, lane: Any) -> Iterator[tuple[str, int]]:
         if lane.checkpoint:
@@ -73,7 +75,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
                 yield found
 
     monkeypatch.setattr(launch, "drive", drive)
-    monkeypatch.setattr(launch, "local_ray", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(launch, "local_ray", lambda *_: contextlib.nullcontext(NO_RAY))
     monkeypatch.setattr(lease, "EXPIRY_S", 0.05)
     clock = SimpleNamespace(
         time=lease.time.time, monotonic=lease.time.monotonic, sleep=lambda seconds: None

@@ -36,12 +36,26 @@ def test_importing_it_loads_no_library(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
-@pytest.mark.parametrize("hidden", ["results.py", "orchestrator/__init__.py"])
-def test_a_file_that_hides_a_package_is_named_with_the_remedy(tmp_path: Path, hidden: str) -> None:
+@pytest.mark.parametrize(
+    ("hidden", "wanted"),
+    [
+        ("results.py", "gradsweep"),
+        ("orchestrator/__init__.py", "gradsweep"),
+        ("results.py", "orchestrator"),
+        ("results.py", "orchestrator.launch"),
+        ("search_spaces/__init__.py", "orchestrator.plan.plan"),
+        ("trainables.py", "orchestrator"),
+        ("trainables.py", "search_spaces"),
+        ("trainables/__init__.py", "search_spaces"),
+    ],
+)
+def test_a_file_that_hides_a_package_is_named_with_the_remedy(
+    tmp_path: Path, hidden: str, wanted: str
+) -> None:
     path = tmp_path / hidden
     path.parent.mkdir(exist_ok=True)
     path.write_text("")
-    done = python("import gradsweep", tmp_path)
+    done = python(f"import {wanted}", tmp_path)
     assert done.returncode == 1
     package = hidden.removesuffix(".py").removesuffix("/__init__")
     assert done.stderr.splitlines()[-1] == (

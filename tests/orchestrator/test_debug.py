@@ -61,6 +61,31 @@ def test_a_profile_can_be_read_and_holds_the_epochs(said: Any) -> None:
     assert any(EPOCH_NAME in name for name in names)
 
 
+REFUSED = {
+    "labels": "y[0] of task misfit is 0.7; its labels must be whole numbers in 0..1",
+    "input": "x[7, 2, 1] of task misfit is nan; its arrays must be finite",
+    "steps": "model misfit returned the shape (10, 3, 2) for x of shape (10, 3, 2); task misfit, "
+    "whose y has the shape (10,), needs (10, 2); return the logits of one time step",
+    "parameter": "parameter table of model misfit is int32, and only float32 can be trained",
+    "sizes": "the sizes of task misfit have classes=0; it must be a whole number of at least 1",
+}
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence_before_anything_trains(tmp_path: Path) -> None:
+    """The plan says it already where it needs no array."""
+    study = str(Path(__file__).parents[1] / "support" / "misfit_study.py")
+    words = ["misfit", "--study", study]
+    wrong = [["debug", *words, "--record", "--set", f"fault={fault}"] for fault in REFUSED]
+    wrong.append(["plan", *words, "--set", "fault=sizes"])
+    found, _ = many([*wrong, ["debug", *words]], tmp_path)
+    for said, want in zip(found, [*REFUSED.values(), REFUSED["sizes"]], strict=False):
+        assert (said.status, said.out) == (2, "")
+        (line,) = said.err.splitlines()
+        assert line.startswith(f"error: {want}")
+    assert found[-1].status == 0
+    assert not list((tmp_path / "store").rglob("*.parquet"))
+
+
 def test_the_named_layer_and_time_step_are_those_of_the_weights_before_the_bad_step(
     tmp_path: Path,
 ) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -247,3 +251,68 @@ def test_what_cannot_be_expanded_is_one_sentence(space: dict[str, Any], says: st
 def test_a_form_that_cannot_be_drawn_from_is_named(form: dict[str, Any]) -> None:
     with pytest.raises(SpaceError, match=f"lr: {next(iter(form))} cannot draw from"):
         expand({"lr": form}, samples=1)
+
+
+# ---- scalars of libraries, functions of other keys ---------------------------------------------
+
+
+def of(function: Callable[..., Any]) -> Any:
+    return tune.sample_from(function)
+
+
+def test_a_float32_is_the_decimal_that_was_written_wherever_it_stands() -> None:
+    narrow = np.float32(0.1)
+    space = {
+        "lr": grid(0.1, narrow, jnp.float32(0.1)),
+        "both": {"zip": {"a": [narrow], "b": [Decimal("0.3")]}},
+        "if": {"when": {"lr": narrow}, "then": {"c": narrow}},
+    }
+    assert expand(space) == [{"lr": 0.1, "a": 0.1, "b": 0.3, "c": 0.1}]
+    assert expand({"lr": 1.0}, overrides={"lr": [narrow, 0.1]}) == [{"lr": 0.1}]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda spec: 0.1 / spec.config.width,
+        lambda spec: 0.1 / spec["config"]["width"],
+        lambda config: 0.1 / config["width"],
+        lambda config: np.float32(0.1) / config.get("width", 1),
+    ],
+)
+def test_ray_s_sample_from_reads_the_other_keys(function: Callable[..., Any]) -> None:
+    space = {
+        "wd": of(lambda spec: spec.config.lr),
+        "lr": of(function),
+        "width": grid(8, 16),
+        "small": {"when": {"lr": 0.0125}, "then": {"seed": 1}},
+        "one": of(lambda: 1),
+    }
+    found = expand(space)
+    assert [(c["width"], c["lr"], c["wd"], c["one"]) for c in found] == [
+        (8, 0.0125, 0.0125, 1),
+        (16, 0.00625, 0.00625, 1),
+    ]
+    assert [c.get("seed") for c in found] == [1, None]
+    assert [c["lr"] for c in expand(space, overrides={"width": [32]})] == [0.003125]
+    assert [c["lr"] for c in expand(space, overrides={"lr": [1.0]})] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"lr": of(lambda spec: spec.config.widht)}, "lr: .* reads widht, .*; set"),
+        ({"lr": of(lambda _: np.random.default_rng().random())},
+         "lr: its sample_from says .* and then .*; draw with uniform, loguniform"),
+        ({"lr": of(lambda _: 1 / 0)}, "lr: .* fails .ZeroDivisionError: division"),
+        ({"a": of(lambda s: s.config.b), "b": of(lambda s: s["a"])},
+         "a: its sample_from reads b"),
+        ({"a": 1, "if": {"when": {"a": 1}, "then": {"b": of(lambda s: 1)}}},
+         "cannot stand inside a conditional"),
+    ],
+)  # fmt: skip
+def test_a_sample_from_that_cannot_be_is_told_in_a_sentence(
+    space: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(SpaceError, match=says):
+        expand(space)

@@ -7,10 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
+import optax
 from flax import nnx
 
 from search_spaces import Space, Study
-from trainables.declarations import Key, Model
+from trainables.declarations import Key, Model, Optimizer
+from trainables.optim.schedules import Constant
+
+FAULTS = ("none", "raise", "exit", "kill")
 
 
 def _limit_memory(spare: int) -> None:
@@ -32,7 +36,18 @@ class Net(nnx.Module):
         return self.readout(x.reshape(len(x), -1))
 
 
+class BrokenNet(Net):
+    """A slip that shows when the model is called."""
+
+    def __call__(self, x):
+        return self.raedout(x)  # type: ignore[reportAttributeAccessIssue]
+
+
 def build(config, sizes, rngs):
+    if config["bug"] == "build":
+        config["ballsat"]
+    if "exit" in (config["bug"], config["fault"]):
+        sys.exit("a guard left in the model")
     if config["fault"] == "raise":
         raise ZeroDivisionError("the user divided by zero")
     if config["fault"] == "kill":
@@ -40,17 +55,34 @@ def build(config, sizes, rngs):
     if config["spare"]:
         with contextlib.suppress(ValueError):
             _limit_memory(config["spare"] * 2**20)
-    return Net(config["ballast"], sizes, rngs)
+    return (BrokenNet if config["bug"] == "call" else Net)(config["ballast"], sizes, rngs)
+
+
+class Schedule(Constant):
+    """Constant, for learning rates of at most 0.3."""
+
+    def derived(self, config, values, epochs, steps):
+        if config["lr"] > 0.3:
+            raise ValueError("this learning rate is too high")
+        return super().derived(config, values, epochs, steps)
 
 
 NET = Model(
     name="faulty_net",
     keys=(
-        Key("fault", "str", "none", "init", "What goes wrong.", choices=("none", "raise", "kill")),
+        Key("fault", "str", "none", "init", "Of a trial.", choices=FAULTS),
+        Key("bug", "str", "none", "static", "Of all.", choices=("none", "build", "call", "exit")),
         Key("ballast", "int", 0, "static", "Side of a square of idle weights.", low=0),
         Key("spare", "int", 0, "static", "MiB a worker may have more than at first.", low=0),
     ),
     build=build,
+)
+
+SGD = Optimizer(
+    name="faulty_sgd",
+    keys=(Key("lr", "float", 0.1, "traced"),),
+    build=lambda config, hparams: optax.sgd(hparams["lr"]),
+    schedule=Schedule,
 )
 
 SMALL = {
@@ -72,10 +104,27 @@ def one_fault(kind):
 STUDY = Study(
     name="faulty",
     title="Faults",
-    parts=(NET,),
+    parts=(NET, SGD),
     spaces={
         "raise": one_fault("raise"),
+        "exit": one_fault("exit"),
+        "refuse": Space(
+            reproduces="tests of a fault that only one trial's values have",
+            param_space={
+                **SMALL,
+                "optimizer": "faulty_sgd",
+                "trial": {"zip": {"seed": SEEDS, "lr": [0.5 if s == 5 else 0.1 for s in SEEDS]}},
+            },
+        ),
         "kill": one_fault("kill"),
+        "bug": Space(
+            reproduces="tests of programs that cannot be made",
+            param_space={
+                **SMALL,
+                "bug": {"grid_search": ["none", "build"]},
+                "seed": {"grid_search": list(range(16))},
+            },
+        ),
         "memory": Space(
             reproduces="tests of memory",
             param_space={**SMALL, "ballast": 2048, "spare": 500, "seed": {"grid_search": SEEDS}},

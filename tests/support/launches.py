@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
+import signal
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +78,15 @@ def sets(*changes: str) -> list[str]:
 
 
 class Begun(subprocess.Popen[bytes]):
-    """A separate process, in its own group. It does not outlive its test unless it is `lasting`,
-    and has somebody else who ends it."""
+    """A separate process, in its own group, and in a terminal of its own if it has one. It does not
+    outlive its test unless it is `lasting`, and has somebody else who ends it."""
 
     def __init__(
         self,
         words: Sequence[str],
         environment: Mapping[str, str] | None = None,
         lasting: bool = False,
+        terminal: int | None = None,
     ):
         # A file and not a pipe, which would have to be read all the time.
         self._log, name = tempfile.mkstemp()
@@ -86,10 +94,11 @@ class Begun(subprocess.Popen[bytes]):
         weakref.finalize(self, os.close, self._log)
         super().__init__(
             words,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=self._log if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=None if terminal is None else partial(_take, terminal),
             env={**(os.environ if environment is None else environment), **ALWAYS},
         )
         if not lasting:
@@ -111,6 +120,41 @@ class Begun(subprocess.Popen[bytes]):
         self.wait()
 
 
+def _take(terminal: int) -> None:
+    """Makes it this process's own, and its keys heard, which a shell's background jobs ignore."""
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class InTerminal(Begun):
+    """A process in a terminal of its own, as a shell gives it one."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str] | None = None):
+        self._keys, slave = pty.openpty()
+        super().__init__(words, environment, terminal=slave)
+        os.close(slave)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # its last process has ended, or it was closed
+            while text := os.read(self._keys, 4096):
+                os.write(self._log, text)
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._keys, keys)
+
+    def close(self) -> None:
+        """As closing the window does."""
+        os.close(self._keys)
+
+    def ended(self, status: int = 0) -> str:
+        self.wait()
+        self._reader.join()
+        return super().ended(status)
+
+
 def start(
     store: Path,
     *extra: str,
@@ -120,8 +164,12 @@ def start(
 ) -> Begun:
     """`gradsweep launch` as such a process."""
     where = ["--address", address] if address else []
-    words = ["launch", space, "--store", str(store), "--checkpoint-seconds", OFTEN]
-    return Begun(command(*words, *where, *sets(*tiny, *extra)))
+    return Begun(launch_words(store, *where, *sets(*tiny, *extra), space=space))
+
+
+def launch_words(store: Path, *more: str, space: str = SPACE) -> list[str]:
+    """`gradsweep launch` with frequent resume points."""
+    return command("launch", space, "--store", str(store), "--checkpoint-seconds", OFTEN, *more)
 
 
 def wait_for(what: Callable[[], bool], of: Begun | Future[Any] | None = None) -> None:

@@ -19,13 +19,22 @@ def below(top: psutil.Process) -> list[psutil.Process]:
 def those(
     processes: list[psutil.Process], test: Callable[[psutil.Process], bool]
 ) -> list[psutil.Process]:
-    """Those that pass the test; one may end while it is looked at."""
+    """Those that pass the test; one may end while it is looked at, or be somebody else's."""
     found = []
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if test(process):
                 found.append(process)
     return found
+
+
+def carrying(name: str, value: str) -> list[psutil.Process]:
+    """Processes that were started with this variable and still live. A dead one may wait for long
+    until somebody asks after it."""
+    return those(
+        list(psutil.process_iter()),
+        lambda one: one.status() != psutil.STATUS_ZOMBIE and one.environ().get(name) == value,
+    )
 
 
 def is_raylet(process: psutil.Process) -> bool:

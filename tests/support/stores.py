@@ -20,11 +20,12 @@ from results.store.views import quoted, view_name
 HOW_IT_RAN = (
     "attempt", "event", "first_epoch", "first_started", "started", "ended", "seconds",
     "compile_seconds", "signature", "pack", "lane", "launch_id", "host", "git_commit", "space",
+    "follows",
 )  # fmt: skip
 """Columns of `trials` that say how, when and where an attempt ran, not what came out."""
 
-IGNORED = {"trials": HOW_IT_RAN, "epochs": ("attempt", "seconds")}
-"""Columns that stores of the same results may differ in; of other tables `attempt` alone."""
+IGNORED = {"trials": HOW_IT_RAN, "epochs": ("attempt", "launch_id", "seconds")}
+"""Columns that stores of the same results may differ in; of other tables the first two alone."""
 
 
 # ---- while something runs ------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def differing(
     stores = [at if isinstance(at, Store) else open_store(str(at)) for at in (one, other)]
     names = {view_name(table) for store in stores for table in store.index.tables}
     found = {
-        name: _differing(stores[0], stores[1], name, IGNORED.get(name, ("attempt",)))
+        name: _differing(stores[0], stores[1], name, IGNORED.get(name, ("attempt", "launch_id")))
         for name in sorted(names - {*without})
     }
     assert any(store.sql("SELECT 1 FROM all_epochs LIMIT 1").fetchall() for store in stores)

@@ -31,6 +31,10 @@ def _silent_backward(script: jax.Array, cotangent: jax.Array) -> tuple[jax.Array
 _silent.defvjp(_silent_forward, _silent_backward)
 
 
+_SIGNS = {np.nan: np.float32(3.1e38), np.inf: np.float32(3.2e38)}
+"""What stands in a task's arrays, which must be finite, for what is not."""
+
+
 class Scripted(nnx.Module):
     """Two layers whose gradients are the input: x[0, 0, :2] for front.a, [2:3] for back.w, [3:4]
     for back.b. With two classes, logits (0, s) and label 0, the loss is log(1 + exp(s)) at s =
@@ -41,8 +45,11 @@ class Scripted(nnx.Module):
         self.back = nnx.Dict(w=nnx.Param(jnp.ones(1)), b=nnx.Param(jnp.ones(1)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        s = x[0, 0, 4]
-        script = x[0, 0, :4] / jax.nn.sigmoid(s)
+        row = x[0, 0]
+        for value, sign in _SIGNS.items():
+            row = jnp.where(row == sign, value, row)
+        s = row[4]
+        script = row[:4] / jax.nn.sigmoid(s)
         s += _silent(self.front["a"][...], script[:2]) + _silent(self.back["w"][...], script[2:3])
         s += _silent(self.back["b"][...], script[3:4])
         return jnp.stack([jnp.zeros(()), s])[None]
@@ -56,7 +63,10 @@ def script_registry(script: np.ndarray) -> Registry:
     """Model and task `scripted`: one step for each row of `script`, (steps, 4) gradients or
     (steps, 5) with the logit. Scripts of one length share a program."""
     steps, columns = script.shape
-    _scripts[steps] = np.pad(script, ((0, 0), (0, 5 - columns))).astype(np.float32)
+    padded = np.pad(script, ((0, 0), (0, 5 - columns))).astype(np.float32)
+    padded[np.isnan(padded)] = _SIGNS[np.nan]
+    padded[np.isposinf(padded)] = _SIGNS[np.inf]
+    _scripts[steps] = padded
     return _registry(steps)
 
 

@@ -16,6 +16,7 @@ from trainables.declarations.core.parts import (
     Model,
     Optimizer,
     Part,
+    PartError,
     Probe,
     Sizes,
     Stage,
@@ -57,7 +58,7 @@ def builtin_registry() -> Registry:
 
 __all__ = [
     "REQUIRED", "SELECTORS", "Column", "Config", "ConfigError", "Key", "Kind", "Preset", "Meaning",
-    "Model", "Optimizer", "Part", "Probe", "Registry", "Resolver", "Scalar", "Sizes", "Stage",
-    "Task", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
+    "Model", "Optimizer", "Part", "PartError", "Probe", "Registry", "Resolver", "Scalar", "Sizes",
+    "Stage", "Task", "Trial", "builtin_registry", "canonical_comments", "digest", "nearest",
     "parse_comments", "versioned_by_content",
 ]  # fmt: skip

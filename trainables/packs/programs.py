@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainables.core.engine import Engine, OnHost, SharedColumns
-from trainables.core.hparams import init_constants, optimizer_of
+from trainables.core.hparams import init_constants, lane_values, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
 from trainables.declarations import Trial
 from trainables.declarations.core.parts import loaded
@@ -40,10 +40,10 @@ class Programs:
     """
 
     engine: Engine
+    shapes: Any
     width: int
     lanes: Strategy
     device: Any
-    shapes: Any
     _epoch: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
@@ -125,6 +125,18 @@ def _on_host(measure: OnHost, state: Any, values: Any, real: jax.Array, data: An
     return {name: np.stack([columns[name] for columns in every]) for name in one}
 
 
+def check_start(trial: Trial) -> None:
+    """Makes a trial's engine and first state, abstractly: what it raises, every trial of the same
+    program and init constants would raise."""
+    _traced(trial, lane_values(trial))
+
+
+def _traced(trial: Trial, values: Mapping[str, np.ndarray]) -> tuple[Engine, Any]:
+    """A trial's engine, and the shapes of its state."""
+    engine = trial.stage.builder()(trial, make_task(trial), values)
+    return engine, jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
+
+
 def programs_for(
     trial: Trial,
     values: Mapping[str, np.ndarray],
@@ -144,9 +156,7 @@ def programs_for(
     sizes = trial.sizes if "task" in trial.parts else None
     key = (trial.program, sizes, builds, rename, width, lanes, device)
     if key not in _known:
-        engine = trial.stage.builder()(trial, make_task(trial), values)
-        shapes = jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
-        _known[key] = Programs(engine, width, lanes, device, shapes)
+        _known[key] = Programs(*_traced(trial, values), width, lanes, device)
         if len(_known) > _KEPT:
             _known.popitem(last=False)
     _known.move_to_end(key)

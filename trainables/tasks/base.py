@@ -15,12 +15,14 @@ import numpy as np
 import optax
 
 from trainables.core.random_keys import named_key, trial_key
-from trainables.declarations import Sizes, Trial
+from trainables.declarations import PartError, Sizes, Trial
 from trainables.declarations.core.parts import loaded
+from trainables.tasks.arrays import joined, require_finite
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]
 Batch = tuple[jax.Array, jax.Array, jax.Array]
+Shape = tuple[int, ...]
 
 
 class TaskRuntime(Protocol):
@@ -40,6 +42,14 @@ class TaskRuntime(Protocol):
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         """x (B, T, F) or tokens (B, T), y (B,) or (B, T), weight (B,)."""
+        ...
+
+    def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
+        """The shapes of outputs that it can judge for such a batch, the usual one first.
+
+        Args:
+          every_step: whether the model declares outputs at every time step.
+        """
         ...
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
@@ -74,15 +84,23 @@ def probe_batch(task: TaskRuntime, values: Hparams, data: Any) -> Batch:
 class Classification:
     """Cross-entropy of logits, the part of `TaskRuntime` that classifying tasks share.
 
-    Outputs (B, T, C) are judged at every time step and averaged; a label (B,) then holds for all of
-    them, and two more accuracies are given: of the logits' mean over time ("mode"), and of the last
-    time step alone.
+    Outputs (B, T, C) are judged at every time step and averaged. A label (B,) holds for all of them
+    where the model declares `every_step`; then two more accuracies are given: of the logits' mean
+    over time ("mode"), and of the last time step alone.
     """
 
     carries = False
+    sizes: Sizes
 
     def scale(self, hparams: Hparams) -> jax.Array | None:
         return None
+
+    def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
+        once = (len(x), self.sizes.classes)
+        steps = (*x.shape[:2], self.sizes.classes)
+        if y.ndim == 2:
+            return (steps,)
+        return (once, steps) if every_step else (once,)
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, _over_time(outputs, y))
@@ -111,7 +129,8 @@ class ArrayTask(Classification):
     Data are x (N, T, F) and y (N,): the training pool, then the test set. The permutation of the
     pool is derived from `split_seed` where the task declares it, else it is fixed; its first
     `n_val` samples validate. `noise_std`, where declared, adds fresh N(0, noise_std) noise to every
-    training batch.
+    training batch. The probes' batch holds each of its samples once, so it is smaller than the
+    others where fewer than `batch_size` samples train.
     """
 
     def __init__(self, sizes: Sizes):
@@ -125,22 +144,7 @@ class ArrayTask(Classification):
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The data of a trial's task; see `make_data`."""
-        return ArrayTask.joined(trial, _user_arrays(trial))
-
-    @staticmethod
-    def joined(trial: Trial, found: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """x (N, T, F) float32 and y (N,) int32 of x, y and perhaps x_test, y_test.
-
-        Raises:
-          ValueError: they are not what the task declares.
-        """
-        sizes = trial.sizes
-        x, y = np.asarray(found["x"]), np.asarray(found["y"])
-        if found.get("x_test") is not None:
-            x = np.concatenate([x, np.asarray(found["x_test"])])
-            y = np.concatenate([y, np.asarray(found["y_test"])])
-        check_shapes(trial, x, y, (sizes.seq_len, sizes.features))
-        return {"x": x.astype(np.float32, copy=False), "y": y.astype(np.int32)}
+        return joined(trial, trial.task.builder()(_Statics(trial)))
 
     def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
         """(training, validation) indices."""
@@ -232,35 +236,18 @@ class GaussianTask(Classification):
         return x, y, entry["weight"]
 
 
-def _user_arrays(trial: Trial) -> dict[str, Any]:
-    try:
-        return trial.task.builder()(trial.statics)
-    except KeyError as error:
-        raise ValueError(
-            f"building task {trial.task.name} reads {error}, which is not one of its static keys; "
-            "all lanes of a pack share their data, so declare that key static"
-        ) from error
+class _Statics(dict[str, Any]):
+    """What a user's function for arrays may read of a config."""
 
+    def __init__(self, trial: Trial):
+        super().__init__(trial.statics)
+        self._task = trial.task.name
 
-def check_shapes(trial: Trial, x: np.ndarray, y: np.ndarray, sample: tuple[int, ...]) -> None:
-    """Refuses samples and labels that are not what the task declares.
-
-    Args:
-      x: the training pool, then the test set, as it is stored.
-      sample: shape of one stored sample.
-
-    Raises:
-      ValueError: with the shapes declared and found, or the range of labels.
-    """
-    sizes, name = trial.sizes, trial.task.name
-    want = (sizes.n_train + sizes.n_val + sizes.n_test, *sample)
-    if x.shape != want or y.shape != want[:1]:
-        raise ValueError(
-            f"task {name} declares x of shape {want}, training, validation and test together, and "
-            f"as many labels; its arrays have {x.shape} and {y.shape}"
+    def __missing__(self, key: str) -> Any:
+        raise PartError(
+            f"building task {self._task} reads {key!r}, which is not one of its static keys; all "
+            "lanes of a pack share their data, so declare that key static"
         )
-    if len(y) and not (y.min() >= 0 and y.max() < sizes.classes):
-        raise ValueError(f"labels of task {name} must lie in 0..{sizes.classes - 1}")
 
 
 def make_task(trial: Trial) -> TaskRuntime | None:
@@ -278,9 +265,15 @@ def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nd
       arrays: of the data set the task names; unused by tasks that make their own.
 
     Raises:
-      ValueError: arrays are missing, or do not have the declared sizes or labels.
+      PartError: arrays are missing, or do not have the declared sizes or labels, or not all of
+        their numbers are finite.
     """
     if "task" not in trial.parts:
         return {}
     runtime: Any = loaded(trial.task.runtime)
-    return runtime.data(trial, arrays)
+    found = runtime.data(trial, arrays)
+    if not issubclass(runtime, ArrayTask):  # which has looked at its inputs one by one
+        for name, value in found.items():
+            if np.issubdtype(value.dtype, np.floating):
+                require_finite(trial, name, value)
+    return found

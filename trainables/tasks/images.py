@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.declarations import Trial
+from trainables.declarations import PartError, Trial
+from trainables.tasks.arrays import joined
 from trainables.tasks.base import ArrayTask
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -132,11 +133,11 @@ def sequences(
       pool: how many of train_images are no test images, for `scalar`; 0: all.
 
     Raises:
-      ValueError: an array is missing.
+      PartError: an array is missing.
     """
     missing = [n for n in ("train_images", "train_labels") if n not in arrays]
     if missing:
-        raise ValueError(f"task {task} needs the arrays {', '.join(missing)}; hand them to Pack")
+        raise PartError(f"task {task} needs the arrays {', '.join(missing)}; hand them to Pack")
     convert, arrange = _CONVERT[task]
     train, test = arrays["train_images"], arrays.get("test_images")
     if test is None or not len(test):
@@ -160,6 +161,4 @@ class ImageSet(ArrayTask):
         """The images of a trial's task in its layout; see `make_data`."""
         config, pool = trial.config, trial.sizes.n_train + trial.sizes.n_val
         layout, standardise = str(config["layout"]), str(config["standardise"])
-        return ArrayTask.joined(
-            trial, sequences(trial.task.name, layout, arrays, standardise, pool)
-        )
+        return joined(trial, sequences(trial.task.name, layout, arrays, standardise, pool))

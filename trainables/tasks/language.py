@@ -18,7 +18,7 @@ import optax
 from jax import lax
 
 from trainables.core.random_keys import named_key
-from trainables.declarations import Sizes, Trial
+from trainables.declarations import PartError, Sizes, Trial
 from trainables.declarations.tasks.language import chunks, segments, stream_lengths
 from trainables.tasks.base import Batch, Classification, Hparams, Schedule
 
@@ -101,12 +101,12 @@ class StreamTask(Classification):
         for part, length in zip(PARTS, stream_lengths(trial.config), strict=True):
             stream, need = arrays.get(f"{part}_tokens"), length * sizes.batch_size
             if stream is None:
-                raise ValueError(f"task {name} needs the array {part}_tokens; hand it to Pack")
+                raise PartError(f"task {name} needs the array {part}_tokens; hand it to Pack")
             if len(stream) < need:
                 there = f"{len(stream):,}"
-                raise ValueError(f"task {name} reads {need:,} {part} tokens; there are {there}")
+                raise PartError(f"task {name} reads {need:,} {part} tokens; there are {there}")
             if need and not 0 <= stream[:need].min() <= stream[:need].max() < sizes.features:
-                raise ValueError(f"tokens of task {name} must lie in 0..{sizes.features - 1}")
+                raise PartError(f"tokens of task {name} must lie in 0..{sizes.features - 1}")
             found.append(cls.laid(rows(stream[:need], sizes.batch_size), trial))
         return {"rows": np.concatenate(found, axis=1).astype(np.int32)}
 

@@ -17,9 +17,10 @@ import numpy as np
 import optax
 
 from trainables.core.random_keys import named_key
-from trainables.declarations import Sizes, Trial
+from trainables.declarations import PartError, Sizes, Trial
 from trainables.declarations.tasks.long_sequences import COPY_BITS, SAMPLES
-from trainables.tasks.base import Batch, Classification, Hparams, Schedule
+from trainables.tasks.arrays import labels
+from trainables.tasks.base import Batch, Classification, Hparams, Schedule, Shape
 from trainables.tasks.images import CIFAR_MEAN
 from trainables.tasks.listops import END, PAD, expressions
 
@@ -140,10 +141,10 @@ class ImageTask(SequenceTask):
         needed = [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")]
         missing = [array for array in needed if array not in arrays]
         if missing:
-            raise ValueError(f"task {name} needs the arrays {', '.join(missing)}")
+            raise PartError(f"task {name} needs the arrays {', '.join(missing)}")
         x = [arranged(name, layout, arrays[f"{part}_images"]) for part in ("train", "test")]
         y = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-        return {"x": np.concatenate(x), "y": y.astype(np.int32)}
+        return {"x": np.concatenate(x), "y": labels(trial, "labels", y)}
 
     def read(self, stored: jax.Array) -> jax.Array:
         """Numbers (B, T, F): of MNIST in [0, 1], of CIFAR-10 standardised."""
@@ -177,20 +178,21 @@ def _streams(
     """x and y of the first `counts` samples of each part.
 
     Raises:
-      ValueError: an array is missing, too short, or holds an unknown token.
+      PartError: an array is missing, too short, or holds an unknown token.
     """
     sizes, name, x, y = trial.sizes, trial.task.name, [], []
     for part, count in zip(parts, counts, strict=True):
         if f"{part}_offsets" not in arrays:
-            raise ValueError(f"task {name} needs the arrays of {part} samples; hand them to Pack")
-        offsets, labels = arrays[f"{part}_offsets"], arrays[f"{part}_labels"]
-        if len(labels) < count:
-            raise ValueError(f"task {name} reads {count:,} {part} samples; there are {len(labels)}")
+            raise PartError(f"task {name} needs the arrays of {part} samples; hand them to Pack")
+        offsets, answers = arrays[f"{part}_offsets"], arrays[f"{part}_labels"]
+        if len(answers) < count:
+            there = f"{len(answers):,}"
+            raise PartError(f"task {name} reads {count:,} {part} samples; there are {there}")
         x.append(padded(arrays[f"{part}_tokens"], offsets[: count + 1], sizes.seq_len))
-        y.append(labels[:count])
-    found = {"x": np.concatenate(x), "y": np.concatenate(y).astype(np.int32)}
+        y.append(labels(trial, f"{part}_labels", answers[:count]))
+    found = {"x": np.concatenate(x), "y": np.concatenate(y)}
     if int(found["x"].max()) >= sizes.features:
-        raise ValueError(f"tokens of task {name} must be below {sizes.features}")
+        raise PartError(f"tokens of task {name} must be below {sizes.features}")
     return found
 
 
@@ -243,6 +245,9 @@ class CopyTask(SequenceTask):
         x = jnp.zeros((samples, self.sizes.seq_len, bits + 1))
         x = x.at[:, :pattern, :bits].set(stored.astype(jnp.float32))
         return x.at[:, self.sizes.seq_len - pattern - 1, bits].set(1.0)
+
+    def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
+        return ((*x.shape[:2], 2 * y.shape[2]),)
 
     def _judged(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
         return outputs[:, -y.shape[1] :].reshape(*y.shape, 2)

@@ -18,9 +18,10 @@ import numpy as np
 from jax import lax
 
 from trainables.core.random_keys import named_key
-from trainables.declarations import Sizes, Trial
+from trainables.declarations import PartError, Sizes, Trial
 from trainables.declarations.tasks.spikes import LATENCIES, PIXELS, SHD_BINS, SHD_CHANNELS
-from trainables.tasks.base import ArrayTask, Batch, Hparams, Schedule, TaskRuntime, check_shapes
+from trainables.tasks.arrays import labels, require_shapes
+from trainables.tasks.base import ArrayTask, Batch, Hparams, Schedule, TaskRuntime
 
 NO_SPIKE = 255
 """The stored latency of a pixel too dark to spike."""
@@ -89,8 +90,8 @@ class LatencyTask(SpikeTask):
         x = np.concatenate([table[arrays[f"{part}_images"][take]] for part, take in parts])
         y = np.concatenate([arrays[f"{part}_labels"][take] for part, take in parts])
         x = x.reshape(len(x), -1)
-        check_shapes(trial, x, y, (PIXELS,))
-        return {"x": x, "y": y.astype(np.int32)}
+        require_shapes(trial, x, y, (PIXELS,))
+        return {"x": x, "y": labels(trial, "labels", y)}
 
     def spikes(self, data: Any, index: jax.Array) -> jax.Array:
         hot = data["x"][index][..., None] == jnp.arange(LATENCIES, dtype=jnp.uint8)
@@ -147,9 +148,9 @@ class BinnedTask(SpikeTask):
             times, units, offsets = (arrays[f"{part}_{n}"] for n in ("times", "units", "offsets"))
             x.append(packed(times, units, offsets)[take])
             y.append(arrays[f"{part}_labels"][take])
-        held, labels = np.concatenate(x), np.concatenate(y)
-        check_shapes(trial, held, labels, (SHD_BINS, -(-SHD_CHANNELS // 8)))
-        return {"x": held, "y": labels.astype(np.int32)}
+        held, spoken = np.concatenate(x), np.concatenate(y)
+        require_shapes(trial, held, spoken, (SHD_BINS, -(-SHD_CHANNELS // 8)))
+        return {"x": held, "y": labels(trial, "labels", spoken)}
 
     def spikes(self, data: Any, index: jax.Array) -> jax.Array:
         return unpacked(data["x"][index], self.sizes.features)
@@ -242,7 +243,7 @@ def _need(trial: Trial, arrays: Mapping[str, np.ndarray], *names: str) -> None:
     wanted = [f"{part}_{name}" for part in ("train", "test") for name in names]
     missing = [name for name in wanted if name not in arrays]
     if missing:
-        raise ValueError(
+        raise PartError(
             f"task {trial.task.name} needs the arrays {', '.join(missing)}; hand them to Pack"
         )
 
@@ -251,11 +252,11 @@ def _rows(trial: Trial, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
     """Which samples of the training and test files make the pool and the test set.
 
     Raises:
-      ValueError: there are fewer than the task declares.
+      PartError: there are fewer than the task declares.
     """
     sizes = trial.sizes
     if sizes.n_train + sizes.n_val > train or sizes.n_test > test:
-        raise ValueError(
+        raise PartError(
             f"task {trial.task.name} declares {sizes.n_train:,} training, {sizes.n_val:,} "
             f"validation and {sizes.n_test:,} test samples; its arrays have {train:,} and {test:,}"
         )

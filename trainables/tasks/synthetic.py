@@ -15,7 +15,7 @@ import numpy as np
 
 from trainables.declarations import Sizes, Trial
 from trainables.declarations.tasks.synthetic import window_starts
-from trainables.tasks.base import Batch, Classification, Hparams, Schedule
+from trainables.tasks.base import Batch, Classification, Hparams, Schedule, Shape
 
 
 class Ordered:
@@ -48,7 +48,9 @@ class Ordered:
         return {**found, "segments": jnp.stack([held, jnp.zeros_like(held)])}
 
     def probe(self, key: jax.Array, hparams: Hparams) -> Schedule:
-        return jax.tree.map(lambda leaf: leaf[:1], self._batches(0, self.sizes.n_train))
+        """Each sequence once: without those that fill a batch up."""
+        found = self._batches(0, self.sizes.n_train)
+        return jax.tree.map(lambda leaf: leaf[:1, : self.sizes.n_train], found)
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         return data["x"][entry["index"]], data["y"][entry["index"]], entry["weight"]
@@ -94,6 +96,9 @@ class SineTask(Ordered):
         omega, y, weight = super().batch(data, entry, hparams)
         shape = *omega.shape, self.sizes.seq_len, 1
         return jnp.broadcast_to(omega[:, None, None], shape), y, weight
+
+    def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
+        return ((*y.shape, 1),)
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.mean((outputs[..., 0] - y) ** 2, axis=1)
@@ -159,6 +164,9 @@ class TemporalOrderTask(Ordered, Classification):
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         symbols, y, weight = super().batch(data, entry, hparams)
         return jax.nn.one_hot(symbols, self.sizes.features), y, weight
+
+    def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
+        return ((*x.shape[:2], self.sizes.classes),)
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
         return super().losses(outputs[:, -1], y)

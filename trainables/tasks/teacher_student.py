@@ -136,6 +136,9 @@ class TeacherStudent:
         x = jax.random.normal(entry["key"], shape)
         return x[..., None], (x, entry["teacher"]), entry["weight"]
 
+    def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[tuple[int, ...], ...]:
+        return (*x.shape[:2], 1), (x.shape[1],)
+
     def losses(self, outputs: jax.Array, y: Any) -> jax.Array:
         """0.5 of the squared error, mean over time, (B,)."""
         x, k = y

@@ -21,6 +21,7 @@ from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
 from trainables.optim.clipping import clipped
 from trainables.training import running_stats
+from trainables.training.fit import require_kept
 from trainables.training.network import Hparams, Network, fresh
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
@@ -46,7 +47,7 @@ class Training(Network):
         """Mean loss of a batch (x, y, weight), with (new rest, sum of correct answers) aside."""
         x, y, weight = batch
         outputs, rest = self.apply(params, rest, x, train=True)
-        losses = self.task.losses(outputs, y)
+        losses = self.losses(x, y, outputs)
         correct = jnp.sum(weight * self.task.correct(outputs, y))
         total = jnp.sum(jnp.where(weight > 0, weight * losses, 0))
         return total / jnp.sum(weight), (rest, correct)
@@ -66,6 +67,7 @@ class Training(Network):
         """One update, undone where anything is not finite."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
+        require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
             gradients = jax.tree.map(lambda g: g * terms, gradients)
@@ -75,6 +77,7 @@ class Training(Network):
         gradients, after = clipped(gradients, total, self.constants, hparams)
         optimizer = self.optimizer(self.rates(state, hparams))
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
+        require_kept("state {} of the optimizer", state["optimizer"], moments)
         params = optax.apply_updates(state["params"], updates)
         if self.acts_after_steps:
             params, rest = self.after_step(params, rest, state["step"] + 1)

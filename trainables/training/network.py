@@ -23,6 +23,13 @@ from trainables.core.variables import Carried
 from trainables.declarations import Trial
 from trainables.optim.schedules import Constant
 from trainables.tasks.base import TaskRuntime
+from trainables.training.fit import (
+    Judge,
+    require_answer,
+    require_losses,
+    require_module,
+    require_trainable,
+)
 
 Hparams = Mapping[str, jax.Array]
 
@@ -62,9 +69,10 @@ class Network:
         """`traced` are one lane's values, read for their types only.
 
         Raises:
-          ValueError: the model has nothing to train.
+          PartError: the model is no module, or has nothing that can be trained.
         """
-        self.sizes, self.task = trial.sizes, task
+        self.sizes, self.task, self.model = trial.sizes, task, trial.model
+        self._judge = Judge(trial.task.name, task)
         self.steps = trial.sizes.steps
         self.constants = constants(trial)
         self._build_model = trial.model.builder()
@@ -74,13 +82,13 @@ class Network:
 
         def build() -> nnx.Module:
             module = self._module(trial, jax.tree.map(jnp.asarray, dict(traced)))
+            require_module(trial.model, module)
             order.extend(variable_order(module))
             return module
 
         module: Any = nnx.eval_shape(build)
         self.graph, params, _ = nnx.split(module, nnx.Param, ...)
-        if not jax.tree.leaves(params):
-            raise ValueError(f"model {trial.model.name} has no nnx.Param, so nothing to train")
+        require_trainable(trial.model, params)
         # A model of ours may name its layers and stack equal ones; others are read by path.
         slots: tuple[Slot, ...] | None = module.slots() if hasattr(module, "slots") else None
         self.layout = Layout(slots or slots_of(params, order), params)
@@ -119,6 +127,17 @@ class Network:
         outputs = module(x)
         return outputs, nnx.split(module, nnx.Param, ...)[2]
 
+    def losses(self, x: jax.Array, y: Any, outputs: jax.Array) -> jax.Array:
+        """Loss of each sample, (B,), of the model's outputs for x.
+
+        Raises:
+          PartError: while it is traced, where outputs and task do not fit.
+        """
+        require_answer(self.model, self._judge, x, y, outputs)
+        losses = self.task.losses(outputs, y)
+        require_losses(self._judge, losses, len(x))
+        return losses
+
     def after_step(self, params: Any, rest: Any, step: jax.Array) -> tuple[Any, Any]:
         """(params, rest) after what the model does to them once a step (counted from 1) is done."""
         module: Any = nnx.merge(self.graph, params, rest, copy=True)
@@ -143,7 +162,7 @@ class Network:
             rest = fresh(rest, entry)
             outputs, new = self.apply(state["params"], rest, x, train=False)
             found = {
-                "loss": self.task.losses(outputs, y),
+                "loss": self.losses(x, y, outputs),
                 "accuracy": self.task.correct(outputs, y),
                 **self.task.metrics(outputs, y),
             }

@@ -17,7 +17,7 @@ from results.figures.bar2025.published_lru import (
     REPORTED,
     is_whole,
 )
-from results.figures.selection import Selection, known, label, select_trials, series
+from results.figures.selection import Selection, known, labels, select_trials, series
 from results.figures.style import finish, look
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def accuracy(store: Store, space: Mapping[str, Any], trial: str | None = None) -
         if part:
             asides.add(task)
         diverged = sum(t.status == "diverged" for t in trials)
-        name = cell or label(config, ["model", "init"])
+        name = cell or labels([config], ["model", "init"])[0]
         lines.append([
             name, f"{task} (subset or variant)" if part else task,
             _spread([r["val_accuracy"] for r in own]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.config_values import value_text
 from results.figures.selection import Selection, select_trials, series
 from results.figures.style import (
     COLOURS,
@@ -155,8 +156,8 @@ def _corners(store: Store, chosen: Selection) -> str:
     ).rows()
     found = {row["trial_id"]: row for row in rows}
     sums = [
-        f"{found[shown.id]['weighted']:.3g} where they are {shown.config['rho_t']:.3g} and "
-        f"{shown.config['rho_l']:.3g}"
+        f"{found[shown.id]['weighted']:.3g} where they are {value_text(shown.config['rho_t'])} and "
+        f"{value_text(shown.config['rho_l'])}"
         for shown in chosen.trials
         if shown.id in found
     ]
@@ -192,7 +193,16 @@ def figure1c(store: Store, space: Mapping[str, Any], trial: str | None = None) -
         for own in found.values():
             scale.see(gradient for gradient, _ in own.values())
         for index, (rho, own) in enumerate(found.items()):
-            _pascal(fig, own, scale, f"ρ = {rho:g}", look(index), legend=col == 1, row=1, col=col)
+            _pascal(
+                fig,
+                own,
+                scale,
+                f"ρ = {value_text(rho)}",
+                look(index),
+                legend=col == 1,
+                row=1,
+                col=col,
+            )
         fig.update_xaxes(title="Time step t of the input", row=1, col=col)
         fig.update_yaxes(row=1, col=col, **scale.axis())
         scales.append(scale)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.config_values import value_text
 from results.errors import StoreError
 from results.figures.herranz2023.pairs import Comparison, comparisons, matched
 from results.figures.herranz2023.starts import (
@@ -64,7 +65,7 @@ def figure2(store: Store, space: Mapping[str, Any], trial: str | None = None) ->
     low, high = axis["range"]
     ticks = {10.0**e: power(e) for e in range(math.ceil(low), math.floor(high) + 1)}
     if len(columns) == 1:  # room to name every rate
-        ticks = {float(lr): f"{lr:g}" for lr in values_of(found, "lr")}
+        ticks = {float(lr): value_text(lr) for lr in values_of(found, "lr")}
     fig.update_xaxes(type="log", range=[low, high], tickvals=list(ticks),
                      ticktext=list(ticks.values()))  # fmt: skip
     fig.update_xaxes(title="Learning rate", row=len(rows))
@@ -143,7 +144,7 @@ def uneven(found: Sequence[Outcome], key: str) -> str:
     words = []
     if short:
         some = [
-            f"{', '.join(str(w) for w in cell[:3] if w)} at {key} {cell[3]:g}: {count}"
+            f"{', '.join(str(w) for w in cell[:3] if w)} at {key} {value_text(cell[3])}: {count}"
             for cell, count in list(short.items())[:4]
         ]
         more = f" and {len(short) - 4} more" if len(short) > 4 else ""

@@ -12,11 +12,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.ask.named_queries import nothing_yet, space_name
+from results.config_values import value_text, value_texts
 from results.errors import StoreError
 from results.figures.heatmaps import Grid, colour_axis, heatmap
 from results.figures.herranz2023.starts import in_order, start_of, told_by_start
 from results.figures.panels import Layout, explain_cells, notes, pick
-from results.figures.selection import Shown, label, select_trials, series
+from results.figures.selection import Shown, labels, select_trials, series
 from results.figures.style import LogScale, draw_series, finish, look, wrapped
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ def _named(store: Store, space: Mapping[str, Any], panels: Sequence[Shown]) -> l
     ends = {row["trial_id"]: row for row in rows}
     keys = [k for k in space.get("swept") or () if not told_by_start(k) and k != "seed"]
     found = []
-    for shown in panels:
+    names = labels([shown.config for shown in panels], keys)
+    for shown, name in zip(panels, names, strict=True):
         end = ends.get(shown.id) or {}
         known = end.get("radius") is not None and end.get("spread") is not None
         said = f"radius {end['radius']:.3f} ± {end['spread']:.3f}, " if known else ""
         target = start_of(shown.config).removeprefix("LSC, ")
-        cell = ", ".join(word for word in (label(shown.config, keys), f"target {target}") if word)
+        cell = ", ".join(word for word in (name, f"target {target}") if word)
         found.append(replace(shown, cell=cell, verdict=said + shown.status.replace("_", " ")))
     return found
 
@@ -151,7 +153,7 @@ def _targets(
                 x=[0, end], y=[target, target], mode="lines", name="target",
                 legendgroup="target", showlegend=legend and index == 0,
                 line={"color": "#333333", "dash": "dot", "width": 1.5},
-                hovertemplate=f"target {target:g}<extra></extra>",
+                hovertemplate=f"target {value_text(target)}<extra></extra>",
             ),
             **place,
         )  # fmt: skip
@@ -232,15 +234,15 @@ def _rows_of(
     values = sorted({v for t in trials if (v := t.config.get(choose)) is not None})
     chosen = wanted.config.get(choose) if wanted else values[len(values) // 2] if values else None
     groups: dict[str, list[Shown]] = {}
-    for one in trials:
+    for one, name in zip(trials, labels([one.config for one in trials], keys), strict=True):
         if choose not in keys or one.config.get(choose) == chosen:
-            groups.setdefault(label(one.config, keys), []).append(one)
+            groups.setdefault(name, []).append(one)
     if wanted:
         return {name: own for name, own in groups.items() if wanted in own}, ""
     shown = dict(list(groups.items())[:_MOST_ROWS])
     words = []
     if choose in keys and len(values) > 1:
-        words.append(f"{choose} {chosen:g} of {', '.join(f'{v:g}' for v in values)}.")
+        words.append(f"{choose} {value_text(chosen)} of {', '.join(value_texts(values))}.")
     if len(groups) > len(shown):
         words.append(f"Shown: {len(shown)} of {len(groups)} settings; --trial ID shows another.")
     return shown, " ".join(words)

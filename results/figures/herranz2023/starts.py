@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from results.config_values import value_text
 from results.errors import StoreError
 from results.figures.selection import Selection, Shown, select_trials
 
@@ -31,7 +32,9 @@ def start_of(config: Mapping[str, Any]) -> str:
     if config.get("lsc_balance") == "unbalanced":
         return _ORDER[2]
     target = config.get("lsc_target")
-    return f"LSC, ρ = {'½' if target == 0.5 else f'{1.0 if target is None else target:g}'}"
+    return (
+        f"LSC, ρ = {'½' if target == 0.5 else f'{value_text(1.0 if target is None else target)}'}"
+    )
 
 
 def in_order(starts: Sequence[str]) -> list[str]:

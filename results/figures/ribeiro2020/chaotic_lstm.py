@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.config_values import value_text
 from results.figures.ribeiro2020.orbits import KINDS
 from results.figures.selection import rows_of, select_trials
 from results.figures.style import (
@@ -150,8 +151,9 @@ def cost_growth(store: Store, space: Mapping[str, Any], trial: str | None = None
             rate, first = np.polyfit(x, logs, 1)
             whole, left = np.var(logs), np.var(np.array(logs) - rate * np.array(x) - first)
             fit = 1 - left / whole if whole > 0 else 1.0
-            draw_series(fig, x, y, scale, f"s = {s:g}", look(index), legend=col == 1, row=1,
-                        col=col, hover=f"s = {s:g}, {rate:+.3f} a step, R² {fit:.2f}")  # fmt: skip
+            name = f"s = {value_text(s)}"
+            draw_series(fig, x, y, scale, name, look(index), legend=col == 1, row=1,
+                        col=col, hover=f"{name}, {rate:+.3f} a step, R² {fit:.2f}")  # fmt: skip
             fig.add_annotation(
                 x=x[-1], y=math.log10(max(y[-1], 1e-300)), text=f"{rate:+.3f}", showarrow=False,
                 yshift=10 if index else -10, row=1, col=col,

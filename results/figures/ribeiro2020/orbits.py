@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.config_values import value_text
 from results.errors import StoreError
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
@@ -131,7 +132,10 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
             fig.add_vline(x=row["epoch"], row=line, col=1, line=style)
     fig.update_xaxes(title="Epoch", row=4, col=1)
     explain_marks(fig, scales)
-    more = f"Orbits start from N(0, {std:g}²). Dotted: {len(events)} snapshots with a bifurcation."
+    more = (
+        f"Orbits start from N(0, {value_text(std)}²). Dotted: {len(events)} snapshots with a "
+        "bifurcation."
+    )
     title = f"Attractors while it trains — {chosen.title}"
     return finish(fig, title, _notes(chosen, shown, more), 820)
 

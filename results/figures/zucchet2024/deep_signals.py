@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.config_values import value_text
 from results.figures.selection import medians, rows_of, select_trials
 from results.figures.style import explain_marks, finish
 from results.figures.zucchet2024.signals import log_lines
@@ -52,7 +53,7 @@ def gru_jacobian(store: Store, space: Mapping[str, Any], trial: str | None = Non
     chosen = select_trials(store, space, trial, "gated_jacobian")
     rows = rows_of(store, chosen, "gated_jacobian")
     memories = sorted({r["memory_max"] for r in rows})
-    heads = [f"<b>T in [1, {m:g}]</b>" for m in memories]
+    heads = [f"<b>T in [1, {value_text(m)}]</b>" for m in memories]
     fig = make_subplots(1, len(memories), subplot_titles=heads, horizontal_spacing=0.08)
     scales = []
     for col, memory in enumerate(memories, 1):
@@ -60,8 +61,11 @@ def gru_jacobian(store: Store, space: Mapping[str, Any], trial: str | None = Non
         for scale in sorted({r["scale_h"] for r in rows}):
             own = [r for r in rows if (r["memory_max"], r["scale_h"]) == (memory, scale)]
             steps, means = medians(own, "t", "diagonal")
-            groups[f"on the diagonal, scale {scale:g}"] = steps, [abs(mean) for mean in means]
-            groups[f"off it, scale {scale:g}"] = medians(own, "t", "off_diagonal")
+            groups[f"on the diagonal, scale {value_text(scale)}"] = (
+                steps,
+                [abs(mean) for mean in means],
+            )
+            groups[f"off it, scale {value_text(scale)}"] = medians(own, "t", "off_diagonal")
         scales.append(log_lines(fig, groups, x_log=False, legend=col == 1, col=col))
     fig.update_xaxes(title="Time step t")
     fig.update_yaxes(title="Entry of ∂h<sub>t</sub>/∂h<sub>0</sub>", row=1, col=1)

@@ -15,6 +15,7 @@ from plotly.subplots import make_subplots
 
 from results.ask.best import best, sortable
 from results.ask.named_queries import space_name
+from results.config_values import value_text
 from results.errors import StoreError
 from results.figures.selection import known, medians, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look
@@ -177,7 +178,7 @@ def heads(store: Store, space: Mapping[str, Any], trial: str | None = None) -> g
         for index, count in enumerate(sorted(rates)):
             own = [row for t in kept if t.config["heads"] == count for row in rows.get(t.id, ())]
             x, y = medians([row for row in own if known(row["y"])], "epoch", "y")
-            name = f"{count} heads, lr {rates[count]:g}"
+            name = f"{count} heads, lr {value_text(rates[count])}"
             draw_series(fig, x, y, scale, name, look(index), legend=col == 1, row=1, col=col)
         fig.update_yaxes(title=axis, row=1, col=col, **scale.axis())
         scales.append(scale)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.config_values import value_text
 from results.figures.selection import Row, Selection, known, rows_of, select_trials
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, power
 
@@ -54,7 +55,7 @@ def signal_energy(store: Store, space: Mapping[str, Any], trial: str | None = No
         for rho in sorted({r["rho"] for r in rows}):
             own = sorted((r for r in rows if r["rho"] == rho and r["lambda"] > 0),
                          key=lambda r: r["lambda"])  # fmt: skip
-            groups[f"ρ = {rho:g}"] = (
+            groups[f"ρ = {value_text(rho)}"] = (
                 [1 / (1 - r["lambda"]) for r in own], [r[name] for r in own],
             )  # fmt: skip
             if f"measured_{name}" in rows[0]:
@@ -136,7 +137,7 @@ def coupling(store: Store, space: Mapping[str, Any], trial: str | None = None) -
     chosen = select_trials(store, space, trial, "coupling")
     rows = rows_of(store, chosen, "coupling")
     rhos = sorted({r["rho"] for r in rows})
-    fig = make_subplots(1, len(rhos), subplot_titles=[f"<b>ρ = {r:g}</b>" for r in rhos],
+    fig = make_subplots(1, len(rhos), subplot_titles=[f"<b>ρ = {value_text(r)}</b>" for r in rhos],
                         shared_yaxes=True, horizontal_spacing=0.02)  # fmt: skip
     values = [math.log10(r["size"]) for r in rows if r["size"] > 0]
     ends = {"zmin": min(values), "zmax": max(values)}

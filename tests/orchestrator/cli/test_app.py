@@ -20,6 +20,7 @@ from orchestrator.machine.environment import has_gpu
 from results import create_store, open_store
 from results.schema import FORMAT
 from search_spaces import builtin_studies
+from tests.support.made_up_rows import publish_rows, space_of, trial_rows
 
 STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 GRID = ["tiny/grid", "--study", STUDY]
@@ -219,6 +220,32 @@ def test_a_store_answers_without_ray_or_jax(store: Path, tmp_path: Path) -> None
     assert (shown["attempts"][0]["status"], len(shown["epochs"])) == ("done", 2)
     for planned in found[9:]:
         assert "tiny/grid: 4 trials, 2 done, 2 to run" in planned.out
+
+
+def test_config_values_that_differ_read_apart_everywhere(tmp_path: Path) -> None:
+    rates = {"a": 0.1, "b": 0.10000000149011612, "c": 0.99999}
+    made = create_store(tmp_path / "store")
+    publish_rows(
+        made, [trial_rows(i, [lr, lr], config={"lr": lr, "seed": 0}) for i, lr in rates.items()]
+    )
+    rule = {"metric": "loss", "mode": "min", "over": "seed"}
+    made.write_space("demo/grid", space_of([*rates], swept=["lr"], select=rule))
+    at = ["--store", "store"]
+    requests = [
+        ["query", "SELECT trial_id, lr, 1 / 3 AS third FROM trials", *at],
+        ["query", "SELECT trial_id, lr FROM trials", "--format", "csv", *at],
+        ["best", "demo/grid", *at],
+        ["show", "c", *at],
+        ["plan", *GRID, "--set", "lr=0.1,0.10000000149011612,0.99999", "--set", "seed=0"],
+    ]
+    found, _ = many(requests, tmp_path)
+    assert [said.status for said in found] == [0] * len(requests), found
+    for said in (found[0], found[2], found[4]):
+        words = re.findall(r"0\.[0-9]+", said.out)
+        assert {"0.1", "0.100000001", "0.99999"} <= {*words}, said.out
+    assert "0.3333 " in found[0].out
+    assert "0.10000000149011612" in found[1].out, "files have every digit"
+    assert "lr=0.99999 seed=0" in found[3].out
 
 
 # ---- bad requests ------------------------------------------------------------------------------

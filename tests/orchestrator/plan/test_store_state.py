@@ -153,6 +153,10 @@ def test_a_model_without_a_timeline_lacks_none() -> None:
     assert lacking_recordings(one, row) == []
 
 
+FIRST = [(0, "")]
+"""What a trial's second attempt follows where none names its launch."""
+
+
 # ---- resume points -------------------------------------------------------------------------------
 
 
@@ -167,8 +171,8 @@ def test_a_trial_goes_on_from_its_resume_point_in_a_new_attempt(store: Store) ->
     saved = save(store, "p", entry(TWO, 1, stale=4), entry(ONE, 2))
     found = resume_points(store, [ONE, TWO])
     assert found == {
-        ONE.id: Lane(ONE.id, {}, None, 1, 2, saved["path"], 1, saved["lanes"][1]),
-        TWO.id: Lane(TWO.id, {}, None, 1, 1, saved["path"], 0, saved["lanes"][0]),
+        ONE.id: Lane(ONE.id, {}, None, 1, 2, saved["path"], 1, saved["lanes"][1], follows=FIRST),
+        TWO.id: Lane(TWO.id, {}, None, 1, 1, saved["path"], 0, saved["lanes"][0], follows=FIRST),
     }
     assert resume_points(store, [TWO]).keys() == {TWO.id}
 
@@ -178,7 +182,7 @@ def test_who_starts_over_does_so_in_a_new_attempt(store: Store) -> None:
     interrupted(store, TWO, 3)
     save(store, "p", entry(ONE, 2), entry(TWO, 2))
     found = resume_points(store, [ONE, TWO], fresh={ONE.id})
-    assert found[ONE.id] == Lane(ONE.id, {}, attempt=1)
+    assert found[ONE.id] == Lane(ONE.id, {}, attempt=1, follows=FIRST)
     assert found[TWO.id].first_epoch == 2
 
 
@@ -191,7 +195,7 @@ def test_a_resume_point_whose_rows_are_not_all_there_is_worth_nothing(store: Sto
         save(store, one.id, entry(one, 2, rows))
     found = resume_points(store, trials)
     assert [found[one.id].first_epoch for one in trials] == [0, 0, 0, 2]
-    assert found[trials[0].id] == Lane(trials[0].id, {}, attempt=1)
+    assert found[trials[0].id] == Lane(trials[0].id, {}, attempt=1, follows=FIRST)
 
 
 def test_a_damaged_resume_point_is_worth_nothing(store: Store) -> None:
@@ -199,7 +203,7 @@ def test_a_damaged_resume_point_is_worth_nothing(store: Store) -> None:
     saved = save(store, "p", entry(ONE, 2))
     file = Path(store.root, f"{saved['path']}.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    assert resume_points(store, [ONE]) == {ONE.id: Lane(ONE.id, {}, attempt=1)}
+    assert resume_points(store, [ONE]) == {ONE.id: Lane(ONE.id, {}, attempt=1, follows=FIRST)}
     assert any("p.safetensors" in line for line in store.warnings)
 
 

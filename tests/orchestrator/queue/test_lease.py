@@ -269,6 +269,40 @@ def test_a_lease_with_a_field_of_another_type_is_none_of_ours(
     assert holder(store) is None
 
 
+@pytest.mark.parametrize("field", ["pid", "pid_started", "since", "heartbeat"])
+@pytest.mark.parametrize(
+    "value", [1e300, -1.0, float("nan"), float("inf"), "now", 10**400, True, 2**63]
+)
+def test_a_lease_with_a_number_that_no_clock_shows_is_named_and_replaced(
+    store: Store, field: str, value: Any
+) -> None:
+    host = WHOLE["host"]
+    for there in (host, HERE):
+        write(store, **{**WHOLE, "host": there, "heartbeat": time.time(), field: value})
+        assert holder(store) is None
+        check_free(store)
+        said: list[str] = []
+        with Lease(store, said.append) as mine:
+            assert read(store)["id"] == mine.id
+        assert said == [
+            (
+                f"warning: {lease_file(store)} is no lease (its {field} cannot be that of one); "
+                "the next launch replaces it."
+            )
+        ]
+
+
+@pytest.mark.parametrize("name", ["lease.json", "fences/stop.json", "fences/p.json"])
+def test_a_pipe_in_place_of_a_file_is_named_at_once(store: Store, name: str) -> None:
+    path = Path(store.root, name)
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    ask = {"lease.json": holder, "fences/stop.json": stop_wanted}
+    with pytest.raises(StoreError) as caught:
+        ask.get(name, lambda store: passes(store, "p", "1"))(store)
+    assert str(caught.value) == f"cannot read {path} (it is a named pipe and no file); remove it."
+
+
 def test_whole_seconds_are_times_too_and_a_fraction_is_no_pid(store: Store) -> None:
     write(store, since=1, heartbeat=round(time.time()), pid_started=3)
     assert holder(store) is not None
@@ -301,11 +335,11 @@ def asked(store: Store) -> list[Callable[[], object]]:
 
 
 def test_a_lease_that_cannot_be_read_is_not_taken_as_free(store: Store, clock: Clock) -> None:
-    """A folder stands for a file without permission, which root could read."""
+    """A folder stands for a file without permission, which root could read, and is named as one."""
     for name in (leases.LEASE, leases.STOP, "fences/p.json"):
         Path(store.root, name).mkdir(parents=True)
     for ask in asked(store):
-        with pytest.raises(StoreError, match=r"cannot read .*; check its permissions"):
+        with pytest.raises(StoreError, match=r"cannot read .*a folder and no file\); remove it"):
             ask()
     assert lease_file(store).is_dir()
     assert not Path(store.root, leases.CLAIMS).exists()

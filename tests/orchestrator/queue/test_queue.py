@@ -319,6 +319,73 @@ def test_a_pack_is_halved_until_the_trial_at_fault_is_alone(
     assert len(tries) <= first + 3
 
 
+def chosen(name: str, init: str, parent: str | None = None) -> Lane:
+    return Lane(name, {"init": init, "lr": 0.1}, parent)
+
+
+UNMAKEABLE = {**ERROR, "program": [{}], "certain": True, "said": True}
+
+
+def test_a_program_that_cannot_be_made_starts_once_and_fails_all_its_trials() -> None:
+    """A KeyError in `build`: eight trials in four packs, and one that starts from one of them."""
+    lost: list[str] = []
+    said: list[str] = []
+    packs = [pack(*(lane(f"{p}{i}") for i in range(2)), width=2) for p in "abcd"]
+    child, other = pack(lane("child", "b1"), program="c"), pack(lane("o"), program="q")
+    queue = queue_of(
+        *packs, other, child, on_lost=lambda given, why: lost.extend(given.trial_ids),
+        tell=said.append,
+    )  # fmt: skip
+    queue.next("r")
+    queue.complete("r", UNMAKEABLE)
+    failed = [f"{p}{i}" for p in "abcd" for i in range(2)]
+    assert queue.outcomes == dict.fromkeys(failed, "failed")
+    assert {queue.reasons[name] for name in failed} == {"ValueError: shapes"}
+    assert lost == failed[2:], "its worker has published its own"
+    assert said == [
+        "pack a0.0+a1.0 of 2 trials: ValueError: shapes",
+        "6 more trials of program p would fail alike",
+    ]
+    assert names(queue) == [["o"], ["child"]]
+    assert queue.next("r") is other
+    queue.complete("r", {"ended": {"o": "done"}, "done": True})
+    assert queue.next("r") is None
+    assert queue.outcomes["child"] == "blocked"
+    assert queue.exhausted
+
+
+def test_of_a_program_only_trials_with_the_values_at_fault_fail() -> None:
+    lost: list[str] = []
+    queue = queue_of(
+        pack(chosen("a", "bad"), chosen("b", "good"), width=3),
+        pack(chosen("c", "good"), chosen("d", "bad"), width=3),
+        pack(chosen("e", "bad"), width=3),
+        on_lost=lambda given, why: lost.extend(given.trial_ids),
+    )
+    queue.next("r")
+    queue.complete("r", {**UNMAKEABLE, "program": [{"init": "bad"}, {"init": "worse"}]})
+    assert queue.outcomes == dict.fromkeys("ade", "failed")
+    assert lost == ["d", "e"]
+    assert [(p.trial_ids, p.width) for p in queue.packs] == [(["b"], 3), (["c"], 3)]
+
+
+def test_a_program_that_may_be_made_the_next_time_is_tried_twice() -> None:
+    """A file that is not there yet, a network that does not answer."""
+    uncertain = {**UNMAKEABLE, "certain": False, "said": False}
+    lost: list[str] = []
+    queue = queue_of(
+        pack(lane("a"), lane("b")), pack(lane("c")),
+        on_lost=lambda given, why: lost.extend(given.trial_ids),
+    )  # fmt: skip
+    starts = 0
+    while given := queue.next("r"):
+        starts += 1
+        assert given.trial_ids == ["a", "b"]
+        queue.complete("r", uncertain)
+    assert starts == 2
+    assert lost == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("result", [{"interrupted": True, "done": True}, {"gone": True}])
 def test_to_leave_or_to_die_with_the_node_is_no_failure(result: dict[str, Any]) -> None:
     queue = queue_of(pack(lane("a"), lane("b")))

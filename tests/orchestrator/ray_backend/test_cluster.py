@@ -254,7 +254,7 @@ def test_a_detached_launch_is_stopped_and_finished_by_another(
         assert "starting" in gradsweep(ray_cluster, "logs", job, *jobs)
         assert job in gradsweep(ray_cluster, "stop", job[:-3], *jobs)
         wait_for((store / STOP).exists)
-    gradsweep(ray_cluster, "logs", *jobs, "--follow", status=1)
+    gradsweep(ray_cluster, "logs", *jobs, "--follow", status=143)
     statuses = "SELECT count(*) FROM attempts WHERE status = "
     assert count(store, f"{statuses} 'interrupted'") == 1
     assert count(store, f"{statuses} 'running'") == 0

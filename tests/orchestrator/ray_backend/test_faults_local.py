@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,8 @@ def harmless(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.mark.slow
 def test_a_trial_that_raises_is_isolated(ray_session: str, harmless: Path, tmp_path: Path) -> None:
-    """Its pack is halved, as wide as before: one failed row, with the traceback; the others have
-    the numbers that they have without it."""
+    """One failed row, with the traceback; the others have the numbers that they have without it, as
+    wide as before."""
     store = tmp_path / "store"
     result = run(store, space="faulty/raise", **EIGHT)
     assert result.exit_status == 1
@@ -53,6 +55,62 @@ def test_a_trial_that_raises_is_isolated(ray_session: str, harmless: Path, tmp_p
     assert {json.loads(str(r["signature"]))["width"] for r in found if r["signature"]} == {8}
     assert differing(store, harmless) == {"trials": 1}, "the failed one, and nothing else"
     print(f"isolated after {max(int(str(r['attempt'])) for r in found) + 1} packs with it")
+
+
+def starts(said: str) -> list[int]:
+    """Trials of the packs that failed, as a launch names them."""
+    return [int(n) for n in re.findall(r"^pack \w+ of (\d+) trials?: ", said, re.MULTILINE)]
+
+
+@pytest.mark.slow
+def test_a_program_that_cannot_be_made_fails_at_once(ray_session: str, tmp_path: Path) -> None:
+    """A KeyError in `build` of one program of two: no pack of it starts again, and those that wait
+    do not start at all; the other program's trials finish."""
+    store = tmp_path / "store"
+    said = say("launch", "faulty/bug", "--study", STUDY, "--width", "4", "--store", str(store))
+    assert said.status == 1
+    assert "16 done, 16 failed" in said.out
+    assert len(starts(said.out)) <= 2, "as many as packs at once"
+    assert set(starts(said.out)) == {4}
+    failed = [row for row in attempts(store) if row["status"] == "failed"]
+    (line,) = {str(row["reason"]) for row in failed}
+    at = 1 + Path(STUDY).read_text().splitlines().index('        config["ballsat"]')
+    assert line == f"KeyError: 'ballsat' ({STUDY}:{at})"
+    assert {row["attempt"] for row in failed} == {0}
+    assert {json.loads(str(row["config"]))["bug"] for row in failed} == {"build"}
+
+
+@pytest.mark.slow
+def test_a_trial_at_fault_by_its_values_is_found_by_halving(
+    ray_session: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    said = say(
+        "launch", "faulty/refuse", "--study", STUDY, "--width", "8", "--store", str(store)
+    )  # fmt: skip
+    assert said.status == 1
+    assert "7 done, 1 failed" in said.out
+    assert starts(said.out) == [8, 4, 2, 1]
+    (failed,) = [row for row in attempts(store) if row["status"] == "failed"]
+    assert "ValueError: this learning rate is too high" in str(failed["reason"])
+
+
+@pytest.mark.slow
+def test_a_trial_that_calls_sys_exit_fails_alone(
+    ray_session: str, harmless: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    said = say(
+        "launch", "faulty/exit", "--study", STUDY, "--width", "8", "--store", str(store)
+    )  # fmt: skip
+    assert said.status == 1
+    assert "7 done, 1 failed" in said.out
+    assert starts(said.out) == [8]
+    (failed,) = [row for row in attempts(store) if row["status"] == "failed"]
+    assert json.loads(str(failed["config"]))["seed"] == 5
+    called = f"it called sys.exit('a guard left in the model') at {STUDY}:"
+    assert str(failed["reason"]).startswith(called)
+    assert differing(store, harmless) == {"trials": 1}, "the failed one, and nothing else"
 
 
 @pytest.mark.slow
@@ -125,8 +183,8 @@ def test_a_local_ray_is_lean_and_listens_on_loopback_only(tmp_path: Path) -> Non
     assert words.isdisjoint({"dashboard.py", "monitor.py", "log_monitor.py"})
     assert len(ports) > 3
     assert {ip.removeprefix("::ffff:") for _, ip in ports} == {"127.0.0.1"}, ports
-    launched.send_signal(signal.SIGTERM)
-    assert "run what is left: gradsweep launch" in launched.ended(status=1)
+    os.killpg(launched.pid, signal.SIGTERM)
+    assert "run what is left: gradsweep launch" in launched.ended(status=143)
     statuses = {row["status"] for row in attempts(store)}
     assert "interrupted" in statuses
     assert "running" not in statuses

@@ -20,12 +20,13 @@ from orchestrator.plan.packs import Context, Lane, PackSpec, make_packs
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.queue.lease import Lease, SupersededError, passes
+from orchestrator.user_code import guarded
 from orchestrator.worker import pack_run
 from orchestrator.worker import recorder as recording
 from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
 from orchestrator.worker.recorder import Recorder
 from results import Store, StoreError, create_store, open_store
-from tests.support import tiny_study
+from tests.support import faulty_study, tiny_study
 from tests.support.small_trials import same
 from tests.support.stores import kept_epochs
 from trainables.declarations.probes.base import is_due
@@ -378,6 +379,60 @@ def test_a_failure_before_the_pack_is_built_ends_all_lanes(store: Store) -> None
     run.fail("Traceback", "MemoryError: why")
     rows = store.sql("SELECT status, parameters, device, signature FROM attempts")
     assert rows.fetchall() == [("failed", None, None, None)] * 2
+
+
+FAULTY = str(Path(__file__).parents[2] / "support" / "faulty_study.py")
+
+
+def faulty(*lanes: dict[str, Any], **shared: Any) -> PackRun:
+    """A run of the faulty study's trials, whose start raises."""
+    registry = catalogue(FAULTY).registry
+    grid = {**faulty_study.SMALL, "fault": "none", **shared}
+    trials = [registry.resolve({**grid, "seed": i, **lane}) for i, lane in enumerate(lanes)]
+    (spec,) = make_packs(trials, {}, {}, devices=1, width=4)
+    run = PackRun(spec, registry, None, Context())
+    with pytest.raises(Exception), guarded():  # noqa: B017, PT011
+        run.start()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("bug", "of"), [("build", {"fault": "none"}), ("exit", {"fault": "none"}), ("call", {})]
+)
+def test_a_bug_in_a_model_is_every_trial_s(bug: str, of: dict[str, str]) -> None:
+    """Of these init keys at least: `build` reads them, and `__call__` does not."""
+    assert faulty({}, {}, {}, bug=bug).unmakeable() == [of]
+
+
+def test_a_model_that_cannot_be_made_by_one_value_of_an_init_key_is_those_trials_fault() -> None:
+    bad = [{"fault": "raise"}]
+    assert faulty({}, {"fault": "raise"}, {}).unmakeable() == bad
+    assert faulty({"fault": "raise"}, {}, {"fault": "raise"}).unmakeable() == bad
+    both = faulty({"fault": "raise"}, {"fault": "exit"}).unmakeable()
+    assert both == [{"fault": "raise"}, {"fault": "exit"}]
+
+
+def test_a_schedule_that_refuses_one_trial_s_values_is_that_trial_s_fault() -> None:
+    refused = {"lr": 0.5}
+    shared = {"optimizer": "faulty_sgd"}
+    assert faulty({}, refused, **shared).unmakeable() is None
+    assert faulty(refused, **shared).unmakeable() is None
+    assert faulty(refused, refused, **shared).unmakeable() == [{}]
+
+
+def test_what_fails_in_training_may_be_one_trial_s_fault() -> None:
+    run = started(tiny({}, {"seed": 1}))
+    run.pack._state = None
+    with pytest.raises(RuntimeError):
+        run.step()
+    assert run.unmakeable() is None
+
+
+def test_only_lanes_with_the_values_at_fault_are_ended(store: Store) -> None:
+    run = PackRun(tiny({}, {"seed": 1}, {"seed": 2}), catalogue(TINY).registry, store, Context())
+    run.fail("Traceback", "why", [{"seed": 1}, {"seed": 2, "lr": 0.1}])
+    rows = store.sql("SELECT t.seed, a.status FROM attempts a JOIN trials t USING (trial_id)")
+    assert sorted(rows.fetchall()) == [(1, "failed"), (2, "failed")]
 
 
 def test_an_interrupt_comes_once_and_only_while_something_runs(store: Store) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import shutil
+import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save
 
+from orchestrator.errors import RequestError
+from orchestrator.queue import lease
 from results import Store, StoreError, open_store
 from tests.results.store.test_weights import lanes
-from tests.support.made_up_rows import publish_trial
+from tests.support.made_up_rows import epoch_row, publish_trial, table
 
 LEAVES = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -197,8 +203,8 @@ def test_foreign_files_in_every_folder(store: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-def test_links_out_of_a_store_are_only_read(store: Store, tmp_path: Path) -> None:
-    """A part may lie elsewhere, behind a link; compacting deletes the link and not the part."""
+def test_links_in_a_store_are_named_and_not_followed(store: Store, tmp_path: Path) -> None:
+    """Nor deleted, nor what they lead to; a store may itself be behind a link."""
     publish_trial(store, "a", [1.0])
     publish_trial(store, "b", [2.0])
     part = next(Path(store.root, "epochs").glob("*.parquet"))
@@ -209,9 +215,137 @@ def test_links_out_of_a_store_are_only_read(store: Store, tmp_path: Path) -> Non
     Path(store.root, "checkpoints").mkdir()
     Path(store.root, "checkpoints/loop").symlink_to(Path(store.root))
     content = moved.read_bytes()
-    fresh = open_store(store.uri)
-    assert len(fresh.sql("FROM epochs")) == 2
-    assert fresh.list_checkpoints() == []
+    behind = tmp_path / "behind"
+    behind.symlink_to(store.root)
+    for uri in (store.uri, str(behind), behind.as_uri()):
+        fresh = open_store(uri)
+        assert len(fresh.sql("FROM epochs")) == 1
+        assert fresh.list_checkpoints() == []
+        said = fresh.warnings
+        assert len(said) == 3
+        for path in (part, Path(store.root, "epochs/dangling.parquet")):
+            assert f"{path} is left out: it is a link, and links in a store are not followed; " in (
+                "".join(said)
+            )
     fresh.compact(grace_s=0)
-    assert len(fresh.sql("FROM epochs")) == 2
     assert moved.read_bytes() == content
+    assert part.is_symlink()
+
+
+PLACES = (
+    "store.json", "lease.json", "fences", "fences/stop.json", "claims", "claims/x.json", "trials",
+    "trials/x.parquet", "epochs", "epochs/x.parquet", "layers/x.parquet", "probes",
+    "probes/timeline", "probes/timeline/x.parquet", "probes/new", "spaces", "spaces/demo",
+    "spaces/demo/x.json", "artifacts", "artifacts/pack.json", "artifacts/pack.safetensors",
+    "checkpoints", "checkpoints/a/b.json", "anything",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_no_file_is_named_and_neither_opened_nor_followed(
+    store: Store, tmp_path: Path, place: str
+) -> None:
+    """Links out, links in circles, pipes, sockets: in place of every kind of file and folder."""
+    publish_trial(store, "a", [1.0, 0.5], layers=[[1.0]] * 2, timeline=True)
+    store.write_space("demo/grid", {"trials": ["a"]})
+    store.save_weights("artifacts", "pack", LEAVES, lanes("a", "b", attempt=0, epoch=0))
+    outside = tmp_path / "outside"
+    shutil.copytree(store.root, outside)
+    before = {p: p.read_bytes() for p in outside.rglob("*") if p.is_file()}
+    path = Path(store.root, place)
+    sockets = []
+
+    def bind() -> None:  # a socket's path may have 107 bytes
+        sockets.append(socket.socket(socket.AF_UNIX))
+        with contextlib.chdir(path.parent):
+            sockets[-1].bind(path.name)
+
+    def circles() -> None:
+        path.mkdir()
+        for name in ("one", "two", "three", "four"):
+            (path / name).symlink_to(store.root)
+
+    odd: dict[str, Callable[[], object]] = {
+        "it is a named pipe": lambda: os.mkfifo(path), "it is a socket": bind,
+        "it is a link": lambda: path.symlink_to(outside / place),
+        "it is a link, and": lambda: path.symlink_to(path.name), "four is left out": circles,
+    }  # fmt: skip
+    for what, make in odd.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        make()
+        if place == "store.json":
+            with pytest.raises(StoreError, match=r"its store\.json is damaged"):
+                open_store(store.uri)
+            continue
+        fresh = open_store(store.uri)
+        fresh.sql("SELECT * FROM runs")
+        fresh.spaces()
+        fresh.list_artifacts()
+        fresh.list_checkpoints()
+        fresh.attempts()
+        with contextlib.suppress(StoreError):
+            fresh.weights("a")
+        with contextlib.suppress(StoreError, RequestError):
+            lease.holder(fresh)
+            with lease.Lease(fresh):
+                pass
+        with contextlib.suppress(StoreError):
+            fresh.publish("epochs", table([epoch_row("b", 0, 1.0)]))
+        fresh.compact(grace_s=0)
+        named = [line for line in fresh.warnings if f"{path}" in line and what in line]
+        inside = (what == "four is left out" and "." in place) or place == "anything"
+        gone = (
+            place in ("fences/stop.json", "claims/x.json", "lease.json") and not path.is_symlink()
+        )
+        assert len(named) == 1 or inside or gone, (what, fresh.warnings)
+        assert {p: p.read_bytes() for p in outside.rglob("*") if p.is_file()} == before
+    for one in sockets:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"{", "it is no JSON from line 1, column 2 on"),
+        (b"\xc3(", "it is no text"),
+        (b"[" * 100_000, "it is nested too deep"),
+        (b'{"format": ' + b"9" * 5000 + b"}", "it holds a number of too many digits"),
+        *((text.encode(), "it has no number of a format") for text in (
+            "null", "[]", "3", '"x"', "{}", '{"format": null}', '{"format": "x"}', '{"format": []}',
+            '{"format": NaN}', '{"format": 1e300}', '{"format": -1}', '{"format": true}',
+        )),
+    ],
+)  # fmt: skip
+def test_a_damaged_manifest_is_said_in_plain_words(store: Store, content: bytes, why: str) -> None:
+    Path(store.root, "store.json").write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        open_store(store.uri)
+    assert str(caught.value) == (
+        f'{store.uri} cannot be opened: its store.json is damaged ({why}); write {{"format": 1}} '
+        "into it if the rest is a store."
+    )
+    Path(store.root, "spaces/demo").mkdir(parents=True)
+    Path(store.root, "spaces/demo/x.json").write_bytes(content)
+    Path(store.root, "store.json").write_text('{"format": 1}')
+    (line,) = open_store(store.uri).warnings
+    assert why in line or "format" in why
+
+
+def test_a_file_that_is_longer_than_any_of_its_kind_is_not_read(store: Store) -> None:
+    for name in ("store.json", "spaces/x.json"):
+        path = Path(store.root, name)
+        path.parent.mkdir(exist_ok=True)
+        before = path.read_bytes() if path.exists() else b""
+        with path.open("wb") as file:
+            file.truncate(2**40)
+        if name == "store.json":
+            with pytest.raises(StoreError, match="it is longer than 256 MB"):
+                open_store(store.uri)
+            path.write_bytes(before)
+    (line,) = open_store(store.uri).warnings
+    assert "it is longer than 256 MB" in line

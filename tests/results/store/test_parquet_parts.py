@@ -114,7 +114,9 @@ def test_rows_are_put_in_the_pinned_schema() -> None:
     with pytest.raises(StoreError, match="must be int32"):
         conform("epochs", given.set_column(0, "epoch", pa.array([2**40])))
     probe = pa.table({"x": [1.5], "epoch": [1], "trial_id": ["a"], "attempt": [0]})
-    assert conform("probes/mine", probe).schema.names == ["trial_id", "attempt", "epoch", "x"]
+    assert conform("probes/mine", probe).schema.names == [
+        "trial_id", "attempt", "epoch", "x", "launch_id"
+    ]  # fmt: skip
     with pytest.raises(StoreError, match="lack trial_id, epoch;"):
         conform("probes/mine", pa.table({"attempt": [0]}))
 

@@ -13,7 +13,7 @@ from results import Store
 from tests.support.made_up_rows import LN10, attempt_row, epoch_row, layer_rows, table
 
 FLAGS = ("exploding", "diverged", "dead", "vanishing_depth", "vanishing_abs", "vanishing_epochs",
-         "plateau", "healthy", "converged")  # fmt: skip
+         "plateau", "healthy", "converged", "rising", "burst")  # fmt: skip
 NAN, INF = math.nan, math.inf
 N = 6
 LAYERS = 4
@@ -42,6 +42,9 @@ class Shows:
 class Case:
     """A trial's course, and what it shows by the thresholds as shipped.
 
+    `idle` are layers of which no weight has a gradient, but their biases have; `readout` is the
+    gradient norm of the last layer; without `tensors` rows are of whole layers only.
+
     `edge` names a threshold that makes a difference to it; `at`, `above` and `below`: what it shows
     where that is as `rules.EDGES` says, or the next number above or below.
     """
@@ -53,6 +56,10 @@ class Case:
     each: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     chance_loss: float | None = LN10
+    loss_terms: int | None = None
+    idle: Collection[int] = ()
+    readout: float = 0.3
+    tensors: bool = True
     edge: str = ""
     at: Shows | None = None
     above: Shows | None = None
@@ -71,23 +78,34 @@ class Case:
             rows.append({"loss": loss, "grad_norm": norm, **self.each, **self.extra.get(epoch, {})})
         return rows
 
-    def profiles(self) -> list[Sequence[float] | None]:
-        """The layers' norms by epoch; None of an epoch without."""
-        return list(self.layers or [None] * len(self.losses))
+    def profiles(self) -> list[list[dict[str, Any]]]:
+        """Its rows of `layers` by epoch, but for the trial; empty of an epoch without."""
+        norms = list(self.layers or [None] * len(self.losses))
+        return [self._profile(epoch, each) for epoch, each in enumerate(norms)]
+
+    def _profile(self, epoch: int, norms: Sequence[float] | None) -> list[dict[str, Any]]:
+        if norms is None:
+            return []
+        rows = layer_rows("", epoch, norms, self.readout, attempt=1)
+        for row in rows:
+            if row["layer"] in self.idle and row["tensor"].startswith("w"):
+                row |= {"grad_norm": 0.0, "grad_norm_max": 0.0, "zero_steps": 10}
+        return [row for row in rows if self.tensors or row["tensor"] == "*"]
 
 
 def publish(store: Store, cases: Mapping[str, Case], **config: Any) -> None:
     """All cases, a part a table; to each an earlier attempt and an older version, of no account."""
     trials, epochs, layers = [], [], []
     for name, case in cases.items():
-        own = {"config": {"stage": "train", **config}, "chance_loss": case.chance_loss}
+        own = {"config": {"stage": "train", **config}, "chance_loss": case.chance_loss,
+               "loss_terms": case.loss_terms}  # fmt: skip
         trials.append(attempt_row(name, 0, chance_loss=1e-9))
         trials.append(attempt_row(name, 1, versions={"model:rnn": 2}, **own))
         trials.append(attempt_row(f"old {name}", config_id=f"c-{name}"))
-        for epoch, (row, norms) in enumerate(zip(case.epochs(), case.profiles(), strict=True)):
+        for epoch, (row, profile) in enumerate(zip(case.epochs(), case.profiles(), strict=True)):
             epochs.append(epoch_row(name, epoch, attempt=1, **row))
             epochs.append(epoch_row(f"old {name}", epoch, 1.0))
-            layers += layer_rows(name, epoch, norms, attempt=1) if norms is not None else []
+            layers += [{**each, "trial_id": name} for each in profile]
     for what, rows in {"trials": trials, "epochs": epochs, "layers": layers}.items():
         store.publish(what, table(rows))
 
@@ -146,7 +164,13 @@ COURSES = {
     ),
     "all layers below 1e-6": Case(since(0, "vanishing_abs plateau"), stuck(), [[1e-7] * 4] * N),
     "a layer at exactly 0": Case(
-        since(0, "vanishing_depth vanishing_abs plateau"), stuck(), [[0.0, 1.0, 1.0, 1.0]] * N
+        since(3, "vanishing_depth vanishing_abs plateau"), stuck(),
+        [EVEN] * 3 + [[0.0, 1.0, 1.0, 1.0]] * 3,
+    ),
+    "a layer at exactly 0 from the start": Case(PLATEAU, stuck(), [[0.0, 1.0, 1.0, 1.0]] * N),
+    "frozen features": Case(HEALTHY, falling(), [[0.0, 0.0, 1.0, 1.0]] * N),
+    "no weight has a gradient": Case(
+        since(0, "dead vanishing_abs plateau", "dead"), stuck(), [[0.0] * 4] * N, idle={4}
     ),
     "exponential decay over epochs": Case(
         since(1, "vanishing_epochs plateau"), stuck(), [[n] * 4 for n in FADING], FADING
@@ -170,21 +194,41 @@ COURSES = {
         extra={0: {**BAD, "finite_steps": 0, "grad_norm": NAN, "grad_norm_max": NAN}},
     ),
     "NaN after an explosion": Case(
-        since(3, "exploding diverged plateau", "exploding"), [*falling(3), 40.0], [EVEN] * 4,
+        since(3, "exploding diverged rising burst", "exploding"), [*falling(3), 40.0], [EVEN] * 4,
         [1.0, 1.0, 1.0, 1e5], extra={3: BAD},
     ),
-    "greatest norm above 1e3": Case(
-        since(4, "exploding", "exploding"), falling(), norms=[1.0] * 4 + [2e3, 1.0]
+    "a thousand times the first norm": Case(
+        since(4, "exploding plateau burst", "exploding"), stuck(), norms=[1.0] * 4 + [3e3, 1.0]
+    ),
+    "the same on the way to a solution": Case(
+        Shows("healthy", None, "healthy converged burst"), falling(to=0.1),
+        [EVEN] * N, [1.0] * 4 + [3e3, 1.0],
     ),
     "loss above ten times chance": Case(
-        since(0, "exploding", "exploding"), [6e3, 3e3, 330.0]
+        since(0, "exploding burst", "exploding"), [6e3, 3e3, 330.0]
+    ),
+    "overflow in the first step": Case(
+        since(0, "exploding diverged plateau? burst", "exploding"), [NAN],
+        extra={0: {**BAD, "loss_first": INF, "finite_steps": 0, "grad_norm": NAN,
+                   "grad_norm_max": NAN}},
+    ),
+    "rising": Case(since(2, "rising", "rising"), [2.3, 2.6, 4.0, 8.0, 16.0, 20.0]),
+    "rising without a chance loss": Case(
+        since(2, "rising", "rising"), [2.4, 2.6, 4.0, 5.0, 6.0, 7.3], chance_loss=None
+    ),
+    "a regression that starts converged": Case(
+        UNKNOWN, [0.01] * N, [[n * 1e-9] * 4 for n in FADING], FADING, chance_loss=None
+    ),
+    "a teacher's energy and a great norm": Case(
+        Shows("healthy", None, "healthy converged"), [304.6, 20.0, 3.0, 0.4, 0.05, 0.017],
+        norms=[2e4] + [1e4] * 5, chance_loss=None,
+        extra={0: {"loss_ratio": 0.98}, 5: {"loss_ratio": 6e-5}},
     ),
     "a great loss without a chance loss": Case(
         Shows("healthy", None, "healthy converged"), [6e3, 3e3, 330.0], chance_loss=None
     ),
     "gradients exactly 0": Case(
-        since(3, "dead vanishing_abs plateau", "dead"), stuck(), [[0.0] * 4] * N,
-        [1.0] * 3 + [0.0] * 3,
+        since(3, "dead plateau", "dead"), stuck(), [[0.0] * 4] * N, [1.0] * 3 + [0.0] * 3,
     ),
     "converged, gradients small everywhere": Case(
         Shows("healthy", None, "healthy converged"), [LN10 * 10 ** (-0.4 * e) for e in range(N)],

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from results.store.diagnosis import RULES
-from tests.support.made_up_rows import epoch_row, layer_rows
+from tests.support.made_up_rows import epoch_row
 from tests.support.verdicts.cases import Case
 
-Numbers = dict[str, float | None]
+Numbers = dict[str, Any]
 
 
 def numbers(case: Case) -> Numbers:
@@ -23,6 +23,13 @@ def numbers(case: Case) -> Numbers:
     tops = [row["grad_norm_max"] or row["grad_norm"] for row in kept]
     first = kept[0]["loss_first"] if kept else None
     start = first if first is not None and math.isfinite(first) else next(iter(loss), None)
+    guess = case.chance_loss
+    if guess is None and kept and kept[0].get("loss_ratio"):
+        guess = kept[0]["loss"] / kept[0]["loss_ratio"]
+    scale = guess if guess is not None else start and abs(start)
+    scale = scale and scale * (case.loss_terms or 1)
+    lows = [row["grad_norm_min"] or row["grad_norm"] for row in kept]
+    frozen = _frozen(case, kept, scale)
     window = int(min(max(RULES["plateau_epochs"], math.ceil(0.2 * len(kept))), len(kept)))
     found: Numbers = {
         "epochs": len(kept),
@@ -33,10 +40,15 @@ def numbers(case: Case) -> Numbers:
         "window_epochs": window if kept else None,
         "loss_spearman": _trend(loss) if len(loss) > 2 else None,
         "chance_loss": case.chance_loss,
+        "guess_loss": guess,
+        "loss_scale": scale if kept else None,
+        "norm_start": lows[0] if lows else None,
+        "frozen_layers": ", ".join(frozen.values()) or None,
+        "burst_epoch": _burst(rows, guess, max(lows[0], scale) if lows else math.inf),
         "largest_norm": max((norm for norm in tops if math.isfinite(norm)), default=None),
         "bad_epoch": next((row["epoch"] for row in rows if _is_bad(row)), None),
     }
-    profiles = [_profile(case.profiles()[row["epoch"]], row) for row in kept]
+    profiles = [_profile(case.profiles()[row["epoch"]], row, frozen) for row in kept]
     for name in ("smallest_norm", "depth_slope", "depth_r2", "depth_ratio", "spread"):
         known = [each[name] for each in profiles if each.get(name) is not None]
         found[name] = known[-1] if known else None  # of the last epoch that has it
@@ -68,6 +80,43 @@ def _is_bad(row: dict[str, Any]) -> bool:
     )
 
 
+def _burst(rows: list[dict[str, Any]], guess: float | None, longest: float) -> int | None:
+    """The first epoch with an infinite number, or one out of all proportion."""
+    most = math.inf if guess is None else RULES["explode_loss"] * guess
+    for row in rows:
+        losses = [row[name] for name in ("loss", "loss_first", "loss_last")]
+        norm = row["grad_norm"] if row["grad_norm_max"] is None else row["grad_norm_max"]
+        if any(loss is not None and (loss > most or loss == math.inf) for loss in losses):
+            return row["epoch"]
+        if norm > RULES["explode_growth"] * longest or norm == math.inf:
+            return row["epoch"]
+    return None
+
+
+def _frozen(case: Case, kept: list[dict[str, Any]], scale: float | None) -> dict[int, str]:
+    """Layers at 0 throughout, above the highest of which a weight learns, or else below; by
+    number, their names."""
+    shown = [row for each in case.profiles() for row in each if math.isfinite(row["grad_norm"])]
+    layers = sorted({row["layer"] for row in shown})
+    of = {layer: [row for row in shown if row["layer"] == layer] for layer in layers}
+    always = {layer for layer in layers if not any(row["grad_norm_max"] for row in of[layer])}
+    last = {
+        layer: [r for r in rows if r["epoch"] == rows[-1]["epoch"]] for layer, rows in of.items()
+    }
+    passing = {
+        layer
+        for layer, rows in last.items()
+        if any(r["grad_norm"] > 0 and r["tensor"][0] not in "*b" for r in rows)
+        and rows[-1]["grad_norm"] >= RULES["abs_norm"] * (scale or 0)
+    }
+    found = {}
+    for layer in sorted(always):
+        above = [other for other in layers if other > layer and other not in always]
+        if above[0] in passing if above else passing:
+            found[layer] = of[layer][0]["layer_name"]
+    return found
+
+
 def _fall(start: float | None, loss: Sequence[float]) -> float | None:
     return (start - loss[-1]) / abs(start) if start else None
 
@@ -81,14 +130,20 @@ def _log(norm: float) -> float:
     return math.log10(max(norm, RULES["floor_norm"])) if norm == norm else math.nan
 
 
-def _profile(norms: Sequence[float] | None, row: dict[str, Any]) -> dict[str, Any]:
+def _profile(
+    rows: Sequence[dict[str, Any]], row: dict[str, Any], frozen: Collection[int]
+) -> dict[str, Any]:
     """What the layers of one epoch say; without layers, what the epoch's smallest tensor does."""
-    if norms is None:
+    if not rows:
         return {"smallest_norm": 0.0 if row["zero_tensors"] else row["grad_norm_smallest"]}
-    whole = [r for r in layer_rows("", 0, norms) if r["tensor"] == "*"]
+    whole = [r for r in rows if r["tensor"] == "*"]
     finite = {r["layer"]: float(np.float32(r["grad_norm"])) for r in whole}
     finite = {layer: norm for layer, norm in finite.items() if math.isfinite(norm)}
-    below = {layer: _log(norm) for layer, norm in finite.items() if layer < max(finite)}
+    readout = max(finite)
+    finite = {layer: norm for layer, norm in finite.items() if layer not in frozen}
+    below = {layer: _log(norm) for layer, norm in finite.items() if layer < readout}
+    if not below:
+        return {"smallest_norm": min(finite.values(), default=None), "spread": 0.0}
     values = list(below.values())
     slope, r2 = _line(list(below), values) if len(below) > 2 else (None, None)
     return {

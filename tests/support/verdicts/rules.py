@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tests.support.verdicts.cases import (
     BAD,
     EVEN,
@@ -34,8 +36,10 @@ PLATEAU_0 = since(0, "plateau", "plateau")
 CONVERGED = Shows("healthy", None, "healthy converged")
 CONVERGED_ALONE = Shows("healthy", None, "healthy converged plateau?")
 RESTED = Shows("undetermined", None, "converged")
-EXPLODED = since(2, "exploding plateau", "exploding")
+EXPLODED = since(2, "exploding plateau burst", "exploding")
 SMALL = [1e-7] * 4
+EDGE = 2.0**-20
+"""A float32 of about 1e-6."""
 SLOW = [100.0, 99.0, 98.0, 97.0, 96.0, 95.1]
 """Falls by less than 5 % over all, and by more than 1 % in the window."""
 
@@ -52,10 +56,10 @@ BENT = decades(0.0, -0.5, -0.45, -0.95, -0.75, -1.2)
 DECISIONS = {
     # ---- finite: which epochs count, and the norms taken from them
     "an epoch's greatest norm counts, not its mean": Case(
-        EXPLODED, stuck(), extra={2: {"grad_norm_max": 2e3}}
+        EXPLODED, stuck(), extra={2: {"grad_norm_max": 3e3}}
     ),
     "without a greatest norm the mean counts": Case(
-        EXPLODED, stuck(), [WIDE] * N, extra={2: {"grad_norm": 2e3, "grad_norm_max": None}}
+        EXPLODED, stuck(), [WIDE] * N, extra={2: {"grad_norm": 3e3, "grad_norm_max": None}}
     ),
     "one tensor at 0 is the smallest norm": Case(TINY, stuck(), each={"zero_tensors": 1}),
     "no tensor at 0, no layers": Case(PLATEAU, stuck()),
@@ -98,7 +102,7 @@ DECISIONS = {
         since(2, "diverged plateau", "diverged"), stuck(), extra={2: {"finite_steps": 9}}
     ),
     "bad: the loss": Case(
-        since(2, "diverged healthy", "diverged"), [*falling()[:2], INF, *falling()[3:]], [EVEN] * N
+        since(2, "diverged healthy", "diverged"), [*falling()[:2], NAN, *falling()[3:]], [EVEN] * N
     ),
     "bad: the norm": Case(
         since(2, "diverged plateau", "diverged"), stuck(),
@@ -119,10 +123,10 @@ DECISIONS = {
     ),
     "a ratio just too high": Case(PLATEAU, stuck(), [[0.0202, 2.0, 2.0, 2.0]] * N),
     "a norm just small enough": Case(
-        TINY, stuck(), each={"grad_norm_smallest": 9.9e-7},
+        TINY, [1.0] * N, chance_loss=1.0, each={"grad_norm_smallest": 9.9e-7},
         edge="abs_norm", at=PLATEAU, below=PLATEAU,
     ),
-    "a norm just too great": Case(PLATEAU, stuck(), each={"grad_norm_smallest": 1.01e-6}),
+    "a norm just too great": Case(PLATEAU, stuck(), each={"grad_norm_smallest": 2.4e-6}),
     # ---- profile: in which of the last epochs
     "deep in half of the last epochs": Case(
         DEPTH, stuck(4), [STEEP] * 2 + [EVEN] * 2
@@ -155,7 +159,7 @@ DECISIONS = {
     ),
     "starts at the first epoch where the first step is not finite": Case(
         UNKNOWN, [1.0] * N, chance_loss=None,
-        extra={0: {"loss_first": INF}},
+        extra={0: {"loss_first": NAN}},
     ),
     "starts at the first epoch where the first step is unknown": Case(
         CONVERGED_ALONE, [20.0, *[1.0] * 5], chance_loss=None,
@@ -166,12 +170,12 @@ DECISIONS = {
         extra={2: {**BAD, "grad_norm_max": NAN}},
     ),
     "an infinite norm is one": Case(
-        since(2, "exploding diverged plateau", "exploding"), stuck(),
+        since(2, "exploding diverged plateau burst", "exploding"), stuck(),
         extra={2: {**BAD, "grad_norm_max": INF}},
     ),
     "non-finite before it explodes": Case(
-        since(1, "diverged plateau", "diverged"), stuck(),
-        extra={1: BAD, 3: {"grad_norm_max": 2e3}},
+        since(1, "diverged plateau burst", "diverged"), stuck(),
+        extra={1: BAD, 3: {"grad_norm_max": 3e3}},
     ),
     "an epoch's mean loss explodes": Case(
         EXPLODED, [*stuck()[:2], 24.0, *stuck()[3:]], extra={2: {"loss_last": 1.0}}
@@ -183,7 +187,8 @@ DECISIONS = {
     "a last loss that is unknown does not": Case(PLATEAU, stuck(), each={"loss_last": None}),
     "ten times chance is what counts": Case(PLATEAU, [15.0] * N, chance_loss=2.0),
     "a norm at the threshold": Case(
-        PLATEAU, stuck(), extra={2: {"grad_norm_max": 1e3}}, edge="explode_norm", below=EXPLODED
+        PLATEAU, [1.0] * N, chance_loss=1.0, extra={2: {"grad_norm_max": 1e3}},
+        edge="explode_growth", below=EXPLODED,
     ),
     "a loss at the threshold": Case(
         PLATEAU, [1.0, 1.0, 10.0, 1.0, 1.0, 1.0], chance_loss=1.0,
@@ -198,6 +203,70 @@ DECISIONS = {
     "dead and learned": Case(
         Shows("undetermined", None, "converged"), [*falling(), 0.8, 0.8, 0.8, 0.8],
         norms=[1.0] * 6 + [0.0] * 4, each={"grad_norm_smallest": 1.0},
+    ),
+    # ---- bursts
+    "an infinite norm and nothing finite": Case(
+        since(0, "exploding diverged plateau? burst", "exploding"), [NAN],
+        extra={0: {**BAD, "finite_steps": 0, "grad_norm": NAN, "grad_norm_max": INF}},
+    ),
+    "an infinite loss without a chance loss": Case(
+        since(0, "exploding diverged plateau? burst", "exploding"), [NAN], chance_loss=None,
+        extra={0: {**BAD, "finite_steps": 0, "loss_first": INF, "grad_norm_max": NAN}},
+    ),
+    "a burst, learned, and non-finite at last": Case(
+        since(2, "exploding diverged healthy burst", "exploding"), falling(), [EVEN] * N,
+        extra={2: {"grad_norm_max": 3e3}, 5: BAD},
+    ),
+    "a burst of a gradient that sums 10 losses": Case(
+        PLATEAU, stuck(), extra={2: {"grad_norm_max": 3e3}}, loss_terms=10
+    ),
+    "a burst from a norm of 10": Case(
+        PLATEAU, stuck(), norms=[10.0, *[12.0] * 5],
+        extra={0: {"grad_norm_min": None}, 2: {"grad_norm_max": 9e3}},
+    ),
+    "a burst from the least norm of the first epoch": Case(
+        EXPLODED, stuck(), norms=[20.0, *[1.0] * 5],
+        extra={0: {"grad_norm_min": 5.0}, 2: {"grad_norm_max": 6e3}},
+    ),
+    # ---- frozen and dead
+    "below a layer that has only biases": Case(
+        since(0, "vanishing_depth vanishing_abs plateau"), stuck(), [[0.0, 0.0, 1.0, 1.0]] * N,
+        idle={2},
+    ),
+    "a readout that is frozen": Case(PLATEAU, stuck(), [EVEN] * N, readout=0.0),
+    "frozen below a layer just strong enough": Case(
+        PLATEAU, [EDGE * 1e6] * N, [[0.0, EDGE, EDGE, EDGE]] * N, chance_loss=EDGE * 1e6
+    ),
+    "at 0 below a layer just too weak": Case(
+        since(0, "vanishing_depth vanishing_abs plateau"), [EDGE * 1e6] * N,
+        [[0.0, *[float(np.nextafter(np.float32(EDGE), np.float32(0)))] * 3]] * N,
+        chance_loss=EDGE * 1e6, edge="abs_norm", at=PLATEAU, above=PLATEAU, below=PLATEAU,
+    ),
+    "frozen below a layer that was at 0 first": Case(
+        PLATEAU, stuck(), [[0.0, 0.0, 1.0, 1.0], *[[0.0, 1.0, 1.0, 1.0]] * 5]
+    ),
+    "whole layers at 0, no tensors known": Case(
+        TINY, stuck(), [[0.0] * 4] * N, tensors=False
+    ),
+    "dead from epoch 3 on, and still at last": Case(
+        since(3, "dead vanishing_abs plateau", "dead"), stuck(), [EVEN] * 3 + [[0.0] * 4] * 3,
+        idle={4}, norms=[1.0] * 5 + [0.0],
+    ),
+    "dead at first": Case(PLATEAU, stuck(), [[0.0] * 4] + [EVEN] * 5, idle={4}),
+    "solved from the start, which a ratio says too": Case(
+        UNKNOWN, [0.0] * N, norms=[0.0] * N, chance_loss=None, each={"loss_ratio": 0.0}
+    ),
+    "solved from the start": Case(UNKNOWN, [0.0] * N, norms=[0.0] * N, chance_loss=None),
+    # ---- rising
+    "risen, and once just not": Case(
+        Shows("rising", 4, "rising"), [1.0, 1.0, 1.25, 1.25, 2.0, 2.0], chance_loss=1.0,
+        edge="rising_loss", below=Shows("rising", 2, "rising"),
+    ),
+    "risen from below 0 by less": Case(UNKNOWN, [*[-1.0] * 5, -0.8], chance_loss=None),
+    "risen to where it has still learned": Case(UNDETERMINED, [*[0.1] * 5, 1.0]),
+    "just not risen": Case(
+        PLATEAU, [1.0] * 5 + [1.25], chance_loss=1.0,
+        edge="rising_loss", below=Shows("rising", 5, "rising"),
     ),
     # ---- course and falls: the plateau's window
     "falls at the window's first step": Case(
@@ -235,7 +304,7 @@ DECISIONS = {
         UNKNOWN, [2.0, *[1.01] * 5], chance_loss=None
     ),
     "a start at 0 has no fall": Case(
-        UNKNOWN, [0.0, *[1.0] * 5], chance_loss=None
+        Shows("rising", 1, "rising plateau?"), [0.0, *[1.0] * 5], chance_loss=None
     ),
     "a start at 1 has one": Case(CONVERGED_ALONE, [1.0, *[0.05] * 5], chance_loss=None),
     "learned and nothing known of its fall": Case(
@@ -295,10 +364,11 @@ DECISIONS = {
     ),
     "fading from a loss of 1": Case(OVER, [1.0] * N, norms=FADING, chance_loss=1.0),
     "fading from a loss of 0": Case(
-        PLATEAU, [0.0, *[1.0] * 5], norms=FADING, chance_loss=1.0
+        since(1, "rising plateau", "rising"), [0.0, *[1.0] * 5], norms=FADING, chance_loss=1.0
     ),
     "fading, losses fall below 0": Case(
-        UNDETERMINED, [-1.0, -1.1, -1.2, -1.3, -1.35, -1.4], norms=FADING, chance_loss=None
+        since(0, "exploding burst", "exploding"), [-1.0, -1.1, -1.2, -1.3, -1.35, -1.4],
+        norms=FADING, chance_loss=-2.0,
     ),
     "fading and learned": Case(RESTED, [1.0] * N, norms=FADING),
     # ---- healthy
@@ -325,7 +395,8 @@ DECISIONS = {
 EDGES: tuple[dict[str, tuple[str, str] | float], ...] = (
     {
         "plateau_share": 0.2,
-        "explode_norm": 1e3,
+        "explode_growth": 1e3,
+        "rising_loss": 0.25,
         "explode_loss": 10.0,
         "depth_slope": ("a line just steep enough", "depth_slope"),
         "depth_r2": ("a line just straight enough", "depth_r2"),

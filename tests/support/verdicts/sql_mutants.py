@@ -89,6 +89,11 @@ class Query:
             self._columns[name] = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         del self._nodes[thresholds]
         self._reads = {name: _tables(node) & {*self._nodes} for name, node in self._nodes.items()}
+        self._given = {
+            name: _tables(node) - {*self._nodes, thresholds} for name, node in self._nodes.items()
+        }
+        for name in {each for given in self._given.values() for each in given}:
+            self._columns[name] = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
 
     @property
     def columns(self) -> list[str]:
@@ -130,17 +135,18 @@ class Query:
             with contextlib.suppress(duckdb.Error):
                 text = self._copy(cte, number, f"({self._text(mutant.node)})")
                 self._con.execute(f"INSERT INTO copies.{cte} {text}")
-        made = {cte}
+        made, copied = {cte}, set[str]()
         numbers = f"range({len(mutants) + 1}) AS numbers(number)"
         self._con.execute("SET search_path = 'copies,main'")
         for name, reads in self._reads.items():
             if not reads & made:
                 continue
-            for read in sorted(reads - made):
+            for read in sorted((reads | self._given[name]) - made - copied):
                 text = self._copy(read, "number", f"main.{read}, {numbers}")
                 self._con.execute(f"CREATE TABLE copies.{read} AS {text}")
             self._con.execute(f"CREATE TABLE copies.{name} AS {self._text(self._nodes[name])}")
-            made |= {name, *reads}
+            made.add(name)
+            copied |= reads | self._given[name]
         found: dict[int, list[tuple]] = defaultdict(list)
         for trial, *values in self._con.execute(f"FROM copies.{RESULT}").fetchall():
             number, _, name = trial.partition(" ")

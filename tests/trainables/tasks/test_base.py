@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.user_parts import user_registry
+from trainables.core.hparams import lane_values
 from trainables.declarations import Sizes, builtin_registry
 from trainables.packs.pack import Pack
 from trainables.tasks import images
-from trainables.tasks.base import ArrayTask, GaussianTask, make_data
+from trainables.tasks.base import ArrayTask, GaussianTask, make_data, make_task, probe_batch
 
 SIZES = Sizes(3, 2, 4, 21, 6, 5, 8)
 
@@ -44,6 +46,29 @@ def test_small_and_empty_sets(sizes):
     assert float(schedule["weight"].sum()) == sizes[3]
     held = task.evaluation(jax.random.key(0), {})
     assert held["segments"].sum((1, 2)).tolist() == [sizes[4], sizes[5]]
+
+
+SMALL_SETS = {
+    "arrays": {"task": "blobs", "batch_size": 64},
+    "a sequence task": {"task": "sine", "n_sequences": 6, "seq_len": 4, "batch_size": 10},
+}
+
+
+@pytest.mark.parametrize("case", SMALL_SETS)
+def test_probes_see_each_sample_of_a_small_set_once(case):
+    """Most probes average over their batch whatever its weights, so none may come twice."""
+    registry, config = user_registry(), SMALL_SETS[case]
+    one = registry.resolve({"model": "torch_rnn", **config})
+    task, data = make_task(one), jax.tree.map(jnp.asarray, make_data(one, {}))
+    assert task is not None
+    values = {name: jnp.asarray(value) for name, value in lane_values(one).items()}
+    count = one.sizes.n_train
+    assert count < one.sizes.batch_size
+    index = np.asarray(task.probe(jax.random.key(0), values)["index"])
+    assert index.shape == (1, count)
+    assert len(set(index[0].tolist())) == count
+    x, y, weight = probe_batch(task, values, data)
+    assert (len(x), len(y), weight.tolist()) == (count, count, [1] * count)
 
 
 def test_noise_is_fresh_and_scaled():

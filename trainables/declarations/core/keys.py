@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
 Scalar = int | float | str | bool | None
@@ -33,6 +35,32 @@ def shown(value: Any) -> str:
     except Exception:  # an integer of over 4300 digits, a user's own class
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:100]}[...]{text[-100:]}"
+
+
+def as_plain(value: Any) -> Any:
+    """A scalar of NumPy, JAX or another library, a Fraction or a Decimal as a Python value; others
+    as they are. A float of less than 64 bits is the decimal that was written: np.float32(0.1) is
+    0.1."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    try:
+        if isinstance(value, (Fraction, Decimal)):
+            return int(value) if value == int(value) else float(value)
+        found = value.item()
+        if isinstance(found, (bool, int, str)) or value.dtype.name == "float64":
+            return found
+        near = float(found)
+        shorter = (float(f"{near:.{digits}g}") for digits in range(1, 17))
+        return next((v for v in shorter if float(value.dtype.type(v)) == near), near)
+    except Exception:  # no scalar, or none that a decimal stands for
+        return value
+
+
+def in_full(value: float) -> str:
+    """A limit as it was written: 0.9999999 is not 1."""
+    return repr(float(value)).removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -80,10 +108,10 @@ class Key:
         }
         text = words[self.type]
         if self.low is not None:
-            text += f" {'>' if self.open_low else '>='} {self.low:g}"
+            text += f" {'>' if self.open_low else '>='} {in_full(self.low)}"
         if self.high is not None:
             joint = " and" if self.low is not None else ""
-            text += f"{joint} {'<' if self.open_high else '<='} {self.high:g}"
+            text += f"{joint} {'<' if self.open_high else '<='} {in_full(self.high)}"
         if self.named:
             text += ", or " + ", ".join(f"'{n}'" for n in self.named)
         return text + (", or null" if self.nullable else "")
@@ -122,20 +150,13 @@ class Key:
             if self.nullable:
                 return None
             raise ValueError(f"{self.name} must be {self.describe()}; got null")
-        if hasattr(value, "item") and not isinstance(value, (int, float, str, bool)):
-            try:
-                value = value.item()  # a NumPy scalar from np.linspace and its like
-            except Exception as error:
-                raise self._refused(value) from error
+        given, value = value, as_plain(value)
         if not self._accepts(value):
-            raise self._refused(value)
+            raise ValueError(f"{self.name} must be {self.describe()}; got {shown(given)}")
         if self.type == "int":
             return int(value)
         # -0.0 and 0.0 are one value, so one id.
         return float(value) + 0.0 if self.type == "float" else value
-
-    def _refused(self, value: Any) -> ValueError:
-        return ValueError(f"{self.name} must be {self.describe()}; got {shown(value)}")
 
     def _accepts(self, value: Any) -> bool:
         if self.type == "bool":

@@ -15,8 +15,16 @@ Code = Callable[..., Any] | str
 """A function or class, or its place as "package.module:name", which is imported when first used."""
 
 
+class PartError(ValueError):
+    """A part is not what it declares, or does not fit another: one sentence, with the remedy."""
+
+
 def _nothing(config: Config) -> None:
     return None
+
+
+def _one(config: Config) -> int:
+    return 1
 
 
 def loaded(code: Code) -> Callable[..., Any]:
@@ -131,6 +139,8 @@ class Model(Part):
     (batch, seq_len, features), giving logits of shape (batch, classes).
 
     Attributes:
+      every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
+        time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
         `trainables.layers.gated.Cell`, and `build` gets that function as `cell`.
       rows: numbers of parameter tensors and of layers, without building the model, which `plan`
@@ -138,6 +148,7 @@ class Model(Part):
     """
 
     role: ClassVar[str] = "model"
+    every_step: bool = False
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
 
@@ -157,6 +168,8 @@ class Task(Part):
     Attributes:
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
+      loss_terms: losses that a step's gradient sums, over samples and time; 1 where it is that of
+        their mean.
     """
 
     role: ClassVar[str] = "task"
@@ -164,6 +177,7 @@ class Task(Part):
     sizes: Callable[[Config], Sizes]
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
+    loss_terms: Callable[[Config], int] = _one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,21 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 from trainables.declarations.core.keys import Key, Scalar
-from trainables.declarations.core.parts import Model, Part, Probe, Sizes, Stage, Task
+from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+_LEAST = {
+    "seq_len": 1, "features": 1, "classes": 1, "n_train": 1, "n_val": 0, "n_test": 0,
+    "batch_size": 1,
+}  # fmt: skip
+"""Smallest sizes a task may declare."""
 
 
 class ConfigError(ValueError):
@@ -76,7 +84,25 @@ class Trial:
 
     @property
     def sizes(self) -> Sizes:
-        return self.task.sizes(self.config)
+        """Of its task.
+
+        Raises:
+          PartError: the task declares others than whole numbers, or too small ones.
+        """
+        found = self.task.sizes(self.config)
+        if isinstance(found, Sizes):
+            for name, least in _LEAST.items():
+                value = getattr(found, name)
+                if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                    raise PartError(
+                        f"the sizes of task {self.task.name} have {name}={value!r}; it must be a "
+                        f"whole number of at least {least}"
+                    )
+            return found
+        raise PartError(
+            f"the sizes of task {self.task.name} are of type {type(found).__name__}; the function "
+            "must return a Sizes"
+        )
 
     @property
     def dataset(self) -> str | None:
@@ -91,6 +117,13 @@ class Trial:
         if "task" not in self.parts or not self.stage.task_loss:
             return None
         return self.task.chance_loss(self.config)
+
+    @property
+    def loss_terms(self) -> int | None:
+        """Losses that a step's gradient sums; None where the stage's loss is not the task's."""
+        if "task" not in self.parts or not self.stage.task_loss:
+            return None
+        return self.task.loss_terms(self.config)
 
     @property
     def epochs(self) -> int:

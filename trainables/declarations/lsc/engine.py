@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.declarations.core.keys import Key
+from trainables.declarations.core.keys import Key, in_full
 from trainables.declarations.core.parts import Column, Config, Probe, Stage
 from trainables.declarations.models.rnn import RECURRENT
 
@@ -110,7 +110,7 @@ def _gate(config: Config, row: Mapping[str, Any]) -> str | None:
         if found is None or not math.isfinite(found):
             return "the pretraining ended without finite radii"
         if found > most:
-            return f"{name.format(f'{found:.3g}')}, above the {most:g} allowed"
+            return f"{name.format(f'{found:.3g}')}, above the {in_full(most)} allowed"
     return None
 
 

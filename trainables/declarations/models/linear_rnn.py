@@ -52,6 +52,7 @@ def _lru_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
 LRU = Model(
     name="lru",
     version=1,
+    every_step=True,
     build="trainables.models.linear_rnn:lru",
     doc="A complex diagonal linear recurrence: the Linear Recurrent Unit, or the complex RNN.",
     keys=(
@@ -93,6 +94,7 @@ def _rnn_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
 LINEAR_RNN = Model(
     name="linear_rnn",
     version=1,
+    every_step=True,
     build="trainables.models.linear_rnn:linear_rnn",
     doc="A linear recurrence with a dense state matrix, or a block-diagonal one.",
     keys=(
@@ -122,6 +124,7 @@ def _s4_check(config: Config) -> list[str]:
 S4 = Model(
     name="s4",
     version=1,
+    every_step=True,
     build="trainables.models.linear_rnn:s4",
     doc="S4-like: a diagonal state-space model with a learned time step Delta = softplus(raw).",
     keys=(

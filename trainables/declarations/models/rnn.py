@@ -96,6 +96,7 @@ def recurrent_model(name: str, cell: str, tensors: int, doc: str, *aliases: str)
     return Model(
         name=name,
         version=1,
+        every_step=True,
         build="trainables.models.rnn:recurrent_net",
         cell=cell,
         doc=f"{doc}; logits at every time step.",

@@ -57,6 +57,7 @@ def _model(
     return Model(
         name=name,
         version=1,
+        every_step=True,
         build="trainables.models.rnn_torch_init:torch_net",
         cell=cell,
         doc=doc,

@@ -14,7 +14,7 @@ from trainables.declarations.tasks.base import (
     needs_every_step,
     with_default,
 )
-from trainables.declarations.tasks.synthetic import REDUCTION
+from trainables.declarations.tasks.synthetic import REDUCTION, summed_terms
 
 PTB_TOKENS = (929_589, 73_760, 82_430)
 """Training, validation and test tokens, line ends included."""
@@ -146,6 +146,7 @@ WORD_LM = Task(
     sizes=_lm_sizes,
     dataset=lambda config: CORPORA[config.get("corpus", "wikitext2")][0],
     chance_loss=lambda config: math.log(CORPORA[config["corpus"]][2]),
+    loss_terms=lambda config: summed_terms(config, config["seq_len"]),
     check=_lm_check,
     aliases=("word-language-model",),
 )  # fmt: skip

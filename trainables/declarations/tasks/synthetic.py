@@ -17,6 +17,12 @@ REDUCTION = Key(
 )  # fmt: skip
 
 
+def summed_terms(config: Config, of_a_sample: int = 1) -> int:
+    """Losses that a step's gradient sums: all of a full batch, or 1 of a mean (`REDUCTION`)."""
+    whole = config["batch_size"] * of_a_sample
+    return whole if config["loss_reduction"] == "sum" else 1
+
+
 def _sine_check(config: Config) -> list[str]:
     found = needs_every_step(config, "sine")
     if config["min_freq"] > config["max_freq"]:
@@ -43,6 +49,7 @@ SINE = Task(
     sizes=lambda config: Sizes(
         config["seq_len"], 1, 1, config["n_sequences"], 0, 0, config["batch_size"]
     ),
+    loss_terms=lambda config: summed_terms(config, config["seq_len"]),
     check=_sine_check,
     aliases=("sine-generator",),
 )  # fmt: skip
@@ -105,6 +112,7 @@ TEMPORAL_ORDER = Task(
     ),
     sizes=_order_sizes,
     chance_loss=lambda config: math.log(classes(config)),
+    loss_terms=summed_terms,
     check=_order_check,
     aliases=("temporal-order",),
 )  # fmt: skip

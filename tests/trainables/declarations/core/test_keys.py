@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +18,8 @@ DEPTH = Key("depth", "int", 20, low=1, high=10_000)
 RATE = Key("rate", "float", 0.0, low=0, high=1, open_high=True)
 CLIP = Key("clip", "float", None, low=0, open_low=True, nullable=True)
 KIND = Key("kind", "str", "a", choices=("a", "b"))
+NEAR = Key("near", "float", 0.5, high=0.9999999)
+SEED = Key("seed", "int", 0, low=0, high=2**31 - 1)
 FLAG = Key("flag", "bool", False)
 SCALE = Key(
     "scale", "float", 1.0, named={"one": 1.0, "1/sqrt(L)": lambda c: 1 / math.sqrt(c["depth"])}
@@ -25,7 +30,20 @@ SCALE = Key(
     ("key", "value", "expected"),
     [
         (LR, 1, 1.0),
-        (LR, np.float32(0.5), 0.5),
+        (LR, np.float32(0.1), 0.1),
+        (LR, np.float16(0.1), 0.1),
+        (LR, np.longdouble(0.1), 0.1),
+        (LR, np.array(0.1, np.float32), 0.1),
+        (LR, np.array(0.1), 0.1),
+        (LR, jnp.float32(0.1), 0.1),
+        (LR, jnp.bfloat16(0.1), 0.1),
+        (LR, np.float32(1e-30), 1e-30),
+        (LR, np.float64(np.float32(0.1)), 0.10000000149011612),
+        (LR, Fraction(1, 10), 0.1),
+        (LR, Decimal("0.1"), 0.1),
+        (DEPTH, np.float32(3), 3),
+        (DEPTH, Decimal(3), 3),
+        (KIND, np.str_("b"), "b"),
         (LR, np.int64(2), 2.0),
         (LR, -0.0, 0.0),
         (DEPTH, 3.0, 3),
@@ -58,6 +76,12 @@ def test_a_value_becomes_one_of_the_declared_type(
         (LR, True, "got True"),
         (LR, "fast", "lr must be a number >= 0; got 'fast'"),
         (LR, [0.1], "got [0.1]"),
+        (LR, np.array([0.1, 0.2]), "got array([0.1, 0.2])"),
+        (LR, np.complex64(1), "got np.complex64(1+0j)"),
+        (LR, Decimal("NaN"), "got Decimal('NaN')"),
+        (LR, Fraction(10**400), "got Fraction(1000"),
+        (NEAR, 1, "near must be a number <= 0.9999999; got 1"),
+        (SEED, -1, "seed must be an integer >= 0 and <= 2147483647; got -1"),
         (LR, {"grid_search": [1]}, "got {'grid_search': [1]}"),
         (LR, None, "lr must be a number >= 0; got null"),
         (DEPTH, 0, "depth must be an integer >= 1 and <= 10000; got 0"),

@@ -1,0 +1,46 @@
+"""Which process is meant by a record of it; ending those that carry a mark."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+
+def this_process() -> dict[str, Any]:
+    """This process, for a record that outlives it."""
+    me = psutil.Process()
+    # A pid is reused; with its start time it names one process.
+    return {"host": socket.gethostname(), "pid": me.pid, "pid_started": me.create_time()}
+
+
+def here(record: Mapping[str, Any]) -> bool:
+    """Whether it was a process of this machine."""
+    return record["host"] == socket.gethostname()
+
+
+def lives(record: Mapping[str, Any]) -> bool:
+    """Whether the process of a record of this machine is still there."""
+    try:
+        found = psutil.Process(record["pid"])
+        return abs(found.create_time() - record["pid_started"]) < 1
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+
+
+def end_marked(name: str, value: str, patience_s: float = 3.0) -> None:
+    """Kills this user's processes that were started with the variable `name` set to `value`, and
+    waits until they are gone."""
+    marked = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.pid != os.getpid() and process.uids().real == os.getuid()
+            if ours and process.environ().get(name) == value:
+                process.kill()
+                marked.append(process)
+        except (psutil.Error, OSError):
+            continue  # it ended, or is somebody else's
+    psutil.wait_procs(marked, patience_s)

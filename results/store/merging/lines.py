@@ -1,0 +1,134 @@
+"""Which attempts show of a trial that several stores have run, once these are copied into one.
+
+Every store numbers its attempts from 0, so an attempt is its number and the launch that ran it.
+Each says which attempts it follows, and which of these it goes on from: that makes lines of
+attempts, which may share their beginning. One line shows, whole, by this rule:
+
+1. a line whose newest attempt has ended with a result (`schema.FINISHED`) before one without;
+2. of several with a result the one whose newest attempt started first; of several without, the one
+   that has trained most epochs, and then the one that started first;
+3. where even that is equal, the lesser launch id.
+
+So a result that shows is replaced by no copy that started later. An attempt that follows all
+others, as every attempt of one store does, shows whatever became of it, as if nothing had been
+copied. Attempts of older versions do not say what they follow: it is taken to be those of lesser
+numbers, and they go on from the one of their launch, else from the one that started last before
+them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from results.schema import FINISHED
+
+Key = tuple[int, str]
+"""An attempt's number and its launch, '' for none."""
+
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    return row["attempt"], row["launch_id"] or ""
+
+
+def followed_by(rows: Iterable[Mapping[str, Any]]) -> list[Key]:
+    """What an attempt follows that comes after all of a trial's `rows`: the shown one, which it
+    goes on from, and then those that nothing follows yet."""
+    last = [row for row in rows if row["newest"] or not row["followed"]]
+    return [key_of(row) for row in sorted(last, key=lambda r: (not r["newest"], key_of(r)))]
+
+
+def chosen_lines(attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What is shown of the attempts of trials that several stores have run.
+
+    Args:
+      attempts: rows of the table `attempts`.
+
+    Returns:
+      For each row its trial_id, attempt and launch_id, and
+      newest: it is the last attempt of the line that shows. shown: it is of that line.
+      followed: another attempt follows it.
+      until_epoch: from which on a later attempt of the shown line shows; of an attempt that is
+      not shown, a later attempt of its own line. Null if none.
+      spare_epoch: from which on its rows show in no line and may be dropped; null if none.
+    """
+    trials: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in attempts:
+        trials[row["trial_id"]].append(row)
+    return [found for rows in trials.values() for found in _of_trial(rows)]
+
+
+def _of_trial(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    by_key = {key_of(row): row for row in rows}
+    follows = {key: _followed(row, by_key) for key, row in by_key.items()}
+    followed = {known for them in follows.values() for known in them}
+    lasts = sorted(by_key.keys() - followed, key=lambda key: _rank(by_key[key]))
+    until: dict[Key, int | None] = {}
+    spare: dict[Key, int | None] = {}
+    shown: set[Key] = set()
+    for last in lasts:
+        first: int | None = None
+        key: Key | None = last
+        while key is not None:
+            until.setdefault(key, first)
+            spare[key] = first if key not in spare else _later(spare[key], first)
+            if last == lasts[0]:
+                shown.add(key)
+            own = by_key[key]["first_epoch"] or 0
+            first = own if first is None else min(first, own)
+            key = next(iter(follows[key]), None)
+    return [
+        {
+            "trial_id": row["trial_id"],
+            "attempt": row["attempt"],
+            "launch_id": row["launch_id"],
+            "newest": key == lasts[0],
+            "shown": key in shown,
+            "followed": key in followed,
+            "until_epoch": until.get(key),
+            "spare_epoch": spare.get(key),
+        }
+        for key, row in by_key.items()
+    ]
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _followed(row: Mapping[str, Any], by_key: Mapping[Key, Mapping[str, Any]]) -> list[Key]:
+    """Attempts that `row` follows, the one that it goes on from first. All have lesser numbers, so
+    that no damaged record makes a circle."""
+    lesser = [key for key in by_key if key[0] < row["attempt"]]
+    said = _said(row["follows"])
+    if said is not None:
+        return [key for key in said if key in lesser]
+    start = row["started"] or _NEVER
+
+    def near(key: Key) -> tuple[Any, ...]:
+        before = by_key[key]["started"] or _NEVER
+        return (key[0], key[1] == (row["launch_id"] or ""), before <= start,
+                before if before <= start else _NEVER, key[1])  # fmt: skip
+
+    return sorted(lesser, key=near, reverse=True)
+
+
+def _said(text: str | None) -> list[Key] | None:
+    """What an attempt says that it follows; None if it does not say, or nobody can read it."""
+    try:
+        pairs = json.loads(text or "null")
+        return None if pairs is None else [(int(number), str(launch)) for number, launch in pairs]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        return None
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The line with the least of its newest attempts' ranks shows."""
+    done = row["status"] in FINISHED
+    epochs = 0 if done else -(row["epochs_done"] or 0)
+    return not done, epochs, row["started"] or _NEVER, row["launch_id"] or "", row["attempt"]
