@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.plan import SpacePlan, plan
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
+    from results.figures.declaration import Figure
     from results.html_report import report
     from results.plotting import plot, register_figure
     from search_spaces import Space, Study
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Column", "DebugResult", "Key", "LaunchResult", "Model", "Optimizer", "Probe", "RequestError",
-    "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError", "Study", "Task",
-    "best", "debug", "launch", "open_store", "plan", "plot", "register_figure", "report",
+    "Column", "DebugResult", "Figure", "Key", "LaunchResult", "Model", "Optimizer", "Probe",
+    "RequestError", "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError",
+    "Study", "Task", "best", "debug", "launch", "open_store", "plan", "plot", "register_figure",
+    "report",
 ]  # fmt: skip
 
 _PLACES = {
@@ -52,6 +54,7 @@ _PLACES = {
     "orchestrator.errors": ("RequestError",),
     "orchestrator.launch": ("LaunchResult", "launch"),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
+    "results.figures.declaration": ("Figure",),
     "results": ("Result", "Store", "StoreError", "best", "open_store", "plot", "register_figure",
                 "report"),
     "search_spaces": ("Space", "Study"),

@@ -12,9 +12,11 @@ import plotly.offline
 
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
+from results.ask.units import loss_unit, unit_of, with_unit
 from results.config_values import value_texts
 from results.errors import StoreError, printable
-from results.plotting import FIGURES, FigureFunction, figure, write_bytes
+from results.figures.declaration import FigureFunction
+from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -38,16 +40,21 @@ def report(
     output: str | Path | None = None,
     figures: Mapping[str, FigureFunction] | None = None,
 ) -> Path:
-    """Writes the page and returns its path, `figures/<study>-<space>-report.html` if none is given.
+    """Writes the page and returns its path.
 
     It holds the space's purpose, trials by status and verdict, the `best` table, every figure of
     the space, trials without a result, and files that could not be read. It needs no network.
+
+    Args:
+      output: the file to write, ending in `.html`, or an existing folder for one named as by
+        default: `figures/<study>-<space>-report.html`.
 
     Raises:
       StoreError: no such space, or a place that is not writable.
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     name = space_name(data)
+    path, _ = place_of(output, f"{plain_name(name)}-report", ("html",))
     parts = [
         _heading(store, data, name),
         *(f'<p class="warning">{html.escape(w)}</p>' for w in store.warnings),
@@ -62,8 +69,6 @@ def report(
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>"
         f"<body>{printable(''.join(parts))}</body></html>"
     )
-    stem = name.replace("/", "-")
-    path = Path(output) if output else Path("figures") / f"{stem}-report.html"
     write_bytes(path, page.encode())
     return path
 
@@ -93,9 +98,8 @@ def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
         """,
         {"ids": list(data.get("trials") or ())},
     ).fetchall()
-    return "<h2>Trials by status and verdict</h2>" + table_of(
-        ("status", "verdict", "trials", "seconds"), rows
-    )
+    heads = heads_of(("status", "verdict", "trials", "seconds"))
+    return "<h2>Trials by status and verdict</h2>" + table_of(heads, rows)
 
 
 def _best(store: Store, data: Mapping[str, Any]) -> str:
@@ -134,12 +138,13 @@ def _trials(store: Store, data: Mapping[str, Any]) -> str:
         """,
         {"ids": list(data.get("trials") or ())},
     )
-    return "<h2>Every trial</h2>" + table_of(result_names(rows.columns), rows.fetchall())
+    unit = loss_unit(store, data.get("trials") or (), data.get("loss_unit"))
+    return "<h2>Every trial</h2>" + table_of(heads_of(rows.columns, unit), rows.fetchall())
 
 
-def result_names(columns: Sequence[str]) -> list[str]:
-    """Column names as words."""
-    return [column.replace("_", " ") for column in columns]
+def heads_of(columns: Sequence[str], loss_unit: str = "") -> list[str]:
+    """Column names as words, with units."""
+    return [with_unit(column.replace("_", " "), unit_of(column, loss_unit)) for column in columns]
 
 
 def table_of(

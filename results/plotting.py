@@ -5,30 +5,30 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import results.figures
 from results.ask.named_queries import space_name, space_of
+from results.ask.restricted import Where, restricted
 from results.errors import StoreError, nearest
+from results.figures.declaration import Figure, FigureFunction
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from results.store.store import Store
 
-FigureFunction = Callable[["Store", Mapping[str, Any], "str | None"], "go.Figure"]
-
 
 def _declared(general: bool) -> dict[str, FigureFunction]:
-    """The functions that the modules of `results.figures` list in `FIGURES`, by name: those of its
-    own modules, or of the folders of single studies."""
-    found = {}
+    """What the modules of `results.figures` list in `FIGURES`, by name: those of its own modules,
+    or of the folders of single studies."""
+    found: dict[str, FigureFunction] = {}
     for module in pkgutil.walk_packages(results.figures.__path__, "results.figures."):
         if (module.name.count(".") == 2) == general:
             listed = getattr(importlib.import_module(module.name), "FIGURES", ())
-            found |= {function.__name__: function for function in listed}
+            found |= {one.name if isinstance(one, Figure) else one.__name__: one for one in listed}
     return found
 
 
@@ -37,7 +37,7 @@ GENERAL = _declared(general=True)
 
 FIGURES = GENERAL | _declared(general=False)
 """The built-in figures: of any training, then of single studies. A user's figure is a function of
-the same three arguments."""
+the same three arguments, or a `Figure` that declares what it keeps apart."""
 
 FORMATS = ("html", "png", "pdf", "svg")
 
@@ -55,6 +55,7 @@ def figure(
     name: str | None = None,
     trial: str | None = None,
     figures: Mapping[str, FigureFunction] | None = None,
+    where: Where = (),
 ) -> go.Figure:
     """A figure of a space, as a Plotly object.
 
@@ -63,18 +64,41 @@ def figure(
       name: the figure; the space's first if None.
       trial: unique prefix of one trial; the whole space if None.
       figures: functions by name; the registered ones if None.
+      where: values of config keys, such as `{"init": "xavier"}`; other trials are left out.
 
     Raises:
-      StoreError: no such space, figure or trial; or the store lacks the rows it needs.
+      StoreError: no such space, figure or trial; the store lacks the rows it needs; or trials
+        differ in a key that the figure neither keeps apart nor averages over.
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     known = FIGURES if figures is None else figures
-    wanted = name or next(iter(data.get("figures") or ()), "overview")
+    wanted = name or figures_of(data)[0]
     if wanted not in known:
+        if wanted in figures_of(data):
+            raise StoreError(f"the figure {wanted} is a study file's of yours; give its --study.")
         raise StoreError(
             f"no figure is called {wanted!r}{nearest(wanted, known)}; known: {', '.join(known)}."
         )
-    return known[wanted](store, data, trial)
+    return known[wanted](store, restricted(store, data, where), trial)
+
+
+def figures_of(space: Mapping[str, Any]) -> list[str]:
+    """Names of a space's figures, the one drawn by default first."""
+    return list(space.get("figures") or ()) or ["overview"]
+
+
+def describe_figure(function: FigureFunction) -> str:
+    """The first line of what a figure says of itself."""
+    drawn = function.draw if isinstance(function, Figure) else function
+    return (drawn.__doc__ or "").strip().split("\n")[0]
+
+
+def unfit(store: Store, space: Mapping[str, Any], function: FigureFunction) -> str | None:
+    """Why a figure cannot be drawn of a space, as a sentence; None where it can, as far as it
+    declares what it needs."""
+    if not isinstance(function, Figure):
+        return None
+    return function.lacking(store, space) or function.misfit(store, space)
 
 
 def plot(
@@ -86,37 +110,62 @@ def plot(
     output: str | Path | None = None,
     format: str | None = None,
     figures: Mapping[str, FigureFunction] | None = None,
+    where: Where = (),
 ) -> Path:
     """Writes a figure and returns its path, a different one for every space, figure and trial.
 
     Args:
-      output: file to write; `figures/<study>-<space>-<figure>[-<trial>].<format>` if None.
+      output: the file to write, or an existing folder for one named as by default:
+        `figures/<study>-<space>-<figure>[-<trial>].<format>`.
       format: html (self-contained), png, pdf or svg; by the ending of `output` if None.
+      where: as in `figure`.
 
     Raises:
       StoreError: as `figure`; an unknown format; a place not writable; no browser for an image.
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
-    wanted = name or next(iter(data.get("figures") or ()), "overview")
-    drawn = figure(store, data, wanted, trial, figures)
-    if output is None:
-        kind = format or "html"
-        own = [space_name(data), wanted, store.resolve(trial) if trial else ""]
-        stem = "-".join(_plain(part) for part in own if part)
-        path = Path("figures") / f"{stem}.{kind}"
-    else:
-        path = Path(output)
-        kind = format or path.suffix.lstrip(".") or "html"
-    if kind not in FORMATS:
-        raise StoreError(f"cannot write {path} as {kind!r}; formats are {', '.join(FORMATS)}.")
-    write_bytes(path, rendered(drawn, kind, wanted))
+    wanted = name or figures_of(data)[0]
+    own = [space_name(data), wanted, store.resolve(trial) if trial else ""]
+    stem = "-".join(plain_name(part) for part in own if part)
+    path, kind = place_of(output, stem, FORMATS, format)
+    write_bytes(path, rendered(figure(store, data, wanted, trial, figures, where), kind, wanted))
     return path
+
+
+def place_of(
+    output: str | Path | None, stem: str, formats: Sequence[str], format: str | None = None
+) -> tuple[Path, str]:
+    """The file to write, and its format.
+
+    Args:
+      output: a file, an existing folder, or None for the folder `figures`.
+      stem: the file's name in a folder.
+      formats: known ones, the default first.
+      format: one of them; by the file's ending if None.
+
+    Raises:
+      StoreError: unknown format, or not that of the file's ending.
+    """
+    path = Path("figures" if output is None else output)
+    known = ", ".join(formats)
+    if format is not None and format not in formats:
+        raise StoreError(f"cannot write {path} as {format!r}; formats are {known}.")
+    if output is None or path.is_dir():
+        kind = format or formats[0]
+        return path / f"{stem}.{kind}", kind
+    ending = path.suffix.lstrip(".").lower()
+    if ending not in formats:
+        what = f"its ending is none of {known}" if ending else f"it has no ending; give {known}"
+        raise StoreError(f"cannot write {path}: {what}, or an existing folder.")
+    if format not in (None, ending):
+        raise StoreError(f"cannot write {path} as {format}: its ending says {ending}.")
+    return path, ending
 
 
 def rendered(drawn: go.Figure, kind: str, name: str) -> bytes:
     """The figure as a file of that format. HTML holds all it needs, plotly.js included."""
     if kind == "html":
-        text = drawn.to_html(include_plotlyjs=True, full_html=True, div_id=_plain(name))
+        text = drawn.to_html(include_plotlyjs=True, full_html=True, div_id=plain_name(name))
         return text.encode()
     try:
         return drawn.to_image(format=kind, scale=2 if kind == "png" else 1)
@@ -136,5 +185,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise StoreError(f"cannot write {path} ({error.strerror}); choose another -o.") from error
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
+    """`text` as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")

@@ -12,6 +12,9 @@ import pyarrow as pa
 FORMAT = 1
 """Version of the store's layout and schemas, kept in store.json."""
 
+LOSS_UNIT = "loss_unit"
+"""The unit that stands for what each trial's losses are in, as that column of `trials` says."""
+
 TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "int32": pa.int32(),
@@ -83,7 +86,10 @@ TRIALS = _columns("""
     epochs_planned | int32 | epochs | Epochs the config asks for.
     bad_epoch | int32 | epochs | Epoch of the first non-finite step; null if none.
     bad_step | int32 | steps | First non-finite step within bad_epoch; null if none.
-    chance_loss | float64 | nats | Loss of a uniform guess, ln(classes); null where undefined.
+    chance_loss | float64 | loss_unit | Loss of a uniform guess, ln(classes), or of
+        answering 0; null where undefined.
+    loss_unit | string | | What the trial's losses are in, such as nats or squared error; null where
+        its stage has a loss of another kind, and in stores of older versions.
     loss_terms | int64 | terms | Losses that a step's gradient sums, over samples and time; 1 where
         it is that of their mean, null in rows of older versions.
     parameters | int64 | | Number of trained scalars.
@@ -110,15 +116,15 @@ EPOCHS = (
     + _columns("""
     steps | int32 | steps | Optimizer steps the epoch has.
     finite_steps | int32 | steps | Steps whose loss, gradient and update were all finite.
-    loss | float64 | nats | Mean over finite steps of the batch loss, before each update.
-    loss_first | float64 | nats | Loss of the epoch's first step.
-    loss_last | float64 | nats | Loss of the epoch's last finite step.
+    loss | float64 | loss_unit | Mean over finite steps of the batch loss, before each update.
+    loss_first | float64 | loss_unit | Loss of the epoch's first step.
+    loss_last | float64 | loss_unit | Loss of the epoch's last finite step.
     loss_ratio | float64 | | loss divided by that of answering 0, such as half a teacher's mean
         squared output; null where the task has no such scale.
     accuracy | float64 | fraction | Mean training accuracy over finite steps.
-    val_loss | float64 | nats | Mean loss on the validation set after the epoch.
+    val_loss | float64 | loss_unit | Mean loss on the validation set after the epoch.
     val_accuracy | float64 | fraction | Accuracy on the validation set after the epoch.
-    test_loss | float64 | nats | Mean loss on the test set after the epoch.
+    test_loss | float64 | loss_unit | Mean loss on the test set after the epoch.
     test_accuracy | float64 | fraction | Accuracy on the test set after the epoch.
     grad_norm | float64 | loss/param | Mean over finite steps of the total 2-norm, before clipping.
     grad_norm_min | float64 | loss/param | Smallest of those norms.
@@ -163,7 +169,7 @@ STEPS = (
     KEYS
     + _columns("""
     step | int32 | steps | Step within the epoch, 0 first.
-    loss | float32 | nats | Batch loss before the update.
+    loss | float32 | loss_unit | Batch loss before the update.
     grad_norm | float32 | loss/param | Total 2-norm before clipping.
     grad_norm_clipped | float32 | loss/param | Total 2-norm after clipping and rescaling.
     grad_norm_smallest | float32 | loss/param | Smallest non-zero tensor norm.
@@ -202,18 +208,19 @@ DIAGNOSIS = _columns("""
         a guess_loss.
     plateau | bool | | window_fall < plateau_fall, risen by no more than rising_loss, and loss_end >
         plateau_loss * guess_loss; null without a guess_loss if the loss is flat.
-    healthy | bool | | spread <= healthy_spread and loss_spearman <= healthy_rho, or the loss
-        fell by converged_fall.
+    healthy | bool | | spread <= healthy_spread, loss_spearman <= healthy_rho and the loss is not
+        flat; or learned, and the loss fell by learned_fall, or by converged_fall where no
+        weight has a gradient any more.
     converged | bool | | Learned, and the loss fell by converged_fall or has stopped changing:
         never called dead or vanishing.
     epochs | int64 | epochs | Epochs with a finite step.
-    loss_start | float64 | nats | Loss of the first step.
-    loss_end | float64 | nats | Mean loss of the last finite epoch.
+    loss_start | float64 | loss_unit | Loss of the first step.
+    loss_end | float64 | loss_unit | Mean loss of the last finite epoch.
     loss_fall | float64 | fraction | (loss_start - loss_end) / loss_start.
     window_fall | float64 | fraction | The same over the last min(max(plateau_epochs,
         plateau_share * epochs), epochs) epochs.
     loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
-    chance_loss | float64 | nats | Loss of a uniform guess.
+    chance_loss | float64 | loss_unit | Loss of a uniform guess, or of answering 0.
     largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
     smallest_norm | float64 | loss/param | Least layer norm of the last finite epoch, frozen layers
         left out; of any tensor where layers were not recorded.

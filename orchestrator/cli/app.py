@@ -228,6 +228,7 @@ COMMANDS = (
     "jobs",
     "store",
     "results",
+    "draw",
 )
 
 

@@ -1,4 +1,4 @@
-"""Commands that ask a store: query, best, plot, report."""
+"""Commands that ask a store: query, best."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from orchestrator.cli.app import (
     JsonOption,
     StoreOption,
-    StudyOption,
     app,
     dump,
     out,
@@ -23,7 +22,7 @@ from orchestrator.errors import RequestError
 from orchestrator.terminal import data_stream
 
 if TYPE_CHECKING:
-    from results import Store
+    pass
 
 RuleOption = Annotated[
     list[str] | None,
@@ -159,96 +158,3 @@ def _cell(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if value != value else value
-
-
-@app.command()
-def plot(
-    space: SpaceName,
-    figure: Annotated[
-        str | None, typer.Argument(metavar="[FIGURE]", help="Its first figure if left out.")
-    ] = None,
-    store: StoreOption = "./store",
-    trial: Annotated[str | None, typer.Option("--trial", help="One trial's figure.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File, by ending .html, .png or .pdf.")
-    ] = None,
-    png: Annotated[
-        bool, typer.Option("--png", help="PNG instead of HTML (needs the png extra).")
-    ] = False,
-    study: StudyOption = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every figure of the space.")] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the figures.")] = False,
-    rule: RuleOption = None,
-) -> None:
-    """Draw a figure of the space from the store: self-contained HTML, or PNG or PDF."""
-    from results import FIGURES
-    from results import plot as draw
-
-    own = _own_figures(space, study)
-    known = {**FIGURES, **own}
-    if list_:
-        print_table(
-            ["figure", "shows"],
-            [[n, (f.__doc__ or "").strip().split("\n")[0]] for n, f in known.items()],
-        )
-        return
-    opened = open_for_reading(store, rule)
-    from results.ask.named_queries import space_of
-
-    space = _space_of_study(opened, space, figure)
-    data = space_of(opened, space)
-    names = list(data["figures"]) if all_ else [figure or data["figures"][0]]
-    for name in names:
-        written = draw(
-            opened,
-            space,
-            name,
-            trial=trial,
-            output=output,
-            format="png" if png else None,
-            figures=known,
-        )
-        out(str(written))
-
-
-def _space_of_study(store: Store, name: str, figure: str | None) -> str:
-    """Of a study's name the first of its launched spaces that has the figure; else `name`.
-
-    Raises:
-      RequestError: none of the study's spaces in the store has the figure.
-    """
-    known = store.spaces()
-    own = [n for n in known if n.startswith(f"{name}/")]
-    if name in known or not own:
-        return name
-    for space in own:
-        if figure is None or figure in known[space]["figures"]:
-            return space
-    drawn = dict.fromkeys(text for space in own for text in known[space]["figures"])
-    raise RequestError(
-        f"no space of {name} launched into this store has the figure {figure!r}; there are "
-        f"{', '.join(drawn)}; `gradsweep spaces` says what each space reproduces"
-    )
-
-
-def _own_figures(space: str, study: str | None) -> dict[str, Any]:
-    """Figure functions of a user's study."""
-    if study is None:
-        return {}
-    from orchestrator.plan.studies import catalogue
-
-    return dict(catalogue(study).find(space)[0][1].figures)
-
-
-@app.command()
-def report(
-    space: SpaceName,
-    store: StoreOption = "./store",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="HTML file to write.")
-    ] = None,
-) -> None:
-    """One self-contained HTML page: plan, results, verdicts and every figure of a space."""
-    from results import report as make_report
-
-    out(str(make_report(open_for_reading(store), space, output=output)))

@@ -112,6 +112,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    from results.ask.units import with_unit
     from results.config_values import pairs_text
     from results.store.config_columns import json_object
 
@@ -125,6 +126,7 @@ def show(
         "FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
         {"id": trial_id},
     ).rows()
+    unit = newest["loss_unit"]
     verdict = opened.sql("SELECT * FROM diagnosis WHERE trial_id = $id", {"id": trial_id}).rows()
     if json:
         dump({"trial_id": trial_id, "config": config, "attempts": attempts, "epochs": epochs,
@@ -155,7 +157,8 @@ def show(
         names = names[:-2]
     print_table(names, [[_short(r[n]) for n in names] for r in attempts], "attempts")
     if epochs:
-        print_table(list(epochs[0]), [list(r.values()) for r in epochs[-8:]], "last epochs")
+        title = with_unit("last epochs", f"losses in {unit}" if unit else "")
+        print_table(list(epochs[0]), [list(r.values()) for r in epochs[-8:]], title)
     for row in verdict:
         out(f"diagnosis: {row['verdict']}; {row['evidence']}")
     for row in attempts:

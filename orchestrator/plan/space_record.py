@@ -29,6 +29,7 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         if not any(name in t.keys and t.keys[name].kind == "recording" for t in plan.trials)
     )
     chances = {t.chance_loss for t in plan.targets}
+    units = {t.loss_unit for t in plan.targets}
     declared = {name: key for trial in plan.trials for name, key in trial.keys.items()}
     return {
         "space": plan.name,
@@ -46,6 +47,7 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         "swept": swept,
         "figures": list(plan.space.figures),
         "chance_loss": chances.pop() if len(chances) == 1 else None,
+        "loss_unit": units.pop() if len(units) == 1 else None,
         "keys": {
             name: {"type": key.type, "unit": key.unit, "doc": key.doc, "kind": key.kind}
             for name, key in sorted(declared.items())

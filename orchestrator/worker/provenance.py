@@ -85,6 +85,7 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "epochs_planned": trial.epochs,
         "chance_loss": trial.chance_loss,
         "loss_terms": trial.loss_terms,
+        "loss_unit": trial.loss_unit,
         "pack": spec.id,
         "lane": lane,
         "host": platform.node(),

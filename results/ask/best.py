@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from results.ask.named_queries import nothing_yet, space_name, space_of
+from results.ask.named_queries import nothing_yet, space_name, space_of, targets_of
+from results.ask.units import reported
 from results.errors import StoreError, nearest
 from results.schema import EPOCHS, FINISHED
 
@@ -84,7 +85,8 @@ def best(
     rule = _Rule(end, average, _report_mode(shown, recipe, ranked, end))
     frame = _table(rows, cells, choose, rule)
     over_keys = [key for key in averaged if key in store.config_columns]
-    frame.attrs["says"] = _says(rule, ranked, shown, choose, over_keys, moment)
+    what = reported(store, data, report, metric)
+    frame.attrs["says"] = _says(rule, ranked, what, choose, over_keys, moment)
     return frame
 
 
@@ -126,8 +128,7 @@ def _says(
     if choose is None:
         return f"{report}{across}, {of}; {first}."
     chosen = f"{choose} is chosen by the {ends[rule.mode]} {centre} {metric}{across}, {of}"
-    what = "the same" if report == metric else report
-    return f"{chosen}; reported is {what} at the chosen {choose}, {first}."
+    return f"{chosen}; reported is {report} at the chosen {choose}, {first}."
 
 
 def _report_mode(report: str, recipe: Mapping[str, Any], metric: str, mode: str) -> str:
@@ -176,8 +177,7 @@ def _rows_at(
             f"no trial here has the key {unknown[0]!r}{nearest(unknown[0], columns)}; "
             "see `query --schema`."
         )
-    parents = set((data.get("parents") or {}).values())
-    wanted = data.get("targets") or [t for t in data.get("trials") or () if t not in parents]
+    wanted = targets_of(data)
     chosen = ", ".join(f't."{columns[key]}" AS k{i}' for i, key in enumerate(keys))
     found = store.sql(
         f"""

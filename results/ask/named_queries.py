@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
-from results.schema import DIAGNOSIS, FINISHED, TABLES, Column
+from results.schema import DIAGNOSIS, FINISHED, LOSS_UNIT, TABLES, Column
 from results.store.views import strings, view_name
 
 if TYPE_CHECKING:
@@ -112,6 +112,13 @@ def nothing_yet(store: Store, name: str, trials: Sequence[str], what: str) -> st
     )
 
 
+def targets_of(space: Mapping[str, Any]) -> list[str]:
+    """Ids of the trials that a space is about: all but those that are only parents."""
+    parents = set((space.get("parents") or {}).values())
+    own = space.get("targets") or [t for t in space.get("trials") or () if t not in parents]
+    return list(dict.fromkeys(own))
+
+
 def space_name(space: Mapping[str, Any]) -> str:
     """`study/space` from a space's JSON, whose `space` may hold the study already."""
     name, study = str(space.get("space") or ""), str(space.get("study") or "")
@@ -121,10 +128,11 @@ def space_name(space: Mapping[str, Any]) -> str:
 def describe(store: Store | None = None) -> str:
     """Every view and column with type, unit and meaning; config keys and probes of `store` too."""
     lines: list[str] = []
+    losses = _loss_units(store) if store else LOSS_UNIT
     for view, doc in _VIEWS.items():
         lines += [f"{view}: {doc}"]
         own = DIAGNOSIS if view == "diagnosis" else TABLES.get(view, ())
-        lines += list(_explained(own))
+        lines += list(_explained(own, losses))
         lines += [""]
     lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
     lines += ["(those whose config also ran under newer versions).", ""]
@@ -157,7 +165,15 @@ def describe(store: Store | None = None) -> str:
     return "\n".join(lines)
 
 
-def _explained(columns: tuple[Column, ...]) -> Iterator[str]:
+def _loss_units(store: Store) -> str:
+    """What all losses of the store are in; the column that says it where they differ."""
+    units = store.sql("SELECT DISTINCT loss_unit FROM all_trials WHERE loss_unit IS NOT NULL")
+    found = [unit for (unit,) in units.fetchall()]
+    return found[0] if len(found) == 1 else LOSS_UNIT
+
+
+def _explained(columns: tuple[Column, ...], losses: str = LOSS_UNIT) -> Iterator[str]:
     for column in columns:
-        unit = f" [{column.unit}]" if column.unit else ""
+        unit = losses if column.unit == LOSS_UNIT else column.unit
+        unit = f" [{unit}]" if unit else ""
         yield f"  {column.name:24}{column.type:10} {column.doc}{unit}"

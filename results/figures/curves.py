@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.figures.declaration import Figure
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import (
     LogScale,
@@ -41,7 +42,7 @@ def training_loss(store: Store, space: Mapping[str, Any], trial: str | None = No
         threshold(fig, chance, f"chance {chance:.3f}", log=True)
     explain_marks(fig, [scale], _any_bad(chosen))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
-    fig.update_yaxes(title="Training loss (nats)", **scale.axis())
+    fig.update_yaxes(title=chosen.loss("Training loss"), **scale.axis())
     return _finish(fig, f"Training loss — {chosen.title}", chosen)
 
 
@@ -180,4 +181,8 @@ def _finish(
     return finish(fig, title, [*chosen.notes(), note], height)
 
 
-FIGURES = (training_loss, grad_norms, grad_norms_last_10)
+FIGURES = (
+    Figure(training_loss),
+    Figure(grad_norms),
+    Figure(grad_norms_last_10, table="steps"),
+)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.panels import Layout, explain_cells, notes, pick
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import (
@@ -240,4 +241,8 @@ def heatmap(fig: go.Figure, grid: Grid, place: dict[str, Any]) -> None:
             )  # fmt: skip
 
 
-FIGURES = (grad_per_layer, grad_heatmap, timeline)
+FIGURES = (
+    Figure(grad_per_layer, table="layers"),
+    Figure(grad_heatmap, table="layers"),
+    Figure(timeline, table="timeline"),
+)

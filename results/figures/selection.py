@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from results.ask.named_queries import nothing_yet, space_name
+from results.ask.named_queries import nothing_yet, space_name, targets_of
+from results.ask.units import one_unit, with_unit
 from results.config_values import value_texts
 from results.errors import StoreError
 from results.schema import FINISHED
@@ -28,6 +29,7 @@ class Shown:
     verdict: str
     bad_epoch: int | None
     config: dict[str, Any] = field(default_factory=dict, compare=False)
+    loss_unit: str | None = None
 
     @property
     def name(self) -> str:
@@ -47,6 +49,10 @@ class Selection:
     @property
     def ids(self) -> list[str]:
         return [trial.id for trial in self.trials]
+
+    def loss(self, words: str) -> str:
+        """A title of losses, with their unit where it is known."""
+        return with_unit(words, one_unit(trial.loss_unit for trial in self.trials))
 
     @property
     def cells(self) -> dict[str, list[Shown]]:
@@ -88,12 +94,7 @@ def select_trials(
       StoreError: the prefix fits none or several; nothing has a row yet.
     """
     name = space_name(space)
-    if trial is None:
-        parents = set((space.get("parents") or {}).values())
-        asked = space.get("targets") or [t for t in space.get("trials") or () if t not in parents]
-    else:
-        asked = [_one(store, space, trial)]
-    asked = list(dict.fromkeys(asked))
+    asked = targets_of(space) if trial is None else [_one(store, space, trial)]
     if not store.has(table):
         raise StoreError(nothing_yet(store, name, asked, f"rows of {table}"))
     rows = store.sql(
@@ -117,30 +118,25 @@ def select_trials(
         kind = "a row" if table == "epochs" else f"rows of {table}"
         raise StoreError(nothing_yet(store, name, asked, kind))
     columns = store.config_columns
-    select = space.get("select") or {}
-    over = select.get("over") or []
-    averaged = [over] if isinstance(over, str) else list(over)
+    averaged = averaged_keys(space, default=())
     swept = [key for key in space.get("swept") or () if key in columns]
-    cells = [key for key in swept if key not in averaged]
-    own = [found[trial_id] for trial_id in asked if trial_id in found]
-    configs = [{key: row[column] for key, column in columns.items()} for row in own]
+    rows = [found[trial_id] for trial_id in asked if trial_id in found]
+    configs = [{key: row[column] for key, column in columns.items()} for row in rows]
+    cells = labels(configs, [key for key in swept if key not in averaged])
+    own_unit = {trial_id: space.get("loss_unit") for trial_id in targets_of(space)}
+    seeds = labels(configs, [key for key in averaged if key in columns])
     shown = [
         Shown(
             row["trial_id"],
             cell,
-            run,
+            seed,
             row["status"],
             row["_verdict"] or "undetermined",
             row["bad_epoch"],
             config,
+            row["loss_unit"] or own_unit.get(row["trial_id"]),
         )
-        for row, config, cell, run in zip(
-            own,
-            configs,
-            labels(configs, cells),
-            labels(configs, [key for key in averaged if key in columns]),
-            strict=True,
-        )
+        for row, config, cell, seed in zip(rows, configs, cells, seeds, strict=True)
     ]
     missing = [trial_id for trial_id in asked if trial_id not in found]
     unfinished = sum(found[t.id]["status"] not in FINISHED for t in shown)
@@ -150,6 +146,17 @@ def select_trials(
 def _one(store: Store, space: Mapping[str, Any], prefix: str) -> str:
     own = [trial for trial in space.get("trials") or () if trial.startswith(prefix)]
     return own[0] if len(own) == 1 else store.resolve(prefix)
+
+
+def averaged_keys(space: Mapping[str, Any], default: Sequence[str] = ("seed",)) -> list[str]:
+    """The keys that the space averages over; `default` where it names none."""
+    over = (space.get("select") or {}).get("over") or default
+    return [over] if isinstance(over, str) else list(over)
+
+
+def joined(words: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def labels(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:

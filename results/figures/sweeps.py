@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
-from results.figures.selection import Shown, labels, select_trials, series
+from results.figures.declaration import Figure
+from results.figures.selection import Shown, averaged_keys, labels, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, threshold
 
 if TYPE_CHECKING:
@@ -147,15 +148,13 @@ def _by_depth(
     trials: list[Shown], found: Mapping[str, dict[str, Any]], space: Mapping[str, Any]
 ) -> dict[str, dict[int, list[dict[str, Any]]]]:
     """Rows by cell without its depth, then by depth."""
-    over = (space.get("select") or {}).get("over") or []
-    left_out = {"depth", *([over] if isinstance(over, str) else over)}
+    left_out = {"depth", *averaged_keys(space, default=())}
     keys = [key for key in space.get("swept") or () if key not in left_out]
     groups: dict[str, dict[int, list[dict[str, Any]]]] = {}
-    names = labels([trial.config for trial in trials], keys)
-    for trial, name in zip(trials, names, strict=True):
-        row = found.get(trial.id)
-        if row is not None:
-            groups.setdefault(name or "all trials", {}).setdefault(row["depth"], []).append(row)
+    kept = [trial for trial in trials if trial.id in found]
+    for trial, name in zip(kept, labels([t.config for t in kept], keys), strict=True):
+        row = found[trial.id]
+        groups.setdefault(name or "all trials", {}).setdefault(row["depth"], []).append(row)
     return groups
 
 
@@ -185,4 +184,4 @@ def _trials(count: int) -> str:
     return f"{count} trial" if count == 1 else f"{count} trials"
 
 
-FIGURES = (overview, depth)
+FIGURES = (Figure(overview, table="layers"), Figure(depth, table="layers"))

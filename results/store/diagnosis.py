@@ -55,11 +55,12 @@ RULES: dict[str, float] = {
     "plateau_epochs": 5,
     "plateau_share": 0.2,
     "plateau_loss": 0.8,
-    # healthy: log10 G_l within this many decades, Spearman of (epoch, loss) at most this
+    # healthy: log10 G_l within this many decades, Spearman of (epoch, loss) at most this, and no
+    # flat loss; or learned, and the loss fell by learned_fall
     "healthy_spread": 2.0,
     "healthy_rho": -0.8,
-    # learned, where there is no guess loss; and converged: the loss fell by this fraction of
-    # loss_start
+    # learned, where there is no guess loss, and healthy; converged: the loss fell by this fraction
+    # of loss_start
     "learned_fall": 0.5,
     "converged_fall": 0.9,
     # least norm whose logarithm is taken, in loss/param

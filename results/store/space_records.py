@@ -53,7 +53,7 @@ def _probe(value: Any) -> bool:
 
 
 _FIELDS: dict[str, Check] = {
-    **dict.fromkeys(("space", "study", "title", "paper", "feeds", "launched"), _text),
+    **dict.fromkeys(("space", "study", "title", "paper", "feeds", "launched", "loss_unit"), _text),
     **dict.fromkeys(("ours", "smoke"), _flag),
     **dict.fromkeys(("stages", "trials", "targets", "swept", "figures"), _texts),
     "parents": _dict_of(_text),

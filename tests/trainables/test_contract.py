@@ -207,6 +207,12 @@ def test_a_task_gives_the_batches_that_its_sizes_declare(name: str) -> None:
         assert jnp.isfinite(losses).all()
         if one.chance_loss is not None:
             np.testing.assert_allclose(losses, one.chance_loss, rtol=1e-5)
+        else:
+            assert one.loss_unit != "nats"
+        if one.loss_unit == "squared error":
+            np.testing.assert_allclose(
+                losses, jnp.mean(y.reshape(len(y), -1) ** 2, axis=1), rtol=1e-5
+            )
         assert all(v.shape == (sizes.batch_size,) for v in task.metrics(guess, y).values())
     assert segments.shape[0] == 2
     assert (segments >= 0).all()

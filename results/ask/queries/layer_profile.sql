@@ -1,5 +1,4 @@
--- Gradient norm of each whole layer at the first and the last epoch, their ratio, and whether the
--- layer is frozen by design.
+-- Gradient norm of each whole layer at first and at last, their ratio; whether it is frozen.
 SELECT
     trial_id, layer, any_value(layer_name) AS layer_name,
     arg_min(grad_norm, epoch) AS first_epoch_norm,

@@ -17,6 +17,7 @@ from results.figures.bar2025.published_lru import (
     REPORTED,
     is_whole,
 )
+from results.figures.declaration import Figure
 from results.figures.selection import Selection, known, labels, select_trials, series
 from results.figures.style import finish, look
 
@@ -46,7 +47,7 @@ def bar2025_curves(store: Store, space: Mapping[str, Any], trial: str | None = N
     last = max((row["epoch"] for own in rows.values() for row in own), default=1)
     every: dict[str, Any] = {"dtick": 1} if last <= 12 else {}
     fig.update_xaxes(title="Epoch", tickformat="d", range=[-0.2, last + 0.2], **every)
-    fig.update_yaxes(title="Validation accuracy", range=[0, 1.02])
+    fig.update_yaxes(title="Validation accuracy (fraction)", range=[0, 1.02])
     return finish(fig, f"Validation accuracy — {chosen.title}", chosen.notes(), 420)
 
 
@@ -151,8 +152,26 @@ def lru_ablation(store: Store, space: Mapping[str, Any], trial: str | None = Non
 
 def _is_cell(config: Mapping[str, Any], form: tuple[str, str], r_min: float, r_max: float) -> bool:
     same = (config.get("lru_param"), config.get("lru_gamma")) == form
-    near = abs(float(config.get("r_min") or 0) - r_min) < 0.02
+    near = _near(float(config.get("r_min") or 0), r_min)
     return same and near and math.isclose(float(config.get("r_max") or 0), r_max)
 
 
-FIGURES = (accuracy, bar2025_curves, lru_ablation)
+def _near(value: float, r_min: float) -> bool:
+    return abs(value - r_min) < 0.02
+
+
+def _row(config: Mapping[str, Any]) -> Any:
+    """The published r_min that a trial stands beside, or its own."""
+    value = float(config.get("r_min") or 0)
+    return next((r for r in R_MIN if _near(value, r)), value)
+
+
+FIGURES = (
+    Figure(accuracy, metrics=("val_accuracy",)),
+    Figure(bar2025_curves, metrics=("val_accuracy",)),
+    Figure(
+        lru_ablation,
+        metrics=("val_accuracy", "test_accuracy"),
+        by=("lru_param", "lru_gamma", ("r_min", _row), "r_max"),
+    ),
+)

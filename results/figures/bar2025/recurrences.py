@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.selection import rows_of, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look
 
@@ -212,4 +213,10 @@ def eigenvalue_plane(store: Store, space: Mapping[str, Any], trial: str | None =
     return finish(fig, f"Eigenvalues — {chosen.title}", [note], 430, heads=1)
 
 
-FIGURES = (radius_law, growth, overflow_steps, delay_memory, eigenvalue_plane)
+FIGURES = (
+    Figure(radius_law, table="radii", by=("matrix_width",)),
+    Figure(growth, table="divergence", by=("init", "matrix_width", "length")),
+    Figure(overflow_steps, table="overflow"),
+    Figure(delay_memory, table="delay_memory", by=("init", "matrix_width")),
+    Figure(eigenvalue_plane, table="eigenvalues"),
+)

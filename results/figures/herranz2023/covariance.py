@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from results.figures.declaration import Figure
 from results.figures.selection import select_trials, series
 from results.figures.style import COLOURS, LogScale, finish, look
 
@@ -113,4 +114,7 @@ def _correlation(
     )  # fmt: skip
 
 
-FIGURES = (covariance, decay)
+FIGURES = (
+    Figure(covariance, table="covariance", by=("task", "cov_net")),
+    Figure(decay, table="decay"),
+)

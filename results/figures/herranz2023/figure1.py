@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.config_values import value_text
+from results.figures.declaration import Figure
 from results.figures.selection import Selection, select_trials, series
 from results.figures.style import (
     COLOURS,
@@ -257,4 +258,8 @@ def _pascal(
         fig.data[-1].update(mode="markers")
 
 
-FIGURES = (figure1a, figure1b, figure1c)
+FIGURES = (
+    Figure(figure1a, table="paths"),  # counts of paths, which no key changes
+    Figure(figure1b, table="binomial", by=("rho_t", "rho_l"), averages=False),
+    Figure(figure1c, table="pascal", by=("grid_rule", "rho")),
+)

@@ -12,13 +12,17 @@ from plotly.subplots import make_subplots
 
 from results.config_values import value_text
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.herranz2023.pairs import Comparison, comparisons, matched
 from results.figures.herranz2023.starts import (
+    BY_CLIPPING,
+    BY_START,
     Outcome,
     in_order,
     mean_and_spread,
     of_trial,
     outcomes,
+    told_by_start,
     values_of,
 )
 from results.figures.selection import series
@@ -72,7 +76,7 @@ def figure2(store: Store, space: Mapping[str, Any], trial: str | None = None) ->
     for col, task in enumerate(columns, 1):
         most = max((one.value or 0.0 for one in found if one.key("task") == task), default=1.0)
         fig.update_yaxes(range=[0, 1.06 * most or 1.0], tickformat=".2~f", col=col)
-    fig.update_yaxes(title="Test accuracy", col=1)
+    fig.update_yaxes(title="Test accuracy (fraction)", col=1)
     note = (
         "Lines: mean over seeds; bands: half a standard deviation to each side. At the epoch of "
         "least validation loss."
@@ -304,4 +308,19 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-FIGURES = (figure2, figure3, figure4)
+FIGURES = (
+    Figure(
+        figure2,
+        metrics=("val_loss", "test_accuracy"),
+        by=("activation", "task", BY_START, "lr"),
+        panel=("activation", "task"),
+    ),
+    Figure(figure3, by=(BY_START,), apart=lambda key: not told_by_start(key), averages=False),
+    Figure(
+        figure4,
+        metrics=("val_loss",),
+        loss_unit="nats",  # a perplexity is e to the power of the loss
+        by=("depth", BY_START, BY_CLIPPING),
+        panel=("depth",),
+    ),
+)

@@ -14,10 +14,17 @@ from plotly.subplots import make_subplots
 from results.ask.named_queries import nothing_yet, space_name
 from results.config_values import value_text, value_texts
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.heatmaps import Grid, colour_axis, heatmap
-from results.figures.herranz2023.starts import in_order, start_of, told_by_start
+from results.figures.herranz2023.starts import BY_START, in_order, start_of, told_by_start
 from results.figures.panels import Layout, explain_cells, notes, pick
-from results.figures.selection import Shown, labels, select_trials, series
+from results.figures.selection import (
+    Shown,
+    averaged_keys,
+    labels,
+    select_trials,
+    series,
+)
 from results.figures.style import LogScale, draw_series, finish, look, wrapped
 
 if TYPE_CHECKING:
@@ -196,7 +203,7 @@ def before_after(store: Store, space: Mapping[str, Any], trial: str | None = Non
             heatmap(fig, grids[name, start], place)
             layers_here = [int(layer) for layer in grids[name, start].y]
             fig.update_yaxes({"autorange": "reversed", "tickvals": _some(layers_here)}, **place)
-        fig.update_yaxes({"title": "Loss (nats)", **heights.axis()}, row=row, col=1)
+        fig.update_yaxes({"title": chosen.loss("Loss"), **heights.axis()}, row=row, col=1)
         fig.update_yaxes(title="Layer", row=row, col=2)
     explain_cells(fig, colours)
     colour_axis(fig, colours, "Gradient<br>norm")
@@ -223,8 +230,7 @@ def _rows_of(
     Of several values of the key that is selected (a learning rate) the middle one is shown.
     """
     select = space.get("select") or {}
-    over = select.get("over") or []
-    free = {*([over] if isinstance(over, str) else over)}
+    free = averaged_keys(space, default=())
     keys = [k for k in space.get("swept") or () if k not in free and not told_by_start(k)]
     choose = str(select.get("choose") or "lr")
     known = {shown.id: shown for shown in trials}
@@ -234,9 +240,9 @@ def _rows_of(
     values = sorted({v for t in trials if (v := t.config.get(choose)) is not None})
     chosen = wanted.config.get(choose) if wanted else values[len(values) // 2] if values else None
     groups: dict[str, list[Shown]] = {}
-    for one, name in zip(trials, labels([one.config for one in trials], keys), strict=True):
-        if choose not in keys or one.config.get(choose) == chosen:
-            groups.setdefault(name, []).append(one)
+    own = [one for one in trials if choose not in keys or one.config.get(choose) == chosen]
+    for one, name in zip(own, labels([one.config for one in own], keys), strict=True):
+        groups.setdefault(name, []).append(one)
     if wanted:
         return {name: own for name, own in groups.items() if wanted in own}, ""
     shown = dict(list(groups.items())[:_MOST_ROWS])
@@ -294,4 +300,7 @@ def _loss(
                     scale, name, style, legend=legend, **place)  # fmt: skip
 
 
-FIGURES = (lsc_radius, before_after)
+FIGURES = (
+    Figure(lsc_radius, table="lsc", parents=True),
+    Figure(before_after, table="layers", by=(BY_START,), apart=lambda key: not told_by_start(key)),
+)

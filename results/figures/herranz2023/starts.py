@@ -37,6 +37,11 @@ def start_of(config: Mapping[str, Any]) -> str:
     )
 
 
+BY_START = ("start", start_of)
+BY_CLIPPING = ("clipping", lambda config: config.get("clip_norm") is not None)
+"""What figures keep trials apart by (`results.figures.declaration`)."""
+
+
 def in_order(starts: Sequence[str]) -> list[str]:
     """Names of starts, pretrained ones first, each once."""
     known = [name for name in _ORDER if name in starts]

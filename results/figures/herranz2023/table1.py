@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from results.figures.declaration import Figure
 from results.figures.herranz2023.starts import (
+    BY_CLIPPING,
+    BY_START,
     Outcome,
     in_order,
     mean_and_spread,
@@ -106,4 +109,4 @@ def _split_name(split: str, found: Sequence[Outcome]) -> str:
     return f"{'validation' if split == 'val' else 'test'} {names.get(metric, metric)}"
 
 
-FIGURES = (table1,)
+FIGURES = (Figure(table1, by=("depth", BY_START, BY_CLIPPING)),)

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.config_values import value_text
+from results.figures.declaration import Figure
 from results.figures.ribeiro2020.orbits import KINDS
 from results.figures.selection import rows_of, select_trials
 from results.figures.style import (
@@ -194,4 +195,9 @@ def cost_plane(store: Store, space: Mapping[str, Any], trial: str | None = None)
     return finish(fig, title, [*chosen.notes(), note], 520)
 
 
-FIGURES = (bifurcation, cost_profile, cost_growth, cost_plane)
+FIGURES = (
+    Figure(bifurcation, table="chaos_scan", by=(), averages=False),
+    Figure(cost_profile, table="chaos_cost", by=(), averages=False),
+    Figure(cost_growth, table="chaos_length", by=(), averages=False),
+    Figure(cost_plane, table="chaos_plane", by=(), averages=False),
+)

@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 
 from results.config_values import value_text
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import COLOURS, LogScale, draw_series, explain_marks, finish, look
 
@@ -92,7 +93,7 @@ def attractors(store: Store, space: Mapping[str, Any], trial: str | None = None)
     fig: Any = make_subplots(4, 1, shared_xaxes=True, vertical_spacing=0.05)
     epochs, scales = losses.get(shown.id, []), []
     for line, (key, title) in {
-        1: ("loss", "Training loss"), 4: ("grad_norm_max", "Largest<br>gradient norm"),
+        1: ("loss", chosen.loss("Training loss")), 4: ("grad_norm_max", "Largest<br>gradient norm"),
     }.items():  # fmt: skip
         scale = LogScale(least_decades=1.0)
         scale.see(row[key] for row in epochs)
@@ -238,4 +239,9 @@ def transient(store: Store, space: Mapping[str, Any], trial: str | None = None) 
     return finish(fig, f"Orbits over time — {chosen.title}", _notes(chosen, shown, more), 380)
 
 
-FIGURES = (attractors, orbit1d, orbit2d, transient)
+FIGURES = (
+    Figure(attractors, table="attractors"),
+    Figure(orbit1d, table="orbits"),
+    Figure(orbit2d, table="orbits"),
+    Figure(transient, table="orbits"),
+)

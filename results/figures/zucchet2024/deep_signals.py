@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.config_values import value_text
+from results.figures.declaration import Figure
 from results.figures.selection import medians, rows_of, select_trials
 from results.figures.style import explain_marks, finish
 from results.figures.zucchet2024.signals import log_lines
@@ -96,4 +97,10 @@ def gru_theory(store: Store, space: Mapping[str, Any], trial: str | None = None)
     return finish(fig, title, [*chosen.notes(), note], 380, heads=1)
 
 
-FIGURES = (deep_signals, gru_jacobian, gru_theory)
+_GATES = ("memory_min", "memory_max", "scale_x", "scale_h")  # leaky units have none
+
+FIGURES = (
+    Figure(deep_signals, table="deep_signals", by=("deep_cell", "norm", "memory")),
+    Figure(gru_jacobian, table="gated_jacobian", by=("memory_max", "scale_h")),
+    Figure(gru_theory, table="gated_signals", by=(), regardless=_GATES),
+)

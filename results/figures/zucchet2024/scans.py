@@ -17,6 +17,7 @@ from results.ask.best import best, sortable
 from results.ask.named_queries import space_name
 from results.config_values import value_text
 from results.errors import StoreError
+from results.figures.declaration import Figure
 from results.figures.selection import known, medians, select_trials, series
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look
 
@@ -225,4 +226,13 @@ def effective_lr(store: Store, space: Mapping[str, Any], trial: str | None = Non
     return finish(fig, f"Effective learning rates — {shown.name}", [note], 430)
 
 
-FIGURES = (curse_of_memory, ablation, concentration, heads, effective_lr)
+FIGURES = (
+    Figure(curse_of_memory, reads=dict.fromkeys(("comparison_rnn", "comparison_lru"), ("min_nu",))),
+    Figure(ablation, reads={scan: tuple(cell) for _, scan, cell in _BARS}),
+    Figure(
+        concentration,
+        reads=dict.fromkeys(("shrink_p1", "shrink_p2", "shrink_p3"), ("max_phase",)),
+    ),
+    Figure(heads, metrics=("loss_ratio",), by=("heads", "lr")),
+    Figure(effective_lr, table="effective_lr"),
+)

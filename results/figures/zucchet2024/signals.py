@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.config_values import value_text
+from results.figures.declaration import Figure
 from results.figures.selection import Row, Selection, known, rows_of, select_trials
 from results.figures.style import LogScale, draw_series, explain_marks, finish, look, power
 
@@ -221,4 +222,11 @@ def _boxes(
     return finish(fig, f"{title} — {chosen.title}", chosen.notes(), 400, heads=1)
 
 
-FIGURES = (signal_energy, unit_loss, landscape, coupling, sector_hessian, optimal_hessian)
+FIGURES = (
+    Figure(signal_energy, table="scalar_signals", by=(), averages=False),
+    Figure(unit_loss, table="unit_loss", by=(), averages=False),
+    Figure(landscape, table="landscape", by=("landscape_rule", "phase_form"), averages=False),
+    Figure(coupling, table="coupling", by=(), averages=False),
+    Figure(sector_hessian, table="diagonal_hessian", by=("sector",)),
+    Figure(optimal_hessian, table="optimal_hessian", by=("coordinates",)),
+)

@@ -214,8 +214,9 @@ verdicts AS (
         coalesce(tiny, false) AND stuck AS vanishing_abs,
         fading AND stuck AS vanishing_epochs,
         flat AND loss_end > plateau_loss * guess_loss AS plateau,
-        coalesce(spread <= healthy_spread AND rho <= healthy_rho, false)
-            OR learned AND coalesce(fall >= converged_fall, false) AS healthy
+        coalesce(spread <= healthy_spread AND rho <= healthy_rho AND NOT flat, false)
+            OR learned AND coalesce(fall >= CASE WHEN still OR idle
+                THEN converged_fall ELSE learned_fall END, false) AS healthy
     FROM (SELECT *, guess_loss IS NOT NULL AND NOT learned AS stuck FROM facts), rules
 ),
 named AS (

@@ -35,7 +35,7 @@ def test_it_says_what_it_chose_on_and_shows_the_best_first() -> None:
     said = told("best", "demo/grid").out.splitlines()
     assert said[0] == (
         "lr is chosen by the lowest median val_loss over seed, each trial at its last epoch; "
-        "reported is the same at the chosen lr, the lowest median comes first."
+        "reported is val_loss at the chosen lr, the lowest median comes first."
     )
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said if "│" in line]
     assert [row[0] for row in rows] == ["2", "1", "0"]

@@ -208,13 +208,15 @@ def test_the_best_cell_comes_first_and_those_without_a_number_last(store: Store)
     [
         ({"choose": "lr", "report": "test_accuracy", "over": "seed"}, {},
          ("lr is chosen by the lowest median val_loss over seed, each trial at its last epoch; "
-          "reported is test_accuracy at the chosen lr, the highest median comes first.")),
+          "reported is test_accuracy (fraction) at the chosen lr, the highest median comes "
+          "first.")),
         ({"choose": "lr", "over": ["seed", "elsewhere"], "at": "best"}, {},
          ("lr is chosen by the lowest median val_loss over seed, each trial at the epoch of its "
-          "lowest val_loss; reported is the same at the chosen lr, the lowest median comes "
+          "lowest val_loss; reported is val_loss at the chosen lr, the lowest median comes "
           "first.")),
         ({"over": "seed", "metric": "val_accuracy", "mode": "max"}, {"average": "published"},
-         "val_accuracy over seed, each trial at its last epoch; the highest mean comes first."),
+         ("val_accuracy (fraction) over seed, each trial at its last epoch; the highest mean "
+          "comes first.")),
         ({"over": []}, {},
          "val_loss, each trial at its last epoch; the lowest median comes first."),
     ],

@@ -56,10 +56,11 @@ def store(new_store: Callable[[], Store]) -> Store:
         [{"landscape": [{"step": s, "loss": 0.1**s if s < 3 else 0.0, "first_below": below}
                         for s in (3, 1, 0, 2)]} for _, _, below in descents],
         ["landscape_rule", "phase_form"], "3")  # fmt: skip
-    put(made, "couplings", [{"rho": rho} for rho in RHOS],
-        [{"coupling": [{"phase": p, "modulus": 1 - 10.0**-m, "size": 0.0 if p == 0 else 10.0**m}
-                       for p in (-1.0, 0.0, 1.0) for m in (1, 2)]} for _ in RHOS],
-        ["rho"], "4")  # fmt: skip
+    put(made, "couplings", [{"seed": 0}],
+        [{"coupling": [{"rho": rho, "phase": p, "modulus": 1 - 10.0**-m,
+                        "size": 0.0 if p == 0 else 10.0**m}
+                       for rho in RHOS for p in (-1.0, 0.0, 1.0) for m in (1, 2)]}],
+        ["seed"], "4")  # fmt: skip
     put(made, "sectors", [{"sector": a, "seed": s} for a in (0.5, 3.0) for s in SEEDS],
         [{"diagonal_hessian": [{"top": 10.0 * a + s, "condition": 10.0 ** (s + a),
                                 "off_diagonal": 0.0}]} for a in (0.5, 3.0) for s in SEEDS],
@@ -72,13 +73,15 @@ def store(new_store: Callable[[], Store]) -> Store:
             for draw in range(3) for rank in range(6)]} for at in range(2)],
         ["coordinates"], "6")  # fmt: skip
     kinds = [("gru", "none"), ("lru", "layer")]
-    put(made, "stacks", [{"deep_cell": c, "norm": n, "seed": s} for c, n in kinds for s in SEEDS],
+    stacks = list(itertools.product(kinds, SEEDS, reversed(MEMORIES)))
+    put(made, "stacks",
+        [{"deep_cell": c, "norm": n, "seed": s, "memory": t} for (c, n), s, t in stacks],
         [{"deep_signals": [
-            {"memory": t, "layer": layer, "energy": (1 + s) * t * 10.0**layer,
+            {"layer": layer, "energy": (1 + s) * t * 10.0**layer,
              "eigenvalue_gradient": math.nan if c == "gru" else (1 + s) / t,
              "other_gradient": 0.0 if t == 2.0 else 5.0 + s}
-            for layer in range(3) for t in reversed(MEMORIES)]} for c, _ in kinds for s in SEEDS],
-        ["deep_cell", "norm", "seed"], "7")  # fmt: skip
+            for layer in range(3)]} for (c, _), s, t in stacks],
+        ["deep_cell", "norm", "seed", "memory"], "7")  # fmt: skip
     cells = list(itertools.product((1.0, 10.0), (0.1, 1.0), SEEDS))
     put(made, "jacobians",
         [{"memory_max": m, "scale_h": scale, "seed": s} for m, scale, s in cells],

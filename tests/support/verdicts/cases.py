@@ -157,7 +157,7 @@ COURSES = {
         since(2, "vanishing_depth plateau"), stuck(), [EVEN] * 2 + [STEEP] * 4
     ),
     "three epochs of digits": Case(
-        since(0, "vanishing_depth plateau healthy"), [2.311, 2.309, 2.307], [STEEP] * 3
+        since(0, "vanishing_depth plateau"), [2.311, 2.309, 2.307], [STEEP] * 3
     ),
     "first to last ratio, no line": Case(
         since(0, "vanishing_depth plateau"), stuck(), [FADED] * N

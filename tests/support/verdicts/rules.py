@@ -297,7 +297,7 @@ DECISIONS = {
         RESTED, [0.8] * N, chance_loss=1.0, edge="plateau_loss", below=PLATEAU
     ),
     "learned by half": Case(
-        Shows("undetermined", None, "converged plateau?"), [2.0, *[1.0] * 5], chance_loss=None,
+        CONVERGED_ALONE, [2.0, *[1.0] * 5], chance_loss=None,
         edge="learned_fall", above=UNKNOWN,
     ),
     "just not learned by half": Case(
@@ -316,14 +316,15 @@ DECISIONS = {
         CONVERGED, [10.0, 5.0, 3.0, 2.0, 1.5, 0.9], [[1e-7, *STEEP[1:]]] * N, chance_loss=None
     ),
     "just not fallen far": Case(
-        UNDETERMINED, [10.0, 5.0, 3.0, 2.0, 1.5, 1.01], [WIDE] * N, chance_loss=None
+        Shows("healthy", None, "healthy"), [10.0, 5.0, 3.0, 2.0, 1.5, 1.01], [WIDE] * N,
+        chance_loss=None,
     ),
     "fallen just far enough": Case(
         CONVERGED, [10.0, 5.0, 3.0, 2.0, 1.5, 1.0], [WIDE] * N, chance_loss=None,
-        edge="converged_fall", above=UNDETERMINED,
+        edge="converged_fall", above=HEALTHY,
     ),
     "tiny, learned, not at rest": Case(
-        UNDETERMINED, falling(), norms=[0.9, 1.0] * 3, each={"grad_norm_smallest": 1e-7}
+        HEALTHY, falling(), norms=[0.9, 1.0] * 3, each={"grad_norm_smallest": 1e-7}
     ),
     # ---- fading: each rule of it alone
     "four epochs are too few to fade": Case(
@@ -372,9 +373,25 @@ DECISIONS = {
     ),
     "fading and learned": Case(RESTED, [1.0] * N, norms=FADING),
     # ---- healthy
-    "a trend, uneven": Case(UNDETERMINED, falling(), [WIDE] * N),
+    "still, and fallen just far enough": Case(
+        CONVERGED, [10.0, 5.0, 3.0, 2.0, 1.5, 1.0], [WIDE] * N, [1.0] * 5 + [0.0],
+        chance_loss=None, edge="converged_fall", above=UNDETERMINED,
+    ),
+    "still, and just not fallen far": Case(
+        UNDETERMINED, [10.0, 5.0, 3.0, 2.0, 1.5, 1.0 + 5e-6], [WIDE] * N, [1.0] * 5 + [0.0],
+        chance_loss=None,
+    ),
+    "only biases move, and learned": Case(
+        RESTED, [*falling(), 0.8, 0.8, 0.8, 0.8], [EVEN] * 6 + [[0.0] * 4] * 4, idle={4}
+    ),
+    "just not halved": Case(RESTED, [2.0, *[1.0 + 1e-7] * 5], [WIDE] * N, chance_loss=2.0),
+    "a trend, uneven": Case(UNDETERMINED, falling(to=1.5), [WIDE] * N),
+    "a trend, uneven, and halved": Case(HEALTHY, falling(), [WIDE] * N),
+    "a trend, flat, with no chance loss": Case(
+        UNKNOWN, [2.301, 2.3, 2.299, 2.298, 2.297, 2.296], [EVEN] * N, chance_loss=None
+    ),
     "just even enough": Case(
-        HEALTHY, falling(), [[100.0, 10.0, 1.0, 10.0]] * N,
+        HEALTHY, falling(to=1.5), [[100.0, 10.0, 1.0, 10.0]] * N,
         edge="healthy_spread", below=UNDETERMINED,
     ),
     "a trend just clear enough": Case(

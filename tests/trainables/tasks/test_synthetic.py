@@ -133,9 +133,12 @@ def test_windows_outside_the_sequence_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_a_summed_loss_has_as_many_times_the_gradient(config: Any, terms: int) -> None:
+    """As many as a trial declares, which the diagnosis divides by."""
     norms = []
     for reduction in ("sum", "mean"):
-        pack = Pack([trial(**config, width=6, loss_reduction=reduction)], {})
+        one = trial(**config, width=6, loss_reduction=reduction)
+        assert one.loss_terms == (terms if reduction == "sum" else 1)
+        pack = Pack([one], {})
         pack.init()
         found = pack.epoch(0)
         norms.append(found.steps["grad_norm"][0, 0])

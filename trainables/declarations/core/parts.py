@@ -168,6 +168,8 @@ class Task(Part):
     Attributes:
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
+      chance_loss: the loss of a guess; None where there is none.
+      loss_unit: what its losses are in: nats for a cross-entropy, or a word such as squared error.
       loss_terms: losses that a step's gradient sums, over samples and time; 1 where it is that of
         their mean.
     """
@@ -177,6 +179,7 @@ class Task(Part):
     sizes: Callable[[Config], Sizes]
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
+    loss_unit: str = "nats"
     loss_terms: Callable[[Config], int] = _one
 
 

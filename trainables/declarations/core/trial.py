@@ -126,6 +126,12 @@ class Trial:
         return self.task.loss_terms(self.config)
 
     @property
+    def loss_unit(self) -> str | None:
+        """What its losses are in; None where the stage's loss is not the task's."""
+        own = "task" in self.parts and self.stage.task_loss
+        return self.task.loss_unit if own else None
+
+    @property
     def epochs(self) -> int:
         """Epochs the stage runs; an analysis is one, without training."""
         key = self.stage.epochs_key

@@ -49,7 +49,9 @@ SINE = Task(
     sizes=lambda config: Sizes(
         config["seq_len"], 1, 1, config["n_sequences"], 0, 0, config["batch_size"]
     ),
+    chance_loss=lambda config: 0.5,  # of answering 0: the mean square of a sine
     loss_terms=lambda config: summed_terms(config, config["seq_len"]),
+    loss_unit="squared error",
     check=_sine_check,
     aliases=("sine-generator",),
 )  # fmt: skip

@@ -39,6 +39,7 @@ TEACHER_STUDENT = Task(
         MAX_PHASE,
     ),
     sizes=_sizes,
+    loss_unit="half squared error",
     check=lambda config: needs_every_step(config, SCALAR_TASK),
     aliases=("lsi",),
 )  # fmt: skip

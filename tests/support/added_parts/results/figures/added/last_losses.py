@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from results.figures.declaration import Figure
+
 if TYPE_CHECKING:
     from results.store.store import Store
 
@@ -18,4 +20,4 @@ def last_losses(store: Store, space: Mapping[str, Any], trial: str | None = None
     return go.Figure(go.Bar(x=seeds, y=losses), {"xaxis_title": "seed", "yaxis_title": "loss"})
 
 
-FIGURES = (last_losses,)
+FIGURES = (Figure(last_losses, by=("seed",)),)

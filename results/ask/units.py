@@ -1,0 +1,61 @@
+"""What numbers are in: units of columns and metrics, a loss's from the trials that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from results.ask.named_queries import space_of, targets_of
+from results.schema import DIAGNOSIS, EPOCHS, LOSS_UNIT, TRIALS
+
+if TYPE_CHECKING:
+    from results.store.store import Store
+
+_UNITS = {column.name: column.unit for column in (*TRIALS, *DIAGNOSIS, *EPOCHS)}
+
+
+def unit_of(name: str, loss_unit: str = "") -> str:
+    """The unit of a column of `trials`, `epochs` or `diagnosis`, or of a task's metric; "" where it
+    has none, or none that is known."""
+    bare = name.removeprefix("metrics.")
+    unit = _UNITS.get(bare, "fraction" if bare.endswith("accuracy") else "")
+    if unit == LOSS_UNIT:
+        return loss_unit
+    return f"{loss_unit}{unit.removeprefix('loss')}" if loss_unit and _per_loss(unit) else unit
+
+
+def with_unit(words: str, unit: str) -> str:
+    """`words (unit)`, or the words alone."""
+    return f"{words} ({unit})" if unit else words
+
+
+def one_unit(units: Iterable[str | None]) -> str:
+    """The unit that all losses are in, or the units joined by `or`; "" where one is not known."""
+    found = list(dict.fromkeys(units))
+    return " or ".join(unit for unit in found if unit) if all(found) else ""
+
+
+def loss_unit(store: Store, ids: Iterable[str], known: str | None = None) -> str:
+    """What the losses of these trials are in, as `one_unit` says; `known` for those that were
+    stored before their unit was."""
+    rows = store.sql(
+        "SELECT DISTINCT loss_unit FROM all_trials WHERE trial_id IN (SELECT unnest($ids)) "
+        "ORDER BY 1",
+        {"ids": list(ids)},
+    ).fetchall()
+    return one_unit(unit or known for (unit,) in rows)
+
+
+def reported(
+    store: Store, space: str | Mapping[str, Any], report: str | None, metric: str | None
+) -> str:
+    """The metric that `best` reports of a space, with its unit."""
+    data = space_of(store, space) if isinstance(space, str) else space
+    rule = data.get("select") or {}
+    name = str(report or rule.get("report") or metric or rule.get("metric") or "val_loss")
+    unit = loss_unit(store, targets_of(data), data.get("loss_unit"))
+    return with_unit(name, unit_of(name, unit))
+
+
+def _per_loss(unit: str) -> bool:
+    return unit.startswith("loss/")
