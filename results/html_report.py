@@ -12,7 +12,7 @@ import plotly.offline
 
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
-from results.ask.units import loss_unit, reported, unit_of, with_unit
+from results.ask.units import loss_unit, unit_of, with_unit
 from results.config_values import value_texts
 from results.errors import StoreError, printable
 from results.figures.declaration import FigureFunction
@@ -103,18 +103,12 @@ def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
 
 
 def _best(store: Store, data: Mapping[str, Any]) -> str:
-    rule = data.get("select") or {}
-    metric = rule.get("metric", "val_loss")
-    said = f"by the median {metric} over {rule.get('over', 'seed')}"
-    chosen = f"{rule['choose']} chosen {said}; " if rule.get("choose") else ""
     try:
         frame = best(store, data)
     except StoreError as error:
         return f"<h2>Best</h2><p>{html.escape(str(error))}</p>"
-    moment = "best" if rule.get("at") == "best" else "last"
-    text = f"{chosen}{reported(store, data, None, None)} of the {moment} epoch below."
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
-    return f'<h2>Best</h2><p class="quiet">{html.escape(text)}</p>' + table_of(
+    return f'<h2>Best</h2><p class="quiet">{html.escape(frame.attrs["says"])}</p>' + table_of(
         [str(column) for column in frame.columns], rows, store.config_columns
     )
 

@@ -123,7 +123,6 @@ def best(
 ) -> None:
     """Select, then average: the best value of a key per cell, then centre and spread over seeds."""
     from results import best as find_best
-    from results.ask.units import reported
 
     opened = open_for_reading(store)
     frame = find_best(
@@ -144,8 +143,13 @@ def best(
         data_stream().write(frame.to_csv(index=False))
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
-        print_table([str(c) for c in frame.columns], rows, keys=opened.config_columns.keys())
-        out(f"median, mean and stderr are of {reported(opened, space, report, metric)}")
+        names = [str(c) for c in frame.columns]
+        centre, diverged = names.index("median"), names.index("n_diverged")
+        for row in rows:
+            if row[centre] is None and row[diverged]:
+                row[centre] = "no finite value"
+        out(frame.attrs["says"])
+        print_table(names, rows, keys=opened.config_columns.keys())
     else:
         raise RequestError(f"--format must be table, csv or json; got {format!r}")
 

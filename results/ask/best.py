@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from results.ask.named_queries import space_of
+from results.ask.named_queries import nothing_yet, space_name, space_of, targets_of
+from results.ask.units import reported
 from results.errors import StoreError, nearest
 from results.schema import EPOCHS, FINISHED
 
@@ -33,7 +34,8 @@ def best(
     average: Literal["median", "published"] = "median",
     at: Literal["last", "best"] | None = None,
 ) -> pd.DataFrame:
-    """One row per cell: the chosen value, and the reported metric's centre and spread.
+    """One row per cell, the best first: the chosen value, and the reported metric's centre and
+    spread.
 
     A cell is one combination of the swept keys other than `choose` and `over`. Arguments left out
     come from the space's own selection rule.
@@ -50,9 +52,11 @@ def best(
       at: the epoch whose metrics count: "last" of a trial, or the one "best" in `metric`.
 
     Returns:
-      Columns: the cell's keys; `choose`; `median` (a diverged seed as the worst); `mean`, `stderr`
-      and `n` over the seeds that did not diverge; `n_diverged`; `n_missing` (trials without a
-      result, over the whole cell); `partial` (the mean leaves diverged seeds out).
+      Columns: the cell's keys; `choose`; `median` (a diverged seed as the worst, so there is none
+      where half of them diverged); `mean`, `stderr` and `n` over the seeds that did not diverge;
+      `n_diverged`; `n_missing` (trials without a result, over the whole cell); `partial` (the mean
+      leaves diverged seeds out). Rows go by the median, or by the mean if that is what chooses.
+      What was chosen on and what is reported is `attrs["says"]`.
 
     Raises:
       StoreError: unknown space, key or metric; no trial of the space has a result.
@@ -78,13 +82,18 @@ def best(
     newest = f"{metric_sql(ranked)} IS NULL, epoch DESC"
     order = newest if moment == "last" else best_first(ranked, end)
     rows = _rows_at(store, data, keys, ranked, shown, order)
-    return _table(
-        rows, cells, choose, _Rule(end, average, _report_mode(shown, recipe, ranked, end))
-    )
+    rule = _Rule(end, average, _report_mode(shown, recipe, ranked, end))
+    frame = _table(rows, cells, choose, rule)
+    over_keys = [key for key in averaged if key in store.config_columns]
+    what = reported(store, data, report, metric)
+    frame.attrs["says"] = _says(rule, ranked, what, choose, over_keys, moment)
+    return frame
 
 
 class _Rule:
     def __init__(self, mode: str, average: str, report_mode: str):
+        self.mode = mode
+        self.report_mode = report_mode
         self.sign = 1 if mode == "min" else -1
         self.average = average
         self.worst = math.inf if mode == "min" else -math.inf
@@ -98,6 +107,28 @@ class _Rule:
         else:
             value = statistics.median(self.worst if r["diverged"] else r["metric"] for r in rows)
         return self.sign * value
+
+    def place(self, line: Row) -> tuple[bool, float]:
+        """Where a cell stands among the others, those without a number last."""
+        value = line["mean" if self.average == "published" else "median"]
+        known = math.isfinite(value)
+        return not known, (value if self.report_mode == "min" else -value) if known else 0.0
+
+
+def _says(
+    rule: _Rule, metric: str, report: str, choose: str | None, over: Sequence[str], at: str
+) -> str:
+    """What was chosen on, what is reported, and over what, as a sentence."""
+    centre = "mean" if rule.average == "published" else "median"
+    ends = {"min": "lowest", "max": "highest"}
+    when = f"the epoch of its {ends[rule.mode]} {metric}" if at == "best" else "its last epoch"
+    across = f" over {' and '.join(over)}" if over else ""
+    first = f"the {ends[rule.report_mode]} {centre} comes first"
+    of = f"each trial at {when}"
+    if choose is None:
+        return f"{report}{across}, {of}; {first}."
+    chosen = f"{choose} is chosen by the {ends[rule.mode]} {centre} {metric}{across}, {of}"
+    return f"{chosen}; reported is {report} at the chosen {choose}, {first}."
 
 
 def _report_mode(report: str, recipe: Mapping[str, Any], metric: str, mode: str) -> str:
@@ -146,8 +177,7 @@ def _rows_at(
             f"no trial here has the key {unknown[0]!r}{nearest(unknown[0], columns)}; "
             "see `query --schema`."
         )
-    parents = set((data.get("parents") or {}).values())
-    wanted = data.get("targets") or [t for t in data.get("trials") or () if t not in parents]
+    wanted = targets_of(data)
     chosen = ", ".join(f't."{columns[key]}" AS k{i}' for i, key in enumerate(keys))
     found = store.sql(
         f"""
@@ -174,7 +204,7 @@ def _rows_at(
         if found and all(row["status"] in FINISHED for row in found):
             both = metric if metric == report else f"{metric} and {report}"
             raise StoreError(f"no trial of this space has {both}; choose another --metric.")
-        raise StoreError("no trial of this space has a result yet; launch it first.")
+        raise StoreError(nothing_yet(store, space_name(data), wanted, "a result"))
     return found
 
 
@@ -192,12 +222,12 @@ def _table(
         else:
             groups[cell][row["key"].get(choose)].append(row)
     out: list[Row] = []
-    for cell in sorted({*groups, *lost}, key=lambda c: tuple(_sortable(v) for v in c)):
+    for cell in sorted({*groups, *lost}, key=lambda c: tuple(sortable(v) for v in c)):
         line: Row = dict(zip(cells, cell, strict=True))
         values = groups.get(cell)
         if values:
             # Of equally good values the smallest, so that the choice does not depend on order.
-            ranked = [(rule.rank(chosen), _sortable(v), v) for v, chosen in values.items()]
+            ranked = [(rule.rank(chosen), sortable(v), v) for v, chosen in values.items()]
             value = min(ranked, key=lambda entry: entry[:2])[2]
             line |= {choose: value} if choose else {}
             line |= _spread(values[value], rule.report_worst)
@@ -206,15 +236,16 @@ def _table(
             line |= {"median": math.nan, "mean": math.nan, "stderr": math.nan, "n": 0,
                      "n_diverged": 0, "partial": False}  # fmt: skip
         out.append(line | {"n_missing": lost[cell]})
-    return pd.DataFrame(out)
+    return pd.DataFrame(sorted(out, key=rule.place))
 
 
 def _spread(rows: Sequence[Row], worst: float) -> Row:
     finite = [row["report"] for row in rows if not row["diverged"]]
     diverged = len(rows) - len(finite)
     deviation = statistics.stdev(finite) if len(finite) > 1 else math.nan
+    median = statistics.median([*finite, *[worst] * diverged])
     return {
-        "median": statistics.median([*finite, *[worst] * diverged]),
+        "median": median if math.isfinite(median) else math.nan,
         "mean": statistics.fmean(finite) if finite else math.nan,
         "stderr": deviation / math.sqrt(len(finite)) if finite else math.nan,
         "n": len(finite),
@@ -223,7 +254,8 @@ def _spread(rows: Sequence[Row], worst: float) -> Row:
     }
 
 
-def _sortable(value: Any) -> tuple[int, Any]:
+def sortable(value: Any) -> tuple[int, Any]:
+    """What sorts values of a key, null and numbers and words among them."""
     if value is None:
         return (0, 0)
     return (1, value) if isinstance(value, (int, float)) else (2, str(value))

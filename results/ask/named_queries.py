@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
+from results.schema import FINISHED
 from results.store.views import strings
 
 if TYPE_CHECKING:
@@ -76,6 +77,27 @@ def space_of(store: Store, name: str) -> dict:
             f"{store.uri} holds no space {name!r}{nearest(name, spaces)}; launched here: {known}."
         )
     return spaces[name]
+
+
+def nothing_yet(store: Store, name: str, trials: Sequence[str], what: str) -> str:
+    """Why none of the trials of a space has `what`, and what to do about it."""
+    found = store.sql(
+        "SELECT coalesce(t.status, 'not started') AS status, count(*) AS trials, "
+        "min(t.trial_id) AS one FROM (SELECT unnest($ids) AS trial_id) asked "
+        "LEFT JOIN all_trials t USING (trial_id) GROUP BY ALL ORDER BY trials DESC, status",
+        {"ids": list(trials)},
+    ).rows()
+    space = name or "this space"
+    begun = [row for row in found if row["one"] is not None]
+    if not begun:
+        return f"no trial of {space} has {what} yet; launch it first."
+    counts = ", ".join(f"{row['trials']} {row['status'].replace('_', ' ')}" for row in found)
+    if all(row["status"] in FINISHED for row in found):
+        return f"no trial of {space} has {what} ({counts}); its trials record none."
+    return (
+        f"no trial of {space} has {what}: {counts}; `gradsweep show {begun[0]['one']}` says why "
+        "of one, `gradsweep status` of all."
+    )
 
 
 def targets_of(space: Mapping[str, Any]) -> list[str]:

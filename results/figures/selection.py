@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from results.ask.named_queries import space_name, targets_of
+from results.ask.named_queries import nothing_yet, space_name, targets_of
 from results.ask.units import one_unit, with_unit
 from results.config_values import value_texts
 from results.errors import StoreError
@@ -96,7 +96,7 @@ def select_trials(
     name = space_name(space)
     asked = targets_of(space) if trial is None else [_one(store, space, trial)]
     if not store.has(table):
-        raise StoreError(f"no trial of {name or 'this space'} has rows of {table} yet; launch it.")
+        raise StoreError(nothing_yet(store, name, asked, f"rows of {table}"))
     rows = store.sql(
         "SELECT t.*, d.verdict AS _verdict "
         "FROM all_trials t LEFT JOIN diagnosis d USING (trial_id) "
@@ -115,8 +115,8 @@ def select_trials(
         elsewhere = {row["trial_id"] for row in others}
         asked = [trial_id for trial_id in asked if trial_id not in elsewhere]
     if not found:
-        kind = "a row yet" if table == "epochs" else f"rows of {table} yet"
-        raise StoreError(f"no trial of {name or 'this space'} has {kind}; launch it first.")
+        kind = "a row" if table == "epochs" else f"rows of {table}"
+        raise StoreError(nothing_yet(store, name, asked, kind))
     columns = store.config_columns
     averaged = averaged_keys(space, default=())
     swept = [key for key in space.get("swept") or () if key in columns]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.ask.named_queries import space_name
+from results.ask.named_queries import nothing_yet, space_name
 from results.config_values import value_text, value_texts
 from results.errors import StoreError
 from results.figures.declaration import Figure
@@ -45,7 +45,8 @@ def lsc_radius(store: Store, space: Mapping[str, Any], trial: str | None = None)
     """Spectral radius of each kind of Jacobian by iteration of the pretraining, and its target."""
     parents = list(dict.fromkeys((space.get("parents") or {}).values()))
     if not store.has("lsc"):
-        raise StoreError(f"no pretraining of {space_name(space)} has a row yet; launch it first.")
+        asked = parents or list(space.get("trials") or ())
+        raise StoreError(nothing_yet(store, space_name(space), asked, "rows of lsc"))
     own = {**space, "targets": parents, "parents": {}} if parents else space
     chosen = select_trials(store, own, trial)
     rows = _radii(store, chosen.ids)

@@ -54,6 +54,7 @@ def _one(
 ) -> tuple[Selection, Shown]:
     """The trial asked for, or the first that has rows."""
     if not store.has(table):
+        select_trials(store, space, trial)  # which says so where no trial has come so far
         raise StoreError(f"no trial here recorded {table}; launch with {table}_every=10.")
     chosen = select_trials(store, space, trial, table)
     return chosen, chosen.trials[0]

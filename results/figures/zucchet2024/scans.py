@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.ask.best import best
+from results.ask.best import best, sortable
 from results.ask.named_queries import space_name
 from results.config_values import value_text
 from results.errors import StoreError
@@ -43,6 +43,10 @@ def _chosen(
     except StoreError as error:
         return [], f"{scan} is missing: {error}"
     rows = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+    rows.sort(key=lambda row: tuple(sortable(row[key]) for key in by))
+    for row in rows:
+        if row["n_diverged"] and math.isnan(row["median"]):
+            row["median"] = math.inf  # is drawn at the edge
     lost, bad = (sum(int(row[k]) for row in rows) for k in ("n_missing", "n_diverged"))
     said = [f"{bad} chosen seeds diverged" if bad else "", f"{lost} trials missing" if lost else ""]
     said = [text for text in said if text]
@@ -189,6 +193,7 @@ def heads(store: Store, space: Mapping[str, Any], trial: str | None = None) -> g
 def effective_lr(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Figures 4 and 9: Adam's effective learning rate of each tensor by epoch."""
     if not store.has("effective_lr"):
+        select_trials(store, space, trial)  # which says so where no trial has come so far
         raise StoreError("no trial here recorded effective_lr; launch with effective_lr_every=1.")
     chosen = select_trials(store, space, trial, "effective_lr")
     shown = chosen.trials[0]

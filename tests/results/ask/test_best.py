@@ -13,7 +13,14 @@ import pytest
 
 from results import Store, StoreError
 from results.ask.best import best, metric_sql
-from tests.support.made_up_rows import publish_rows, publish_trial, space_of, trial_rows
+from results.plotting import figure
+from tests.support.made_up_rows import (
+    attempt_row,
+    publish_rows,
+    publish_trial,
+    space_of,
+    trial_rows,
+)
 
 DEPTHS, LRS, SEEDS = (3, 20), (0.001, 0.01, 0.1), (0, 1, 2, 3)
 
@@ -46,6 +53,10 @@ def grid(
     return store, pd.DataFrame(rows)
 
 
+def finite(value: Any) -> float:
+    return float(value) if np.isfinite(value) else math.nan
+
+
 def expected(frame: pd.DataFrame, rule: str) -> dict[int, dict[str, float]]:
     out = {}
     for depth, cell in frame.groupby("depth"):
@@ -58,7 +69,7 @@ def expected(frame: pd.DataFrame, rule: str) -> dict[int, dict[str, float]]:
         kept = chosen.loc[~chosen.diverged, "test"]
         out[depth] = {
             "lr": lr,
-            "median": np.median(chosen.test.where(~chosen.diverged, np.inf)),
+            "median": finite(np.median(chosen.test.where(~chosen.diverged, np.inf))),
             "mean": kept.mean(),
             "stderr": kept.std(ddof=1) / math.sqrt(len(kept)),
             "n": len(kept),
@@ -76,7 +87,7 @@ def test_best_is_what_pandas_says(grid: tuple[Store, pd.DataFrame], rule: str) -
         for name, value in numbers.items():
             assert row[name] == pytest.approx(value, rel=1e-12, nan_ok=True), (depth, name)
         assert row.partial == (row.n_diverged > 0)
-    assert list(got.n_missing) == [1, 0]
+    assert dict(zip(got.depth, got.n_missing, strict=True)) == {3: 1, 20: 0}
 
 
 def test_other_metrics_and_ends(grid: tuple[Store, pd.DataFrame]) -> None:
@@ -86,23 +97,24 @@ def test_other_metrics_and_ends(grid: tuple[Store, pd.DataFrame]) -> None:
     pd.testing.assert_frame_equal(loss, accuracy)
     scored = best(store, "demo/grid", metric="score", report="metrics.score")
     plain = best(store, "demo/grid", report="val_loss")
-    assert list(scored["mean"]) == pytest.approx(list(2 * plain["mean"]), rel=1e-12)
+    double = dict(zip(plain.depth, 2 * plain["mean"], strict=True))
+    assert dict(zip(scored.depth, scored["mean"], strict=True)) == pytest.approx(double, rel=1e-12)
     pd.testing.assert_frame_equal(
         best(store, "demo/grid", over=["seed"]), best(store, "demo/grid", over="seed")
     )
     by = best(store, "demo/grid", by=["seed"], over=[], choose="lr")
-    assert list(by.seed) == list(SEEDS)
+    assert sorted(by.seed) == list(SEEDS)
 
 
 def test_a_diverged_seed_is_worst_at_either_end(store: Store) -> None:
-    for seed, status in enumerate(["done", "diverged", "diverged"]):
+    for seed, status in enumerate(["done", "done", "diverged"]):
         publish_trial(store, f"t{seed}", [1.0], config={"seed": seed}, status=status,
-                      extra={0: {"val_loss": 1.0, "test_accuracy": 0.5}})  # fmt: skip
+                      extra={0: {"val_loss": 1.0 + seed, "test_accuracy": seed / 2}})  # fmt: skip
     space = space_of(["t0", "t1", "t2"], swept=["lr", "seed"])
     low = best(store, space, report="val_loss").iloc[0]
     high = best(store, space, report="test_accuracy").iloc[0]
-    assert (low["median"], high["median"]) == (math.inf, -math.inf)
-    assert (low["mean"], high["mean"], low.n, low.n_diverged) == (1.0, 0.5, 1, 2)
+    assert (low["median"], high["median"]) == (2.0, 0.0)
+    assert (low["mean"], high["mean"], low.n, low.n_diverged) == (1.5, 0.25, 2, 1)
 
 
 def test_the_best_epoch_is_chosen_on_the_metric_and_never_on_what_is_reported(
@@ -172,9 +184,51 @@ def test_a_stopped_trial_with_a_bad_epoch_counts_as_diverged(store: Store) -> No
     (row,) = best(store, space_of(ids)).to_dict("records")
     assert (row["lr"], row["n_diverged"]) == (0.2, 0)
     (row,) = best(store, space_of(ids[:1])).to_dict("records")
-    assert (row["median"], row["n"], row["n_diverged"]) == (math.inf, 0, 1)
-    assert math.isnan(row["mean"])
-    assert math.isnan(row["stderr"])
+    assert (row["n"], row["n_diverged"]) == (0, 1)
+    assert all(math.isnan(row[name]) for name in ("median", "mean", "stderr"))
+
+
+def test_the_best_cell_comes_first_and_those_without_a_number_last(store: Store) -> None:
+    ids = trials(store, {"0.1/0": 3.0, "0.1/1": 5.0, "0.2/0": None, "0.2/1": None, "0.3/0": 1.0,
+                         "0.3/1": None, "0.3/2": None, "0.4/0": 2.0, "0.5/0": 4.0,
+                         "0.5/1": None})  # fmt: skip
+    space = space_of(ids, swept=["lr", "seed"], select={"over": "seed"})
+    low, high = best(store, space), best(store, space, report="val_loss", mode="max")
+    nan = math.nan
+    expected = {0.4: 2.0, 0.1: 4.0, 0.2: nan, 0.3: nan, 0.5: nan}
+    assert list(low.lr) == list(expected), "and of those the smallest first"
+    assert list(low["median"]) == pytest.approx(list(expected.values()), nan_ok=True)
+    assert list(high.lr)[:2] == [0.1, 0.4]
+    means = best(store, space, average="published")
+    assert list(means["mean"]) == pytest.approx([1.0, 2.0, 4.0, 4.0, nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("select", "how", "sentence"),
+    [
+        ({"choose": "lr", "report": "test_accuracy", "over": "seed"}, {},
+         ("lr is chosen by the lowest median val_loss over seed, each trial at its last epoch; "
+          "reported is test_accuracy (fraction) at the chosen lr, the highest median comes "
+          "first.")),
+        ({"choose": "lr", "over": ["seed", "elsewhere"], "at": "best"}, {},
+         ("lr is chosen by the lowest median val_loss over seed, each trial at the epoch of its "
+          "lowest val_loss; reported is val_loss at the chosen lr, the lowest median comes "
+          "first.")),
+        ({"over": "seed", "metric": "val_accuracy", "mode": "max"}, {"average": "published"},
+         ("val_accuracy (fraction) over seed, each trial at its last epoch; the highest mean "
+          "comes first.")),
+        ({"over": []}, {},
+         "val_loss, each trial at its last epoch; the lowest median comes first."),
+    ],
+)  # fmt: skip
+def test_it_says_what_it_chose_on(
+    store: Store, select: dict[str, Any], how: dict[str, Any], sentence: str
+) -> None:
+    for seed in (0, 1):
+        publish_trial(store, f"t{seed}", [1.0], config={"seed": seed}, extra={
+            0: {"val_loss": 1.0, "val_accuracy": 0.5, "test_accuracy": 0.5}})  # fmt: skip
+    space = space_of(["t0", "t1"], swept=["lr", "seed"], select=select)
+    assert best(store, space, **how).attrs["says"] == sentence
 
 
 def test_of_equally_good_values_the_smallest_is_chosen(store: Store) -> None:
@@ -246,26 +300,49 @@ def test_what_a_space_says_is_what_counts(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("report", "recipe", "worst"),
+    ("report", "recipe", "median"),
     [
-        ("test_loss", {}, math.inf),
-        ("test_accuracy", {}, -math.inf),
-        ("val_loss", {"mode": "max"}, -math.inf),
-        ("val_loss", {}, math.inf),
-        ("score", {"report_mode": "max"}, -math.inf),
-        ("score", {}, math.inf),
+        ("test_loss", {}, 2.5),
+        ("test_accuracy", {}, 1.5),
+        ("val_loss", {"mode": "max"}, 1.5),
+        ("val_loss", {}, 2.5),
+        ("score", {"report_mode": "max"}, 1.5),
+        ("score", {}, 2.5),
     ],
 )
 def test_where_a_diverged_seed_stands_in_what_is_reported(
-    store: Store, report: str, recipe: dict[str, str], worst: float
+    store: Store, report: str, recipe: dict[str, str], median: float
 ) -> None:
-    for seed, status in enumerate(["done", "diverged", "diverged"]):
-        publish_trial(store, f"t{seed}", [1.0], config={"seed": seed}, status=status,
-                      extra={0: {"val_loss": 1.0, "test_loss": 1.0, "test_accuracy": 0.5,
-                                 "metrics": [("score", 3.0)]}})  # fmt: skip
+    """Of 1, 2 and 3 and the diverged one, which is above all or below."""
+    for seed in range(4):
+        value = float(seed)
+        publish_trial(store, f"t{seed}", [1.0], config={"seed": seed},
+                      status="done" if seed else "diverged",
+                      extra={0: {"val_loss": value, "test_loss": value, "test_accuracy": value,
+                                 "metrics": [("score", value)]}})  # fmt: skip
     select = {"metric": "val_loss", "over": "seed", "report": report, **recipe}
-    (row,) = best(store, space_of(["t0", "t1", "t2"], select=select)).to_dict("records")
-    assert row["median"] == worst
+    ids = [f"t{seed}" for seed in range(4)]
+    (row,) = best(store, space_of(ids, select=select)).to_dict("records")
+    assert row["median"] == median
+
+
+def test_a_launch_in_which_all_failed_says_so(store: Store) -> None:
+    """Neither a choice nor a figure asks for the launch again; all say where the reason is."""
+    for trial in ("t0", "t1"):
+        publish_rows(store, [{"trials": [attempt_row(trial, status="failed", error="mine")]}])
+    space = space_of(["t0", "t1", "t2"], figures=["overview"])
+    said = (
+        r"^no trial of demo/grid has {}: 2 failed, 1 not started; `gradsweep show t0` says why of "
+        r"one, `gradsweep status` of all\.$"
+    )
+    with pytest.raises(StoreError, match=said.format("a result")):
+        best(store, space)
+    for name, what in (("overview", "a row"), ("training_loss", "a row"), ("orbit2d", "a row"),
+                       ("effective_lr", "a row"), ("lsc_radius", "rows of")):  # fmt: skip
+        with pytest.raises(StoreError, match=said.format(f"{what}.*")):
+            figure(store, space, name)
+    with pytest.raises(StoreError, match="no trial of demo/grid has a result yet; launch it first"):
+        best(store, space_of(["t2"]))
 
 
 def test_wrong_requests(grid: tuple[Store, pd.DataFrame]) -> None:
@@ -276,7 +353,7 @@ def test_wrong_requests(grid: tuple[Store, pd.DataFrame]) -> None:
         best(store, space_of(["t001"]), metric="unheard_of")
     with pytest.raises(StoreError, match="did you mean depth"):
         best(store, "demo/grid", by=["dept"])
-    with pytest.raises(StoreError, match="has a result yet"):
+    with pytest.raises(StoreError, match=r"has a result: 1 interrupted; `gradsweep show t000`"):
         best(store, space_of(["t000"]))
     with pytest.raises(StoreError, match="holds no space"):
         best(store, "demo/gird")

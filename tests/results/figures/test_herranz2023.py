@@ -285,7 +285,10 @@ def test_radii_by_kind_with_their_target(three: tuple[Store, Any]) -> None:
 
 def test_a_store_without_pretrainings_says_so(store: Store) -> None:
     publish_trial(store, "a", [1.0], config={"pretrain": "none"})
-    with pytest.raises(StoreError, match="no pretraining of demo/grid has a row yet"):
+    with pytest.raises(
+        StoreError,
+        match="no trial of demo/grid has rows of lsc \\(1 done\\); its trials record none",
+    ):
         figure(store, space_of(["a"]), "lsc_radius")
     with pytest.raises(StoreError, match="recorded its layers"):
         figure(store, space_of(["a"]), "before_after")
