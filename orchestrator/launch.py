@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
-from orchestrator.machine.resources import find_room
+from orchestrator.machine.resources import check_amounts, find_room
+from orchestrator.option_checks import number_problems, require
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json
@@ -96,6 +97,8 @@ def launch(
       RequestError: the request is wrong, a data set is missing, or another driver holds the store.
     """
     begun = time.monotonic()
+    check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
+    require(number_problems("checkpoint_seconds", checkpoint_s))
     with contextlib.ExitStack() as stack:
         if address is not None:
             say(f"connecting to Ray at {address}")
