@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
+from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none, trials_of
 from orchestrator.plan.store_state import resume_points
-from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
+from orchestrator.plan.studies import Catalogue, StudyFileError, catalogue, of_a_study
 from orchestrator.queue.lease import Lease
-from orchestrator.user_code import UserExitError, described, guarded
+from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from results import Store, StoreError, create_store
 from trainables.declarations import ConfigError, PartError, Trial
 
@@ -97,6 +98,7 @@ def debug(
       RequestError: the request is wrong, or `exact` cannot be had here; says what differs.
       StudyFileError: a user's study failed before the trial began.
     """
+    require(count_problems("epochs", epochs))
     with of_a_study():
         found = catalogue(study)
     opened = open_or_none(store)
@@ -123,6 +125,8 @@ def debug(
             )
     except StoreError as error:
         raise RequestError(str(error)) from error
+    except ConfigError as error:
+        raise RequestError(error.problems) from error
     except UserExitError as error:
         result = DebugResult(chosen, "failed", str(error))
     result.others = others
@@ -288,7 +292,7 @@ def _started(
     spec = PackSpec(f"debug-{trial.id}-{lane.attempt}", trial.program, [lane], width, strategy)
     context = Context(launch_id=launch_id, space="debug", threads=threads)
     run = PackRun(spec, found.registry, store, context, parents=parents)
-    with _failing(run):
+    with _failing(run, found):
         try:
             run.start()
         except (MemoryError, PartError) as error:
@@ -297,15 +301,28 @@ def _started(
 
 
 @contextlib.contextmanager
-def _failing(run: PackRun) -> Iterator[None]:
-    """Publishes that the trial has failed where it raises; without a store nothing."""
+def _failing(run: PackRun, found: Catalogue) -> Iterator[None]:
+    """Publishes that the trial has failed where it raises; without a store nothing.
+
+    Raises:
+      StudyFileError: its program cannot be made of what a study's parts give.
+    """
     try:
         with guarded():
             yield
     except Exception as error:
-        if not isinstance(error, StoreError):
-            run.fail("".join(traceback.format_exception(error)), described(error))
-        raise
+        if isinstance(error, (RequestError, StoreError)):
+            raise
+        run.fail("".join(traceback.format_exception(error)), described(error))
+        theirs = found.from_studies(run.trials[0])
+        if not theirs or isinstance(error, UserExitError) or raised_by_user(error):
+            raise
+        if not run.unmakeable():
+            raise
+        what = " or ".join(f"{part.role} {part.name}" for part in theirs)
+        raise StudyFileError(
+            f"no program can be made with {what} of the study: {described(error)}"
+        ) from error
 
 
 def _run(
@@ -323,7 +340,7 @@ def _run(
     run = _started(found, trial, plan[0].signature if plan else None, target, launch_id, weights)
     result = DebugResult(trial, "stopped here", None)
     later = list(plan[1:])
-    with _profiled(profile), _failing(run):
+    with _profiled(profile), _failing(run, found):
         while epochs is None or run.epoch < epochs:
             if later and run.epoch == later[0].from_epoch:
                 run.change_segment(later.pop(0).signature)

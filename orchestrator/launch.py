@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
-from orchestrator.machine.resources import find_room
+from orchestrator.machine.resources import check_amounts, find_room
+from orchestrator.option_checks import number_problems, require
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json
@@ -116,6 +117,8 @@ def launch(
       Stopped: a signal came before anything ran.
     """
     begun = time.monotonic()
+    check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
+    require(number_problems("checkpoint_seconds", checkpoint_s))
     with Stopping() as stop, contextlib.ExitStack() as stack:
         watch: RayWatch | None = None
         if address is not None:

@@ -65,7 +65,7 @@ def launch(
         float | None, typer.Option(min=0, help="GPUs to use; all there are if left out.")
     ] = None,
     gpus_per_pack: Annotated[
-        float | None, typer.Option(min=0, help="GPUs each pack is granted; a fraction shares one.")
+        float | None, typer.Option(min=0, help="Share of a GPU for each pack, at most 1.")
     ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between resume points.")
@@ -79,6 +79,8 @@ def launch(
     """Run what is missing, under Ray Tune. The same command again resumes; Ctrl-C stops cleanly."""
     from orchestrator.launch import launch as run_launch
     from orchestrator.launch import resume_command
+    from orchestrator.machine.resources import check_amounts
+    from orchestrator.option_checks import number_problems, require
     from orchestrator.plan.plan import plan as make_plan
     from orchestrator.ray_backend.jobs import is_job_server
 
@@ -89,7 +91,10 @@ def launch(
             "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
         )
     if address is not None and is_job_server(address):
-        make_plan(space, set=overrides, smoke=smoke, study=study)  # wrong requests end here
+        # Wrong requests end here.
+        check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
+        require(number_problems("checkpoint_seconds", checkpoint_seconds))
+        make_plan(space, set=overrides, smoke=smoke, study=study)
         return _launch_as_job(context, address, detach)
     try:
         result = run_launch(

@@ -13,6 +13,7 @@ from pyarrow.fs import FileSelector, FileType
 
 from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
+from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
 from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.packs import PackSpec, make_packs
@@ -176,6 +177,11 @@ def plan(
       RequestError: with everything wrong with the request.
       StudyFileError: a user's study failed, as it was read or later.
     """
+    require(
+        count_problems("limit", limit),
+        count_problems("width", width),
+        count_problems("devices", devices),
+    )
     found = catalogue(study)
     opened = open_or_none(store)
     plans = []
@@ -279,6 +285,8 @@ def _plan_space(
     rerun: Sequence[str],
 ) -> SpacePlan:
     targets = trials_of(found, space, set_, smoke, limit)
+    for example in {trial.structure: trial for trial in targets}.values():
+        _ask_declarations(example)
     trials: dict[str, Trial] = {}
     for target in targets:
         for trial in (*target.ancestors, target):
@@ -304,6 +312,19 @@ def _plan_space(
     _choose(result, trials, attempts, store)
     _data_warnings(result)
     return result
+
+
+def _ask_declarations(trial: Trial) -> None:
+    """Calls what its parts declare beside the training: what fails fails before a launch begins.
+
+    Raises:
+      ConfigError: one returned what it must not.
+    """
+    if "task" in trial.parts:
+        _ = trial.sizes, trial.dataset, trial.chance_loss
+    if "model" in trial.parts:
+        _ = trial.rows
+    _ = trial.variants
 
 
 def _choose(

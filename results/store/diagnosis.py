@@ -21,7 +21,7 @@ design (exactly 0 in every step, below one that learns) is left out everywhere.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 
 from results.errors import StoreError, nearest
@@ -72,6 +72,10 @@ RULES: dict[str, float] = {
 }
 
 
+COUNTS = frozenset({"recent_epochs", "epochs_min", "plateau_epochs"})
+"""Rules that count epochs."""
+
+
 def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
     """The defaults with a caller's changes.
 
@@ -85,10 +89,22 @@ def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
                 f"unknown diagnosis rule {name!r}{nearest(name, RULES)}; known: {', '.join(RULES)}."
             )
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value)):
-            raise StoreError(f"diagnosis rule {name} must be a finite number; got {value!r}.")
+        if not (number and abs(value) <= sys.float_info.max):  # an integer may be beyond it
+            raise StoreError(f"diagnosis rule {name} must be a finite number; got {_shown(value)}.")
+        if name in COUNTS and not (value == int(value) and value >= 1):
+            raise StoreError(
+                f"diagnosis rule {name} counts epochs: it must be a whole number of at least 1; "
+                f"got {value!r}."
+            )
         rules[name] = float(value)
     return rules
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an integer of over 4300 digits
+        return "an integer beyond every float"
 
 
 def diagnosis_view(sql: str, rules: Mapping[str, float]) -> str:

@@ -300,6 +300,26 @@ PLANS: list[Case] = [
     (["data", "fetch", "cifar11"], ["unknown data set 'cifar11' (did you mean cifar10?)"]),
     (["query", "SELECT 1"], ["./store does not exist; give the --store of a launch"]),
 ]
+PLANS += [
+    (["launch", "vanishing/depth", *wrong], [says])
+    for wrong, says in (
+        (["--gpus-per-pack", "2"], "--gpus-per-pack 2.0: the program of a pack uses one GPU"),
+        (["--gpus-per-pack", "nan"], "--gpus-per-pack must be a number from 0.0001 to 1; got nan"),
+        (["--gpus", "inf"], "--gpus must be a number from 0 to 2.14748e+09; got inf"),
+        (["--cpus-per-pack", "1000"], "--cpus-per-pack 1000: this machine has"),
+        (["--checkpoint-seconds", "nan"], "--checkpoint-seconds must be a number from 0 to"),
+        (["--keep-weights", "every:" + "9" * 5000], "every:K with K from 1 to 999999999; got"),
+        (["--set", "width=1e12"], "width must be an integer >= 1, at most 2147483647; got"),
+        (["--set", "epochs=1e30"], "epochs must be an integer >= 1, at most 2147483647; got 1e+30"),
+        (["--study", "notes.txt"], "no study file notes.txt"),
+    )
+]
+PLANS += [
+    (
+        ["launch", "x", "--address", "http://127.0.0.1:1", "--gpus-per-pack", "2"],
+        ["--gpus-per-pack 2.0: the program of a pack uses one GPU"],
+    )
+]
 if not has_gpu():
     PLANS += [
         (["launch", "vanishing/depth", "--gpus", "1"], ["this machine has no GPU"]),
@@ -443,7 +463,7 @@ def test_a_study_file_that_raises_shows_its_frames_and_no_others(tmp_path: Path)
     assert 'broken.py", line 4, in <module>' in said.err
     assert 'broken.py", line 2, in rate' in said.err
     assert said.err.splitlines()[-1] == (
-        "error: broken.py failed: ZeroDivisionError: division by zero"
+        "error: broken.py failed: ZeroDivisionError: division by zero (broken.py:2)"
     )
     assert said.err.count("File ") == 2
     assert "Traceback (most recent call last)" in ours.err
