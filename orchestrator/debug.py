@@ -12,9 +12,10 @@ from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.plan.packs import Context, Lane, PackSpec
-from orchestrator.plan.plan import open_or_none, trials_of
+from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.plan.trials import trials_of
 from orchestrator.queue.lease import Lease
 from results import Store, StoreError, create_store
 from trainables.declarations import ConfigError, Trial
