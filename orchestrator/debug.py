@@ -14,9 +14,10 @@ from orchestrator.errors import RequestError
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.packs import Context, Lane, PackSpec
-from orchestrator.plan.plan import open_or_none, trials_of
+from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import Catalogue, StudyFileError, catalogue, of_a_study
+from orchestrator.plan.trials import trials_of
 from orchestrator.queue.lease import Lease
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from results import Store, StoreError, create_store

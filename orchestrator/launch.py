@@ -31,7 +31,8 @@ from orchestrator.plan.studies import catalogue
 from orchestrator.plan.workload import workload
 from orchestrator.queue.lease import Lease, check_free
 from orchestrator.queue.queue import PackQueue
-from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources
+from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
+from orchestrator.ray_backend.code_bundle import carried_study
 from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.watch import RayWatch
@@ -197,10 +198,13 @@ def _job(store: Store, study: str | None, context: Context, travels: bool) -> di
     """What every worker is told beside its pack. A study file that travels lies in the folder in
     which workers start."""
     local = "://" not in store.uri
-    path = Path(study) if study else None
+    if study and not travels:
+        study = str(Path(study).resolve())
+    elif study and not in_job():  # a job names its own from the folder in which workers start
+        study = carried_study(study)
     return {
         "store": str(Path(store.uri).resolve()) if local else store.uri,
-        "study": str(path.name if travels else path.resolve()) if path else None,
+        "study": study,
         "start": None if travels else str(Path.cwd()),
         "context": asdict(context),
     }

@@ -15,7 +15,6 @@ from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.packs import PackSpec, make_packs
 from orchestrator.plan.store_state import (
     lacking_recordings,
@@ -24,12 +23,13 @@ from orchestrator.plan.store_state import (
     resume_points,
 )
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
+from orchestrator.plan.trials import trials_of
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
 from results.store.object_store import reaching
 from results.store.paths import resolve as resolve_uri
-from search_spaces import Space, SpaceError, Study, expand
-from trainables.declarations import ConfigError, Trial
+from search_spaces import Space, Study
+from trainables.declarations import Trial
 
 
 @dataclass
@@ -226,51 +226,6 @@ def open_or_none(store: str | Store | None) -> Store | None:
         return open_store(store)
     except StoreError as error:
         raise RequestError(str(error)) from error
-
-
-def trials_of(
-    found: Catalogue,
-    space: Space,
-    set: Sequence[str] | Mapping[str, Any] = (),
-    smoke: bool = False,
-    limit: int | None = None,
-) -> list[Trial]:
-    """The space's trials, resolved and checked, duplicates dropped, in declared order.
-
-    Raises:
-      RequestError: with every problem of every config.
-    """
-    overrides = (
-        {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
-    )
-    registry, resolver = found.registry, found.registry.resolver()
-    overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
-    changed, problems = read_overrides(set, registry)
-    overrides |= changed
-    decided = [registry.presets[name].decides for name in overrides if name in registry.presets]
-    try:
-        configs = expand(
-            space.param_space,
-            overrides=overrides,
-            defaults=space.defaults,
-            samples=space.samples,
-            sample_seed=space.sample_seed,
-            rename=resolver.canonical_name,
-            replaced=frozenset().union(*decided),
-            unfold=resolver.unfold,
-        )
-    except SpaceError as error:
-        raise RequestError([*problems, str(error)]) from error
-    trials: dict[str, Trial] = {}
-    for config in where_read(configs, overrides, resolver):
-        try:
-            trial = resolver.resolve(config)
-            trials.setdefault(trial.id, trial)
-        except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems]
-    if problems:
-        raise RequestError(problems)
-    return list(trials.values())[:limit]
 
 
 def _plan_space(

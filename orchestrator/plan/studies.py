@@ -164,6 +164,24 @@ def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbo
     return study, neighbours
 
 
+def code_beside(path: str) -> dict[str, Path]:
+    """The modules that a study file imports from its own folder or the current one, by the places
+    that they have under one folder.
+
+    Raises:
+      RequestError, StudyFileError: as for `load_study_file`.
+    """
+    prepare_for_user_code()
+    study, neighbours = load_study_file(path)
+    for part in (*study.parts, *study.probes):
+        neighbours.named(part)
+    try:
+        with guarded():
+            return neighbours.files()
+    except Exception as error:  # of a module that only a part names
+        raise StudyFileError(f"{path} failed: {neighbours.in_words(described(error))}") from error
+
+
 def _start(given: str | None) -> Path | None:
     if given is not None:
         return Path(given)

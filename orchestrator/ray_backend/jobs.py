@@ -44,6 +44,7 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
       RequestError: nothing answers there, or the store is a path of this machine only.
     """
     from orchestrator.ray_backend.cluster import baggage
+    from orchestrator.ray_backend.code_bundle import carried_study
 
     if "://" not in store and not Path(store).is_absolute():
         raise RequestError(
@@ -53,7 +54,7 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
     command = ["python", "-m", "orchestrator", "launch", space, "--store", store]
     command += ["--address", "auto", *words]
     if study is not None:
-        command += ["--study", Path(study).name]
+        command += ["--study", carried_study(study)]
     with _client(address) as client, launch_folder() as folder:
         environment = baggage(folder, study)
         environment["env_vars"] |= {

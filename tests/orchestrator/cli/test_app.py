@@ -268,6 +268,19 @@ PLANS: list[Case] = [
     ),
     (["launch", "vanish"], ["unknown space 'vanish' (did you mean vanishing?)"]),
     ([*DEPTH, "--set", "depht=3"], ["unknown key 'depht' (did you mean depth?)"]),
+    (
+        [*DEPTH, "--set", "lr=0.1", "--set", "lr=0.2"],
+        ["lr=0.1 and lr=0.2 set the same key; give one of them, or several values as lr=0.1,0.2"],
+    ),
+    (
+        ["debug", "vanishing/depth", "--set", "width=8", "--set", "hidden_size=16"],
+        ["width=8 and hidden_size=16 set the same key, width; give one of them"],
+    ),
+    (
+        ["launch", "vanishing/depth", "--set", "keep_weights=last", "--keep-weights", "best"],
+        ["keep_weights=last and keep_weights=best set the same key; give one of them"],
+    ),
+    ([*DEPTH, "--set", "timeline_every=0,1"], ["timeline_every is both 0 and 1 for the same"]),
     ([*DEPTH, "--set", "lr"], ["--set 'lr' is not key=value"]),
     ([*DEPTH, "--set", "seed=range(0)"], ["seed=range(0) gives no value"]),
     ([*DEPTH, "--set", "activation=gelu"], ["activation must be one of tanh, relu; got 'gelu'"]),

@@ -109,8 +109,8 @@ class Trial:
                 value = getattr(found, name)
                 if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                     raise PartError(
-                        f"the sizes of task {self.task.name} have {name}={shown(value)}; it must be a "
-                        f"whole number of at least {least}"
+                        f"the sizes of task {self.task.name} have {name}={shown(value)}; it must "
+                        f"be a whole number of at least {least}"
                     )
             return found
         raise PartError(
