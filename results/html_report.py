@@ -15,6 +15,7 @@ from results.ask.named_queries import space_name, space_of
 from results.ask.units import loss_unit, reported, unit_of, with_unit
 from results.errors import StoreError
 from results.figures.declaration import FigureFunction
+from results.html_tables import table_of
 from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
 
 if TYPE_CHECKING:
@@ -150,21 +151,3 @@ def _trials(store: Store, data: Mapping[str, Any]) -> str:
 def heads_of(columns: Sequence[str], loss_unit: str = "") -> list[str]:
     """Column names as words, with units."""
     return [with_unit(column.replace("_", " "), unit_of(column, loss_unit)) for column in columns]
-
-
-def table_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """An HTML table; numbers to four digits, nothing for null."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)

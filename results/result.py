@@ -63,7 +63,7 @@ class Result:
         return repr(self.df())
 
     def _repr_html_(self) -> str:
-        return str(self.df().to_html())
+        return str(self.df().to_html(max_rows=20, show_dimensions=True))
 
 
 @contextlib.contextmanager
