@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import notebook
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
@@ -45,6 +47,12 @@ class DebugResult:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     culprit: str | None = None
     others: int = 0
+
+    def __repr__(self) -> str:
+        return f"DebugResult({notebook.debug_title(self)})"
+
+    def _repr_html_(self) -> str:
+        return notebook.debug_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """`rows` without attempt, launch and wall-clock times: equal runs give equal JSON."""
@@ -96,8 +104,11 @@ def debug(
       record: publish to the store; otherwise nothing is written.
 
     Raises:
-      RequestError: the request is wrong, or `exact` cannot be had here; says what differs.
+      RequestError: the request is wrong, or `exact` or `record` cannot be had here; says why.
       StudyFileError: a user's study failed before the trial began.
+
+    Warns:
+      RuntimeWarning: JAX was imported first, so its settings are not those of a launch.
     """
     require(count_problems("epochs", epochs))
     with of_a_study():
@@ -117,7 +128,7 @@ def debug(
             raise RequestError(f"--exact cannot be had in this process: {error}") from error
         _check_rebuildable(plan)
     else:
-        prepare(1, gpu=has_gpu())
+        _prepare_or_warn(record)
     try:
         with _recording(store, record) as (target, launch_id), guarded():
             weights = _parent_weights(found, opened, chosen, exact, watch)
@@ -132,6 +143,26 @@ def debug(
         result = DebugResult(chosen, "failed", str(error))
     result.others = others
     return result
+
+
+def _prepare_or_warn(record: bool) -> None:
+    """Sets the environment that packs run in; warns where JAX was there first.
+
+    Raises:
+      RequestError: rows that are recorded say in which environment, and it is another.
+    """
+    try:
+        prepare(1, gpu=has_gpu())
+    except LateEnvironmentError as error:
+        if record:
+            raise RequestError(f"--record cannot be had in this process: {error}") from error
+        warnings.warn(
+            f"JAX was imported before {', '.join(error.names)} could be set: the last bits of "
+            "numbers may differ from a launch's, and eigenvalues of many matrices may stall; for "
+            "the same numbers start anew and call debug before importing jax",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def choose(

@@ -137,10 +137,7 @@ class Result:
         return printable(repr(self.df()))
 
     def _repr_html_(self) -> str:
-        import pandas as pd
-
-        shown = pd.get_option("display.max_rows")
-        return printable(str(self.df().to_html(max_rows=shown, show_dimensions=True)))
+        return printable(str(self.df().to_html(max_rows=20, show_dimensions=True)))
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def launch(
         # Wrong requests end here.
         check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
         require(number_problems("checkpoint_seconds", checkpoint_seconds))
-        make_plan(space, set=overrides, smoke=smoke, study=study)
+        make_plan(space, store=None, set=overrides, smoke=smoke, study=study)
         return _launch_as_job(context, address, detach)
     try:
         result = run_launch(
@@ -112,7 +112,7 @@ def launch(
             cpus=cpus,
             gpus=gpus,
             gpus_per_pack=gpus_per_pack,
-            checkpoint_s=checkpoint_seconds,
+            checkpoint_seconds=checkpoint_seconds,
             progress="none" if json else "auto",
             say=(lambda text: None) if json else _say,
         )
@@ -143,24 +143,10 @@ def _launch_as_job(context: typer.Context, address: str, detach: bool) -> int:
     from orchestrator.ray_backend import jobs
 
     given = context.params
-    words: list[str] = []
-    for option in context.command.params:
-        value = given[str(option.name)]
-        if option.name in ("space", "address", "store", "study", "detach") or not value:
-            continue
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
-    job = jobs.submit(address, given["space"], given["store"], words, given["study"])
-    if detach:
-        out(job)
-        return 0
-    out(f"job {job} at {address}; Ctrl-C stops it after the epoch under way")
-    try:
-        return jobs.follow(address, job, out)
-    except KeyboardInterrupt:
-        jobs.stop(address, job)
-        out("stopping; Ctrl-C again leaves the job to itself")
-        return jobs.follow(address, job, out)
+    elsewhere = ("space", "address", "store", "study", "detach")
+    words = jobs.words_of({n: v for n, v in given.items() if n not in elsewhere})
+    place = (given["space"], given["store"])
+    return jobs.run_job(address, *place, words, given["study"], detach, out)[1]
 
 
 def _launch_json(result: LaunchResult) -> dict[str, Any]:

@@ -73,6 +73,27 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
     return found, problems
 
 
+def with_key(given: Overrides, key: str, value: Any) -> Overrides:
+    """`given` and one key more; as it is for a value of None."""
+    if value is None:
+        return given
+    return {**given, key: value} if isinstance(given, Mapping) else [*given, f"{key}={value}"]
+
+
+def typed(given: Overrides) -> list[str]:
+    """`given` as it is typed on a command line."""
+    if not isinstance(given, Mapping):
+        return list(given)
+    several = {n: v if isinstance(v, (list, tuple, range)) else [v] for n, v in given.items()}
+    return [f"{name}={','.join(map(_word, values))}" for name, values in several.items()]
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def where_read(
     configs: Sequence[dict[str, Any]],
     names: Collection[str],

@@ -11,6 +11,7 @@ from typing import Any
 
 from pyarrow.fs import FileSelector, FileType
 
+from orchestrator import notebook
 from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
@@ -52,6 +53,15 @@ class SpacePlan:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
     smoke: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"SpacePlan({self.name}: {len(self.trials)} trials, {len(self.done)} done, "
+            f"{len(self.to_run)} to run, {len(self.packs)} packs, {len(self.programs)} programs)"
+        )
+
+    def _repr_html_(self) -> str:
+        return notebook.plans_html([self])
 
     @property
     def stages(self) -> list[str]:
@@ -132,6 +142,16 @@ class SpacePlan:
         }
 
 
+class Plans(list[SpacePlan]):
+    """Plans of several spaces, which a notebook shows as a table."""
+
+    def __repr__(self) -> str:
+        return f"[{', '.join(map(repr, self))}]"
+
+    def _repr_html_(self) -> str:
+        return notebook.plans_html(self)
+
+
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
     """Without garbage collection, which looks through all trials again and again, in vain: a tenth
@@ -150,7 +170,7 @@ def _uncollected() -> Iterator[None]:
 def plan(
     space: str,
     *,
-    store: str | Store | None = None,
+    store: str | Store | None = "./store",
     set: Sequence[str] | Mapping[str, Any] = (),
     smoke: bool = False,
     limit: int | None = None,
@@ -165,7 +185,7 @@ def plan(
 
     Args:
       space: `study/space`, or a study.
-      store: URI or open store; None or one that does not exist yet counts as empty.
+      store: URI or open store; None, or one that does not exist yet, counts as empty.
       set: overrides, as `key=value` strings or a mapping.
       smoke, limit: the space's small variant; only its first trials.
       rerun: any of `stale`, `failed`, or trial ids (a unique prefix will do).
@@ -184,7 +204,7 @@ def plan(
     )
     found = catalogue(study)
     opened = open_or_none(store)
-    plans = []
+    plans = Plans()
     for name, owner, entry in found.find(space):
         plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
         finish = plans[-1]

@@ -70,6 +70,10 @@ class Trial:
     structure: Structure
     parent: Trial | None = None
 
+    def __repr__(self) -> str:
+        named = ", ".join(f"{r} {p.name}" for r, p in self.parts.items() if r != "base")
+        return f"Trial({self.id}: {named})"
+
     @property
     def parts(self) -> dict[str, Part]:
         """Its parts by role."""
