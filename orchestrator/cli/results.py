@@ -78,7 +78,7 @@ def query(
         raise RequestError(
             "give a SELECT or the name of a query; `gradsweep query --list` lists them"
         )
-    wanted = "json" if json else format or (output.suffix.lstrip(".") if output else "table")
+    wanted = "json" if json else format or (_ending(output) if output else "table")
     if wanted not in FORMATS:
         raise RequestError(f"--format must be table, csv, json or parquet; got {wanted!r}")
     if wanted == "parquet" and output is None:
@@ -97,6 +97,16 @@ def query(
         timeout=timeout,
         memory=memory,
     )
+
+
+def _ending(output: Path) -> str:
+    """The format that a file's name asks for."""
+    ending = output.suffix.lstrip(".").lower()
+    if output.is_dir() or ending not in FORMATS[1:]:
+        raise RequestError(
+            f"cannot write {output}: give a file that ends in .csv, .json or .parquet, or --format"
+        )
+    return ending
 
 
 @app.command()

@@ -62,13 +62,13 @@ def launch(
         int | None, typer.Option(min=1, help="CPUs to use; all there are if left out.")
     ] = None,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs to use; all there are if left out.")
+        float | None, typer.Option(help="GPUs to use; all there are if left out.")
     ] = None,
     gpus_per_pack: Annotated[
-        float | None, typer.Option(min=0, help="Share of a GPU for each pack, at most 1.")
+        float | None, typer.Option(help="Share of a GPU for each pack, at most 1.")
     ] = None,
     checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="Seconds between resume points.")
+        float, typer.Option(help="Seconds between resume points.")
     ] = 60.0,
     keep_weights: Annotated[
         str | None,

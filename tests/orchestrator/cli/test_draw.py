@@ -112,7 +112,7 @@ REFUSED = {
     "query final -o x": "cannot write x: give a file that ends in .csv, .json or .parquet",
     "query final -o folder": "cannot write folder: give a file",
     "query final -o x.html": "cannot write x.html: give a file",
-    "query final -o x.txt --format table": "a table goes to the terminal",
+    "query final -o x.txt --format table": "a table is only printed",
 }
 
 

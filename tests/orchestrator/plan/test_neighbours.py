@@ -229,8 +229,8 @@ def test_a_file_called_like_a_package_of_ours_is_the_study_s(tmp_path: Path) -> 
         catalogue(path)
     theirs = tmp_path / "one/results.py"
     assert str(caught.value).endswith(
-        f"cannot import name 'open_store' from 'results' ({theirs}); {theirs} hides gradsweep's "
-        "package 'results': rename it, or import from gradsweep"
+        f"cannot import name 'open_store' from 'results' ({theirs}) ({path}:2); {theirs} hides "
+        "gradsweep's package 'results': rename it, or import from gradsweep"
     )
 
 

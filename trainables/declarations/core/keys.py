@@ -158,16 +158,16 @@ class Key:
             raise ValueError(f"{self.name} must be {self.describe()}; got null")
         given, value = value, as_plain(value)
         if not self._accepts(value):
-            raise ValueError(f"{self.name} must be {self.describe()}; got {shown(given)}")
+            raise self._refused(given, value)
         if self.type == "int":
             return int(value)
         # -0.0 and 0.0 are one value, so one id.
         return float(value) + 0.0 if self.type == "float" else value
 
-    def _refused(self, value: Any) -> ValueError:
+    def _refused(self, given: Any, value: Any) -> ValueError:
         number = self.type == "int" and isinstance(value, (int, float)) and value == value
         limit = f", at most {MOST_INT}" if number and self._too_large(value) else ""
-        return ValueError(f"{self.name} must be {self.describe()}{limit}; got {shown(value)}")
+        return ValueError(f"{self.name} must be {self.describe()}{limit}; got {shown(given)}")
 
     def _too_large(self, value: float) -> bool:
         """Whether a number is no count: beyond 32 bits, where no limit is declared."""
