@@ -215,7 +215,9 @@ def folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     Raises:
       StoreError: it cannot be listed.
     """
-    if _leads_on(folder):
+    with reaching(folder):
+        elsewhere = _leads_on(folder)
+    if elsewhere:
         return []
     return [entry.name for entry in _scan(folder) if entry.is_dir(follow_symlinks=False)]
 
@@ -242,7 +244,9 @@ def _listing_local(
     filesystem: pafs.FileSystem, folder: str, recursive: bool, odd: dict[str, str]
 ) -> list[pafs.FileInfo]:
     # Not Arrow's own, which follows links: two that lead back double the work at every depth.
-    if _leads_on(folder):
+    with reaching(folder):
+        elsewhere = _leads_on(folder)
+    if elsewhere:
         if Path(folder).is_symlink():
             odd[folder] = _KINDS[stat.S_IFLNK]
         return []

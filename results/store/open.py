@@ -43,8 +43,9 @@ def open_store(uri: str | os.PathLike[str], *, rules: Mapping[str, float] | None
             f'{{"format": {FORMAT}}} into it if the rest is a store.'
         ) from error
     except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else why(error)
         raise StoreError(
-            f"{store.uri} cannot be opened ({why(error)}); check its permissions."
+            f"{store.uri} cannot be opened ({reason}); check its permissions."
         ) from error
     if version > FORMAT:
         raise StoreError(

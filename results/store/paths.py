@@ -41,6 +41,8 @@ def resolve(uri: str | os.PathLike[str], patient: bool = False) -> tuple[pafs.Fi
         text.encode()
     except UnicodeEncodeError as error:  # Arrow's paths are text
         raise StoreError(f"cannot open {text!r}: its name is no UTF-8; rename it.") from error
+    if "\0" in text:
+        raise StoreError(f"cannot open {text!r}: no name can hold a zero byte; correct it.")
     if "://" not in text:
         return pafs.LocalFileSystem(), _followed(str(Path(text).expanduser().absolute()))
     filesystem, root = open_remote(text, patient)

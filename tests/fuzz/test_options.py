@@ -153,6 +153,7 @@ def test_places_that_are_no_store(
     for words in (["status"], ["query", "--schema"], ["compact"], ["debug", "--trial", "x"]):
         said = told(*words, "--store", place)
         assert said.status == 2 or "--schema" in words, said
+    assert told("merge", "--", place, "new").status == 2
     told("plan", space, "--store", place)
     assert snapshot(here) == state
 

@@ -103,7 +103,8 @@ def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _rows(store: Store, table: str, trial_id: str) -> list[dict[str, Any]]:
     found = store.sql(
-        f"SELECT * EXCLUDE (trial_id, attempt) FROM {table} WHERE trial_id = $id", {"id": trial_id}
+        f"SELECT * EXCLUDE (trial_id, attempt, launch_id) FROM {table} WHERE trial_id = $id",
+        {"id": trial_id},
     )
     return _sorted(found.rows())
 

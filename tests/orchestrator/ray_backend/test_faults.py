@@ -34,7 +34,7 @@ def _replays(store: Path, trial_id: str) -> None:
     """`debug --exact` gives the trial's epochs bit for bit, whatever interrupted it."""
     replayed = debug(trial=trial_id, store=str(store), exact=True).to_json()["epochs"]
     held = open_store(str(store)).sql(
-        "SELECT * EXCLUDE (trial_id, attempt, seconds) FROM epochs "
+        "SELECT * EXCLUDE (trial_id, attempt, launch_id, seconds) FROM epochs "
         "WHERE trial_id = $id ORDER BY epoch",
         {"id": trial_id},
     )

@@ -299,7 +299,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
     for position, lane in enumerate(spec.lanes):
         memo = entry["lanes"][position]
         assert (memo["trial_id"], memo["epoch"]) == (lane.trial_id, 2)
-        lane.attempt, lane.first_epoch = 1, 2
+        lane.attempt, lane.first_epoch, lane.follows = 1, 2, [(0, "")]
         lane.checkpoint, lane.checkpoint_lane, lane.memo = entry["path"], position, memo
     again = finished(started(spec, store))
     assert whole.store is not None

@@ -137,6 +137,19 @@ def test_rows_carry_the_trial_and_attempt_of_their_lane_and_are_counted_by_it() 
     assert to.published == 6
 
 
+def test_every_row_names_the_launch_that_wrote_it() -> None:
+    """Of its own tables and of a probe's; where no launch writes, none is named."""
+    one = np.zeros(1, np.int32)
+    for given, named in (("", None), ("launch", "launch")):
+        probes = {"mine": [{"name": "x", "type": "int32"}]}
+        to = recorder(launch_id=given, probes=probes)
+        to.add("steps", np.array([0, 2]), {"epoch": np.tile(one, 2), "step": np.tile(one, 2)}, 1)
+        to.add_probe("mine", 0, np.array([1]), {"x": one})
+        to.flush()
+        for table, count in (("steps", 2), ("mine", 1)):
+            assert to.kept[table][0]["launch_id"].to_pylist() == [named] * count
+
+
 def test_rows_that_are_not_shown_are_neither_written_nor_counted() -> None:
     to = recorder()
     shown = np.array([True, False, False, False, True, True])

@@ -168,6 +168,22 @@ def test_lanes_follow_their_own_rules_and_share_a_file(tmp_path: Path) -> None:
     assert names == ["artifacts/pack-000001-2", "artifacts/pack-000001-0-1"]
 
 
+def test_saves_of_two_launches_have_two_names_and_say_whose_they_are(tmp_path: Path) -> None:
+    """Packs of the same attempts have one id in every store, and one may be copied into another."""
+    kept = Kept(tmp_path, "last")
+    for launch in ("0123456789abcdef", "fedcba9876543210"):
+        kept.keeper.launch_id = launch
+        kept.keeper.at_end(0, 1, "done", kept.pack)
+        kept.keeper.save()
+    saved = kept.store.list_artifacts()
+    assert [index["path"] for index in saved] == [
+        "artifacts/pack-0123456789ab-000001-0", "artifacts/pack-fedcba987654-000001-0",
+    ]  # fmt: skip
+    assert [index["lanes"][0]["launch_id"] for index in saved] == [
+        "0123456789abcdef", "fedcba9876543210",
+    ]  # fmt: skip
+
+
 def test_a_resume_point_takes_the_best_so_far_along(tmp_path: Path) -> None:
     kept = Kept(tmp_path, "best", "best")
     kept.epoch(0, 0.5, 0.25)
