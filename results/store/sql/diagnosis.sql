@@ -76,14 +76,15 @@ norms AS MATERIALIZED (  -- G_l: gradient norm of each whole layer
     FROM numbered_layers WHERE tensor = '*' AND isfinite(grad_norm)
 ),
 silent AS MATERIALIZED (SELECT DISTINCT trial FROM norms WHERE grad_norm = 0),
-weights AS (  -- of trials with a layer at exactly 0: where a tensor that is no bias has a gradient
+weights AS (  -- of trials with a layer at exactly 0: where tensors that are no bias have a gradient
     SELECT
-        trial, epoch, layer, any_value(layer_name) AS layer_name, bool_or(grad_norm > 0) AS moves
+        trial, epoch, layer, any_value(layer_name) AS layer_name,
+        bool_or(grad_norm > 0) AS moves, bool_and(grad_norm > 0) AS moves_whole
     FROM numbered_layers SEMI JOIN silent USING (trial)
     WHERE NOT regexp_matches(tensor, '^([*]|b|b_.*|.*bias.*)$') GROUP BY trial, epoch, layer
 ),
 moving AS (
-    SELECT n.*, w.layer_name, w.moves
+    SELECT n.*, w.layer_name, w.moves, w.moves_whole
     FROM norms n SEMI JOIN silent USING (trial) LEFT JOIN weights w USING (trial, epoch, layer)
 ),
 lifeless AS (  -- no weight has a gradient: what is left moves biases and reads no input
@@ -94,7 +95,7 @@ lifeless AS (  -- no weight has a gradient: what is left moves biases and reads 
 lasting AS (  -- layers at 0 in every step; those that learn from what is below, by their last epoch
     SELECT
         trial, layer, any_value(layer_name) AS layer_name, max(grad_norm) = 0 AS always,
-        arg_max(moves, epoch)
+        arg_max(moves_whole, epoch)  -- in a recurrent layer above a dead one only the loop moves
             AND arg_max(grad_norm, epoch) >= any_value(abs_norm * loss_scale) AS learns
     FROM moving JOIN scales USING (trial), rules GROUP BY trial, layer
 ),

@@ -42,8 +42,9 @@ class Shows:
 class Case:
     """A trial's course, and what it shows by the thresholds as shipped.
 
-    `idle` are layers of which no weight has a gradient, but their biases have; `readout` is the
-    gradient norm of the last layer; without `tensors` rows are of whole layers only.
+    `idle` are layers of which no weight has a gradient, but their biases have; `deaf` those of
+    which the weights of what is below have none; `readout` is the gradient norm of the last layer;
+    without `tensors` rows are of whole layers only.
 
     `edge` names a threshold that makes a difference to it; `at`, `above` and `below`: what it shows
     where that is as `rules.EDGES` says, or the next number above or below.
@@ -58,6 +59,7 @@ class Case:
     chance_loss: float | None = LN10
     loss_terms: int | None = None
     idle: Collection[int] = ()
+    deaf: Collection[int] = ()
     readout: float = 0.3
     tensors: bool = True
     edge: str = ""
@@ -88,7 +90,8 @@ class Case:
             return []
         rows = layer_rows("", epoch, norms, self.readout, attempt=1)
         for row in rows:
-            if row["layer"] in self.idle and row["tensor"].startswith("w"):
+            silent = row["layer"] in self.idle and row["tensor"].startswith("w")
+            if silent or (row["layer"] in self.deaf and row["tensor"] == "w_ih"):
                 row |= {"grad_norm": 0.0, "grad_norm_max": 0.0, "zero_steps": 10}
         return [row for row in rows if self.tensors or row["tensor"] == "*"]
 

@@ -106,7 +106,7 @@ def _frozen(case: Case, kept: list[dict[str, Any]], scale: float) -> dict[int, s
     passing = {
         layer
         for layer, rows in last.items()
-        if any(r["grad_norm"] > 0 and r["tensor"][0] not in "*b" for r in rows)
+        if {r["grad_norm"] > 0 for r in rows if r["tensor"][0] not in "*b"} == {True}
         and rows[-1]["grad_norm"] >= RULES["abs_norm"] * scale
     }
     found = {}

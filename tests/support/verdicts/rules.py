@@ -238,6 +238,10 @@ DECISIONS = {
         since(0, "vanishing_depth vanishing_abs plateau"), stuck(), [[0.0, 0.0, 1.0, 1.0]] * N,
         idle={2},
     ),
+    "below a layer of which only the loop learns": Case(
+        since(0, "vanishing_depth vanishing_abs plateau"), stuck(), [[0.0, 0.0, 1.0, 1.0]] * N,
+        deaf={2},
+    ),
     "a readout that is frozen": Case(PLATEAU, stuck(), [EVEN] * N, readout=0.0),
     "frozen below a layer just strong enough": Case(
         PLATEAU, [EDGE * 1e6] * N, [[0.0, EDGE, EDGE, EDGE]] * N, chance_loss=EDGE * 1e6

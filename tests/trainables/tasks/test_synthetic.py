@@ -47,6 +47,12 @@ def test_sine_data_are_as_published() -> None:
     assert (omega[0], omega[-1]) == (math.pi / 16, math.pi / 8)
 
 
+@pytest.mark.parametrize("seq_len", [40, 200, 400])
+def test_a_sine_answered_by_0_has_the_chance_loss(seq_len: int) -> None:
+    _, y = sine_waves(math.pi / 16, math.pi / 8, 100, seq_len)
+    assert trial(task="sine", seq_len=seq_len).chance_loss == pytest.approx(np.mean(y**2), rel=0.03)
+
+
 def test_sine_batches_are_slices_in_order() -> None:
     found = batches(trial(task="sine"))
     assert len(found) == 10
