@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import notebook
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
+from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.packs import Context, Lane, PackSpec
-from orchestrator.plan.plan import open_or_none, trials_of
+from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
-from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
+from orchestrator.plan.studies import Catalogue, StudyFileError, catalogue, of_a_study
+from orchestrator.plan.trials import trials_of
 from orchestrator.queue.lease import Lease
-from orchestrator.user_code import UserExitError, described, guarded
+from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from results import Store, StoreError, create_store
 from trainables.declarations import ConfigError, PartError, Trial
 
@@ -43,6 +47,12 @@ class DebugResult:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     culprit: str | None = None
     others: int = 0
+
+    def __repr__(self) -> str:
+        return f"DebugResult({notebook.debug_title(self)})"
+
+    def _repr_html_(self) -> str:
+        return notebook.debug_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """`rows` without attempt, launch and wall-clock times: equal runs give equal JSON."""
@@ -94,9 +104,13 @@ def debug(
       record: publish to the store; otherwise nothing is written.
 
     Raises:
-      RequestError: the request is wrong, or `exact` cannot be had here; says what differs.
+      RequestError: the request is wrong, or `exact` or `record` cannot be had here; says why.
       StudyFileError: a user's study failed before the trial began.
+
+    Warns:
+      RuntimeWarning: JAX was imported first, so its settings are not those of a launch.
     """
+    require(count_problems("epochs", epochs))
     with of_a_study():
         found = catalogue(study)
     opened = open_or_none(store)
@@ -114,7 +128,7 @@ def debug(
             raise RequestError(f"--exact cannot be had in this process: {error}") from error
         _check_rebuildable(plan)
     else:
-        prepare(1, gpu=has_gpu())
+        _prepare_or_warn(record)
     try:
         with _recording(store, record) as (target, launch_id), guarded():
             weights = _parent_weights(found, opened, chosen, exact, watch)
@@ -123,10 +137,32 @@ def debug(
             )
     except StoreError as error:
         raise RequestError(str(error)) from error
+    except ConfigError as error:
+        raise RequestError(error.problems) from error
     except UserExitError as error:
         result = DebugResult(chosen, "failed", str(error))
     result.others = others
     return result
+
+
+def _prepare_or_warn(record: bool) -> None:
+    """Sets the environment that packs run in; warns where JAX was there first.
+
+    Raises:
+      RequestError: rows that are recorded say in which environment, and it is another.
+    """
+    try:
+        prepare(1, gpu=has_gpu())
+    except LateEnvironmentError as error:
+        if record:
+            raise RequestError(f"--record cannot be had in this process: {error}") from error
+        warnings.warn(
+            f"JAX was imported before {', '.join(error.names)} could be set: the last bits of "
+            "numbers may differ from a launch's, and eigenvalues of many matrices may stall; for "
+            "the same numbers start anew and call debug before importing jax",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def choose(
@@ -288,7 +324,7 @@ def _started(
     spec = PackSpec(f"debug-{trial.id}-{lane.attempt}", trial.program, [lane], width, strategy)
     context = Context(launch_id=launch_id, space="debug", threads=threads)
     run = PackRun(spec, found.registry, store, context, parents=parents)
-    with _failing(run):
+    with _failing(run, found):
         try:
             run.start()
         except (MemoryError, PartError) as error:
@@ -297,15 +333,28 @@ def _started(
 
 
 @contextlib.contextmanager
-def _failing(run: PackRun) -> Iterator[None]:
-    """Publishes that the trial has failed where it raises; without a store nothing."""
+def _failing(run: PackRun, found: Catalogue) -> Iterator[None]:
+    """Publishes that the trial has failed where it raises; without a store nothing.
+
+    Raises:
+      StudyFileError: its program cannot be made of what a study's parts give.
+    """
     try:
         with guarded():
             yield
     except Exception as error:
-        if not isinstance(error, StoreError):
-            run.fail("".join(traceback.format_exception(error)), described(error))
-        raise
+        if isinstance(error, (RequestError, StoreError)):
+            raise
+        run.fail("".join(traceback.format_exception(error)), described(error))
+        theirs = found.from_studies(run.trials[0])
+        if not theirs or isinstance(error, UserExitError) or raised_by_user(error):
+            raise
+        if not run.unmakeable():
+            raise
+        what = " or ".join(f"{part.role} {part.name}" for part in theirs)
+        raise StudyFileError(
+            f"no program can be made with {what} of the study: {described(error)}"
+        ) from error
 
 
 def _run(
@@ -323,7 +372,7 @@ def _run(
     run = _started(found, trial, plan[0].signature if plan else None, target, launch_id, weights)
     result = DebugResult(trial, "stopped here", None)
     later = list(plan[1:])
-    with _profiled(profile), _failing(run):
+    with _profiled(profile), _failing(run, found):
         while epochs is None or run.epoch < epochs:
             if later and run.epoch == later[0].from_epoch:
                 run.change_segment(later.pop(0).signature)

@@ -15,9 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from orchestrator import notebook
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
-from orchestrator.machine.resources import find_room
+from orchestrator.machine.resources import check_amounts, find_room
+from orchestrator.option_checks import number_problems, require
+from orchestrator.plan.overrides import typed, with_key
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json
@@ -30,7 +33,9 @@ from orchestrator.plan.studies import catalogue
 from orchestrator.plan.workload import workload
 from orchestrator.queue.lease import Lease, check_free
 from orchestrator.queue.queue import PackQueue
-from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources
+from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
+from orchestrator.ray_backend.code_bundle import carried_study
+from orchestrator.ray_backend.jobs import is_job_server, run_job, words_of
 from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.watch import RayWatch
@@ -46,7 +51,8 @@ from trainables.declarations import Trial
 class LaunchResult:
     """What a launch brought. `counts` is by final status over every trial of the plan, `compiles`
     how many epoch programs its workers compiled or took from the compile cache, `signal` what
-    stopped it. `stuck`: a call to a dead Ray never came back, so this process has to end."""
+    stopped it. `stuck`: a call to a dead Ray never came back, so this process has to end. Of a job
+    there is its id and, unless it was left alone, its exit status."""
 
     store: str
     plans: list[SpacePlan]
@@ -58,6 +64,14 @@ class LaunchResult:
     signal: int | None = None
     stuck: bool = False
     error: str | None = None
+    job: str | None = None
+    job_status: int | None = None
+
+    def __repr__(self) -> str:
+        return f"LaunchResult({notebook.launch_title(self)})"
+
+    def _repr_html_(self) -> str:
+        return notebook.launch_html(self)
 
     @property
     def exit_status(self) -> int:
@@ -68,6 +82,8 @@ class LaunchResult:
             return 2
         if self.signal is not None:
             return status_of(self.signal)
+        if self.job_status is not None:
+            return self.job_status
         bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
         return 1 if bad else 0
 
@@ -87,13 +103,16 @@ def launch(
     rerun: Sequence[str] = (),
     study: str | None = None,
     address: str | None = None,
+    detach: bool = False,
     lanes: str = "auto",
     width: int | None = None,
     cpus_per_pack: int = 1,
     cpus: int | None = None,
     gpus: float | None = None,
     gpus_per_pack: float | None = None,
-    checkpoint_s: float = 60.0,
+    checkpoint_seconds: float = 60.0,
+    keep_weights: str | None = None,
+    checkpoint_s: float | None = None,
     progress: str = "auto",
     say: Callable[[str], None] = out,
 ) -> LaunchResult:
@@ -102,13 +121,16 @@ def launch(
     Args:
       store: URI; made if it does not exist.
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
-      address: of a running Ray cluster; None starts and stops a local one.
+      address: of a running Ray cluster, or `http://...` of its job server; None starts and stops a
+        local one.
+      detach: leave a job to itself.
       cpus_per_pack: CPU threads of each worker; part of a pack's signature.
       cpus, gpus: how many to use; None for all there are. Of a cluster that grows, how many it may
         come to have.
       gpus_per_pack: 1 where there are any, or a fraction to share one.
-      checkpoint_s: seconds between resume points.
-      progress: auto, bar, plain or none. say: takes lines of text.
+      checkpoint_seconds: between resume points; `checkpoint_s` is its former name.
+      keep_weights: none, last, best or every:K; a short word for that key in `set`.
+      progress: auto, bar, plain, notebook or none. say: takes lines of text.
 
     Raises:
       RequestError: the request is wrong, a data set is missing, another driver holds the store, or
@@ -116,6 +138,26 @@ def launch(
       Stopped: a signal came before anything ran.
     """
     begun = time.monotonic()
+    if checkpoint_s is not None:
+        checkpoint_seconds = checkpoint_s
+    check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
+    require(number_problems("checkpoint_seconds", checkpoint_seconds))
+    wanted = with_key(set, "keep_weights", keep_weights)
+    if detach and not is_job_server(address):
+        raise RequestError(
+            "--detach starts a job on a cluster; name its job server, e.g. --address "
+            "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
+        )
+    if address is not None and is_job_server(address):
+        plan(space, store=None, set=wanted, smoke=smoke, study=study)  # wrong requests end here
+        words = words_of({
+            "set": typed(wanted), "smoke": smoke, "limit": limit, "rerun": rerun, "lanes": lanes,
+            "width": width, "cpus_per_pack": cpus_per_pack, "cpus": cpus, "gpus": gpus,
+            "gpus_per_pack": gpus_per_pack, "checkpoint_seconds": checkpoint_seconds,
+        })  # fmt: skip
+        job, status = run_job(address, space, store, words, study, detach, say)
+        spent = time.monotonic() - begun
+        return LaunchResult(store, [], seconds=spent, job=job, job_status=status)
     with Stopping() as stop, contextlib.ExitStack() as stack:
         watch: RayWatch | None = None
         if address is not None:
@@ -127,7 +169,7 @@ def launch(
         if known is not None:
             check_free(known)
         options: dict[str, Any] = {
-            "set": set, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
+            "set": wanted, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
             "lanes": lanes, "width": width, "devices": room.packs,
             "gpu": bool(room.gpu),
         }  # fmt: skip
@@ -158,7 +200,7 @@ def launch(
                             room = replace(room, packs=packs)
                         watch = stack.enter_context(local_ray(room, cpus_per_pack, say))
                     context = Context(
-                        lease.id, space, cpus_per_pack, checkpoint_s, room.gpu, versions(),
+                        lease.id, space, cpus_per_pack, checkpoint_seconds, room.gpu, versions(),
                         fetch=address is not None,
                     )  # fmt: skip
                     job = _job(opened, study, context, travels=address is not None)
@@ -194,10 +236,13 @@ def _job(store: Store, study: str | None, context: Context, travels: bool) -> di
     """What every worker is told beside its pack. A study file that travels lies in the folder in
     which workers start."""
     local = "://" not in store.uri
-    path = Path(study) if study else None
+    if study and not travels:
+        study = str(Path(study).resolve())
+    elif study and not in_job():  # a job names its own from the folder in which workers start
+        study = carried_study(study)
     return {
         "store": str(Path(store.uri).resolve()) if local else store.uri,
-        "study": str(path.name if travels else path.resolve()) if path else None,
+        "study": study,
         "start": None if travels else str(Path.cwd()),
         "context": asdict(context),
     }

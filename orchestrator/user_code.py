@@ -117,7 +117,8 @@ def _asked_by_user(error: BaseException) -> bool:
         if owner == "library":
             # A library may end a process by `sys.exit`; what else it throws is its own affair.
             known = isinstance(error, (SystemExit, KeyboardInterrupt))
-            return known and "ray" not in Path(code.co_filename).parts
+            called = bool(user_frames(error)) and "ray" not in Path(code.co_filename).parts
+            return known and called
         return owner == "user"
     return False
 

@@ -16,7 +16,7 @@ _LAZY = {
     "register_figure": "plotting",
     "FIGURES": "plotting",
     "report": "html_report",
-    "describe": "ask.named_queries",
+    "describe": "ask.explanation",
     "named_queries": "ask.named_queries",
     "run_named": "ask.named_queries",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ import plotly.offline
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
 from results.ask.units import loss_unit, unit_of, with_unit
-from results.config_values import value_texts
 from results.errors import StoreError, printable
 from results.figures.declaration import FigureFunction
+from results.html_tables import table_of
 from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
 
 if TYPE_CHECKING:
@@ -145,29 +145,3 @@ def _trials(store: Store, data: Mapping[str, Any]) -> str:
 def heads_of(columns: Sequence[str], loss_unit: str = "") -> list[str]:
     """Column names as words, with units."""
     return [with_unit(column.replace("_", " "), unit_of(column, loss_unit)) for column in columns]
-
-
-def table_of(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], keys: Container[str] = ()
-) -> str:
-    """An HTML table; numbers to four digits, nothing for null. Columns among `keys` hold values of
-    configs."""
-    by_column = [
-        _texts(list(values), name in keys)
-        for name, values in zip(columns, zip(*rows, strict=True), strict=False)
-    ]
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
-        for row in zip(*by_column, strict=True)
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _texts(values: list[Any], of_configs: bool) -> list[str]:
-    texts = value_texts(values) if of_configs else map(_text, values)
-    return ["" if value is None else text for value, text in zip(values, texts, strict=True)]
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -138,10 +139,7 @@ class Result:
         return printable(repr(self.df()))
 
     def _repr_html_(self) -> str:
-        import pandas as pd
-
-        shown = pd.get_option("display.max_rows")
-        return printable(str(self.df().to_html(max_rows=shown, show_dimensions=True)))
+        return printable(str(self.df().to_html(max_rows=20, show_dimensions=True)))
 
 
 @contextlib.contextmanager
@@ -222,6 +220,38 @@ def _can_be_selected_from(con: duckdb.DuckDBPyConnection, query: str) -> bool:
 
 def _kinds(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
     return [_kind(statement) for statement in con.extract_statements(query)]
+
+
+def may_read(con: duckdb.DuckDBPyConnection, query: str, view: str, column: str) -> bool:
+    """Whether a query of a view may read that column of it; false only where that is certain."""
+    if column in query.lower():
+        return True
+    try:
+        (text,) = con.execute("SELECT json_serialize_sql($1)", [query]).fetchall()[0]
+        tree = json.loads(text)
+    except (duckdb.Error, ValueError, RecursionError):
+        return True
+    nodes = list(_nodes(tree))
+    tables = [node for node in nodes if str(node.get("table_name", "")).lower() == view]
+    rows = {str(node.get("alias") or view).lower() for node in tables}  # names of whole rows
+    return bool(tree.get("error")) or any(
+        node.get("class") == "STAR"
+        or node.get("ref_type") == "NATURAL"
+        or (node.get("column_names") and str(node["column_names"][-1]).lower() in rows)
+        for node in nodes
+    )
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value."""
+    waiting = [tree]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield one
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
 
 
 def _kind(statement: duckdb.Statement) -> str:

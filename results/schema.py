@@ -41,7 +41,7 @@ class Column:
         return pa.field(self.name, TYPES[self.type], metadata={"doc": self.doc, "unit": self.unit})
 
 
-def _columns(text: str) -> tuple[Column, ...]:
+def columns_of(text: str) -> tuple[Column, ...]:
     """Columns from lines `name | type | unit | doc`; a line without bars goes on with the doc."""
     lines: list[str] = []
     for line in text.strip().splitlines():
@@ -53,20 +53,20 @@ def _columns(text: str) -> tuple[Column, ...]:
     return tuple(Column(name, kind, doc, unit) for name, kind, unit, doc in rows)
 
 
-KEYS = _columns("""
+KEYS = columns_of("""
     trial_id | string | | Trial: hash of its config and of its parts' versions.
     attempt  | int32  | | Which try at the trial wrote the row; later ones supersede earlier ones.
     epoch    | int32  | epochs | Epoch of training, 0 first.
 """)
 """What every row of a table but `trials` must have."""
 
-OWNER = _columns("""
+OWNER = columns_of("""
     launch_id | string | | Launch that wrote the row; null in rows of older versions.
 """)
 """What tells rows of one trial apart that were written into different stores and then copied into
 one: attempts are numbered from 0 in each."""
 
-TRIALS = _columns("""
+TRIALS = columns_of("""
     trial_id | string | | Trial: hash of its config and of its parts' versions.
     attempt | int32 | | Number of this try, 0 first.
     event | int32 | | 0 start, 1 end; of one attempt the row with the greatest event counts.
@@ -97,7 +97,8 @@ TRIALS = _columns("""
     started | timestamp | UTC | When the attempt started.
     ended | timestamp | UTC | When the attempt ended; null while it runs.
     seconds | float64 | s | The pack's wall time divided by its active lanes.
-    compile_seconds | float64 | s | Time the pack spent compiling, shared by its lanes.
+    compile_seconds | float64 | s | Time the pack spent compiling. Each of its lanes has the same:
+        sum it in packs or launches.
     device | string | | Kind of device it ran on.
     signature | string | | What fixes the lane's bits: strategy, width, device, flags; as JSON.
     pack | string | | Pack the lane belonged to.
@@ -113,7 +114,7 @@ TRIALS = _columns("""
 
 EPOCHS = (
     KEYS
-    + _columns("""
+    + columns_of("""
     steps | int32 | steps | Optimizer steps the epoch has.
     finite_steps | int32 | steps | Steps whose loss, gradient and update were all finite.
     loss | float64 | loss_unit | Mean over finite steps of the batch loss, before each update.
@@ -148,7 +149,7 @@ EPOCHS = (
 
 LAYERS = (
     KEYS
-    + _columns("""
+    + columns_of("""
     layer | int32 | | Layer, 0 nearest the input; the last one is the readout.
     layer_name | string | | Name of the layer.
     tensor | string | | Parameter tensor; '*' for the whole layer (norm of all its tensors joined).
@@ -167,7 +168,7 @@ LAYERS = (
 
 STEPS = (
     KEYS
-    + _columns("""
+    + columns_of("""
     step | int32 | steps | Step within the epoch, 0 first.
     loss | float32 | loss_unit | Batch loss before the update.
     grad_norm | float32 | loss/param | Total 2-norm before clipping.
@@ -180,7 +181,7 @@ STEPS = (
 
 TIMELINE = (
     KEYS
-    + _columns("""
+    + columns_of("""
     layer | int32 | | Recurrent layer, 0 nearest the input.
     t | int32 | time steps | Time step, 0 first.
     grad_norm | float64 | loss per unit of h | 2-norm over batch and units of dL/dh_t.
@@ -188,7 +189,7 @@ TIMELINE = (
     + OWNER
 )
 
-DIAGNOSIS = _columns("""
+DIAGNOSIS = columns_of("""
     trial_id | string | | Trial.
     verdict | string | | exploding, diverged, dead, rising, vanishing, vanishing_mild, plateau,
         healthy or undetermined: the first whose rule holds.
@@ -235,13 +236,13 @@ DIAGNOSIS = _columns("""
     first_slope | float64 | decades/epoch | Slope of log10 of the first layer's norm against epoch.
     bad_epoch | int32 | epochs | First epoch with something not finite.
     rising | bool | | loss_end - loss_start > rising_loss * the greater of |loss_start| and
-        guess_loss, and the trial has not learned.
+        guess_loss (least_loss without one), and the trial has not learned.
     burst | bool | | Some step's gradient norm > explode_growth * the greater of norm_start and
         loss_scale, some loss > explode_loss * guess_loss, or one of them was infinite.
     burst_epoch | int32 | epochs | First epoch with such a step.
     norm_start | float64 | loss/param | Least gradient norm of a step of the first epoch.
-    loss_scale | float64 | loss | guess_loss, or |loss_start| without one, times the losses that a
-        gradient sums.
+    loss_scale | float64 | loss | guess_loss, or without one the greater of |loss_start| and
+        least_loss, times the losses that a gradient sums.
     guess_loss | float64 | nats | Loss of one that knows nothing: chance_loss, or that of answering
         0 where loss_ratio is recorded; null where neither is.
     frozen_layers | string | | Layers whose gradient was exactly 0 in every step of every epoch
@@ -272,9 +273,9 @@ FINISHED = ("done", "diverged", "stopped", "gate_failed")
 
 
 _VIEWS = {
-    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "attempts", "configs", "visible",
-    "spaces", "space_trials", "conflicts", "lines", "kept_diagnosis", "numbered_epochs",
-    "numbered_layers",
+    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "launches", "packs", "attempts",
+    "conflicts", "spaces", "space_trials", "configs", "visible", "lines", "run_origins",
+    "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers",
 }  # fmt: skip
 
 

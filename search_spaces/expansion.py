@@ -68,7 +68,7 @@ def expand(
       replaced: keys that an override decides under another name: the space's own values go.
       unfold: applied to every config before the defaults: words that stand for several keys.
     """
-    fixed = {rename(name): list(values) for name, values in (overrides or {}).items()}
+    fixed = {name: list(values) for name, values in renamed(overrides or {}, rename).items()}
     gone = {*fixed, *replaced}
     plain, forms = _split(param_space, gone, rename)
     if samples is None and _is_sampled({n: v for n, v in plain.items() if not _is_function(v)}):
@@ -87,11 +87,11 @@ def expand(
             _refuse_many(len(found))
     found = [unfold(config) for config in _distinct(map(_closed, found))]
     for form in defaults:
-        when = _conditions(form["when"], rename)
+        when, then = _conditions(form["when"], rename), renamed(form["then"], rename)
         for config in found:
             if _matches(config, when):
-                for name, value in form["then"].items():
-                    config.setdefault(rename(name), value)
+                for name, value in then.items():
+                    config.setdefault(name, value)
     return found
 
 
@@ -99,7 +99,7 @@ def _split(
     space: Mapping[str, Any], fixed: Collection[str], rename: Rename
 ) -> tuple[Config, list[Mapping[str, Any]]]:
     """Plain keys (those not overridden), and the zip and when forms."""
-    plain: Config = {}
+    spelled: Config = {}
     forms: list[Mapping[str, Any]] = []
     for name, value in space.items():
         if not isinstance(name, str):
@@ -109,9 +109,25 @@ def _split(
             if "zip" in value or "when" in value:
                 forms.append(value)
                 continue
-        if rename(name) not in fixed:
-            plain[rename(name)] = value
-    return plain, forms
+        spelled[name] = value
+    plain = renamed(spelled, rename)
+    return {n: v for n, v in plain.items() if n not in fixed}, forms
+
+
+def renamed(keys: Mapping[str, Any], rename: Rename) -> Config:
+    """`keys` by their canonical names.
+
+    Raises:
+      SpaceError: two are names of one key.
+    """
+    known: dict[str, str] = {}
+    for name in keys:
+        other = known.setdefault(rename(name), name)
+        if other != name:
+            raise SpaceError(
+                f"{other} and {name} set the same key, {rename(name)}; give one of them"
+            )
+    return {canonical: keys[name] for canonical, name in known.items()}
 
 
 def _check_form(name: str, form: Mapping[str, Any]) -> None:
@@ -267,7 +283,7 @@ def _refuse_many(count: int) -> None:
 def _form(form: Mapping[str, Any], fixed: Collection[str], rename: Rename) -> Form:
     """What a zip or conditional adds to a config."""
     if "zip" in form:
-        columns = {rename(n): [as_plain(v) for v in vs] for n, vs in form["zip"].items()}
+        columns = {n: [as_plain(v) for v in vs] for n, vs in renamed(form["zip"], rename).items()}
         if len({len(v) for v in columns.values()}) > 1:
             sizes = ", ".join(f"{n} has {len(v)}" for n, v in columns.items())
             raise SpaceError(f"zipped keys must have equally many values; {sizes}")
@@ -298,10 +314,10 @@ def _conditions(when: Mapping[str, Any], rename: Rename) -> list[tuple[str, Sequ
     """(key, values it may have)."""
     return [
         (
-            rename(name),
+            name,
             [as_plain(v) for v in (wanted if isinstance(wanted, (list, tuple)) else [wanted])],
         )
-        for name, wanted in when.items()
+        for name, wanted in renamed(when, rename).items()
     ]
 
 

@@ -79,7 +79,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a key; several values re-grid: lr=0.1,0.01 or seed=range(4). Repeatable.",
+        help="Override a key; several values re-grid: lr=0.1,0.01 or seed=range(4). Repeatable, "
+        "each key once; a recording key takes one value.",
     ),
 ]
 StudyOption = Annotated[

@@ -63,7 +63,8 @@ def query(
 ) -> None:
     """Ask the store in SQL (DuckDB), read-only, or run a named query."""
     from results import named_queries
-    from results.ask.named_queries import describe, sql_named
+    from results.ask.explanation import describe
+    from results.ask.named_queries import sql_named
 
     if list_:
         print_table(["query", "answers"], [[q.name, q.doc] for q in named_queries().values()])

@@ -65,7 +65,7 @@ def launch(
         float | None, typer.Option(min=0, help="GPUs to use; all there are if left out.")
     ] = None,
     gpus_per_pack: Annotated[
-        float | None, typer.Option(min=0, help="GPUs each pack is granted; a fraction shares one.")
+        float | None, typer.Option(min=0, help="Share of a GPU for each pack, at most 1.")
     ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds between resume points.")
@@ -79,6 +79,8 @@ def launch(
     """Run what is missing, under Ray Tune. The same command again resumes; Ctrl-C stops cleanly."""
     from orchestrator.launch import launch as run_launch
     from orchestrator.launch import resume_command
+    from orchestrator.machine.resources import check_amounts
+    from orchestrator.option_checks import number_problems, require
     from orchestrator.plan.plan import plan as make_plan
     from orchestrator.ray_backend.jobs import is_job_server
 
@@ -89,7 +91,10 @@ def launch(
             "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
         )
     if address is not None and is_job_server(address):
-        make_plan(space, set=overrides, smoke=smoke, study=study)  # wrong requests end here
+        # Wrong requests end here.
+        check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
+        require(number_problems("checkpoint_seconds", checkpoint_seconds))
+        make_plan(space, store=None, set=overrides, smoke=smoke, study=study)
         return _launch_as_job(context, address, detach)
     try:
         result = run_launch(
@@ -107,7 +112,7 @@ def launch(
             cpus=cpus,
             gpus=gpus,
             gpus_per_pack=gpus_per_pack,
-            checkpoint_s=checkpoint_seconds,
+            checkpoint_seconds=checkpoint_seconds,
             progress="none" if json else "auto",
             say=(lambda text: None) if json else _say,
         )
@@ -138,24 +143,10 @@ def _launch_as_job(context: typer.Context, address: str, detach: bool) -> int:
     from orchestrator.ray_backend import jobs
 
     given = context.params
-    words: list[str] = []
-    for option in context.command.params:
-        value = given[str(option.name)]
-        if option.name in ("space", "address", "store", "study", "detach") or not value:
-            continue
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
-    job = jobs.submit(address, given["space"], given["store"], words, given["study"])
-    if detach:
-        out(job)
-        return 0
-    out(f"job {job} at {address}; Ctrl-C stops it after the epoch under way")
-    try:
-        return jobs.follow(address, job, out)
-    except KeyboardInterrupt:
-        jobs.stop(address, job)
-        out("stopping; Ctrl-C again leaves the job to itself")
-        return jobs.follow(address, job, out)
+    elsewhere = ("space", "address", "store", "study", "detach")
+    words = jobs.words_of({n: v for n, v in given.items() if n not in elsewhere})
+    place = (given["space"], given["store"])
+    return jobs.run_job(address, *place, words, given["study"], detach, out)[1]
 
 
 def _launch_json(result: LaunchResult) -> dict[str, Any]:
@@ -174,11 +165,15 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 def _print_launch(result: LaunchResult, again: str) -> None:
     from orchestrator.units import counted, duration
+    from results.schema import FINISHED
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     if result.interrupted and not result.error:
         # Whoever stops it may have little time for it, so one line has all.
-        _say(f"stopped after {duration(result.seconds)} with {counts}; run what is left: {again}")
+        ended = sum(result.counts[name] for name in FINISHED)
+        failed = f", {result.counts['failed']} failed" if result.counts["failed"] else ""
+        trials = f"{ended} of {result.counts.total()} trials done{failed}"
+        _say(f"stopped after {duration(result.seconds)} with {trials}; run what is left: {again}")
         return
     _say(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
     alike: dict[str, list[str]] = {}

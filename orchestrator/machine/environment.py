@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.machine.resources import cpus_here
@@ -24,7 +25,15 @@ _PLACES = ("GRADSWEEP_DATA", "GRADSWEEP_CACHE", "JAX_COMPILATION_CACHE_DIR")
 
 
 class LateEnvironmentError(RuntimeError):
-    """JAX was imported before its environment was set."""
+    """JAX was imported before its environment was set; `names` are the variables that differ."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = list(names)
+        super().__init__(
+            f"JAX was imported before {', '.join(self.names)} could be set; call "
+            "orchestrator.machine.environment.prepare() first, or import jax after "
+            "orchestrator.launch"
+        )
 
 
 def cache_dir() -> Path:
@@ -113,11 +122,7 @@ def prepare(threads: int = 1, gpu: float = 0.0) -> None:
     if "jax" in sys.modules:
         differing = [n for n, v in wanted.items() if os.environ.get(n) != v]
         if differing:
-            raise LateEnvironmentError(
-                f"JAX was imported before {', '.join(differing)} could be set; call "
-                "orchestrator.machine.environment.prepare() first, or import jax after "
-                "orchestrator.launch"
-            )
+            raise LateEnvironmentError(differing)
         return
     os.environ.update(wanted)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import RequestError
+from orchestrator.option_checks import count_problems, number_problems, require, share_problems
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ def memory_free() -> float:
     return math.inf
 
 
+def check_amounts(
+    cpus_per_pack: int, cpus: int | None, gpus: float | None, gpus_per_pack: float | None
+) -> None:
+    """Raises RequestError for amounts that no machine could serve; see `find_room`."""
+    require(
+        count_problems("cpus_per_pack", cpus_per_pack),
+        count_problems("cpus", cpus),
+        number_problems("gpus", gpus),
+        share_problems(gpus_per_pack),
+    )
+
+
 def find_room(
     there: Mapping[str, float] | None = None,
     cpus_per_pack: int = 1,
@@ -56,16 +69,28 @@ def find_room(
       cpus, gpus: to use; None for all there are. A cluster may come to have more than it has now.
 
     Raises:
-      RequestError: more is asked for than this machine has, or a cluster has nothing yet and nobody
-        says how much it may come to have.
+      RequestError: more is asked for than this machine has or a pack can use, or a cluster has
+        nothing yet and nobody says how much it may come to have.
     """
     here = there is None
     has = {"CPU": float(cpus_here()), "GPU": float(gpus_here())} if there is None else there
+    check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
     problems = []
     if here and gpus and not has["GPU"]:
         problems.append("--gpus was given and this machine has no GPU; leave it out to use the CPU")
+    elif here and gpus and gpus > has["GPU"]:
+        problems.append(
+            f"--gpus {gpus:g}: this machine has {has['GPU']:g}; leave it out to use all"
+        )
     if here and cpus and cpus > has["CPU"]:
         problems.append(f"--cpus {cpus}: this machine has {has['CPU']:g}; leave it out to use all")
+    most = has.get("CPU", 0.0) if cpus is None else float(cpus)
+    if most and cpus_per_pack > most:
+        where = "this machine has" if here else "the cluster has"
+        available = f"--cpus is {cpus}" if cpus is not None else f"{where} {most:g}"
+        problems.append(
+            f"--cpus-per-pack {cpus_per_pack}: {available}; a pack needs no more than 1"
+        )
     gpus = has.get("GPU", 0.0) if gpus is None else gpus
     share = (1.0 if gpus else 0.0) if gpus_per_pack is None else gpus_per_pack
     if share and not gpus:

@@ -8,7 +8,7 @@ from typing import Any
 
 from results import Store
 from trainables.declarations import Trial
-from trainables.declarations.probes.base import is_due
+from trainables.declarations.probes.base import times_due
 
 BYTES_PER_ROW = {"epochs": 160, "layers": 22, "steps": 32, "timeline": 3, "trials": 140}
 """Parquet bytes per row, measured on vanishing/depth after `compact`; small parts take more."""
@@ -53,11 +53,10 @@ def rows_per_trial(trial: Trial) -> dict[str, int]:
     epochs, steps = trial.epochs, trial.sizes.steps
     first = len(set(range(min(10, steps))) | set(range(max(steps - 10, 0), steps)))
     rows = {"trials": 2, "epochs": epochs, "steps": (epochs - 1) * min(10, steps) + first}
-    tensors, layers = trial.model.rows(trial.config, trial.sizes) if trial.model.rows else (0, 0)
+    tensors, layers = trial.rows
     rows["layers"] = epochs * (tensors + layers)
     if "timeline" in trial.probes:
-        every = int(trial.config["timeline_every"] or 0)
-        probed = sum(is_due(every, epoch, epoch == epochs - 1) for epoch in range(epochs))
+        probed = times_due(trial.config["timeline_every"], epochs)
         points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
         rows["timeline"] = probed * max(layers - 1, 1) * points
     return rows

@@ -51,6 +51,7 @@ class Neighbours:
         self._read: dict[str, tuple[str, bytes | None]] = {}
         self.builtins = {**vars(builtins), "__import__": self._import}
         self._loaded = False
+        self._named: set[str] = set()
         spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = self._folders
         sys.modules[name] = module_from_spec(spec)
@@ -98,11 +99,29 @@ class Neighbours:
             for name, place in code.items()
             if isinstance(place, str) and self.has(place.partition(":")[0].partition(".")[0])
         }
+        self._named |= {place.partition(":")[0] for place in found.values()}
         if isinstance(part, Part) and any(isinstance(probe, Probe) for probe in part.probes):
             found["probes"] = tuple(
                 self.named(probe) if isinstance(probe, Probe) else probe for probe in part.probes
             )
         return replace(part, **found) if found else part
+
+    def files(self) -> dict[str, Path]:
+        """What it has imported, and what its parts name, by place under one folder: modules, and
+        packages with all modules in them."""
+        for name in self._named:
+            importlib.import_module(name)
+        found: dict[str, Path] = {}
+        for top in {name.split(".")[1] for name in self._read}:
+            spec = PathFinder.find_spec(f"{self.name}.{top}", self._folders)
+            if spec is None:
+                continue
+            inside = [Path(folder) for folder in spec.submodule_search_locations or ()]
+            for folder in reversed(inside):
+                found |= {str(p.relative_to(folder.parent)): p for p in folder.rglob("*.py")}
+            if not inside:
+                found[Path(str(spec.origin)).name] = Path(str(spec.origin))
+        return found
 
     def in_words(self, text: str) -> str:
         """A message of Python's with the names that the user knows."""

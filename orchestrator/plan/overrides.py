@@ -1,12 +1,17 @@
 """`--set key=value`: overrides and re-grids typed on a command line.
 
+A key is set once, under one of its names; several values stand side by side. A recording key has
+one value for a trial, since it makes none. What the space or its smoke variant sets and a trial no
+longer reads, once the user has chosen other parts, is left out; what the user typed and no trial
+reads is refused.
+
 `null` or `none` for a key that takes no null leaves it open: the space's or the key's default.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from search_spaces.expansion import MAX_CONFIGS
@@ -30,6 +35,7 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
     typed = not isinstance(given, Mapping)
     pairs = [_pair(text) for text in given] if typed else list(given.items())
     found: dict[str, list[Any]] = {}
+    written: dict[str, str] = {}
     problems: list[str] = []
     for name, value in pairs:
         if typed and value is None:
@@ -39,6 +45,12 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
         if canonical not in (*SELECTORS, *keys, *registry.presets):
             problems.append(f"unknown key {name!r}{nearest(name, registry.known_names())}")
             continue
+        text = f"{name}={value if typed else shown(value)}"
+        if canonical in written:
+            records = canonical in keys and not keys[canonical].hashed
+            problems.append(_twice(canonical, written[canonical], text, typed and not records))
+            continue
+        written[canonical] = text
         if typed:
             values = _split(str(value))
         else:
@@ -61,21 +73,69 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
     return found, problems
 
 
+def with_key(given: Overrides, key: str, value: Any) -> Overrides:
+    """`given` and one key more; as it is for a value of None."""
+    if value is None:
+        return given
+    return {**given, key: value} if isinstance(given, Mapping) else [*given, f"{key}={value}"]
+
+
+def typed(given: Overrides) -> list[str]:
+    """`given` as it is typed on a command line."""
+    if not isinstance(given, Mapping):
+        return list(given)
+    several = {n: v if isinstance(v, (list, tuple, range)) else [v] for n, v in given.items()}
+    return [f"{name}={','.join(map(_word, values))}" for name, values in several.items()]
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def where_read(
-    configs: Sequence[dict[str, Any]], names: Collection[str], resolver: Resolver
+    configs: Sequence[dict[str, Any]],
+    names: Collection[str],
+    resolver: Resolver,
+    typed: Collection[str] = (),
+    before: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
 ) -> Iterable[dict[str, Any]]:
     """`configs` without the overrides (`names`) that concern others of them only: a key goes to the
-    trials that read it. One that none reads stays, to be refused by name."""
+    trials that read it. One that none reads stays, to be refused by name.
+
+    Args:
+      typed: those of the overrides that the user gave.
+      before: the configs without these. A key that is not the user's and is read there, not here,
+        goes too: the user has chosen other parts.
+    """
     if not names:
         return configs
     reads = [resolver.reads(config) for config in configs]
-    somewhere = {name for found in set(reads) for name in found or () if name in names}
+    leave = {name for found in set(reads) for name in found or () if name in names}
+    if typed and any(
+        found is not None and n not in found and n not in typed and n not in SELECTORS
+        for config, found in zip(configs, reads, strict=True)
+        for n in config
+    ):
+        read_before = {resolver.reads(config) for config in before()}
+        leave |= {n for found in read_before for n in found or () if n not in typed}
     return (
         config
-        if found is None or somewhere <= found
-        else {n: v for n, v in config.items() if n not in somewhere or n in found}
+        if found is None or leave <= found
+        else {n: v for n, v in config.items() if n not in leave or n in found}
         for config, found in zip(configs, reads, strict=True)
     )
+
+
+def _twice(key: str, first: str, second: str, listed: bool) -> str:
+    """Says that two entries set one key; `listed`: whether a list of values would be read."""
+    names, values = zip(*(text.split("=", 1) for text in (first, second)), strict=True)
+    if {*names} != {key}:
+        return f"{first} and {second} set the same key, {key}; give one of them"
+    several = f", or several values as {key}={','.join(values)}"
+    plain = listed and not any("(" in value for value in values)
+    return f"{first} and {second} set the same key; give one of them{several if plain else ''}"
 
 
 def _is_null(value: Any) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 
 from pyarrow.fs import FileSelector, FileType
 
+from orchestrator import notebook
 from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
+from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.packs import PackSpec, make_packs
 from orchestrator.plan.store_state import (
     lacking_recordings,
@@ -23,12 +24,13 @@ from orchestrator.plan.store_state import (
     resume_points,
 )
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
+from orchestrator.plan.trials import trials_of
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
 from results.store.object_store import reaching
 from results.store.paths import resolve as resolve_uri
-from search_spaces import Space, SpaceError, Study, expand
-from trainables.declarations import ConfigError, Trial
+from search_spaces import Space, Study
+from trainables.declarations import Trial
 
 
 @dataclass
@@ -51,6 +53,15 @@ class SpacePlan:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
     smoke: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"SpacePlan({self.name}: {len(self.trials)} trials, {len(self.done)} done, "
+            f"{len(self.to_run)} to run, {len(self.packs)} packs, {len(self.programs)} programs)"
+        )
+
+    def _repr_html_(self) -> str:
+        return notebook.plans_html([self])
 
     @property
     def stages(self) -> list[str]:
@@ -131,6 +142,16 @@ class SpacePlan:
         }
 
 
+class Plans(list[SpacePlan]):
+    """Plans of several spaces, which a notebook shows as a table."""
+
+    def __repr__(self) -> str:
+        return f"[{', '.join(map(repr, self))}]"
+
+    def _repr_html_(self) -> str:
+        return notebook.plans_html(self)
+
+
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
     """Without garbage collection, which looks through all trials again and again, in vain: a tenth
@@ -149,7 +170,7 @@ def _uncollected() -> Iterator[None]:
 def plan(
     space: str,
     *,
-    store: str | Store | None = None,
+    store: str | Store | None = "./store",
     set: Sequence[str] | Mapping[str, Any] = (),
     smoke: bool = False,
     limit: int | None = None,
@@ -164,7 +185,7 @@ def plan(
 
     Args:
       space: `study/space`, or a study.
-      store: URI or open store; None or one that does not exist yet counts as empty.
+      store: URI or open store; None, or one that does not exist yet, counts as empty.
       set: overrides, as `key=value` strings or a mapping.
       smoke, limit: the space's small variant; only its first trials.
       rerun: any of `stale`, `failed`, or trial ids (a unique prefix will do).
@@ -176,9 +197,14 @@ def plan(
       RequestError: with everything wrong with the request.
       StudyFileError: a user's study failed, as it was read or later.
     """
+    require(
+        count_problems("limit", limit),
+        count_problems("width", width),
+        count_problems("devices", devices),
+    )
     found = catalogue(study)
     opened = open_or_none(store)
-    plans = []
+    plans = Plans()
     for name, owner, entry in found.find(space):
         plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
         finish = plans[-1]
@@ -222,51 +248,6 @@ def open_or_none(store: str | Store | None) -> Store | None:
         raise RequestError(str(error)) from error
 
 
-def trials_of(
-    found: Catalogue,
-    space: Space,
-    set: Sequence[str] | Mapping[str, Any] = (),
-    smoke: bool = False,
-    limit: int | None = None,
-) -> list[Trial]:
-    """The space's trials, resolved and checked, duplicates dropped, in declared order.
-
-    Raises:
-      RequestError: with every problem of every config.
-    """
-    overrides = (
-        {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
-    )
-    registry, resolver = found.registry, found.registry.resolver()
-    overrides = {registry.canonical_name(k): v for k, v in overrides.items()}
-    changed, problems = read_overrides(set, registry)
-    overrides |= changed
-    decided = [registry.presets[name].decides for name in overrides if name in registry.presets]
-    try:
-        configs = expand(
-            space.param_space,
-            overrides=overrides,
-            defaults=space.defaults,
-            samples=space.samples,
-            sample_seed=space.sample_seed,
-            rename=resolver.canonical_name,
-            replaced=frozenset().union(*decided),
-            unfold=resolver.unfold,
-        )
-    except SpaceError as error:
-        raise RequestError([*problems, str(error)]) from error
-    trials: dict[str, Trial] = {}
-    for config in where_read(configs, overrides, resolver):
-        try:
-            trial = resolver.resolve(config)
-            trials.setdefault(trial.id, trial)
-        except ConfigError as error:
-            problems += [p for p in error.problems if p not in problems]
-    if problems:
-        raise RequestError(problems)
-    return list(trials.values())[:limit]
-
-
 def _plan_space(
     found: Catalogue,
     name: str,
@@ -279,6 +260,8 @@ def _plan_space(
     rerun: Sequence[str],
 ) -> SpacePlan:
     targets = trials_of(found, space, set_, smoke, limit)
+    for example in {trial.structure: trial for trial in targets}.values():
+        _ask_declarations(example)
     trials: dict[str, Trial] = {}
     for target in targets:
         for trial in (*target.ancestors, target):
@@ -304,6 +287,19 @@ def _plan_space(
     _choose(result, trials, attempts, store)
     _data_warnings(result)
     return result
+
+
+def _ask_declarations(trial: Trial) -> None:
+    """Calls what its parts declare beside the training: what fails fails before a launch begins.
+
+    Raises:
+      ConfigError: one returned what it must not.
+    """
+    if "task" in trial.parts:
+        _ = trial.sizes, trial.dataset, trial.chance_loss
+    if "model" in trial.parts:
+        _ = trial.rows
+    _ = trial.variants
 
 
 def _choose(

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.studies import Catalogue, of_a_study
-from trainables.declarations import Trial
+from trainables.declarations import Key, Trial
 
 
 def varying_keys(trials: Sequence[Trial]) -> list[str]:
@@ -20,6 +20,23 @@ def varying_keys(trials: Sequence[Trial]) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
+def _explained(trials: Sequence[Trial]) -> dict[str, tuple[Key, str]]:
+    """Keys of the trials, each with what it means: the doc of the part that declares it, or of each
+    such part by name where models or tasks of the space mean different things by it."""
+    keys: dict[str, Key] = {}
+    docs: dict[str, dict[str, list[str]]] = {}
+    for structure in {trial.structure: None for trial in trials}:
+        keys |= structure.keys
+        for name, key in structure.keys.items():
+            parts = [f"{role} {p.name}" for role, p in structure.parts.items() if key in p.keys]
+            docs.setdefault(name, {}).setdefault(key.doc, []).extend(parts)
+    found = {}
+    for name, key in keys.items():
+        several = [f"{', '.join(dict.fromkeys(parts))}: {doc}" for doc, parts in docs[name].items()]
+        found[name] = key, " ".join(several) if len(several) > 1 else key.doc
+    return found
+
+
 @of_a_study()
 def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
     """The record of a launched space: trial ids, swept keys, selection rule, schemas, figures."""
@@ -30,7 +47,6 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
     )
     chances = {t.chance_loss for t in plan.targets}
     units = {t.loss_unit for t in plan.targets}
-    declared = {name: key for trial in plan.trials for name, key in trial.keys.items()}
     return {
         "space": plan.name,
         "study": plan.study.name,
@@ -49,8 +65,8 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         "chance_loss": chances.pop() if len(chances) == 1 else None,
         "loss_unit": units.pop() if len(units) == 1 else None,
         "keys": {
-            name: {"type": key.type, "unit": key.unit, "doc": key.doc, "kind": key.kind}
-            for name, key in sorted(declared.items())
+            name: {"type": key.type, "unit": key.unit, "doc": doc, "kind": key.kind}
+            for name, (key, doc) in sorted(_explained(plan.trials).items())
         },
         "probes": {
             name: {

@@ -14,7 +14,15 @@ from orchestrator.machine.environment import prepare_for_user_code
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
-from trainables.declarations import Registry, builtin_registry, nearest, versioned_by_content
+from trainables.declarations import (
+    ConfigError,
+    Part,
+    Registry,
+    Trial,
+    builtin_registry,
+    nearest,
+    versioned_by_content,
+)
 
 ENTRY_POINT_GROUP = "gradsweep.studies"
 
@@ -36,6 +44,8 @@ def of_a_study() -> Iterator[None]:
             yield
     except UserExitError as error:
         raise StudyFileError(f"a study failed: {error}") from error
+    except ConfigError as error:  # beside those of configs, which are told together
+        raise StudyFileError(f"a study failed: {error}") from error
     except Exception as error:
         if isinstance(error, StudyFileError) or not raised_by_user(error):
             raise
@@ -54,6 +64,11 @@ class Catalogue:
         for study in self.studies.values():
             for name, space in study.spaces.items():
                 yield f"{study.name}/{name}", study, space
+
+    def from_studies(self, trial: Trial) -> list[Part]:
+        """The parts of a trial that studies declare, which are not built in."""
+        ours = builtin_registry().parts
+        return [part for part in trial.parts.values() if (part.role, part.name) not in ours]
 
     def find(self, name: str) -> list[tuple[str, Study, Space]]:
         """The space of that name, or all spaces of the study of that name.
@@ -147,6 +162,24 @@ def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbo
     if not isinstance(study, Study):
         raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
     return study, neighbours
+
+
+def code_beside(path: str) -> dict[str, Path]:
+    """The modules that a study file imports from its own folder or the current one, by the places
+    that they have under one folder.
+
+    Raises:
+      RequestError, StudyFileError: as for `load_study_file`.
+    """
+    prepare_for_user_code()
+    study, neighbours = load_study_file(path)
+    for part in (*study.parts, *study.probes):
+        neighbours.named(part)
+    try:
+        with guarded():
+            return neighbours.files()
+    except Exception as error:  # of a module that only a part names
+        raise StudyFileError(f"{path} failed: {neighbours.in_words(described(error))}") from error
 
 
 def _start(given: str | None) -> Path | None:

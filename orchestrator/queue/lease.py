@@ -61,7 +61,7 @@ def _odd_field(lease: dict[str, Any]) -> str | None:
     if type(lease.get("pid")) is not int or not 0 < lease["pid"] < 2**31:
         return "pid"
     for field in ("pid_started", "since", "heartbeat"):
-        value = lease.get(field)
+        value: Any = lease.get(field)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < _LAST_S:  # NaN compares as false
             return field

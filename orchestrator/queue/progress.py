@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from orchestrator import notebook
 from orchestrator.queue.queue import PackQueue, Snapshot
 from orchestrator.terminal import console, out
 from orchestrator.units import duration
@@ -42,14 +43,17 @@ def line(now: Snapshot) -> str:
 
 
 class Display:
-    """Reports a queue until closed. `mode` is auto, bar, plain or none."""
+    """Reports a queue until closed. `mode` is auto, bar, plain, notebook or none."""
 
     def __init__(self, queue: PackQueue, mode: str = "auto", say: Callable[[str], None] = out):
         self.queue = queue
         self.say = say
         self.console = console(stderr=True)
         live = self.console.is_terminal and sys.stderr.isatty()
-        self.mode = ("bar" if live else "plain") if mode == "auto" else mode
+        self.kernel = notebook.shell()
+        if mode == "auto":
+            mode = "notebook" if self.kernel else "bar" if live else "plain"
+        self.mode = mode
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -69,9 +73,19 @@ class Display:
     def _run(self) -> None:
         if self.mode == "bar":
             self._bars()
+        elif self.mode == "notebook" and self.kernel:
+            self._updates(notebook.Updated(self.kernel))
         elif self.mode == "plain":
             while not self._stop.wait(LINE_S):
                 self.say(line(self.queue.snapshot()))
+
+    def _updates(self, show: notebook.Updated) -> None:
+        while True:
+            finished = self._stop.wait(TICK_S)
+            now = self.queue.snapshot()
+            show(line(now), now.epochs_done, now.epochs_total)
+            if finished:
+                return
 
     def _bars(self) -> None:
         columns = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import uuid
 import warnings
@@ -17,7 +16,7 @@ from orchestrator.errors import RequestError
 from orchestrator.machine.environment import ray_environment, worker_environment
 from orchestrator.machine.scratch import launch_folder
 from orchestrator.queue.queue import Machines
-from orchestrator.ray_backend.code_bundle import copy_code
+from orchestrator.ray_backend.code_bundle import copy_code, copy_study
 from orchestrator.ray_backend.ray_patches import ray_speaks_of_nothing, signals_are_ours
 from orchestrator.ray_backend.watch import RayWatch
 from orchestrator.worker.provenance import COMMIT, git_commit, versions
@@ -93,7 +92,7 @@ def baggage(folder: Path, study: str | None) -> dict[str, Any]:
     carried = folder / "carried"
     copy_code(carried)
     if study is not None:
-        shutil.copy(study, carried)
+        copy_study(study, carried)
     # One of a kind: a cluster knows a folder by its content, and drops one with the driver that
     # brought it, though another driver may just have found it there.
     (carried / "launch.txt").write_text(uuid.uuid4().hex)

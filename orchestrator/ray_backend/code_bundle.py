@@ -1,4 +1,5 @@
-"""The code that travels to a cluster: our packages as they are here, edited or installed."""
+"""The code that travels to a cluster: our packages as they are here, edited or installed, and a
+user's study file with the modules of theirs that it imports."""
 
 from __future__ import annotations
 
@@ -6,7 +7,30 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
+from orchestrator.plan.studies import code_beside
+
 PACKAGES = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
+
+
+STUDY = "study"
+"""The folder that a study file travels in, with what lies beside it."""
+
+
+def carried_study(path: str) -> str:
+    """Where a study file that has travelled lies, from where jobs and workers start."""
+    return f"{STUDY}/{Path(path).name}"
+
+
+def copy_study(path: str, folder: Path) -> None:
+    """Copies a study file, and the modules of the user's that it imports, into `folder`.
+
+    Raises:
+      RequestError, StudyFileError: the file cannot be read.
+    """
+    for place, file in {**code_beside(path), Path(path).name: Path(path)}.items():
+        copy = folder / STUDY / place
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
 
 
 def copy_code(folder: Path) -> None:

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,39 @@ def is_job_server(address: str | None) -> bool:
     return bool(address) and str(address).startswith(("http://", "https://"))
 
 
+def words_of(options: Mapping[str, Any]) -> list[str]:
+    """Options of a launch as words of its command line; without those that are not given."""
+    words: list[str] = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        for one in value if isinstance(value, (list, tuple)) else [value] if value else []:
+            words += [flag] if one is True else [flag, str(one)]
+    return words
+
+
+def run_job(
+    address: str,
+    space: str,
+    store: str,
+    words: Sequence[str],
+    study: str | None,
+    detach: bool,
+    say: Callable[[str], None],
+) -> tuple[str, int]:
+    """Starts a launch as a job and follows it unless `detach`: its id, and its exit status."""
+    job = submit(address, space, store, words, study)
+    if detach:
+        say(job)
+        return job, 0
+    say(f"job {job} at {address}; Ctrl-C stops it after the epoch under way")
+    try:
+        return job, follow(address, job, say)
+    except KeyboardInterrupt:
+        stop(address, job)
+        say("stopping; Ctrl-C again leaves the job to itself")
+        return job, follow(address, job, say)
+
+
 def submit(address: str, space: str, store: str, words: Sequence[str], study: str | None) -> str:
     """Starts `gradsweep launch` as a job on the cluster and returns its id.
 
@@ -44,6 +78,7 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
       RequestError: nothing answers there, or the store is a path of this machine only.
     """
     from orchestrator.ray_backend.cluster import baggage
+    from orchestrator.ray_backend.code_bundle import carried_study
 
     if "://" not in store and not Path(store).is_absolute():
         raise RequestError(
@@ -53,7 +88,7 @@ def submit(address: str, space: str, store: str, words: Sequence[str], study: st
     command = ["python", "-m", "orchestrator", "launch", space, "--store", store]
     command += ["--address", "auto", *words]
     if study is not None:
-        command += ["--study", Path(study).name]
+        command += ["--study", carried_study(study)]
     with _client(address) as client, launch_folder() as folder:
         environment = baggage(folder, study)
         environment["env_vars"] |= {
@@ -131,13 +166,24 @@ def follow(address: str, job: str, say: Callable[[str], None]) -> int:
             async for text in client.tail_job_logs(job):
                 say(text.rstrip("\n"))
 
-        asyncio.run(tail())
+        _await(tail())
         # The log may end before the job does: a launch that is stopped keeps everything first.
         while not (info := client.get_job_info(job)).status.is_terminal():
             time.sleep(1)
     if info.driver_exit_code is not None:
         return info.driver_exit_code
     return 0 if info.status.value == "SUCCEEDED" else 1
+
+
+def _await(work: Coroutine[Any, Any, None]) -> None:
+    """Runs it to its end, in a thread where this one has a loop already, as a notebook's has."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def stop(address: str, job: str) -> None:

@@ -18,14 +18,14 @@ from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import RayMachines
 from orchestrator.ray_backend.ray_patches import keep_from_ray
 from orchestrator.ray_backend.watch import RayWatch
-from orchestrator.stopping import Stopped, Stopping
+from orchestrator.stopping import Stopping
 from results import StoreError
 
 if TYPE_CHECKING:
     from ray.tune import Tuner
 
 POLL_S = 0.2
-STOP_S = 10.0
+STOP_S = 8.0
 """How long an epoch under way may take after a signal, where the workers are ours to end."""
 DEAD_S = 3.0
 """How long workers of a dead Ray may take to keep what they have."""
@@ -84,11 +84,8 @@ def drive(
         )
         fit = Fit(tuner)
         with Display(queue, progress, say), _quiet():
-            try:
-                fit.start()
-                _wait(fit, queue, lease, say, stop, watch, patient)
-            except Stopped:
-                say("stopping at once; published rows are kept")
+            fit.start()
+            _wait(fit, queue, lease, say, stop, watch, patient)
             watch.stuck = not fit.left()
     if fit.error is not None and queue.fatal is None and stop.number is None:
         raise fit.error
@@ -117,6 +114,9 @@ def _wait(
             end = min(end, float("inf") if patient else time.monotonic() + STOP_S)
             limit = "" if patient else f", or in {STOP_S:g} s"
             say(f"stopping after the epoch under way{limit}; Ctrl-C again stops at once")
+        if stop.at_once:
+            say("stopping at once; published rows are kept")
+            end = 0.0
 
 
 def _ask_to_stop(queue: PackQueue, lease: Lease) -> None:

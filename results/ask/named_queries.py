@@ -1,31 +1,19 @@
-"""Named queries, SQL files to read and copy, and the explanation of every column."""
+"""Named queries: SQL files to read and copy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from results.errors import StoreError, nearest
-from results.schema import DIAGNOSIS, FINISHED, LOSS_UNIT, TABLES, Column
-from results.store.views import strings, view_name
+from results.schema import FINISHED
+from results.store.views import strings
 
 if TYPE_CHECKING:
     from results.result import Result
     from results.store.store import Store
-
-_VIEWS = {
-    "trials": "One row per trial, its newest attempt: config keys as typed columns, then these.",
-    "runs": "epochs joined with each trial's status, stage and config keys.",
-    "epochs": "One row per (trial, epoch).",
-    "layers": "One row per (trial, epoch, tensor), and tensor '*' for each whole layer.",
-    "steps": "The steps kept one by one: the first ten of a trial, the last ten of each epoch.",
-    "diagnosis": "One row per trial: verdict, first bad epoch, every rule, evidence as JSON.",
-    "spaces": "One row per space launched into this store.",
-    "space_trials": "Which trials each space asks for.",
-    "attempts": "One row per (trial, attempt), superseded ones too.",
-}
 
 
 @dataclass(frozen=True)
@@ -123,57 +111,3 @@ def space_name(space: Mapping[str, Any]) -> str:
     """`study/space` from a space's JSON, whose `space` may hold the study already."""
     name, study = str(space.get("space") or ""), str(space.get("study") or "")
     return name if not study or name.startswith(f"{study}/") else f"{study}/{name}".strip("/")
-
-
-def describe(store: Store | None = None) -> str:
-    """Every view and column with type, unit and meaning; config keys and probes of `store` too."""
-    lines: list[str] = []
-    losses = _loss_units(store) if store else LOSS_UNIT
-    for view, doc in _VIEWS.items():
-        lines += [f"{view}: {doc}"]
-        own = DIAGNOSIS if view == "diagnosis" else TABLES.get(view, ())
-        lines += list(_explained(own, losses))
-        lines += [""]
-    lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
-    lines += ["(those whose config also ran under newer versions).", ""]
-    probes: dict[str, tuple[str, tuple[Column, ...]]] = {
-        view_name(name): ("Norm of dL/dh over layers and time steps.", columns)
-        for name, columns in TABLES.items()
-        if name.startswith("probes/")
-    }
-    keys: dict[str, dict] = {}
-    for space in store.spaces().values() if store else ():
-        keys |= space.get("keys") or {}
-        for name, probe in (space.get("probes") or {}).items():
-            own = [
-                Column(c["name"], c["type"], c.get("doc", ""), c.get("unit", ""))
-                for c in probe.get("columns", ())
-            ]
-            probes[name] = (probe.get("doc", "Probe."), tuple(own))
-    for name, (doc, columns) in sorted(probes.items()):
-        lines += [f"{name}: {doc}", *_explained(columns), ""]
-    if keys and store:
-        named = store.config_columns
-        types = {"int": "int64", "float": "float64", "bool": "bool", "str": "string"}
-        columns = [
-            Column(named[key], types.get(own.get("type", ""), "string"), own.get("doc", ""),
-                   own.get("unit", ""))
-            for key, own in sorted(keys.items())
-            if key in named
-        ]  # fmt: skip
-        lines += ["config keys (columns of trials and runs):", *_explained(tuple(columns)), ""]
-    return "\n".join(lines)
-
-
-def _loss_units(store: Store) -> str:
-    """What all losses of the store are in; the column that says it where they differ."""
-    units = store.sql("SELECT DISTINCT loss_unit FROM all_trials WHERE loss_unit IS NOT NULL")
-    found = [unit for (unit,) in units.fetchall()]
-    return found[0] if len(found) == 1 else LOSS_UNIT
-
-
-def _explained(columns: tuple[Column, ...], losses: str = LOSS_UNIT) -> Iterator[str]:
-    for column in columns:
-        unit = losses if column.unit == LOSS_UNIT else column.unit
-        unit = f" [{unit}]" if unit else ""
-        yield f"  {column.name:24}{column.type:10} {column.doc}{unit}"

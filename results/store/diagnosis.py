@@ -8,9 +8,10 @@ stopped changing, or whose loss fell by `converged_fall`, has converged: small g
 fault, and it is never called dead or vanishing. What learned and stayed finite did not explode; the
 column `burst` still says that a norm or loss shot up on the way.
 
-No threshold is in the units of one task. A norm is compared with what the trial started from (the
-least of its first epoch) and with the scale of its loss, times the number of losses that the
-gradient sums; a loss with its start and with the loss of one that knows nothing (`guess_loss`).
+No threshold but `least_loss` is in the units of one task. A norm is compared with what the trial
+started from (the least of its first epoch) and with the scale of its loss, times the number of
+losses that the gradient sums; a loss with its start and with the loss of one that knows nothing
+(`guess_loss`).
 
 G_l is the gradient norm of layer l, all its tensors joined, averaged over an epoch. The last layer
 (the readout) is left out of slope, ratio and spread: its gradient does not pass through depth, and
@@ -20,7 +21,7 @@ design (exactly 0 in every step, below one that learns) is left out everywhere.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 
 from results.errors import StoreError, nearest
@@ -32,6 +33,9 @@ RULES: dict[str, float] = {
     "explode_loss": 10.0,
     # rising: by how much the loss rose, as a fraction of the greater of |loss_start| and guess_loss
     "rising_loss": 0.25,
+    # least |loss_start| that these are compared with where there is no guess loss, in its own unit:
+    # a start at 0 has no scale
+    "least_loss": 1e-3,
     # vanishing_depth: log10 G_l rises by this many decades per layer with this R2 (of 1), or
     # G_first / G_last is below the ratio ...
     "depth_slope": 0.1,
@@ -68,6 +72,10 @@ RULES: dict[str, float] = {
 }
 
 
+COUNTS = frozenset({"recent_epochs", "epochs_min", "plateau_epochs"})
+"""Rules that count epochs."""
+
+
 def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
     """The defaults with a caller's changes.
 
@@ -81,10 +89,22 @@ def merged_rules(changes: Mapping[str, float] | None) -> dict[str, float]:
                 f"unknown diagnosis rule {name!r}{nearest(name, RULES)}; known: {', '.join(RULES)}."
             )
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value)):
-            raise StoreError(f"diagnosis rule {name} must be a finite number; got {value!r}.")
+        if not (number and abs(value) <= sys.float_info.max):  # an integer may be beyond it
+            raise StoreError(f"diagnosis rule {name} must be a finite number; got {_shown(value)}.")
+        if name in COUNTS and not (value == int(value) and value >= 1):
+            raise StoreError(
+                f"diagnosis rule {name} counts epochs: it must be a whole number of at least 1; "
+                f"got {value!r}."
+            )
         rules[name] = float(value)
     return rules
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an integer of over 4300 digits
+        return "an integer beyond every float"
 
 
 def diagnosis_view(sql: str, rules: Mapping[str, float]) -> str:

@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 
 from results.bounds import OutOfTimeError, bounded, bytes_of
 from results.errors import StoreError
-from results.result import Query, Result, Rows, reason, sentence
+from results.result import Query, Result, Rows, may_read, reason, sentence
 from results.schema import table_name
 from results.store.completeness import Completeness, completeness, row_counts
 from results.store.diagnosis import merged_rules
@@ -24,7 +24,8 @@ from results.store.paths import Paths
 from results.store.space_records import read_spaces
 from results.store.views import connect, keep_diagnosis, view_name
 
-_DIAGNOSIS = re.compile(r"\bdiagnosis\b", re.IGNORECASE)
+_DIAGNOSIS = re.compile(r"\b(diagnosis|run_verdicts)\b", re.IGNORECASE)
+_RUNS = re.compile(r"\bruns\b", re.IGNORECASE)
 _LOST = re.compile(r"reading the stream registered as '(?:arrow|files)_([^']+)' failed")
 _RETRIES = 10
 
@@ -211,8 +212,10 @@ class Reader:
 
     def _prepare(self, con: duckdb.DuckDBPyConnection, query: str) -> str | None:
         """Gets ready what the query names. A table of which files have changed, or None."""
-        lost = self._native.take(con, query) or self._native.changed()
-        if lost is None and not self._judged and _DIAGNOSIS.search(query):
+        judge = not self._judged and _judges(con, query)
+        reads = f"{query} diagnosis" if judge else query
+        lost = self._native.take(con, reads) or self._native.changed()
+        if lost is None and judge:
             keep_diagnosis(con)
             self._judged = True
         return lost
@@ -335,6 +338,13 @@ def _owners(con: duckdb.DuckDBPyConnection) -> dict[str, dict[int, dict[str, Any
     for trial_id, attempt, launch_id, old in rows:
         found.setdefault(trial_id, {})[attempt] = {"id": launch_id, "old": old}
     return found
+
+
+def _judges(con: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Whether a query may read a verdict."""
+    if _DIAGNOSIS.search(query):
+        return True
+    return bool(_RUNS.search(query)) and may_read(con, query, "runs", "verdict")
 
 
 def _lost(error: Exception) -> str | None:

@@ -90,7 +90,8 @@ def connect(
             named = listing.overlapping or (shared and not listing.owned)
             con.register(f"files_{view_name(table)}", index.dataset(table, named=named))
             _create_rows(con, view_name(table), shared, named)
-    _create_runs(con)
+    _create_runs(con, columns.values())
+    con.execute(sql_text("launches"))
     same = {*(column.name for column in (*KEYS, *OWNER)), "seconds"}
     measured = ", ".join(f"'{c.name}': r.{c.name}" for c in EPOCHS if c.name not in same)
     con.execute(sql_text("conflicts").replace("{columns}", f"{{{measured}}}"))
@@ -112,16 +113,32 @@ def keep_diagnosis(con: duckdb.DuckDBPyConnection) -> None:
     """Makes the view `diagnosis` a table: what reads all layers is computed once a connection."""
     con.execute("CREATE OR REPLACE TABLE kept_diagnosis AS SELECT * FROM diagnosis")
     con.execute("CREATE OR REPLACE VIEW diagnosis AS SELECT * FROM kept_diagnosis")
+    con.execute(
+        "CREATE OR REPLACE VIEW run_verdicts AS SELECT trial_id, verdict FROM kept_diagnosis"
+    )
 
 
 def _choose_lines(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether attempts of several stores have one number; if so, which of them show is corrected in
-    the table `attempts`."""
-    twice = "(SELECT trial_id FROM attempts GROUP BY trial_id, attempt HAVING count(*) > 1)"
-    rows = con.sql(f"SELECT * FROM attempts WHERE trial_id IN {twice}").to_arrow_table().to_pylist()
-    if not rows:
+    """Whether attempts of a trial are not one line, as where two stores ran it: two of one number,
+    or one that does not say that it follows the one before it. If so, which of them show is
+    corrected in the table `attempts`."""
+    read = "trial_id, attempt, launch_id, follows, first_epoch, epochs_done, status, started"
+    rows = con.sql(
+        f"SELECT {read} FROM attempts WHERE trial_id IN ("
+        "SELECT trial_id FROM ("
+        "SELECT trial_id, attempt, follows, lag(attempt) OVER earlier AS before, "
+        "coalesce(lag(launch_id) OVER earlier, '') AS launch FROM attempts "
+        "WINDOW earlier AS (PARTITION BY trial_id ORDER BY attempt, launch_id)) "
+        "WHERE before = attempt OR follows <> "
+        "CASE WHEN before IS NULL THEN '[]' "
+        """ELSE '[[' || before || ', "' || launch || '"]]' END)"""
+    ).to_arrow_table()
+    if not rows.num_rows:
         return False
-    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows), _LINES))
+    # As microseconds, since a damaged one need be no date.
+    at = rows.column_names.index("started")
+    rows = rows.set_column(at, "started", rows["started"].cast(pa.int64()))
+    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows.to_pylist()), _LINES))
     con.execute(
         "CREATE OR REPLACE TABLE attempts AS SELECT a.* REPLACE ("
         + ", ".join(
@@ -221,12 +238,17 @@ def _create_rows(
         )
 
 
-def _create_runs(con: duckdb.DuckDBPyConnection) -> None:
-    keys = [column.name for column in KEYS]
-    metrics = ", ".join(f"e.{c.name}" for c in EPOCHS if c.name not in keys)
-    con.execute(
-        "CREATE VIEW runs AS SELECT e.trial_id, e.epoch, e.attempt, a.status, a.stage, "
-        f"c.* EXCLUDE (trial_id, stale), {metrics} FROM epochs e "
-        "JOIN configs c ON e.trial_id = c.trial_id "
-        "JOIN attempts a ON e.trial_id = a.trial_id AND a.newest"
-    )
+def _create_runs(con: duckdb.DuckDBPyConnection, configs: Iterable[str]) -> None:
+    """The view `runs`. A config key's column keeps the name that it shares with one of ours."""
+    keys = {column.name for column in (*KEYS, *OWNER)}
+    taken = {name.lower() for name in configs}
+    own = {name: f"run_{name}" if name in taken else name for name in ("study", "verdict")}
+    changes = {
+        "configs": "c.* EXCLUDE (trial_id, stale)",
+        "metrics": ", ".join(f"e.{c.name}" for c in EPOCHS if c.name not in keys),
+        **own,
+    }
+    text = sql_text("runs")
+    for name, change in changes.items():
+        text = text.replace(f"{{{name}}}", change)
+    con.execute(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ def _pick(store: Path, where: int, ending: str = "") -> Path | None:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        # Not through a link that another damage left, nor into a pipe, which nobody reads.
+        if path.parent.resolve() == path.parent and (path.is_file() or not path.exists()):
+            path.write_bytes(content)
     except OSError:
         pass  # a name no file can have, or a folder of that name
 
@@ -180,11 +183,11 @@ def moved(draw: st.DrawFn) -> Damage:
 
 @st.composite
 def odd_places(draw: st.DrawFn) -> Damage:
-    """Folders and files of odd names, folders where files belong, links that lead nowhere."""
-    name, kind = (
-        draw(odd_names),
-        draw(st.sampled_from(["folder", "file", "link", "loop", "instead"])),
-    )
+    """Folders and files of odd names, folders where files belong, links that lead nowhere, out of
+    the store or round in it, pipes."""
+    name = draw(odd_names | st.sampled_from(["store", "lease", "stop", "x", "timeline"]))
+    kind = draw(st.sampled_from(["folder", "file", "link", "loop", "instead", "out", "round",
+                                 "pipe"]))  # fmt: skip
     parent = draw(st.sampled_from(["", "trials", "epochs", "probes", "spaces", "artifacts",
                                    "checkpoints", "fences"]))  # fmt: skip
     ending = draw(st.sampled_from(["", ".parquet", ".json", ".safetensors"]))
@@ -199,9 +202,13 @@ def odd_places(draw: st.DrawFn) -> Damage:
             elif kind == "instead" and parent and (store / parent).is_dir():
                 shutil.rmtree(store / parent)
                 (store / parent).write_bytes(b"a file")
-            elif kind in ("link", "loop"):
+            elif kind == "pipe":
+                path.unlink(missing_ok=True)
+                os.mkfifo(path)
+            elif kind in ("link", "loop", "out", "round"):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.symlink_to("nowhere" if kind == "link" else path.name)
+                to = {"link": "nowhere", "loop": path.name, "out": store.parent / "outside"}
+                path.symlink_to(to.get(kind, store))
         except OSError:
             pass
 

@@ -14,7 +14,7 @@ from orchestrator.debug import debug
 from orchestrator.plan.plan import plan
 from results import Store, open_store
 from tests.fuzz.command_line import say
-from tests.support.launches import SPACE, TINY, command, run, start, wait_for
+from tests.support.launches import SPACE, TINY, command, last, run, start, wait_for
 from tests.support.stores import differing
 
 pytestmark = pytest.mark.ray
@@ -90,7 +90,7 @@ def test_exact_replay_from_the_trials_table_alone(launched: Path, tmp_path: Path
         replayed = debug(trial=row["trial_id"], store=str(bare), exact=True).to_json()
         for table in ("epochs", "layers", "steps", "timeline"):
             assert _sorted(replayed[table]) == _rows(full, table, row["trial_id"])
-    changed = debug(SPACE, store=str(bare), set=[*TINY, "epochs=3", "seed=7"]).to_json()
+    changed = debug(SPACE, store=str(bare), set=last(*TINY, "epochs=3", "seed=7")).to_json()
     assert _sorted(changed["epochs"]) != _rows(full, "epochs", attempts[0]["trial_id"])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.plan.plan import trials_of
 from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.plan.trials import trials_of
 from results import FIGURES
 from search_spaces import Space
 from trainables.declarations import Trial

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ray.tune.search.variant_generator import generate_variants
 
-from orchestrator.plan.plan import trials_of
 from orchestrator.plan.studies import Catalogue, catalogue
+from orchestrator.plan.trials import trials_of
 from results import FIGURES
 from search_spaces import Space, expand
 from trainables.declarations import Trial

@@ -52,7 +52,7 @@ def run(
     **options: object,
 ) -> LaunchResult:
     """A launch in this process, on the Ray of the test session."""
-    arguments = {"store": str(store), "set": [*tiny, *extra], "progress": "none", **options}
+    arguments = {"store": str(store), "set": last(*tiny, *extra), "progress": "none", **options}
     return launch(space, **arguments, say=lambda text: None)
 
 
@@ -68,13 +68,18 @@ def run_here(store: Store, uri: str, name: str, *changes: str, smoke: bool = Tru
             pass
 
 
+def last(*changes: str) -> list[str]:
+    """Of each key the last change: a test's own in place of `TINY`'s."""
+    return list({change.partition("=")[0]: change for change in changes}.values())
+
+
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "orchestrator", *words]
 
 
 def sets(*changes: str) -> list[str]:
-    """`--set` for each."""
-    return [word for change in changes for word in ("--set", change)]
+    """`--set` for each, the last of a key."""
+    return [word for change in last(*changes) for word in ("--set", change)]
 
 
 class Begun(subprocess.Popen[bytes]):

@@ -1,6 +1,5 @@
 -- The last epoch of every trial: losses, accuracies, verdict, beside its config.
-SELECT r.*, d.verdict
+SELECT r.*
 FROM runs r
 JOIN (SELECT trial_id, max(epoch) AS epoch FROM epochs GROUP BY trial_id) USING (trial_id, epoch)
-JOIN diagnosis d USING (trial_id)
 ORDER BY r.trial_id;

@@ -58,26 +58,24 @@ def counted(parts: list[Part]) -> Listing:
     stays visible. If not both count, and overlap.
     """
     listing = Listing()
-    claimed: set[str] = set()
+    claimed: dict[str, str] = {}
+    """Name of a part -> the last merged part that counts and replaces it."""
     present = {part.name for part in parts}
     for part in sorted((p for p in parts if p.name.startswith(MERGED)), key=lambda p: p.name):
-        rivals = [
-            other
-            for other in listing.merged
-            if other.name not in part.replaces and not set(other.replaces).isdisjoint(part.replaces)
-        ]
-        if rivals and (claimed | present).issuperset(part.replaces):
+        own = set(part.replaces)
+        rivals = {claimed[name] for name in own & claimed.keys()} - own
+        if rivals and all(name in claimed or name in present for name in own):
             listing.rejected.append(part)
             continue
         listing.merged.append(part)
-        claimed.update(part.replaces)
+        claimed |= dict.fromkeys(own, part.name)
     passed_over = {part.name for part in listing.rejected}
     for part in parts:
         if part.name in claimed:
             listing.replaced[part.name] = part
         elif part.name not in passed_over:
             listing.live.append(part)
-    live = [part for part in listing.live if part.replaces and part in listing.merged]
-    held = [name for part in live for name in part.replaces]
+    merged = {part.name for part in listing.merged}
+    held = [name for p in listing.live if p.name in merged for name in dict.fromkeys(p.replaces)]
     listing.overlapping = len(held) > len(set(held))
     return listing

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from results.schema import FINISHED
@@ -29,7 +28,8 @@ from results.schema import FINISHED
 Key = tuple[int, str]
 """An attempt's number and its launch, '' for none."""
 
-_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+_NEVER = 2**63
+"""Later than any time that is stored, in microseconds."""
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
@@ -47,7 +47,7 @@ def chosen_lines(attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What is shown of the attempts of trials that several stores have run.
 
     Args:
-      attempts: rows of the table `attempts`.
+      attempts: rows of the table `attempts`, with `started` in microseconds.
 
     Returns:
       For each row its trial_id, attempt and launch_id, and
@@ -108,10 +108,10 @@ def _followed(row: Mapping[str, Any], by_key: Mapping[Key, Mapping[str, Any]]) -
     said = _said(row["follows"])
     if said is not None:
         return [key for key in said if key in lesser]
-    start = row["started"] or _NEVER
+    start = _started(row)
 
     def near(key: Key) -> tuple[Any, ...]:
-        before = by_key[key]["started"] or _NEVER
+        before = _started(by_key[key])
         return (key[0], key[1] == (row["launch_id"] or ""), before <= start,
                 before if before <= start else _NEVER, key[1])  # fmt: skip
 
@@ -127,8 +127,12 @@ def _said(text: str | None) -> list[Key] | None:
         return None
 
 
+def _started(row: Mapping[str, Any]) -> int:
+    return _NEVER if row["started"] is None else row["started"]
+
+
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """The line with the least of its newest attempts' ranks shows."""
     done = row["status"] in FINISHED
     epochs = 0 if done else -(row["epochs_done"] or 0)
-    return not done, epochs, row["started"] or _NEVER, row["launch_id"] or "", row["attempt"]
+    return not done, epochs, _started(row), row["launch_id"] or "", row["attempt"]

@@ -24,18 +24,16 @@ starts AS (  -- what a trial starts from, and the loss of one that knows nothing
         trial,
         arg_min(coalesce(CASE WHEN isfinite(loss_first) THEN loss_first END, loss), epoch) AS loss_start,
         arg_min(low_norm, epoch) AS norm_start,
-        coalesce(
-            any_value(chance_loss), arg_min(loss / nullif(loss_ratio, 0), epoch)
-        ) AS guess_loss
-    FROM finite JOIN subjects USING (trial) GROUP BY trial
+        arg_min(loss / nullif(loss_ratio, 0), epoch) AS zero_loss
+    FROM finite GROUP BY trial
 ),
 scales AS (  -- what norms are compared with: a gradient that sums terms is so many times as long
     SELECT
         t.trial, t.trial_id, t.chance_loss, s.loss_start, s.norm_start,
-        coalesce(s.guess_loss, t.chance_loss) AS guess_loss,
-        greatest(abs(s.loss_start), s.guess_loss) AS start_scale,
-        coalesce(s.guess_loss, abs(s.loss_start)) * t.terms AS loss_scale
-    FROM subjects t LEFT JOIN starts s USING (trial)
+        coalesce(t.chance_loss, s.zero_loss) AS guess_loss,
+        greatest(abs(s.loss_start), coalesce(guess_loss, least_loss)) AS start_scale,
+        coalesce(guess_loss, greatest(abs(s.loss_start), least_loss)) * t.terms AS loss_scale
+    FROM subjects t LEFT JOIN starts s USING (trial), rules
 ),
 windowed AS (  -- the plateau's window: the last k of n epochs
     SELECT
@@ -70,7 +68,7 @@ bursts AS (  -- first epoch with a norm or a loss out of all proportion, or too 
             ) AS top_loss
         FROM numbered_epochs e JOIN scales s USING (trial), rules
     )
-    WHERE top_norm > most_norm OR top_loss > most_loss OR isinf(top_norm) OR isinf(top_loss)
+    WHERE top_norm > most_norm OR top_loss > most_loss OR isinf(top_loss)
     GROUP BY trial
 ),
 norms AS MATERIALIZED (  -- G_l: gradient norm of each whole layer

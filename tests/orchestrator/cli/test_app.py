@@ -93,13 +93,14 @@ def test_help_imports_nothing_that_takes_long() -> None:
         assert heavy not in imported
     listed = re.findall(r"^  (\w+)  ", done.stdout, re.M)
     assert listed[:4] == ["spaces", "plan", "launch", "debug"]
-    rest = {"simulate", "status", "show", "query", "best", "plot", "report", "compact", "data"}
+    rest = {"simulate", "status", "show", "query", "best", "plot", "report", "compact", "merge",
+            "data"}  # fmt: skip
     assert set(listed[4:]) >= rest
 
 
 def test_every_command_explains_itself_and_wrong_usage_is_told(tmp_path: Path) -> None:
     commands = ["spaces", "plan", "launch", "debug", "simulate", "status", "show", "query", "best",
-                "plot", "report", "compact", "data", "data fetch"]  # fmt: skip
+                "plot", "report", "compact", "merge", "data", "data fetch"]  # fmt: skip
     wrong = {
         "plon": "No such command 'plon'",
         "plan": "Missing argument 'SPACE'",
@@ -203,6 +204,9 @@ def test_a_store_answers_without_ray_or_jax(store: Path, tmp_path: Path) -> None
         ["compact", "--json", *at],
         ["plan", *GRID, *at],
         ["simulate", *GRID, "--seconds-per-epoch", "1", *at],
+        ["merge", str(store), "copy", "--json"],
+        ["merge", str(store), "copy"],
+        ["query", sql, "--json", "--store", "copy"],
     ]  # fmt: skip
     found, imported = many(requests, tmp_path)
     assert imported == []
@@ -212,6 +216,9 @@ def test_a_store_answers_without_ray_or_jax(store: Path, tmp_path: Path) -> None
     assert [row["epoch"] for row in rows] == [0, 1, 0, 1]
     assert [float(row["loss"]) for row in table] == [row["loss"] for row in rows]
     assert (tmp_path / "rows.parquet").exists()
+    assert found[-1].out == found[1].out
+    assert json.loads(found[-3].out)["parts"] > 0
+    assert found[-2].out.startswith("copied 0 parts, 0 sets of weights and 0 spaces from ")
     assert "wrote 4 rows to rows.parquet" in found[2].out
     assert "layer_profile" in found[4].out
     assert "grad_norm_smallest" in found[5].out
@@ -261,6 +268,19 @@ PLANS: list[Case] = [
     ),
     (["launch", "vanish"], ["unknown space 'vanish' (did you mean vanishing?)"]),
     ([*DEPTH, "--set", "depht=3"], ["unknown key 'depht' (did you mean depth?)"]),
+    (
+        [*DEPTH, "--set", "lr=0.1", "--set", "lr=0.2"],
+        ["lr=0.1 and lr=0.2 set the same key; give one of them, or several values as lr=0.1,0.2"],
+    ),
+    (
+        ["debug", "vanishing/depth", "--set", "width=8", "--set", "hidden_size=16"],
+        ["width=8 and hidden_size=16 set the same key, width; give one of them"],
+    ),
+    (
+        ["launch", "vanishing/depth", "--set", "keep_weights=last", "--keep-weights", "best"],
+        ["keep_weights=last and keep_weights=best set the same key; give one of them"],
+    ),
+    ([*DEPTH, "--set", "timeline_every=0,1"], ["timeline_every is both 0 and 1 for the same"]),
     ([*DEPTH, "--set", "lr"], ["--set 'lr' is not key=value"]),
     ([*DEPTH, "--set", "seed=range(0)"], ["seed=range(0) gives no value"]),
     ([*DEPTH, "--set", "activation=gelu"], ["activation must be one of tanh, relu; got 'gelu'"]),
@@ -292,6 +312,26 @@ PLANS: list[Case] = [
     (["debug", "vanishing/depth", "--exact"], ["--exact replays what a store recorded"]),
     (["data", "fetch", "cifar11"], ["unknown data set 'cifar11' (did you mean cifar10?)"]),
     (["query", "SELECT 1"], ["./store does not exist; give the --store of a launch"]),
+]
+PLANS += [
+    (["launch", "vanishing/depth", *wrong], [says])
+    for wrong, says in (
+        (["--gpus-per-pack", "2"], "--gpus-per-pack 2.0: the program of a pack uses one GPU"),
+        (["--gpus-per-pack", "nan"], "--gpus-per-pack must be a number from 0.0001 to 1; got nan"),
+        (["--gpus", "inf"], "--gpus must be a number from 0 to 2.14748e+09; got inf"),
+        (["--cpus-per-pack", "1000"], "--cpus-per-pack 1000: this machine has"),
+        (["--checkpoint-seconds", "nan"], "--checkpoint-seconds must be a number from 0 to"),
+        (["--keep-weights", "every:" + "9" * 5000], "every:K with K from 1 to 999999999; got"),
+        (["--set", "width=1e12"], "width must be an integer >= 1, at most 2147483647; got"),
+        (["--set", "epochs=1e30"], "epochs must be an integer >= 1, at most 2147483647; got 1e+30"),
+        (["--study", "notes.txt"], "no study file notes.txt"),
+    )
+]
+PLANS += [
+    (
+        ["launch", "x", "--address", "http://127.0.0.1:1", "--gpus-per-pack", "2"],
+        ["--gpus-per-pack 2.0: the program of a pack uses one GPU"],
+    )
 ]
 if not has_gpu():
     PLANS += [
@@ -436,7 +476,7 @@ def test_a_study_file_that_raises_shows_its_frames_and_no_others(tmp_path: Path)
     assert 'broken.py", line 4, in <module>' in said.err
     assert 'broken.py", line 2, in rate' in said.err
     assert said.err.splitlines()[-1] == (
-        "error: broken.py failed: ZeroDivisionError: division by zero"
+        "error: broken.py failed: ZeroDivisionError: division by zero (broken.py:2)"
     )
     assert said.err.count("File ") == 2
     assert "Traceback (most recent call last)" in ours.err

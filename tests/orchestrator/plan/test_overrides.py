@@ -8,9 +8,10 @@ import pytest
 
 from orchestrator.errors import RequestError
 from orchestrator.plan.overrides import read_overrides, where_read
-from orchestrator.plan.plan import trials_of
 from orchestrator.plan.studies import Catalogue
-from search_spaces import builtin_studies
+from orchestrator.plan.trials import trials_of
+from search_spaces import Space, builtin_studies
+from search_spaces.study import grid
 from trainables.declarations import Registry, builtin_registry
 
 
@@ -50,9 +51,25 @@ def test_what_a_command_line_may_say(
     assert read_overrides([text], registry) == ({key: values}, [])
 
 
-def test_several_and_the_last_of_one_key_counts(registry: Registry) -> None:
-    found, _ = read_overrides(["lr=1", "seed=range(2)", "learning_rate=2"], registry)
-    assert found == {"lr": [2], "seed": [0, 1]}
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["lr=0.1", "lr=0.2"],
+         "lr=0.1 and lr=0.2 set the same key; give one of them, or several values as lr=0.1,0.2"),
+        (["lr=1", "seed=range(2)", "learning_rate=2"],
+         "lr=1 and learning_rate=2 set the same key, lr; give one of them"),
+        ({"width": 8, "hidden_size": 8},
+         "width=8 and hidden_size=8 set the same key, width; give one of them"),
+        (["net=gru", "model=gru"],
+         "net=gru and model=gru set the same key, model; give one of them"),
+        (["keep_weights=last", "keep_weights=best"],
+         "keep_weights=last and keep_weights=best set the same key; give one of them"),
+        (["seed=range(2)", "seed=5"],
+         "seed=range(2) and seed=5 set the same key; give one of them"),
+    ],
+)  # fmt: skip
+def test_a_key_is_set_once(registry: Registry, given: Any, says: str) -> None:
+    assert read_overrides(given, registry)[1] == [says]
 
 
 def test_python_gives_a_mapping_of_values_or_lists(registry: Registry) -> None:
@@ -65,7 +82,7 @@ def test_python_gives_a_mapping_of_values_or_lists(registry: Registry) -> None:
 
 
 def test_every_wrong_entry_is_told(registry: Registry) -> None:
-    wrong = ["depht=3", "lr", "=3", "seed=range(0)", "seed=range(1,5,0)", "lr=0.1"]
+    wrong = ["depht=3", "lr", "=3", "seed=range(0)", "depth=range(1,5,0)", "lr=0.1"]
     found, problems = read_overrides(wrong, registry)
     assert found == {"lr": [0.1]}
     assert problems == [
@@ -73,7 +90,7 @@ def test_every_wrong_entry_is_told(registry: Registry) -> None:
         "--set 'lr' is not key=value",
         "--set '=3' is not key=value",
         "seed=range(0) gives no value; a range needs its end above its start",
-        "seed=range(1,5,0) gives no value; a range needs its end above its start",
+        "depth=range(1,5,0) gives no value; a range needs its end above its start",
     ]
     assert "gives no value" in read_overrides({"seed": []}, registry)[1][0]
     for endless in (["seed=range(1000000000)"], {"seed": range(10**15)}):
@@ -109,3 +126,95 @@ def test_overrides_of_one_stage_of_a_study(registry: Registry) -> None:
             builtin_studies()["vanishing"].spaces["warmup"],
             ["warmup_lr=0.5", "pretrain=none"],
         )
+
+
+# ---- what a space asks for ---------------------------------------------------------------------
+
+SELF = {"model": "vanilla_rnn", "task": "gaussian", "seq_len": 3, "epochs": 1}
+
+
+def trials(registry: Registry, space: dict[str, Any], *words: str, **more: Any) -> list[Any]:
+    entry = Space(param_space={**SELF, **space}, **more)
+    return trials_of(Catalogue({}, registry), entry, words, smoke="smoke" in more)
+
+
+def problems(registry: Registry, space: dict[str, Any], *words: str, **more: Any) -> list[str]:
+    with pytest.raises(RequestError) as caught:
+        trials(registry, space, *words, **more)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({}, ["timeline_every=0,1"]),
+        ({"timeline_every": grid(0, 1)}, []),
+        ({"pair": {"zip": {"timeline_every": [0, 1], "lr": [0.5, 0.5]}}}, []),
+        ({"pair": {"zip": {"timeline_every": [0, 1], "lr": [0.1, 0.5]}}}, ["lr=1"]),
+        # The parent of both is one trial.
+        ({"pair": {"zip": {"timeline_every": [0, 1], "lr": [0.1, 0.5]}}}, ["pretrain=warmup"]),
+    ],
+)
+def test_a_recording_key_has_one_value_for_a_trial(
+    registry: Registry, space: dict[str, Any], words: list[str]
+) -> None:
+    (says,) = problems(registry, space, *words)
+    assert says == (
+        "timeline_every is both 0 and 1 for the same trial; a recording key makes no trials, so "
+        "give it one value"
+    )
+
+
+def test_trials_may_differ_in_what_they_record(registry: Registry) -> None:
+    space = {"pair": {"zip": {"timeline_every": [0, 1], "lr": [0.1, 0.5]}}}
+    assert [t.config["timeline_every"] for t in trials(registry, space)] == [0, 1]
+    assert len(trials(registry, {}, "timeline_every=1", "seed=range(2)")) == 2
+
+
+@pytest.mark.parametrize(
+    ("space", "more"),
+    [
+        ({"width": 4, "hidden_size": 8}, {}),
+        ({"pair": {"zip": {"width": [4], "hidden_size": [8]}}}, {}),
+        ({"if": {"when": {"epochs": 1}, "then": {"width": 4, "hidden_size": 8}}}, {}),
+        ({"if": {"when": {"width": 4, "hidden_size": 8}, "then": {"lr": 1.0}}}, {}),
+        ({}, {"smoke": {"width": 4, "hidden_size": 8}}),
+        ({}, {"defaults": ({"when": {"epochs": 1}, "then": {"width": 4, "hidden_size": 8}},)}),
+    ],
+)
+def test_two_names_of_a_key_in_one_place_of_a_space_are_refused(
+    registry: Registry, space: dict[str, Any], more: dict[str, Any]
+) -> None:
+    says = "width and hidden_size set the same key, width; give one of them"
+    assert problems(registry, space, **more) == [says]
+
+
+def test_what_the_user_did_not_type_yields_to_the_parts_that_were_chosen(
+    registry: Registry,
+) -> None:
+    """Keys of the space and of its smoke variant go with the parts that read them."""
+    warm = {"pretrain": "warmup", "warmup_lr": grid(0.1, 0.2), "lr": grid(0.1, 0.2)}
+    smoke = {"warmup_epochs": 1, "lr": 0.1}
+    assert len(trials(registry, warm, smoke=smoke)) == 2
+    for words in (["pretrain=none"], ["pretrain=none", "lr=0.3"]):
+        (only,) = trials(registry, warm, *words, smoke=smoke)
+        assert (only.parent, "warmup_lr" in only.config) == (None, False)
+    assert len(trials(registry, warm, "pretrain=none")) == 2
+    typed = problems(registry, warm, "pretrain=none", "warmup_lr=0.3", smoke=smoke)
+    assert [text.partition(";")[0] for text in typed] == ["unknown key 'warmup_lr'"]
+
+
+@pytest.mark.parametrize(
+    ("space", "words", "more"),
+    [
+        ({"widht": 4}, ["pretrain=none"], {}),
+        ({}, ["pretrain=none"], {"smoke": {"widht": 4}}),
+        ({"warmup_lr": 0.1}, [], {}),
+        ({"warmup_lr": 0.1}, ["lr=0.1"], {}),
+        ({}, [], {"smoke": {"warmup_lr": 0.1}}),
+    ],
+)
+def test_a_key_of_the_space_s_that_nothing_ever_read_is_told(
+    registry: Registry, space: dict[str, Any], words: list[str], more: dict[str, Any]
+) -> None:
+    assert "unknown key" in problems(registry, space, *words, **more)[0]

@@ -20,6 +20,7 @@ from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from results import create_store, open_store
 from tests.support.made_up_rows import attempt_row, table
 from trainables.declarations import Part, Registry, Trial, builtin_registry
+from trainables.declarations.probes.base import is_due, times_due
 
 STUDY = str(Path(__file__).parents[2] / "support" / "tiny_study.py")
 GRID, STAGED = "tiny/grid", "tiny/staged"
@@ -484,3 +485,24 @@ def test_what_is_no_store(tmp_path: Path) -> None:
         assert says in found
     assert open_or_none(str(tmp_path / "absent")) is None
     assert open_or_none(None) is None
+
+
+@pytest.mark.parametrize("every", [None, 0, 1, 2, 3, 7, 10, 100])
+@pytest.mark.parametrize("epochs", [0, 1, 2, 3, 9, 10, 11])
+def test_how_often_a_probe_is_due_is_counted_without_counting(
+    every: int | None, epochs: int
+) -> None:
+    due = sum(is_due(every, epoch, epoch == epochs - 1) for epoch in range(epochs))
+    assert times_due(every, epochs) == due
+
+
+def test_a_plan_of_as_many_epochs_as_there_may_be_is_made_at_once() -> None:
+    (one,) = plan("vanishing/quickstart", set=["epochs=2147483647", "timeline_every=3"], limit=1)
+    assert one.rows["epochs"] == 2**31 - 1
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", 2**31, pytest.param(10**5000, id="huge")])
+@pytest.mark.parametrize("name", ["limit", "width", "devices"])
+def test_a_count_is_a_whole_number_in_python_too(name: str, value: object) -> None:
+    with pytest.raises(RequestError, match=f"--{name} must be a whole number of at least 1; got"):
+        plan(GRID, study=STUDY, **{name: value})  # type: ignore[arg-type]

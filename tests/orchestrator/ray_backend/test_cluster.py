@@ -230,9 +230,11 @@ def gradsweep(cluster: RayCluster, *words: str, status: int = 0) -> str:
 def test_a_detached_launch_is_stopped_and_finished_by_another(
     ray_cluster: RayCluster, tmp_path: Path
 ) -> None:
-    """With a user's study file, which travels, and a store that all nodes see at one path."""
+    """With a user's study file and a module beside it, which travel, and a store that all nodes see
+    at one path."""
     ray_cluster.ensure("n1")
-    shutil.copy(STUDY, tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text(f"from beside_mine import *\n{STUDY.read_text()}")
+    (tmp_path / "beside_mine.py").write_text("")
     store, jobs = tmp_path / "store", ("--address", ray_cluster.jobs)
     launch = [
         *("launch", "tiny/grid", "--study", str(tmp_path / "mine.py"), "--store", str(store)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ray_backend.cluster import baggage
-from orchestrator.ray_backend.code_bundle import PACKAGES
+from orchestrator.ray_backend.code_bundle import PACKAGES, carried_study
 from tests.support.launches import command
 
 
@@ -48,15 +48,23 @@ def test_to_detach_needs_a_job_server() -> None:
 
 def test_the_code_that_travels_is_the_code_that_runs(tmp_path: Path) -> None:
     study = tmp_path / "own.py"
-    study.write_text("STUDY = None\n")
+    text = (Path(__file__).parents[2] / "support" / "tiny_study.py").read_text()
+    parts = "Optimizer(name='own_rule', build='own_rules.inner:rule'),"
+    text = text.replace('name="tiny",', f'name="tiny", parts=({parts}),')
+    study.write_text(f"import own_helper\nfrom trainables.declarations import Optimizer\n{text}")
+    code = {"own_helper.py": "", "own_rules/__init__.py": "", "own_rules/inner.py": "rule = None"}
+    for place, content in {**code, "own_rules/late.py": "", "not_imported.py": ""}.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(content)
     carried = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         carried.append(Path(baggage(tmp_path / name, str(study))["working_dir"]))
-        assert (carried[-1] / "own.py").read_text() == study.read_text()
+        assert (carried[-1] / carried_study(str(study))).read_text() == study.read_text()
     assert len({(folder / "launch.txt").read_text() for folder in carried}) == 2
     root = Path(__file__).parents[3]
-    expected = {Path("own.py"), Path("launch.txt")}
+    beside = {Path("study", place) for place in (*code, "own_rules/late.py", "own.py")}
+    expected = {Path("launch.txt"), *beside}
     for package in PACKAGES:
         for path in (root / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from results import Store, StoreError
-from results.ask.named_queries import describe, named_queries, run_named
+from results.ask.explanation import describe
+from results.ask.named_queries import named_queries, run_named
 from results.schema import DIAGNOSIS, EPOCHS
 from tests.support.made_up_rows import publish_trial, space_of
 

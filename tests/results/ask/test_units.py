@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from results import Store
-from results.ask.named_queries import describe
+from results.ask.explanation import describe
 from results.ask.units import loss_unit, one_unit, reported, unit_of
 from results.html_report import report
 from results.plotting import FIGURES, figure, unfit

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError, open_store
-from results.store.diagnosis import RULES
+from results.store.diagnosis import COUNTS, RULES
 from tests.support.made_up_rows import publish_trial
 from tests.support.verdicts.cases import COURSES, publish
 
@@ -40,6 +40,16 @@ def test_thresholds_can_be_changed(diagnosed: Store) -> None:
         open_store(diagnosed.uri, rules={"depth_slop": 1.0})
     with pytest.raises(StoreError, match="finite number"):
         open_store(diagnosed.uri, rules={"depth_slope": math.nan})
+    with pytest.raises(StoreError, match="finite number; got an integer beyond every float"):
+        open_store(diagnosed.uri, rules={"depth_slope": 10**5000})
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+@pytest.mark.parametrize("value", [2.5, 0, -1])
+def test_a_rule_that_counts_epochs_is_whole(diagnosed: Store, name: str, value: float) -> None:
+    with pytest.raises(StoreError, match=f"rule {name} counts epochs: it must be a whole number"):
+        open_store(diagnosed.uri, rules={name: value})
+    assert open_store(diagnosed.uri, rules={name: 4.0}).rules[name] == 4
 
 
 def test_plateau_window(store: Store) -> None:

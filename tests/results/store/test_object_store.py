@@ -48,6 +48,26 @@ def test_what_is_published_is_queried_and_compacted(uri: str) -> None:
     assert store.completeness(["t0"])["t0"]["done"]
 
 
+def test_a_store_is_merged_up_and_down(store: Store, tmp_path: Path) -> None:
+    """From a folder into the bucket, from there into another folder, each twice over."""
+    one, other = create_store(tmp_path / "one"), create_store(tmp_path / "other")
+    fill(one, 2)
+    publish_trial(store, "late", [1.0])
+    lanes = [{"trial_id": "t0", "attempt": 0, "epoch": 0, "launch_id": "x"}]
+    for kind in ("artifacts", "checkpoints"):
+        one.save_weights(kind, "pack/0", {"w": np.ones((1, 3), np.float32)}, {"lanes": lanes})
+    one.write_space("demo/grid", {"trials": ["t0"]})
+    for source, target in ((one, store), (store, other)):
+        assert target.merge(source)["parts"] > 0
+        again = target.merge(source)
+        assert (again["parts"], again["weights"], again["spaces"]) == (0, 0, 0)
+    assert answers(other) == answers(store)
+    assert len(answers(other)[0]) == len(answers(one)[0]) + 1
+    assert other.weights("t0")["w"].tolist() == [1.0, 1.0, 1.0]
+    assert [entry["path"] for entry in other.list_checkpoints()] == ["checkpoints/pack/0"]
+    assert list(other.spaces()) == ["demo/grid"]
+
+
 def test_weights_and_resume_points(store: Store) -> None:
     publish_trial(store, "a", [1.0])
     leaves = {"w": np.arange(12, dtype=np.float32).reshape(2, 6)}

@@ -26,8 +26,8 @@ def numbers(case: Case) -> Numbers:
     guess = case.chance_loss
     if guess is None and kept and kept[0].get("loss_ratio"):
         guess = kept[0]["loss"] / kept[0]["loss_ratio"]
-    scale = guess if guess is not None else start and abs(start)
-    scale = scale and scale * (case.loss_terms or 1)
+    scale = guess if guess is not None else max(abs(start or 0), RULES["least_loss"])
+    scale *= case.loss_terms or 1
     lows = [row["grad_norm_min"] or row["grad_norm"] for row in kept]
     frozen = _frozen(case, kept, scale)
     window = int(min(max(RULES["plateau_epochs"], math.ceil(0.2 * len(kept))), len(kept)))
@@ -41,10 +41,10 @@ def numbers(case: Case) -> Numbers:
         "loss_spearman": _trend(loss) if len(loss) > 2 else None,
         "chance_loss": case.chance_loss,
         "guess_loss": guess,
-        "loss_scale": scale if kept else None,
+        "loss_scale": scale,
         "norm_start": lows[0] if lows else None,
         "frozen_layers": ", ".join(frozen.values()) or None,
-        "burst_epoch": _burst(rows, guess, max(lows[0], scale) if lows else math.inf),
+        "burst_epoch": _burst(rows, guess, max([*lows[:1], scale])),
         "largest_norm": max((norm for norm in tops if math.isfinite(norm)), default=None),
         "bad_epoch": next((row["epoch"] for row in rows if _is_bad(row)), None),
     }
@@ -93,7 +93,7 @@ def _burst(rows: list[dict[str, Any]], guess: float | None, longest: float) -> i
     return None
 
 
-def _frozen(case: Case, kept: list[dict[str, Any]], scale: float | None) -> dict[int, str]:
+def _frozen(case: Case, kept: list[dict[str, Any]], scale: float) -> dict[int, str]:
     """Layers at 0 throughout, above the highest of which a weight learns, or else below; by
     number, their names."""
     shown = [row for each in case.profiles() for row in each if math.isfinite(row["grad_norm"])]
@@ -107,7 +107,7 @@ def _frozen(case: Case, kept: list[dict[str, Any]], scale: float | None) -> dict
         layer
         for layer, rows in last.items()
         if any(r["grad_norm"] > 0 and r["tensor"][0] not in "*b" for r in rows)
-        and rows[-1]["grad_norm"] >= RULES["abs_norm"] * (scale or 0)
+        and rows[-1]["grad_norm"] >= RULES["abs_norm"] * scale
     }
     found = {}
     for layer in sorted(always):

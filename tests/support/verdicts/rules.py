@@ -228,6 +228,11 @@ DECISIONS = {
         EXPLODED, stuck(), norms=[20.0, *[1.0] * 5],
         extra={0: {"grad_norm_min": 5.0}, 2: {"grad_norm_max": 6e3}},
     ),
+    "a burst from a loss of 0, just not": Case(
+        UNKNOWN, [0.0, *[1e-4] * 5], norms=[1e-6] * N, chance_loss=None,
+        extra={2: {"grad_norm_max": 1.0}},
+        edge="least_loss", below=since(2, "exploding plateau? burst", "exploding"),
+    ),
     # ---- frozen and dead
     "below a layer that has only biases": Case(
         since(0, "vanishing_depth vanishing_abs plateau"), stuck(), [[0.0, 0.0, 1.0, 1.0]] * N,
@@ -261,6 +266,13 @@ DECISIONS = {
     "risen, and once just not": Case(
         Shows("rising", 4, "rising"), [1.0, 1.0, 1.25, 1.25, 2.0, 2.0], chance_loss=1.0,
         edge="rising_loss", below=Shows("rising", 2, "rising"),
+    ),
+    "risen by a quarter of where it started, not of chance": Case(
+        UNDETERMINED, [*[0.9] * 5, 1.14], chance_loss=1.0
+    ),
+    "risen from 0, just not": Case(
+        UNKNOWN, [0.0, *[2.5e-4] * 5], norms=[1e-6] * N, chance_loss=None,
+        edge="least_loss", below=Shows("rising", 1, "rising plateau?"),
     ),
     "risen from below 0 by less": Case(UNKNOWN, [*[-1.0] * 5, -0.8], chance_loss=None),
     "risen to where it has still learned": Case(UNDETERMINED, [*[0.1] * 5, 1.0]),
@@ -414,6 +426,7 @@ EDGES: tuple[dict[str, tuple[str, str] | float], ...] = (
         "plateau_share": 0.2,
         "explode_growth": 1e3,
         "rising_loss": 0.25,
+        "least_loss": 1e-3,
         "explode_loss": 10.0,
         "depth_slope": ("a line just steep enough", "depth_slope"),
         "depth_r2": ("a line just straight enough", "depth_r2"),

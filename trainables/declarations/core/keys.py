@@ -63,12 +63,18 @@ def in_full(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
+MOST_INT = 2**31 - 1
+"""Greatest integer of a key that declares no `high`: counts of epochs, units and steps are stored
+and trained in 32 bits."""
+
+
 @dataclass(frozen=True)
 class Key:
     """Declaration of one config key.
 
     `named` maps a paper's spelling of a value to the value, or to a function of the config that
-    computes it ("1/sqrt(L)"). `low` and `high` are inclusive unless `open_low` / `open_high`.
+    computes it ("1/sqrt(L)"). `low` and `high` are inclusive unless `open_low` / `open_high`; an
+    integer without `high` is at most MOST_INT.
     """
 
     name: str
@@ -158,6 +164,15 @@ class Key:
         # -0.0 and 0.0 are one value, so one id.
         return float(value) + 0.0 if self.type == "float" else value
 
+    def _refused(self, value: Any) -> ValueError:
+        number = self.type == "int" and isinstance(value, (int, float)) and value == value
+        limit = f", at most {MOST_INT}" if number and self._too_large(value) else ""
+        return ValueError(f"{self.name} must be {self.describe()}{limit}; got {shown(value)}")
+
+    def _too_large(self, value: float) -> bool:
+        """Whether a number is no count: beyond 32 bits, where no limit is declared."""
+        return self.high is None and abs(value) > MOST_INT
+
     def _accepts(self, value: Any) -> bool:
         if self.type == "bool":
             return isinstance(value, bool)
@@ -170,7 +185,7 @@ class Key:
                 return False
         except OverflowError:  # an integer beyond every float
             return False
-        if self.type == "int" and value != int(value):
+        if self.type == "int" and (value != int(value) or self._too_large(value)):
             return False
         low, high = self.low, self.high
         if low is not None and (value < low or (self.open_low and value == low)):

@@ -15,7 +15,7 @@ from trainables.declarations.core.structure import (
     Structure,
     is_computed,
 )
-from trainables.declarations.core.trial import ConfigError, Trial, nearest
+from trainables.declarations.core.trial import ConfigError, Trial, nearest, refusals
 
 
 class Resolver:
@@ -187,7 +187,7 @@ class Resolver:
         if found or problems:
             return None
         for check in structure.checks:
-            problems += check(config)
+            problems += refusals(check, config)
         return Trial(config, structure, parent)
 
 

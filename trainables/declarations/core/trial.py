@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from typing import Any
 
-from trainables.declarations.core.keys import Key, Scalar
+from trainables.declarations.core.keys import Key, Scalar, shown
 from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
@@ -48,6 +48,20 @@ def _hex(text: str, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def _returned(part: Part, function: str, wanted: str, found: Any) -> str:
+    return f"{function} of {part.role} {part.name} must return {wanted}; got {shown(found)}"
+
+
+def refusals(
+    check: Callable[[Mapping[str, Any]], list[str]], config: Mapping[str, Any]
+) -> list[str]:
+    """What a part's check says of a config."""
+    found = check(config)
+    if not isinstance(found, (list, tuple)) or not all(isinstance(text, str) for text in found):
+        return [f"a check of the study's must return a list of sentences; got {shown(found)}"]
+    return list(found)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One fully resolved config: the unit of identity, storage and query."""
@@ -55,6 +69,10 @@ class Trial:
     config: dict[str, Scalar]
     structure: Structure
     parent: Trial | None = None
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{r} {p.name}" for r, p in self.parts.items() if r != "base")
+        return f"Trial({self.id}: {named})"
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -95,8 +113,8 @@ class Trial:
                 value = getattr(found, name)
                 if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
                     raise PartError(
-                        f"the sizes of task {self.task.name} have {name}={value!r}; it must be a "
-                        f"whole number of at least {least}"
+                        f"the sizes of task {self.task.name} have {name}={shown(value)}; it must "
+                        f"be a whole number of at least {least}"
                     )
             return found
         raise PartError(
@@ -109,14 +127,22 @@ class Trial:
         """Name of the data set it reads; None where a task makes its own, or there is none."""
         if "task" not in self.parts or self.task.build:
             return None
-        return self.task.dataset(self.config)
+        found = self.task.dataset(self.config)
+        if not isinstance(found, str | None):
+            raise ConfigError([_returned(self.task, "dataset", "a name or None", found)])
+        return found
 
     @property
     def chance_loss(self) -> float | None:
         """Loss of a uniform guess; None where the stage's loss is not the task's."""
         if "task" not in self.parts or not self.stage.task_loss:
             return None
-        return self.task.chance_loss(self.config)
+        found = self.task.chance_loss(self.config)
+        try:
+            return None if found is None else float(found)
+        except (TypeError, ValueError, OverflowError):
+            wrong = _returned(self.task, "chance_loss", "a number or None", found)
+            raise ConfigError([wrong]) from None
 
     @property
     def loss_terms(self) -> int | None:
@@ -147,7 +173,26 @@ class Trial:
         """Names that papers have for it, by column of `trials`."""
         found: dict[str, str] = {}
         for part in self.parts.values():
-            found |= part.variants(self.config) if part.variants else {}
+            own = part.variants(self.config) if part.variants else {}
+            if not isinstance(own, Mapping) or not all(
+                isinstance(text, str) for text in (*own, *own.values())
+            ):
+                raise ConfigError([_returned(part, "variants", "a dict of names", own)])
+            found |= own
+        return found
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Parameter tensors and layers of its model; (0, 0) where the model does not declare it."""
+        if self.model.rows is None:
+            return 0, 0
+        found = self.model.rows(self.config, self.sizes)
+        if (
+            not isinstance(found, tuple)
+            or len(found) != 2
+            or any(type(n) is not int for n in found)
+        ):
+            raise ConfigError([_returned(self.model, "rows", "two integers", found)])
         return found
 
     @property

@@ -30,6 +30,15 @@ def is_due(every: Any, epoch: int, last: bool) -> bool:
     return epoch == 0 or last or (int(every) > 0 and epoch % int(every) == 0)
 
 
+def times_due(every: Any, epochs: int) -> int:
+    """After how many of a trial's epochs a probe of this cadence measures."""
+    if every is None or epochs < 1:
+        return 0
+    last = epochs - 1
+    regular = last // int(every) + 1 if int(every) > 0 else 1
+    return regular + (not is_due(every, last, False))
+
+
 def covers(recorded: Any, every: Any) -> bool:
     """Whether what one cadence has recorded holds all that another asks for. A cadence that is no
     integer, such as that of a probe that was not there yet, stands for never."""

@@ -2,11 +2,11 @@
 
 import re
 
-from trainables.declarations.core.keys import Key
+from trainables.declarations.core.keys import Key, shown
 from trainables.declarations.core.parts import Config, Part
 from trainables.declarations.probes.timeline import TIMELINE
 
-_KEEP = re.compile(r"none|last|best|every:[1-9][0-9]*")
+_KEEP = re.compile(r"none|last|best|every:[1-9][0-9]{0,8}")
 
 
 def kept_every(keep_weights: str) -> int:
@@ -18,7 +18,8 @@ def _check(config: Config) -> list[str]:
     keep = config["keep_weights"]
     if _KEEP.fullmatch(keep):
         return []
-    return [f"keep_weights must be none, last, best or every:K with K >= 1; got {keep!r}"]
+    accepted = "none, last, best or every:K with K from 1 to 999999999"
+    return [f"keep_weights must be {accepted}; got {shown(keep)}"]
 
 
 BASE = Part(

@@ -21,7 +21,7 @@ from tests.support.made_up_rows import START, attempt_row, epoch_row, space_of, 
 from tests.support.stores import differing
 
 NEW = Callable[[], Store]
-LAYERS = [[0.1], [0.2], [0.3]]
+LAYERS = [[0.1], [0.2], [0.3], [0.4]]
 
 
 def publish(
@@ -214,6 +214,24 @@ def test_lines_that_part_show_whole(new_store: NEW) -> None:
     one.compact(grace_s=0)
     assert [loss for _, loss in losses_of(one)] == [3.0, 0.25, 0.25]
     assert_once(one)
+
+
+def test_lines_that_part_at_attempts_of_other_numbers_show_whole_too(new_store: NEW) -> None:
+    """A number is left out where a worker died before it could say that it had started."""
+    one = new_store()
+    publish(one, "aaa", losses=(3.0, 2.0, 1.5, 1.25), status="interrupted")
+    other = new_store()
+    cp(one, other)
+    publish(one, "bbb", losses=(3.0, 0.5, 0.5, 0.5), hour=3, attempt=1, first_epoch=1,
+            follows=[(0, "aaa")])  # fmt: skip
+    publish(other, "ccc", losses=(3.0, 2.0, 0.25, 0.25), hour=2, attempt=2, first_epoch=2,
+            follows=[(0, "aaa")])  # fmt: skip
+    for source, target in ((one, other), (other, one)):
+        target.merge(source)
+        assert [loss for _, loss in losses_of(target)] == [3.0, 2.0, 0.25, 0.25]
+        assert_once(target)
+        target.compact(grace_s=0)
+        assert [loss for _, loss in losses_of(target)] == [3.0, 2.0, 0.25, 0.25]
 
 
 def test_a_launch_on_a_merged_store_supersedes_all_of_it(new_store: NEW) -> None:

@@ -15,6 +15,8 @@ from trainables.declarations.core.keys import shown
 
 LR = Key("lr", "float", 0.01, low=0)
 DEPTH = Key("depth", "int", 20, low=1, high=10_000)
+COUNT = Key("count", "int", 1, low=1)
+WIDE = Key("wide", "int", 1, high=2**40)
 RATE = Key("rate", "float", 0.0, low=0, high=1, open_high=True)
 CLIP = Key("clip", "float", None, low=0, open_low=True, nullable=True)
 KIND = Key("kind", "str", "a", choices=("a", "b"))
@@ -49,6 +51,8 @@ SCALE = Key(
         (DEPTH, 3.0, 3),
         (DEPTH, np.int32(3), 3),
         (DEPTH, 10_000, 10_000),
+        (COUNT, 2**31 - 1, 2**31 - 1),
+        (WIDE, 2**40, 2**40),
         (RATE, 0, 0.0),
         (CLIP, None, None),
         (KIND, "b", "b"),
@@ -71,6 +75,18 @@ def test_a_value_becomes_one_of_the_declared_type(
     ("key", "value", "says"),
     [
         (LR, math.nan, "lr must be a number >= 0; got nan"),
+        (COUNT, 1e12, "count must be an integer >= 1, at most 2147483647; got 1000000000000.0"),
+        (COUNT, 2**31, "count must be an integer >= 1, at most 2147483647; got 2147483648"),
+        (COUNT, -(2**31), "count must be an integer >= 1, at most 2147483647; got -2147483648"),
+        pytest.param(
+            COUNT,
+            10**5000,
+            "count must be an integer >= 1, at most 2147483647; got a value of",
+            id="huge",
+        ),
+        (COUNT, math.inf, "count must be an integer >= 1, at most 2147483647; got inf"),
+        (COUNT, math.nan, "count must be an integer >= 1; got nan"),
+        (WIDE, 2**40 + 1, "wide must be an integer <= 1.09951e+12; got 1099511627777"),
         (LR, math.inf, "got inf"),
         (LR, -1e-9, "lr must be a number >= 0; got -1e-09"),
         (LR, True, "got True"),

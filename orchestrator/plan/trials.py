@@ -1,0 +1,88 @@
+"""The trials that a space asks for, as a user changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.errors import RequestError
+from orchestrator.plan.overrides import read_overrides, where_read
+from orchestrator.plan.studies import Catalogue
+from results.config_values import value_text
+from search_spaces import Space, SpaceError, expand
+from search_spaces.expansion import renamed
+from trainables.declarations import ConfigError, Trial
+
+
+def trials_of(
+    found: Catalogue,
+    space: Space,
+    set: Sequence[str] | Mapping[str, Any] = (),
+    smoke: bool = False,
+    limit: int | None = None,
+) -> list[Trial]:
+    """The space's trials, resolved and checked, duplicates dropped, in declared order.
+
+    Raises:
+      RequestError: with every problem of every config.
+    """
+    overrides = (
+        {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
+    )
+    registry, resolver = found.registry, found.registry.resolver()
+    changed, problems = read_overrides(set, registry)
+
+    def expanded(overrides: Mapping[str, Any]) -> list[dict[str, Any]]:
+        decided = [registry.presets[name].decides for name in overrides if name in registry.presets]
+        return expand(
+            space.param_space,
+            overrides=overrides,
+            defaults=space.defaults,
+            samples=space.samples,
+            sample_seed=space.sample_seed,
+            rename=resolver.canonical_name,
+            replaced=frozenset().union(*decided),
+            unfold=resolver.unfold,
+        )
+
+    def unchanged() -> list[dict[str, Any]]:
+        try:
+            return expanded(small)
+        except SpaceError:  # which the user's overrides have mended
+            return []
+
+    try:
+        small = renamed(overrides, resolver.canonical_name)
+        overrides = {**small, **changed}
+        configs = expanded(overrides)
+    except SpaceError as error:
+        raise RequestError([*problems, str(error)]) from error
+    trials: dict[str, Trial] = {}
+    known: dict[str, Trial] = {}
+    for config in where_read(configs, overrides, resolver, changed, unchanged):
+        try:
+            trial = resolver.resolve(config)
+        except ConfigError as error:
+            problems += [p for p in error.problems if p not in problems]
+            continue
+        for one in (*trial.ancestors, trial):
+            problems += [
+                p for p in _at_odds(known.setdefault(one.id, one), one) if p not in problems
+            ]
+        trials.setdefault(trial.id, trial)
+    if problems:
+        raise RequestError(problems)
+    return list(trials.values())[:limit]
+
+
+def _at_odds(first: Trial, second: Trial) -> list[str]:
+    """What two configs of the same trial want to be recorded differently."""
+    if first is second:
+        return []
+    ours, theirs = first.recordings(), second.recordings()
+    return [
+        f"{name} is both {value_text(value)} and {value_text(theirs[name])} for the same trial; a "
+        "recording key makes no trials, so give it one value"
+        for name, value in ours.items()
+        if theirs[name] != value
+    ]
