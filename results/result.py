@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 _BATCH_ROWS = 10_000
+
+Taken = TypeVar("Taken")
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -155,6 +157,41 @@ def given() -> Iterator[None]:
         ) from error
 
 
+@dataclass(frozen=True)
+class Query:
+    """SQL with its parameters.
+
+    Attributes:
+      read_only: one SELECT, in a read-only transaction.
+      limit: rows at most.
+    """
+
+    text: str
+    params: Any = None
+    read_only: bool = False
+    limit: int | None = None
+
+    def check(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Raises StoreError for what may only read and is not one SELECT."""
+        if self.read_only:
+            refuse_all_but_select(con, self.text)
+
+    def run(self, con: duckdb.DuckDBPyConnection, take: Callable[[Rows], Taken]) -> Taken:
+        """What `take` makes of the rows."""
+        if not self.read_only:
+            return self._run(con, take)
+        con.execute("BEGIN TRANSACTION READ ONLY")
+        try:
+            return self._run(con, take)
+        finally:
+            con.execute("ROLLBACK")
+
+    def _run(self, con: duckdb.DuckDBPyConnection, take: Callable[[Rows], Taken]) -> Taken:
+        relation = con.sql(self.text, params=self.params)
+        with contextlib.closing(Rows(relation, self.limit)) as rows:
+            return take(rows)
+
+
 def refuse_all_but_select(con: duckdb.DuckDBPyConnection, query: str) -> None:
     """Raises StoreError unless `query` is one SELECT.
 
@@ -222,6 +259,19 @@ def _kind(statement: duckdb.Statement) -> str:
         return statement.type.name
     except ValueError:  # UPDATE EXTENSIONS is of a type that duckdb's Python has no name for
         return "UNNAMED"
+
+
+def reason(error: Exception, memory: float) -> str:
+    """Why a query failed that may take so many bytes of memory."""
+    text = sentence(error)
+    if not isinstance(error, MemoryError) and not text.startswith("Out of Memory Error"):
+        return text
+    if "max_temp_directory_size" in text:
+        return "the query needs more room for temporary files than is free; ask for less."
+    return (
+        f"the query needs more than the {sized(memory)} of memory that it may take; ask for less, "
+        "or let it take more (--memory)."
+    )
 
 
 def sentence(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -12,18 +11,17 @@ import duckdb
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from results.bounds import OutOfTimeError, bounded, bytes_of, sized
+from results.bounds import OutOfTimeError, bounded, bytes_of
 from results.errors import StoreError
-from results.result import Result, Rows, may_read, refuse_all_but_select, sentence
+from results.result import Query, Result, Rows, may_read, reason, sentence
 from results.schema import table_name
-from results.store import files
 from results.store.completeness import Completeness, completeness, row_counts
 from results.store.diagnosis import merged_rules
 from results.store.merging.conflicts import conflicts
 from results.store.native_parquet import NativeParts
 from results.store.parquet_parts import PartIndex
 from results.store.paths import Paths
-from results.store.space_records import fault
+from results.store.space_records import read_spaces
 from results.store.views import connect, keep_diagnosis, view_name
 
 _DIAGNOSIS = re.compile(r"\b(diagnosis|run_verdicts)\b", re.IGNORECASE)
@@ -90,7 +88,9 @@ class Reader:
         with self._lock:
             if not self._listed:
                 self._index.refresh()
-                self._spaces = self._read_spaces()
+                self._spaces, self._space_warnings = read_spaces(
+                    self.fs, self.paths, self._index.odd
+                )
                 self._listed = True
                 shown = ([part.path for _, part in self._index.live()], self._spaces)
                 if shown != self._shown and self._con is not None:
@@ -142,7 +142,7 @@ class Reader:
         Raises:
           StoreError: wrong SQL, or more than it may take.
         """
-        return self._run(query, params, self._result, False, None, timeout, memory)
+        return self._run(Query(query, params), self._result, timeout, memory)
 
     def query_user(
         self, query: str, *, timeout: float | None = None, memory: str | int | None = None
@@ -152,7 +152,7 @@ class Reader:
         Raises:
           StoreError: anything but one SELECT, wrong SQL, or more than it may take.
         """
-        return self._run(query, None, self._result, True, None, timeout, memory)
+        return self._run(Query(query, read_only=True), self._result, timeout, memory)
 
     def stream(
         self,
@@ -165,23 +165,21 @@ class Reader:
     ) -> Taken:
         """As `query_user`, with the rows given to `take` as they come; what it returns.
 
-        `take` runs in another thread, and once more where a file goes while it is read.
+        `take` runs in another thread, and once more where a file goes while it is read. It must not
+        ask the store.
 
         Args:
           limit: rows at most.
         """
-        return self._run(query, None, take, True, limit, timeout, memory)
+        return self._run(Query(query, read_only=True, limit=limit), take, timeout, memory)
 
     def _result(self, rows: Rows) -> Result:
         return Result.of(rows, self._allowed)
 
     def _run(
         self,
-        query: str,
-        params: Any,
+        query: Query,
         take: Callable[[Rows], Taken],
-        read_only: bool,
-        limit: int | None,
         timeout: float | None,
         memory: str | int | None,
     ) -> Taken:
@@ -189,14 +187,11 @@ class Reader:
             self._give(memory)
             for _ in range(_RETRIES):
                 con = self._connection()
-                if read_only:
-                    refuse_all_but_select(con, query)
+                query.check(con)
 
                 def work(con: duckdb.DuckDBPyConnection = con) -> tuple[str | None, Any]:
-                    lost = self._prepare(con, query)
-                    if lost is not None:
-                        return lost, None
-                    return None, _execute(con, query, params, read_only, limit, take)
+                    lost = self._prepare(con, query.text)
+                    return lost, query.run(con, take) if lost is None else None
 
                 try:
                     lost, taken = bounded(work, con.interrupt, timeout)
@@ -207,7 +202,7 @@ class Reader:
                 except (duckdb.Error, MemoryError) as error:
                     lost = _lost(error) or self._native.changed()
                     if lost is None:
-                        raise StoreError(self._reason(error)) from error
+                        raise StoreError(reason(error, self._allowed)) from error
                 except BaseException as error:
                     if isinstance(error, OutOfTimeError) or not isinstance(error, Exception):
                         self._con = None  # its thread may still use it
@@ -232,17 +227,6 @@ class Reader:
             self._con.close()
             self._con = None
         self._asked = asked
-
-    def _reason(self, error: Exception) -> str:
-        text = sentence(error)
-        if isinstance(error, MemoryError) or text.startswith("Out of Memory Error"):
-            if "max_temp_directory_size" in text:
-                return "the query needs more room for temporary files than is free; ask for less."
-            return (
-                f"the query needs more than the {sized(self._allowed)} of memory that it may take; "
-                "ask for less, or let it take more (--memory)."
-            )
-        return text
 
     def _connection(self) -> duckdb.DuckDBPyConnection:
         for _ in range(_RETRIES):
@@ -338,27 +322,6 @@ class Reader:
             self._connection()
             return dict(self._spaces)
 
-    def _read_spaces(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        self._space_warnings = []
-        for info in files.listing(self.fs, self.paths.spaces, True, self._index.odd):
-            if not info.path.endswith(".json"):
-                continue
-            name = info.path[len(self.paths.spaces) + 1 : -len(".json")]
-            try:
-                space = files.read_json(self.fs, info.path)
-                problem = fault(space)
-                if problem:
-                    raise ValueError(problem)
-                found[name] = space
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError) as error:
-                self._space_warnings.append(
-                    f"{info.path} is left out ({error}); launch {name} again to write it anew."
-                )
-        return found
-
 
 def not_a_file(path: str, what: str) -> str:
     """A sentence on what stands in a file's place."""
@@ -388,24 +351,3 @@ def _lost(error: Exception) -> str | None:
     """The table of which Arrow could not read a part."""
     found = _LOST.search(str(error))
     return found[1] if found else None
-
-
-def _execute(
-    con: duckdb.DuckDBPyConnection,
-    query: str,
-    params: Any,
-    read_only: bool,
-    limit: int | None,
-    take: Callable[[Rows], Taken],
-) -> Taken:
-    def asked() -> Taken:
-        with contextlib.closing(Rows(con.sql(query, params=params), limit)) as rows:
-            return take(rows)
-
-    if not read_only:
-        return asked()
-    con.execute("BEGIN TRANSACTION READ ONLY")
-    try:
-        return asked()
-    finally:
-        con.execute("ROLLBACK")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyarrow import fs as pafs
+
+from results.store import files
+from results.store.paths import Paths
+
 Check = Callable[[Any], bool]
 
 
@@ -73,3 +78,29 @@ def fault(space: Any) -> str | None:
         return "it names no trials"
     wrong = [n for n, fits in _FIELDS.items() if space.get(n) is not None and not fits(space[n])]
     return f"its {', '.join(wrong)} cannot be read" if wrong else None
+
+
+def read_spaces(
+    fs: pafs.FileSystem, paths: Paths, odd: dict[str, str]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Every space launched into a store, by `study/space`, and a sentence on each file that is
+    left out; what stands in a file's place is added to `odd`."""
+    found: dict[str, dict[str, Any]] = {}
+    warnings: list[str] = []
+    for info in files.listing(fs, paths.spaces, True, odd):
+        if not info.path.endswith(".json"):
+            continue
+        name = info.path[len(paths.spaces) + 1 : -len(".json")]
+        try:
+            space = files.read_json(fs, info.path)
+            problem = fault(space)
+            if problem:
+                raise ValueError(problem)
+            found[name] = space
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            warnings.append(
+                f"{info.path} is left out ({error}); launch {name} again to write it anew."
+            )
+    return found, warnings

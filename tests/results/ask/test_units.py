@@ -81,7 +81,7 @@ def test_a_perplexity_is_of_losses_in_nats(store: Store) -> None:
 def test_the_report_has_units(store: Store, tmp_path: Path) -> None:
     put(store, a="squared error")
     text = report(store, "demo/grid", output=tmp_path / "a.html").read_text()
-    assert "reported is test_loss (squared error) at the chosen" in text
+    assert "test_loss (squared error) over seed, each trial at its last epoch" in text
     for head in ("loss end (squared error)", "largest norm (squared error/param)", "seconds (s)"):
         assert head in text, head
     assert "nats" not in text.partition("<body>")[2]
