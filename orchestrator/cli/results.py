@@ -21,6 +21,7 @@ from orchestrator.cli.app import (
 )
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.errors import RequestError
+from orchestrator.units import counted
 
 if TYPE_CHECKING:
     from results import Result, Store
@@ -117,11 +118,11 @@ def _write(result: Result, format: str, output: Path | None, limit: int) -> None
             rows = [list(row.values()) for row in result.rows()]
             print_table(result.columns, rows[:limit])
             if len(rows) > limit:
-                out(f"{len(rows) - limit} more rows (--limit, or --format csv)")
+                out(f"{counted(len(rows) - limit, 'more row')} (--limit, or --format csv)")
     except OSError as error:
         raise RequestError(f"cannot write {output}: {error.strerror}") from error
     if output:
-        out(f"wrote {len(result)} rows to {output}")
+        out(f"wrote {counted(len(result), 'row')} to {output}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from orchestrator.cli.app import (
 )
 from orchestrator.cli.plan import check_lanes
 from orchestrator.errors import RequestError
+from orchestrator.units import counted, duration
 
 if TYPE_CHECKING:
     from orchestrator.launch import LaunchResult
@@ -158,10 +159,8 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 
 def _print_launch(result: LaunchResult, again: str) -> None:
-    from orchestrator.units import counted, duration
-
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
-    out(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
+    out(f"{counted(result.ran, 'trial')} to run; in {duration(result.seconds)}: {counts}")
     alike: dict[str, list[str]] = {}
     for trial_id, reason in sorted(result.reasons.items()):
         alike.setdefault(reason, []).append(trial_id)
@@ -232,7 +231,8 @@ def debug(
         dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
         return int(result.status == "failed")
     if result.others:
-        out(f"(the first of {result.others + 1} trials; --set narrows them, --trial picks one)")
+        every = counted(result.others + 1, "trial")
+        out(f"(the first of {every}; --set narrows them, --trial picks one)")
     out(
         f"trial {result.trial.id}: {result.status}"
         + (f", {result.reason}" if result.reason else "")

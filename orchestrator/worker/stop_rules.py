@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.units import counted
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
 
@@ -67,7 +68,7 @@ class Endings:
         self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
         if self._below[lane] < int(config["stop_patience"] or 1):
             return None
-        return f"mean {name} below {below:g} for {self._below[lane]} epochs in a row"
+        return f"mean {name} below {below:g} for {counted(self._below[lane], 'epoch')} in a row"
 
     def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
         """Judged on the epoch's last step: a loss that came down again within it is no end."""
@@ -90,7 +91,7 @@ class Endings:
         self._stale[lane] += 1
         if self._stale[lane] < int(patience):
             return None
-        return f"val_loss no better than {self._best[lane]:.4g} for {self._stale[lane]} epochs"
+        return f"val_loss no better than {self._best[lane]:.4g} for {counted(self._stale[lane], 'epoch')}"
 
 
 def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:
