@@ -29,6 +29,9 @@ from orchestrator.units import counted, duration
 if TYPE_CHECKING:
     from orchestrator.launch import LaunchResult
 
+_MOST_IDS = 3
+"""Trials named for each reason; `--json` names all."""
+
 
 @app.command()
 def launch(
@@ -164,9 +167,10 @@ def _print_launch(result: LaunchResult, again: str) -> None:
     alike: dict[str, list[str]] = {}
     for trial_id, reason in sorted(result.reasons.items()):
         alike.setdefault(reason, []).append(trial_id)
-    for reason, (first, *others) in alike.items():
-        more = f" and {counted(len(others), 'other')}" if others else ""
-        out(f"  {first}{more}: {reason}")
+    for reason, ids in alike.items():
+        more = len(ids) - _MOST_IDS
+        rest = f" and {counted(more, 'other')}" if more > 0 else ""
+        out(f"  {', '.join(ids[:_MOST_IDS])}{rest}: {reason}")
     if result.compiles:
         new, old = result.compiles["compiled"], result.compiles["cached"]
         out(f"programs compiled {new}, taken from the compile cache {old}")

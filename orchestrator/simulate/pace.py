@@ -91,8 +91,8 @@ def find_paces(
         some = f"{len(unknown)} of {counted(len(widths), 'program')}"
         has = "has" if len(unknown) == 1 else "have"
         raise RequestError(
-            f"{some} {has} no finished attempt on a {kind} in this store; give --seconds-per-epoch, "
-            "or launch a few trials first (--limit) and simulate on their store"
+            f"{some} {has} no finished attempt on a {kind} in this store; give "
+            "--seconds-per-epoch, or launch a few trials first (--limit) and simulate on their store"
         )
     compiling = COMPILE_S if compile_s is None else compile_s
     for program in unknown:

@@ -91,7 +91,8 @@ class Endings:
         self._stale[lane] += 1
         if self._stale[lane] < int(patience):
             return None
-        return f"val_loss no better than {self._best[lane]:.4g} for {counted(self._stale[lane], 'epoch')}"
+        stale = counted(self._stale[lane], "epoch")
+        return f"val_loss no better than {self._best[lane]:.4g} for {stale}"
 
 
 def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:
