@@ -92,7 +92,7 @@ def find_paces(
         has = "has" if len(unknown) == 1 else "have"
         raise RequestError(
             f"{some} {has} no finished attempt on a {kind} in this store; give "
-            "--seconds-per-epoch, or launch a few trials first (--limit) and simulate on their store"
+            "--seconds-per-epoch, or launch a few trials first (--limit) and simulate on that store"
         )
     compiling = COMPILE_S if compile_s is None else compile_s
     for program in unknown:
