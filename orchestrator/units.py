@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def counted(count: int, word: str, plural: str | None = None) -> str:
-    """`1 trial`, `2 trials`, `1,000 trials`."""
-    return f"{count:,} {word if count == 1 else plural or word + 's'}"
+    """`1 trial`, `2 trials`."""
+    return f"{count} {word if count == 1 else plural or word + 's'}"
 
 
 def size_text(count: int) -> str:

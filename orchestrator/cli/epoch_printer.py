@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from orchestrator.terminal import console
+from orchestrator.units import counted
 
 if TYPE_CHECKING:
     from orchestrator.worker.pack_run import PackRun
@@ -56,7 +57,9 @@ class EpochPrinter:
             for word in words
             if word in columns and math.isfinite(columns[word][0])
         ]
-        probes = [f"{count} rows of {name}" for name, count in run.recorder.counts[0].items()]
+        probes = [
+            f"{counted(count, 'row')} of {name}" for name, count in run.recorder.counts[0].items()
+        ]
         self.console.print(f"{name}: {', '.join(known or probes)}", soft_wrap=True)
         if "grad_norm" not in run.last.layers:
             return

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.space_record import varying_keys
-from orchestrator.units import duration, size_text
+from orchestrator.units import counted, duration, size_text
 from results.config_values import pairs_texts
 
 _PROGRAMS = 20
@@ -19,8 +19,8 @@ def shared_line(plans: Sequence[SpacePlan]) -> str:
     trials = {trial.id for one in plans for trial in one.trials}
     programs = {trial.program for one in plans for trial in one.trials}
     return (
-        f"{len(plans)} spaces: {nominal} trials, {len(trials)} of them distinct, "
-        f"{len(programs)} programs"
+        f"{counted(len(plans), 'space')}: {counted(nominal, 'trial')}, {len(trials)} of them "
+        f"distinct, {counted(len(programs), 'program')}"
     )
 
 
@@ -32,7 +32,8 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
     widths = ", ".join(str(w) for w in sorted({p.width for p in one.packs})) or "-"
     padding = sum(p.width - len(p.lanes) for p in one.packs)
     strategies = ", ".join(sorted({p.strategy for p in one.packs})) or "-"
-    out(f"{one.name}: {len(one.trials)} trials, {len(one.done)} done, {len(one.to_run)} to run")
+    trials = counted(len(one.trials), "trial")
+    out(f"{one.name}: {trials}, {len(one.done)} done, {len(one.to_run)} to run")
     counts = one.stage_counts
     if len(counts) > 1:
         out("  stages " + ", ".join(f"{stage} {count}" for stage, count in counts.items()))
@@ -46,11 +47,11 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
     for row, what in zip(table, differing, strict=False):
         widths = " and ".join(str(width) for width in row["widths"])
         out(
-            f"    program {row['program']}  {what or row['stage']}: {row['trials']} trials in "
-            f"{row['packs']} packs of {widths}"
+            f"    program {row['program']}  {what or row['stage']}: "
+            f"{counted(row['trials'], 'trial')} in {counted(row['packs'], 'pack')} of {widths}"
         )
     if show and len(table) > listed:
-        out(f"    ... and {len(table) - listed} more programs (--show N)")
+        out(f"    ... and {counted(len(table) - listed, 'more program')} (--show N)")
     rows = ", ".join(f"{count} {table}" for table, count in one.rows.items() if count)
     if rows:
         out(f"  rows {rows}: about {size_text(one.bytes)}")

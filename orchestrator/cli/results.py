@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from orchestrator.cli.open_store import open_for_reading
 from orchestrator.cli.rows import FORMATS, TABLE_ROWS, RowWriter
 from orchestrator.errors import RequestError
 from orchestrator.terminal import data_stream
-
-if TYPE_CHECKING:
-    pass
 
 RuleOption = Annotated[
     list[str] | None,

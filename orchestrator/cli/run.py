@@ -28,9 +28,13 @@ from orchestrator.cli.app import (
 from orchestrator.cli.plan import check_lanes
 from orchestrator.errors import RequestError
 from orchestrator.stopping import silence, status_of
+from orchestrator.units import counted, duration
 
 if TYPE_CHECKING:
     from orchestrator.launch import LaunchResult
+
+_MOST_IDS = 3
+"""Trials named for each reason; `--json` names all."""
 
 
 @app.command()
@@ -164,7 +168,6 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 
 def _print_launch(result: LaunchResult, again: str) -> None:
-    from orchestrator.units import counted, duration
     from results.schema import FINISHED
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
@@ -175,13 +178,14 @@ def _print_launch(result: LaunchResult, again: str) -> None:
         trials = f"{ended} of {result.counts.total()} trials done{failed}"
         _say(f"stopped after {duration(result.seconds)} with {trials}; run what is left: {again}")
         return
-    _say(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
+    _say(f"{counted(result.ran, 'trial')} to run; in {duration(result.seconds)}: {counts}")
     alike: dict[str, list[str]] = {}
     for trial_id, reason in sorted(result.reasons.items()):
         alike.setdefault(reason, []).append(trial_id)
-    for reason, (first, *others) in alike.items():
-        more = f" and {counted(len(others), 'other')}" if others else ""
-        _say(f"  {first}{more}: {reason}")
+    for reason, ids in alike.items():
+        more = len(ids) - _MOST_IDS
+        rest = f" and {counted(more, 'other')}" if more > 0 else ""
+        _say(f"  {', '.join(ids[:_MOST_IDS])}{rest}: {reason}")
     if result.compiles:
         new, old = result.compiles["compiled"], result.compiles["cached"]
         _say(f"programs compiled {new}, taken from the compile cache {old}")
@@ -246,7 +250,8 @@ def debug(
         dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
         return int(result.status == "failed")
     if result.others:
-        out(f"(the first of {result.others + 1} trials; --set narrows them, --trial picks one)")
+        every = counted(result.others + 1, "trial")
+        out(f"(the first of {every}; --set narrows them, --trial picks one)")
     out(
         f"trial {result.trial.id}: {result.status}"
         + (f", {result.reason}" if result.reason else "")

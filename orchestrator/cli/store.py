@@ -16,6 +16,7 @@ from orchestrator.cli.app import (
 )
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.terminal import say_on_stderr
+from orchestrator.units import counted
 
 
 @app.command()
@@ -59,7 +60,9 @@ def status(
             out(f"  {one['space']} {trial_id}: {reason}")
     stale = opened.sql("SELECT count(*) FROM all_trials WHERE stale").fetchall()[0][0]
     if stale:
-        out(f"  {stale} stale trials (older versions) are hidden: query all_trials, --rerun stale")
+        are = "is" if stale == 1 else "are"
+        old = counted(stale, "stale trial")
+        out(f"  {old} (older versions) {are} hidden: query all_trials, --rerun stale")
     return 0
 
 

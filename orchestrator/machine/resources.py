@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, number_problems, require, share_problems
@@ -23,8 +23,10 @@ class Room:
 
 
 def cpus_here() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """CPUs that this process may use; all of the machine where the system does not say (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def gpus_here() -> int:
@@ -33,13 +35,8 @@ def gpus_here() -> int:
 
 
 def memory_free() -> float:
-    """Bytes that processes here may still take; infinite where the system does not say."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return float(value.split()[0]) * 1024
-    return math.inf
+    """Bytes that processes here may still take."""
+    return float(psutil.virtual_memory().available)
 
 
 def check_amounts(

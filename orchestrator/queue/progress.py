@@ -10,9 +10,10 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator import notebook
+from orchestrator.queue.pace import COMPILING, IMPORTING, TRAINING
 from orchestrator.queue.queue import PackQueue, Snapshot
 from orchestrator.terminal import console, out
-from orchestrator.units import duration
+from orchestrator.units import counted, duration
 
 LINE_S = 5.0
 TICK_S = 0.5
@@ -20,20 +21,25 @@ _ENDED = ("done", "diverged", "stopped", "gate_failed", "failed", "blocked")
 
 
 def rates(now: Snapshot) -> str:
-    """Epochs per second and time left, once anything has been measured."""
-    if not now.epochs_done or now.seconds <= 0:
-        return "starting"
-    pace = now.epochs_done / now.seconds
-    left = (now.epochs_total - now.epochs_done) / pace
-    return f"{pace:.1f} epochs/s, ETA {duration(left)}"
+    """What packs do that do not train yet; epochs a second and time left, once that is known."""
+    if not now.phases and not now.epochs_done:
+        return "starting Ray"
+    words = [
+        f"{phase} {counted(now.phases[phase], 'pack')}"
+        for phase in (IMPORTING, COMPILING)
+        if now.phases[phase]
+    ]
+    words += [f"{now.pace:.1f} epochs/s"] if now.pace else []
+    words += [f"ETA {duration(now.left)}"] if now.left is not None else []
+    return ", ".join(words) or TRAINING
 
 
 def line(now: Snapshot) -> str:
     """One line for a log."""
     ended = sum(now.counts[status] for status in _ENDED)
     words = [
-        f"{ended}/{now.trials} trials",
-        f"{now.epochs_done}/{now.epochs_total} epochs",
+        f"{ended}/{counted(now.trials, 'trial')}",
+        f"{now.epochs_done}/{counted(now.epochs_total, 'epoch')}",
         rates(now),
     ]
     words += [

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.plan.packs import Lane, PackSpec, has_any, pack_name
+from orchestrator.queue.pace import Pace
 from orchestrator.units import counted
 from results import StoreError
 
@@ -36,7 +37,13 @@ class Machines:
 
 @dataclass
 class Snapshot:
-    """Where a launch stands."""
+    """Where a launch stands.
+
+    Attributes:
+      phases: how many packs are importing, compiling, training; none while Ray starts.
+      pace: epochs of trials a second, of the packs that train now.
+      left: seconds until the last pack will have ended; None before the first epoch.
+    """
 
     trials: int
     counts: Counter[str]
@@ -44,6 +51,9 @@ class Snapshot:
     epochs_done: int
     epochs_total: int
     seconds: float
+    phases: Counter[str] = field(default_factory=Counter)
+    pace: float = 0.0
+    left: float | None = None
 
 
 @dataclass
@@ -84,6 +94,7 @@ class PackQueue:
         self._lock = threading.RLock()
         self._begun = time.monotonic()
         self._progress: dict[str, int] = {}
+        self._pace = Pace()
         self._counted: set[str] = set()
 
     def next(self, runner: str) -> PackSpec | None:
@@ -105,6 +116,7 @@ class PackQueue:
                 with self._fatal_if_unwritable():
                     self.on_start(pack)
                     self.running[runner] = pack
+                    self._pace.handed_out(runner, pack.program)
                     return pack
                 return None
             return None
@@ -136,11 +148,17 @@ class PackQueue:
             pack = self.running.get(runner)
             if pack is None:
                 return
+            if result.get("imported"):
+                self._pace.imported(runner)
+                return
             if result.get("signature"):
                 self.signatures[pack.program] = result["signature"]
             if runner not in self._counted:  # a last report may come twice
                 self._counted.add(runner)
                 self.compiles.update(result.get("compiles", {}))
+            if "epoch" in result:
+                lanes = sum(lane.trial_id not in self.outcomes for lane in pack.lanes)
+                self._pace.reported(runner, result["epoch"], lanes)
             self.outcomes.update(result.get("ended", {}))
             self.reasons.update(result.get("reasons", {}))
             for lane in pack.lanes:
@@ -157,6 +175,7 @@ class PackQueue:
             if result and not gone:
                 self.report(runner, result)
             pack = self.running.pop(runner, None)
+            self._pace.ended(runner)
             if pack is None:
                 return
             failure = (result or {}).get("failure")
@@ -307,6 +326,8 @@ class PackQueue:
     def snapshot(self) -> Snapshot:
         with self._lock:
             running = [lane.trial_id for pack in self.running.values() for lane in pack.lanes]
+            rest = {runner: self._left(pack) for runner, pack in self.running.items()}
+            waiting = [(pack.program, self._left(pack)) for pack in self.packs]
             return Snapshot(
                 len(self.epochs),
                 Counter(self.outcomes.values()),
@@ -314,7 +335,18 @@ class PackQueue:
                 sum(self._progress.values()),
                 sum(self.epochs.values()),
                 time.monotonic() - self._begun,
+                self._pace.phases(),
+                self._pace.rate(),
+                None if self.stopping else self._pace.left(rest, waiting),
             )
+
+    def _left(self, pack: PackSpec) -> int:
+        """Epochs that its trials have still to run."""
+        return sum(
+            self.epochs[lane.trial_id] - self._progress.get(lane.trial_id, lane.first_epoch)
+            for lane in pack.lanes
+            if lane.trial_id not in self.outcomes
+        )
 
 
 def _cut(pack: PackSpec, lanes: list[Lane], size: int, **changes: int) -> list[PackSpec]:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 class PackTrainable(tune.Trainable):
     """One pack as one Tune trial. Every outcome is a result; only a dead process is an error."""
 
+    imported = False
+    """Whether this process has said that it has imported what packs need."""
+
     def setup(self, config: dict[str, Any]) -> None:
         self._begin(config)
 
@@ -44,6 +47,7 @@ class PackTrainable(tune.Trainable):
         self._node = get_runtime_context().get_node_id()
         self._node_name = f"{platform.node()}, node {self._node[:12]}"
         self._run: PackRun | None = None
+        self._begun = False
         self._asked_to_end = False
 
     def step(self) -> dict[str, Any]:
@@ -95,7 +99,12 @@ class PackTrainable(tune.Trainable):
 
     def _step(self) -> dict[str, Any]:
         if self._run is None:
-            return self._started()
+            self._run = self._open()
+            if not PackTrainable.imported:
+                PackTrainable.imported = True
+                return {"imported": True, "done": False, "node": self._node}
+        if not self._begun:
+            return self._started(self._run)
         begun = time.monotonic()
         progress = self._run.step()
         ended, reasons = dict(progress.ended), dict(progress.reasons)
@@ -110,10 +119,10 @@ class PackTrainable(tune.Trainable):
             report |= {"interrupted": True, "done": True}
         return report
 
-    def _started(self) -> dict[str, Any]:
+    def _started(self, run: PackRun) -> dict[str, Any]:
         """Starts the pack and says so at once, since packs of its program may be waiting for the
         strategy that it settled."""
-        self._run = run = self._open()
+        self._begun = True
         run.start()
         from orchestrator.worker import compile_cache  # imports JAX
         from orchestrator.worker.pack_run import Progress

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.errors import RequestError
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.simulate.cluster import LONGEST_S
+from orchestrator.units import counted
 from results import Store
 
 COMPILE_S = 30.0
@@ -87,10 +88,11 @@ def find_paces(
     unknown = sorted(widths.keys() - found.keys())
     if unknown and seconds_per_epoch is None:
         kind = "GPU" if gpu else "CPU"
-        some = f"{len(unknown)} of {len(widths)} programs"
+        some = f"{len(unknown)} of {counted(len(widths), 'program')}"
+        has = "has" if len(unknown) == 1 else "have"
         raise RequestError(
-            f"{some} have no finished attempt on a {kind} in this store; give --seconds-per-epoch, "
-            "or launch a few trials first (--limit) and simulate on their store"
+            f"{some} {has} no finished attempt on a {kind} in this store; give "
+            "--seconds-per-epoch, or launch a few trials first (--limit) and simulate on that store"
         )
     compiling = COMPILE_S if compile_s is None else compile_s
     for program in unknown:

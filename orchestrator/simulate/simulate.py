@@ -17,7 +17,7 @@ from orchestrator.simulate.cluster import Cluster
 from orchestrator.simulate.pace import Pace, find_paces
 from orchestrator.simulate.publishing import LaneWork, Tally, lane_work
 from orchestrator.simulate.replay import Replay
-from orchestrator.units import duration, size_text
+from orchestrator.units import counted, duration, size_text
 
 BYTES_PER_PART = {"trials": 16_000, "epochs": 14_500, "layers": 7_000, "steps": 4_200}
 """Bytes of a Parquet part beside its rows: mostly its schema, so by table; 3,000 for a probe."""
@@ -177,11 +177,11 @@ def simulation_lines(found: Simulation) -> list[str]:
     out = lines.append
     tally, cluster = found.tally, found.cluster
     out(
-        f"simulated on {cluster.nodes} node{'s' * (cluster.nodes != 1)} with room for "
-        f"{cluster.slots} pack{'s' * (cluster.slots != 1)} at once, "
+        f"simulated on {counted(cluster.nodes, 'node')} with room for "
+        f"{counted(cluster.slots, 'pack')} at once, "
         f"{cluster.preempt_rate:g} preemptions per node and hour, seed {cluster.seed}"
     )
-    out(f"  pace of {len(found.paces)} programs: {_sources(found)}")
+    out(f"  pace of {counted(len(found.paces), 'program')}: {_sources(found)}")
     ends = ", ".join(f"{count:,} {status}" for status, count in sorted(found.outcomes.items()))
     out(f"  makespan {duration(tally.makespan_s)}: {ends or 'nothing to run'}")
     out(

@@ -17,6 +17,7 @@ import numpy as np
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
+from orchestrator.units import counted
 from orchestrator.user_code import guarded
 from orchestrator.worker import compile_cache
 from orchestrator.worker.lane_strategy import strategy_here
@@ -141,7 +142,7 @@ class PackRun:
         needed = self.pack.rise_bytes()
         if needed > free:
             raise MemoryError(
-                f"an epoch of {self.spec.width} lanes takes {needed / 1e9:.2f} GB and "
+                f"an epoch of {counted(self.spec.width, 'lane')} takes {needed / 1e9:.2f} GB and "
                 f"{free / 1e9:.2f} GB are free; --width gives packs fewer lanes"
             )
 

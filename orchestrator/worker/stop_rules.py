@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.units import counted
 from results.config_values import value_text
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
@@ -68,7 +69,8 @@ class Endings:
         self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
         if self._below[lane] < int(config["stop_patience"] or 1):
             return None
-        return f"mean {name} below {value_text(below)} for {self._below[lane]} epochs in a row"
+        times = counted(self._below[lane], "epoch")
+        return f"mean {name} below {value_text(below)} for {times} in a row"
 
     def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
         """Judged on the epoch's last step: a loss that came down again within it is no end."""
@@ -92,7 +94,8 @@ class Endings:
         self._stale[lane] += 1
         if self._stale[lane] < int(patience):
             return None
-        return f"val_loss no better than {self._best[lane]:.4g} for {self._stale[lane]} epochs"
+        stale = counted(self._stale[lane], "epoch")
+        return f"val_loss no better than {self._best[lane]:.4g} for {stale}"
 
 
 def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import app
-from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
+from orchestrator.user_code import (
+    UserExitError,
+    described,
+    guarded,
+    raised_by_user,
+    user_frames,
+)
 from tests.fuzz.command_line import say
 
 CASES: dict[str, tuple[str, str]] = {
@@ -191,3 +198,11 @@ def test_whose_an_exception_is(act: Callable[[], object], theirs: bool) -> None:
     with pytest.raises((ArithmeticError, ValueError, TypeError)) as caught:
         act()
     assert raised_by_user(caught.value) == theirs
+
+
+def test_frames_of_python_s_own_library_are_not_shown_as_a_user_s() -> None:
+    with pytest.raises(ValueError, match="Expecting") as caught, guarded():
+        json.loads("{")
+    assert {frame.filename for frame in user_frames(caught.value)} == {__file__}
+    assert described(caught.value).startswith("JSONDecodeError: Expecting property name")
+    assert f"({__file__}:" in described(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.queue import progress
 from orchestrator.queue.progress import Display, line, rates
 from orchestrator.queue.queue import PackQueue, Snapshot
-from orchestrator.units import duration
+from orchestrator.units import counted, duration
 
 
 @pytest.mark.parametrize(
@@ -24,22 +25,39 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def snapshot(epochs: int = 30, seconds: float = 10.0, **counts: int) -> Snapshot:
-    return Snapshot(8, Counter(counts), 2, epochs, 60, seconds)
+def snapshot(
+    epochs: int = 30, seconds: float = 10.0, pace: float = 0.0, left: float | None = None,
+    phases: Mapping[str, int] | None = None, **counts: int,
+) -> Snapshot:  # fmt: skip
+    return Snapshot(
+        8, Counter(counts), 2, epochs, 60, seconds, Counter(phases or {}), pace, left
+    )  # fmt: skip
 
 
 def test_a_line_says_how_far_how_fast_and_what_went_wrong() -> None:
-    assert line(snapshot(3, diverged=1)) == (
+    assert line(snapshot(3, 10, 0.3, 190, {"training": 2}, diverged=1)) == (
         "[10 s] 1/8 trials, 3/60 epochs, 0.3 epochs/s, ETA 3:10, 1 diverged, 0 failed"
     )
-    assert line(snapshot(60, 65, done=3, failed=2, blocked=1)) == (
-        "[1:05] 6/8 trials, 60/60 epochs, 0.9 epochs/s, ETA 0 s, 0 diverged, 2 failed, 1 blocked"
+    assert line(snapshot(60, 65, 0.0, 0.0, done=3, failed=2, blocked=1)) == (
+        "[1:05] 6/8 trials, 60/60 epochs, ETA 0 s, 0 diverged, 2 failed, 1 blocked"
     )
 
 
-def test_nothing_is_said_of_speed_before_anything_ran() -> None:
-    assert rates(snapshot(0)) == "starting"
-    assert rates(snapshot(seconds=0.0)) == "starting"
+@pytest.mark.parametrize(
+    ("phases", "epochs", "pace", "left", "says"),
+    [
+        ({}, 0, 0.0, None, "starting Ray"),
+        ({"importing": 2}, 0, 0.0, None, "importing 2 packs"),
+        ({"importing": 1, "compiling": 1}, 0, 0.0, None, "importing 1 pack, compiling 1 pack"),
+        ({"training": 2}, 0, 0.0, None, "training"),
+        ({"training": 1, "compiling": 1}, 4, 2.0, 30.0, "compiling 1 pack, 2.0 epochs/s, ETA 30 s"),
+        ({"compiling": 1}, 4, 0.0, 30.0, "compiling 1 pack, ETA 30 s"),
+    ],
+)
+def test_what_packs_do_before_they_train_is_told_apart(
+    phases: dict[str, int], epochs: int, pace: float, left: float | None, says: str
+) -> None:
+    assert rates(snapshot(epochs, 10.0, pace, left, phases)) == says
 
 
 @pytest.fixture
@@ -103,3 +121,11 @@ def test_a_terminal_gets_bars_that_end_where_the_launch_ends(
     assert "8/8" in text
     assert asked[0].running == 1
     assert asked[-1].running == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 packs"), (1, "1 pack"), (2, "2 packs"), (11, "11 packs")]
+)
+def test_one_of_a_thing_is_singular(count: int, text: str) -> None:
+    assert counted(count, "pack") == text
+    assert counted(count, "axis", "axes") == text.replace("packs", "axes").replace("pack", "axis")

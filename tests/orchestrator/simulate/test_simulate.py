@@ -314,7 +314,7 @@ def test_the_command_prints_lines_or_json(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (CLUSTER, "1 of 1 programs have no finished attempt on a GPU in this store"),
+        (CLUSTER, "1 of 1 program has no finished attempt on a GPU in this store"),
         ([*PACE, "--preempt-rate", "inf"], "preempt rate of a cluster"),
         ([*PACE, "--startup-seconds", "inf"], "startup of a cluster"),
         ([*PACE, "--cpus", "9" * 400], "slots of a cluster: at least 1 and at most 100,000"),

@@ -116,14 +116,14 @@ def test_a_patience_of_one_stops_at_once_and_the_named_norm_is_read() -> None:
     endings = Endings([trial(**one), trial(**one, stop_on="grad_norm_smallest")])
     assert endings.after_epoch(0, 0, other) == (
         "stopped",
-        "mean grad_norm below 0.5 for 1 epochs in a row",
+        "mean grad_norm below 0.5 for 1 epoch in a row",
     )
     smallest = Endings([trial(**one, stop_on="grad_norm_smallest")])
     assert smallest.after_epoch(0, 0, other) is None
     other.epochs["grad_norm_smallest"] = np.array([0.4])
     assert smallest.after_epoch(0, 1, other) == (
         "stopped",
-        "mean grad_norm_smallest below 0.5 for 1 epochs in a row",
+        "mean grad_norm_smallest below 0.5 for 1 epoch in a row",
     )
 
 
@@ -156,7 +156,7 @@ def test_of_several_ends_in_one_epoch_the_gravest_counts() -> None:
         ({**worst, "loss_last": 1.0}, ("done", None)),
         (
             {"grad_norm": 0.1},
-            ("stopped", "mean grad_norm below 0.5 for 1 epochs in a row"),
+            ("stopped", "mean grad_norm below 0.5 for 1 epoch in a row"),
         ),
         ({}, ("done", None)),
     ]
