@@ -19,6 +19,8 @@ def open_for_reading(uri: str, rules: list[str] | None = None) -> Store:
     changed: dict[str, float] = {}
     for text in rules or []:
         name, _, value = text.partition("=")
+        if name in changed:
+            raise RequestError(f"--rule {name} is given twice; give one value")
         try:
             changed[name] = float(value)
         except ValueError as error:

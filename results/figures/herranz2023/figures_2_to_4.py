@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.config_values import value_text
+from results.config_values import value_text, value_texts
 from results.errors import StoreError
 from results.figures.declaration import Figure
 from results.figures.herranz2023.pairs import Comparison, comparisons, matched
@@ -123,11 +123,12 @@ def band(
     fig.add_trace(
         go.Scatter(
             x=x, y=[mean for mean, _ in spread], name=name, legendgroup=name, showlegend=legend,
-            mode="lines+markers", customdata=[[s, len(v)] for (_, s), (_, v) in
-                                              zip(spread, points, strict=True)],
+            mode="lines+markers", customdata=[
+                [s, len(v), text] for (_, s), (_, v), text in
+                zip(spread, points, value_texts(x), strict=True)],
             line={"color": style["colour"], "dash": style["dash"], "width": 2},
             marker={"symbol": style["symbol"], "size": 8, "color": style["colour"]},
-            hovertemplate=f"{name}<br>%{{x:.3g}}: %{{y:.3f}} ± %{{customdata[0]:.3f}} "
+            hovertemplate=f"{name}<br>%{{customdata[2]}}: %{{y:.3f}} ± %{{customdata[0]:.3f}} "
             "(%{customdata[1]} trials)<extra></extra>",
         ),
         **place,

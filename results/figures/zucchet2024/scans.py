@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from results.ask.best import best, sortable
 from results.ask.named_queries import space_name
-from results.config_values import value_text
+from results.config_values import value_text, value_texts
 from results.errors import StoreError
 from results.figures.declaration import Figure
 from results.figures.selection import known, medians, select_trials, series
@@ -67,8 +67,9 @@ def _centre(fig: go.Figure, rows: Sequence[Row], key: str, scale: LogScale, name
                 "type": "data", "array": [_finite(r["stderr"]) for r in means], "thickness": 1.2,
                 "arrayminus": [min(_finite(r["stderr"]), 0.9 * r["mean"]) for r in means],
             },
-            customdata=[[r["lr"], r["n"], r["n_diverged"]] for r in means],
-            hovertemplate=f"{name}, mean %{{y:.3g}}, lr %{{customdata[0]:g}}, %{{customdata[1]}} "
+            customdata=[[text, r["n"], r["n_diverged"]] for r, text in
+                        zip(means, value_texts([r["lr"] for r in means]), strict=True)],
+            hovertemplate=f"{name}, mean %{{y:.3g}}, lr %{{customdata[0]}}, %{{customdata[1]}} "
             "seeds, %{customdata[2]} diverged<extra></extra>",
         )
     )  # fmt: skip

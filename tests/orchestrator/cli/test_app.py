@@ -352,6 +352,10 @@ STORES: list[Case] = [
     (["query", "final", "--format", "parquet"], ["parquet needs a file; add --output"]),
     (["query", "SELECT 1", "-o", "none/x.csv"], ["cannot write none/x.csv: No such file"]),
     (["query", "SELECT 1", "--rule", "abs_norm=x"], ["--rule 'abs_norm=x' is not NAME=NUMBER"]),
+    (
+        ["query", "final", "--rule", "abs_norm=1", "--rule", "abs_norm=2"],
+        ["--rule abs_norm is given twice; give one value"],
+    ),
     (["show", "zz"], ["no trial starts with 'zz'"]),
     (["best", "tiny/none"], ["no space 'tiny/none'"]),
     (["plot", "tiny/none"], ["no space 'tiny/none'"]),

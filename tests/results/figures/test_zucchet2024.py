@@ -103,7 +103,7 @@ def test_the_curse_of_memory_shows_medians_and_means_at_the_best_rate(scans: Any
         assert means.y[1] == pytest.approx(statistics.fmean(kept), rel=1e-9)
         error = statistics.stdev(kept) / 2**0.5
         assert means.error_y.array[1] == pytest.approx(error, rel=1e-9)
-        assert list(means.customdata[1]) == [1e-3, 2, 1]
+        assert list(means.customdata[1]) == ["0.001", 2, 1]
         text = text_of(fig)
         assert "comparison_lru: 1 chosen seeds diverged." in text
 
