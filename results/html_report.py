@@ -32,11 +32,12 @@ table { border-collapse: collapse; font-size: 0.88rem; }
 .wide { overflow: auto; max-height: 80vh; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd;
          white-space: nowrap; }
-th { border-bottom: 2px solid #444; background: #fff; position: sticky; top: 0; }
+th { border-bottom: 2px solid #444; background: #fff; position: sticky; top: 0;
+     white-space: normal; vertical-align: bottom; }
 td:first-child, th:first-child { text-align: left; }
 td:last-child { max-width: 24rem; overflow: hidden; text-overflow: ellipsis; }
 th button { font: inherit; font-weight: bold; border: 0; background: none; padding: 0;
-            cursor: pointer; }
+            cursor: pointer; text-align: inherit; }
 th[aria-sort="ascending"] button::after { content: " \\25B2"; }
 th[aria-sort="descending"] button::after { content: " \\25BC"; }
 label { white-space: nowrap; margin-left: 0.8rem; font-size: 0.88rem; }
