@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +13,33 @@ import plotly.offline
 
 from results.ask.best import best
 from results.ask.named_queries import space_name, space_of
-from results.ask.units import loss_unit, unit_of, with_unit
+from results.ask.units import unit_of, with_unit
 from results.errors import StoreError, printable
 from results.figures.declaration import FigureFunction
 from results.html_tables import table_of
 from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
+from results.trial_table import trial_table
 
 if TYPE_CHECKING:
     from results.store.store import Store
 
 _STYLE = """
 body { font: 16px/1.5 "Open Sans", Helvetica, Arial, sans-serif; color: #222; margin: 2rem auto;
-       max-width: 1040px; padding: 0 1rem; }
+       max-width: 1360px; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: 0.88rem; display: block; overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.88rem; }
+.wide { overflow: auto; max-height: 80vh; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd;
          white-space: nowrap; }
-th { border-bottom: 2px solid #444; } td:first-child, th:first-child { text-align: left; }
+th { border-bottom: 2px solid #444; background: #fff; position: sticky; top: 0;
+     white-space: normal; vertical-align: bottom; }
+td:first-child, th:first-child { text-align: left; }
+td:last-child { max-width: 24rem; overflow: hidden; text-overflow: ellipsis; }
+th button { font: inherit; font-weight: bold; border: 0; background: none; padding: 0;
+            cursor: pointer; text-align: inherit; }
+th[aria-sort="ascending"] button::after { content: " \\25B2"; }
+th[aria-sort="descending"] button::after { content: " \\25BC"; }
+label { white-space: nowrap; margin-left: 0.8rem; font-size: 0.88rem; }
 .quiet { color: #555; } .warning { background: #fdf0d5; padding: 0.5rem 0.8rem; }
 """
 
@@ -43,7 +54,8 @@ def report(
     """Writes the page and returns its path.
 
     It holds the space's purpose, trials by status and verdict, the `best` table, every figure of
-    the space, trials without a result, and files that could not be read. It needs no network.
+    the space, every trial with the config keys that vary, and files that could not be read. It
+    needs no network; its own script sorts and filters the trials.
 
     Args:
       output: the file to write, ending in `.html`, or an existing folder for one named as by
@@ -61,13 +73,14 @@ def report(
         _verdicts(store, data),
         _best(store, data),
         *_figures(store, data, FIGURES if figures is None else figures),
-        _trials(store, data),
+        f"<h2>Every trial</h2>{trial_table(store, data)}",
     ]
+    script = files("results").joinpath("html_report.js").read_text(encoding="utf-8")
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{printable(html.escape(name))}</title><style>{_STYLE}</style>"
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>"
-        f"<body>{printable(''.join(parts))}</body></html>"
+        f"<body>{printable(''.join(parts))}<script>{script}</script></body></html>"
     )
     write_bytes(path, page.encode())
     return path
@@ -99,7 +112,11 @@ def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
         {"ids": list(data.get("trials") or ())},
     ).fetchall()
     heads = heads_of(("status", "verdict", "trials", "seconds"))
-    return "<h2>Trials by status and verdict</h2>" + table_of(heads, rows)
+    return "<h2>Trials by status and verdict</h2>" + _wide(table_of(heads, rows))
+
+
+def _wide(table: str) -> str:
+    return f'<div class="wide">{table}</div>'
 
 
 def _best(store: Store, data: Mapping[str, Any]) -> str:
@@ -108,9 +125,8 @@ def _best(store: Store, data: Mapping[str, Any]) -> str:
     except StoreError as error:
         return f"<h2>Best</h2><p>{html.escape(str(error))}</p>"
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
-    return f'<h2>Best</h2><p class="quiet">{html.escape(frame.attrs["says"])}</p>' + table_of(
-        [str(column) for column in frame.columns], rows, store.config_columns
-    )
+    table = table_of([str(column) for column in frame.columns], rows, store.config_columns)
+    return f'<h2>Best</h2><p class="quiet">{html.escape(frame.attrs["says"])}</p>{_wide(table)}'
 
 
 def _figures(
@@ -124,22 +140,6 @@ def _figures(
             yield f"<p>{html.escape(str(error))}</p>"
             continue
         yield drawn.to_html(include_plotlyjs=False, full_html=False, div_id=f"figure-{name}")
-
-
-def _trials(store: Store, data: Mapping[str, Any]) -> str:
-    rows = store.sql(
-        """
-        SELECT asked.trial_id, coalesce(t.status, 'not started') AS status, d.verdict,
-            d.first_bad_epoch, t.epochs_done, d.loss_end, d.largest_norm, d.smallest_norm,
-            d.depth_slope, t.reason
-        FROM (SELECT unnest($ids) AS trial_id) asked
-        LEFT JOIN all_trials t USING (trial_id) LEFT JOIN diagnosis d USING (trial_id)
-        ORDER BY status, asked.trial_id
-        """,
-        {"ids": list(data.get("trials") or ())},
-    )
-    unit = loss_unit(store, data.get("trials") or (), data.get("loss_unit"))
-    return "<h2>Every trial</h2>" + table_of(heads_of(rows.columns, unit), rows.fetchall())
 
 
 def heads_of(columns: Sequence[str], loss_unit: str = "") -> list[str]:

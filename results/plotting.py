@@ -75,7 +75,7 @@ def figure(
     wanted = name or figures_of(data)[0]
     if wanted not in known:
         if wanted in figures_of(data):
-            raise StoreError(f"the figure {wanted} is a study file's of yours; give its --study.")
+            raise StoreError(f"{wanted} is a figure of a study file of yours; give --study FILE.")
         raise StoreError(
             f"no figure is called {wanted!r}{nearest(wanted, known)}; known: {', '.join(known)}."
         )

@@ -52,7 +52,7 @@ def run(spaces: Sequence[str] = SPACES) -> tuple[dict[str, float], dict[str, flo
     total: Counter[str] = Counter()
     seconds: dict[str, float] = dict.fromkeys(TURNS, 0.0)
     for space in spaces:
-        (planned,) = plan(space, smoke=True)
+        (planned,) = plan(space, store=None, smoke=True)
         if not all(loader.available(name) for name in planned.datasets):
             print(f"  {space:<32} left out: {'; '.join(planned.warnings)}", flush=True)
             continue

@@ -129,7 +129,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
 def _packs(marks: Marks, seeds: int, width: int | None = None) -> int:
     """A launch from its plan to the end of its queue; how many trials it had."""
     room = find_room()
-    plans = plan(SPACE, set=[f"seed=range({seeds})"], width=width, devices=room.packs)
+    plans = plan(SPACE, store=None, set=[f"seed=range({seeds})"], width=width, devices=room.packs)
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(folder)
         with Lease(store) as lease:

@@ -44,7 +44,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _here(space: str, settings: list[str], folder: str) -> tuple[float, float]:
-    (one,) = plan(space, set=settings, study=STUDY)
+    (one,) = plan(space, store=None, set=settings, study=STUDY)
     slots = [Lane(trial.id, dict(trial.config)) for trial in one.trials]
     spec = PackSpec("here", one.trials[0].program, slots, len(slots), "default")
     store: Store = create_store(folder)

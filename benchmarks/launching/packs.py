@@ -44,7 +44,7 @@ class Case:
         return [f"seed=range({seeds})", f"epochs={epochs or self.epochs}"]
 
     def resolved(self) -> list[Trial]:
-        (one,) = plan(f"packs/{self.space}", set=self.settings(), study=str(STUDY))
+        (one,) = plan(f"packs/{self.space}", store=None, set=self.settings(), study=str(STUDY))
         return list(one.trials)
 
 

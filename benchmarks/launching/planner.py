@@ -34,7 +34,7 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
 
 def planned(seeds: int) -> int:
     """How many trials there are."""
-    (one,) = plan("vanishing/depth", set=[f"seed=range({seeds})"])
+    (one,) = plan("vanishing/depth", store=None, set=[f"seed=range({seeds})"])
     return len(one.trials)
 
 

@@ -25,8 +25,8 @@ def unit_of(name: str, loss_unit: str = "") -> str:
 
 
 def with_unit(words: str, unit: str) -> str:
-    """`words (unit)`, or the words alone."""
-    return f"{words} ({unit})" if unit else words
+    """`words (unit)`; the words alone where they name the unit: epochs done, seconds."""
+    return words if unit.rstrip("s") in words else f"{words} ({unit})"
 
 
 def one_unit(units: Iterable[str | None]) -> str:

@@ -28,7 +28,7 @@ def fill(path: Path) -> Store:
     compacted; and stages whose parent has weights and whose children have not run."""
     store = create_store(path)
     found = catalogue(STUDY)
-    (grid,), (staged,) = (plan(name, study=STUDY) for name in (GRID, STAGED))
+    (grid,), (staged,) = (plan(name, store=None, study=STUDY) for name in (GRID, STAGED))
     for one in (grid, staged):
         figures = ["overview", "training_loss", "grad_heatmap", "timeline"]
         store.write_space(one.name, {**space_json(one, found), "figures": figures})

@@ -90,7 +90,7 @@ def test_a_figure_that_cannot_be_drawn_keeps_no_other_from_it(asked: Asked, tmp_
     (said,) = asked("plot demo/grid --all")
     assert said.status == 2
     assert said.err == (
-        "error: mine is not drawn: the figure mine is a study file's of yours; give its --study.\n"
+        "error: mine is not drawn: mine is a figure of a study file of yours; give --study FILE.\n"
     )
     assert len(files(tmp_path / "figures")) == 2
 

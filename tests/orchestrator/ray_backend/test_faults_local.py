@@ -166,7 +166,7 @@ def test_a_local_ray_is_lean_and_listens_on_loopback_only(tmp_path: Path) -> Non
     (raylet,) = those(below(driver), is_raylet)
     (folder,) = [word for word in raylet.cmdline() if word.startswith("--log_dir=")]
     log = Path(folder.partition("=")[2]) / "raylet.out"
-    (planned,) = plan(SPACE, set=TINY, devices=cpus_here())
+    (planned,) = plan(SPACE, store=None, set=TINY, devices=cpus_here())
     workers = min(len(planned.packs), cpus_here())
     assert log.read_text().count("Started worker process") == workers
     words: set[str] = set()

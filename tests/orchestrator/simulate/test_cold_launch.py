@@ -58,7 +58,7 @@ def cold(folder: Path) -> dict[str, Any]:
 
 def test_as_many_programs_are_compiled_as_were_planned(folder: Path, cold: dict[str, Any]) -> None:
     changes = [*TRIALS, "epochs=60", "seed=range(4)"]
-    (planned,) = plan(SPACE, set=changes, width=2)
+    (planned,) = plan(SPACE, store=None, set=changes, width=2)
     assert cold["programs_compiled"] == len(planned.programs) == 2
     assert cold["ran"] == 16
     warm = launch(folder, "warm", "epochs=1", "seed=0")

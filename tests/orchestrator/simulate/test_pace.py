@@ -85,7 +85,7 @@ def test_another_device_unfinished_attempts_and_other_programs_tell_nothing() ->
 
 
 def test_what_was_never_measured_needs_a_figure() -> None:
-    plans = plan("tiny/grid", study=STUDY)
+    plans = plan("tiny/grid", store=None, study=STUDY)
     with pytest.raises(RequestError, match=r"1 of 1 program .* on a GPU .* --seconds-per-epoch"):
         find_paces(plans, None, gpu=True)
     (pace,) = find_paces(plans, None, True, seconds_per_epoch=3.0, compile_s=20.0).values()

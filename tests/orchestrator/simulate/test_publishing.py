@@ -43,7 +43,7 @@ def test_a_real_pack_publishes_the_same(
     observed: dict[str, Any],
 ) -> None:
     changes = {"epochs": [5, 14], "seed": 0, "lr": 0.01, **observed}
-    (one,) = plan("tiny/grid", set=changes, study=STUDY, devices=1)
+    (one,) = plan("tiny/grid", store=None, set=changes, study=STUDY, devices=1)
     (pack,) = one.packs
     trials = {trial.id: trial for trial in one.to_run}
     now = [0.0]

@@ -497,7 +497,7 @@ def test_a_notice_to_leave_is_heard() -> None:
 def test_a_pack_that_would_not_fit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pack,) = plan("tiny/grid", study=TINY, width=4)[0].packs
+    (pack,) = plan("tiny/grid", store=None, study=TINY, width=4)[0].packs
     run = PackRun(pack, catalogue(TINY).registry, None, Context())
     run.start()
     needed = run.pack.rise_bytes()

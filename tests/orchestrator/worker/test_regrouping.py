@@ -24,7 +24,7 @@ SETS = ["lr=0.1", "seed=range(6)", "epochs=12"]
 def test_lanes_of_several_packs_and_epochs(ray_session: str, tmp_path: Path) -> None:
     store, calm = tmp_path / "store", tmp_path / "calm"
     opened = create_store(store)
-    (planned,) = plan("tiny/grid", study=STUDY, set=SETS, width=2)
+    (planned,) = plan("tiny/grid", store=None, study=STUDY, set=SETS, width=2)
     assert [len(pack.lanes) for pack in planned.packs] == [2, 2, 2]
     # Three packs whose launch ended in the middle: two after three epochs, one after five.
     for pack, epochs in zip(planned.packs, (3, 3, 5), strict=True):
