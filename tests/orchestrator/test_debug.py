@@ -37,7 +37,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Said], Pat
 
 
 def test_what_went_non_finite_is_told_as_text_and_as_json(said: Any) -> None:
-    what = "epoch 0, step 0: the update of readout.w, while loss and gradients are finite"
+    what = "epoch 0, step 0: the update of rnn.0.w_ih, while loss and gradients are finite"
     found, _ = said
     assert (found["text"].status, found["json"].status) == (0, 0)
     assert found["text"].out.splitlines()[-1] == what
