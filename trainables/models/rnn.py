@@ -170,7 +170,7 @@ class RecurrentNet(nnx.Module):
             step = partial(_advance, cell, w, seen is not None)
             end, (h, states_TBS) = lax.scan(step, states[layer], (drive, gauges))
             ends.append(end)
-            if seen is not None:
+            if seen is not None and states_TBS is not None:
                 seen.append((states_TBS, h))
         h = self.dropout(h) if self.drops_output else h
         return jnp.swapaxes(self.logits(h), 0, 1), ends
