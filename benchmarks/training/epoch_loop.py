@@ -35,7 +35,7 @@ def run() -> dict[str, float]:
 
     @jax.jit
     def step(state: Any, entry: Any) -> Any:
-        state, seen = engine._step(state, values, engine.task.batch(data, entry, values))
+        state, seen = engine.step(state, values, engine.task.batch(data, entry, values))
         return state, seen["scalars"]
 
     def one_program() -> None:

@@ -43,7 +43,7 @@ def run() -> dict[str, float]:
     entries = [jax.tree.map(lambda leaf, i=i: leaf[i], schedule) for i in range(STEPS)]
 
     def step(state: Any, entry: Any) -> Any:
-        return training._step(state, values, training.task.batch(data, entry, values))
+        return training.step(state, values, training.task.batch(data, entry, values))
 
     one = jax.jit(step)
     whole = jax.jit(lambda state, entries: lax.scan(step, state, entries))

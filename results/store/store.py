@@ -18,7 +18,7 @@ from results.store.merging.copying import merge
 from results.store.parquet_parts import conform, encode
 from results.store.reader import Reader, not_a_file
 from results.store.views import view_name
-from results.store.weights import Kind, Weights
+from results.store.weights import Kind, Weights, of_former_layout
 
 
 class Store(Reader):
@@ -122,7 +122,7 @@ class Store(Reader):
         self._weights.drop(path)
 
     def weights(self, trial_id: str, epoch: int | None = None) -> dict[str, np.ndarray]:
-        """Kept weights of one trial, by tensor name.
+        """Kept weights of one trial, by tensor name, laid out as today whenever they were kept.
 
         Args:
           trial_id: or any unique prefix.
@@ -136,7 +136,11 @@ class Store(Reader):
         if found is None:
             when = "" if epoch is None else f" at epoch {epoch}"
             raise StoreError(f"{trial} kept no weights{when}; launch with --keep-weights last.")
-        return self.load_lane(*found)
+        tensors = self.load_lane(*found)
+        if not self._weights.is_former(found[0]):
+            return tensors
+        row = next(r for r in self.attempts().to_pylist() if r["trial_id"] == trial)
+        return of_former_layout(tensors, json.loads(row["config"]).get("model"))
 
     def compact(self, grace_s: float = 60.0) -> dict[str, int]:
         """Merges small parts and drops superseded rows; see `compaction.compact`."""

@@ -23,6 +23,12 @@ from results.store.paths import Paths
 
 Kind = Literal["artifacts", "checkpoints"]
 
+LAYOUT = 2
+"""How an artifact lays tensors out, in its index as `layout`; one without it is of layout 1, in
+which the gates of `torch_gru` were stacked z, r, n, and not r, z, n as in torch."""
+_FORMER_GATES = {"torch_gru": (1, 0, 2)}
+"""Order in which layout 1 is read, by model."""
+
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4",
     "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
@@ -67,6 +73,8 @@ class Weights:
             )
         tensors = {path: np.ascontiguousarray(leaf) for path, leaf in leaves.items()}
         entry = {**index, "saved": datetime.now(UTC).isoformat()}
+        if kind == "artifacts":
+            entry["layout"] = LAYOUT
         files.publish(self.fs, self.paths.tensors(kind, name), save(tensors))
         text = json.dumps(entry, allow_nan=False).encode()
         files.publish(self.fs, self.paths.index(kind, name), text)
@@ -179,12 +187,31 @@ class Weights:
         ]
         return max(held)[1:] if held else None
 
+    def is_former(self, path: str) -> bool:
+        """Whether a listed artifact is of a former layout: `of_former_layout` reads it."""
+        return self._indexes[path].get("layout", 1) == 1
+
     def drop(self, path: str) -> None:
         """Deletes a save, index first, so that no reader finds one half gone."""
         kind, name = _split(path)
         files.delete(self.fs, self.paths.index(kind, name))
         files.delete(self.fs, self.paths.tensors(kind, name))
         self._indexes.pop(path, None)
+
+
+def of_former_layout(tensors: Mapping[str, np.ndarray], model: Any) -> dict[str, np.ndarray]:
+    """Tensors by name of a model's artifact of layout 1, as they are laid out today."""
+    gates = _FORMER_GATES.get(model)
+    if gates is None:
+        return dict(tensors)
+
+    def read(name: str, value: np.ndarray) -> np.ndarray:
+        if not name.startswith("rnn."):
+            return value
+        parts = np.split(value, len(gates))
+        return np.concatenate([parts[gate] for gate in gates])
+
+    return {name: read(name, value) for name, value in tensors.items()}
 
 
 _DAMAGE = (ValueError, KeyError, IndexError, TypeError)

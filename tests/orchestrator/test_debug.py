@@ -37,7 +37,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Said], Pat
 
 
 def test_what_went_non_finite_is_told_as_text_and_as_json(said: Any) -> None:
-    what = "epoch 0, step 0: the update, while loss and gradients are finite"
+    what = "epoch 0, step 0: the update of rnn.0.w_ih, while loss and gradients are finite"
     found, _ = said
     assert (found["text"].status, found["json"].status) == (0, 0)
     assert found["text"].out.splitlines()[-1] == what
@@ -110,5 +110,6 @@ def test_the_named_layer_and_time_step_are_those_of_the_weights_before_the_bad_s
     layer = int(np.argmax(np.any(beyond, 1)))
     at = int(np.argmax(beyond[layer]))
     assert found.culprit == (
-        f"epoch {epoch}, step {step}: the output of layer rnn.{layer} at time step {at}"
+        f"epoch {epoch}, step {step}: the output of layer rnn.{layer} at time step {at}, "
+        "in the forward pass"
     )

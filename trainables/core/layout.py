@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +26,45 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Slot:
-    """A tensor: leaf `path`, or entry `index` of its leading axis where layers are stacked."""
+    """A tensor: leaf `path`, or entry `index` of its leading axis where layers are stacked.
+
+    Attributes:
+      blocks: where it is stored with the equal blocks of its first axis in another order, their
+        numbers in that order.
+    """
 
     path: str
     index: int | None
     layer: int
     layer_name: str
     tensor: str
+    blocks: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
         return f"{self.layer_name}.{self.tensor}" if self.layer_name else self.tensor
+
+
+class LayerOutput(NamedTuple):
+    """What a layer hands on in a forward pass.
+
+    Attributes:
+      values: with time first, or where not `timed` without an axis of time.
+      what: they are called; "state" of what the layer keeps to itself.
+    """
+
+    layer_name: str
+    values: jax.Array
+    timed: bool = True
+    what: str = "output"
+
+
+def reordered(value: np.ndarray, blocks: tuple[int, ...] | None) -> np.ndarray:
+    """The equal blocks of an array's first axis in another order; None: as they are."""
+    if blocks is None:
+        return value
+    parts = np.split(value, len(blocks))
+    return np.concatenate([parts[block] for block in blocks])
 
 
 def path_text(path: Sequence[Any]) -> str:
@@ -145,9 +173,11 @@ class Layout:
         return jnp.concatenate([tensors, layers])
 
     def named(self, leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Tensors by name from one lane's leaves by path, layers unstacked."""
+        """Tensors by name from one lane's leaves by path, layers unstacked; as they are stored."""
         return {
-            s.name: leaves[s.path] if s.index is None else leaves[s.path][s.index]
+            s.name: reordered(
+                leaves[s.path] if s.index is None else leaves[s.path][s.index], s.blocks
+            )
             for s in self.slots
         }
 
@@ -168,5 +198,6 @@ class Layout:
             given = np.asarray(tensors[slot.name])
             if given.shape != want:
                 raise ValueError(f"{slot.name} has shape {given.shape}; this model needs {want}")
-            leaf[... if slot.index is None else slot.index] = given
+            back = None if slot.blocks is None else tuple(np.argsort(slot.blocks).tolist())
+            leaf[... if slot.index is None else slot.index] = reordered(given, back)
         return found

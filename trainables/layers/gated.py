@@ -174,12 +174,17 @@ class LSTM:
 class GRU:
     """h' = z h + (1 - z) act(x_n + r (U_n h + b_n)): the reset gate acts after the product.
 
-    Gates are stacked z, r, n. Two bias vectors in either scheme, zero under keras.
+    Gates are stacked z, r, n, as in Keras. Two bias vectors in either scheme, zero under keras.
     """
 
     units: int
     scheme: Scheme = "keras"
     activation: str = "tanh"
+
+    @property
+    def stored_gates(self) -> tuple[int, ...] | None:
+        """The order in which gates are stored where it is another: torch's r, z, n."""
+        return (1, 0, 2) if self.scheme == "torch" else None
 
     @property
     def state_size(self) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from trainables.core.layout import Slot
+from trainables.core.layout import LayerOutput, Slot
 from trainables.core.variables import Setting
 from trainables.declarations import Sizes
 from trainables.layers.elman import elman, tapped_elman
@@ -65,9 +65,11 @@ class RecurrentStack(nnx.Module):
         """As a call, with a `tap` on every state; gauges has shape (L, T)."""
         return self._run(x, gauges)[0]
 
-    def layer_outputs(self, x: jax.Array) -> jax.Array:
-        """What each layer hands on, x^l_t, shape (L, T, B, H)."""
-        return self._run(x, None)[1]
+    def outputs_by_layer(self, x: jax.Array) -> tuple[LayerOutput, ...]:
+        """Of a call: what each layer hands on, x^l_t, the lowest first."""
+        logits, out_LTBH = self._run(x, None)
+        layers = [LayerOutput(f"rnn.{layer}", out) for layer, out in enumerate(out_LTBH)]
+        return (*layers, LayerOutput("readout", logits, timed=False))
 
     def _run(self, x: jax.Array, gauges_LT: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         alpha = None if self.alpha is None else self.alpha[...]

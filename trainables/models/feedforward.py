@@ -12,7 +12,7 @@ from jax import lax
 from jax.nn.initializers import variance_scaling
 
 from trainables.core.activations import ACTIVATIONS
-from trainables.core.layout import Slot
+from trainables.core.layout import LayerOutput, Slot
 from trainables.core.random_keys import named_key
 from trainables.declarations import Sizes
 
@@ -70,6 +70,12 @@ class FeedForward(nnx.Module):
     def preactivations(self, x: jax.Array) -> jax.Array:
         """z of every hidden layer, (L, B, H)."""
         return self._run(x)[1]
+
+    def outputs_by_layer(self, x: jax.Array) -> tuple[LayerOutput, ...]:
+        """Of a call: z of every hidden layer, the lowest first, and the logits."""
+        layers = enumerate(self.preactivations(x))
+        found = [LayerOutput(f"dense.{layer}", z, timed=False) for layer, z in layers]
+        return (*found, LayerOutput("readout", self(x), timed=False))
 
     def _run(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         act, b_LH = ACTIVATIONS[self.activation], self.b[...]

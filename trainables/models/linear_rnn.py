@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from trainables.core.layout import Slot
+from trainables.core.layout import LayerOutput, Slot
 from trainables.core.variables import Tensors
 from trainables.declarations import Sizes
 from trainables.declarations.models.linear_rnn import executes
@@ -74,6 +74,12 @@ class LinearNet(nnx.Module):
         The tap is on the drive of a step, whose derivative is that of the state it is added to.
         """
         return self._run(x, gauges[0])
+
+    def outputs_by_layer(self, x: jax.Array) -> tuple[LayerOutput, ...]:
+        """Of a call: its answer, over time or over the lags of a response."""
+        answer = self(x)
+        over_time = answer if answer.ndim == 1 else jnp.swapaxes(answer, 0, 1)
+        return (LayerOutput("rnn.0", over_time),)
 
     def moduli(self) -> jax.Array:
         """|eigenvalue| of each unit, largest first."""

@@ -18,7 +18,7 @@ from flax import nnx
 from jax import lax
 from jax.nn import initializers
 
-from trainables.core.layout import Slot
+from trainables.core.layout import LayerOutput, Slot
 from trainables.core.random_keys import named_key
 from trainables.core.variables import Setting, Tensors
 from trainables.declarations import Sizes
@@ -151,6 +151,20 @@ class ResidualStack(nnx.Module):
     def watched(self, x: jax.Array, look: Look) -> tuple[jax.Array, Any]:
         """As a call, and what `look` keeps of each block, with a leading axis of L."""
         return self._run(x, look=look)
+
+    def outputs_by_layer(self, x: jax.Array) -> tuple[LayerOutput, ...]:
+        """Of a call: what the encoder, the recurrent layer of each block and the block itself hand
+        on, and the decoder's answer."""
+        answer, (y_LTBH, out_LTBH) = self.watched(x, lambda w, flow: (flow.y, flow.out))
+        (encoder, block), found = self.ends.layers, []
+        if self.ends.encoder != "identity":
+            found.append(LayerOutput(encoder, jnp.swapaxes(self.embed(x), 0, 1)))
+        for layer in range(self.depth):
+            blocks = (values[layer] for values in (y_LTBH, out_LTBH))
+            found += [LayerOutput(f"{block}.{layer}", values) for values in blocks]
+        timed = answer.ndim == 3
+        last = jnp.swapaxes(answer, 0, 1) if timed else answer
+        return (*found, LayerOutput(self.ends.above, last, timed))
 
     def eigenvalues(self) -> Pair:
         """(real, imaginary) parts of each linear recurrence's, (L, N)."""

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 from jax.nn import initializers
 
-from trainables.core.layout import Slot
+from trainables.core.layout import LayerOutput, Slot
 from trainables.core.random_keys import named_key
 from trainables.core.variables import Carried, Tensors
 from trainables.declarations import Sizes
@@ -126,28 +126,52 @@ class RecurrentNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Logits (B, T, C) of x (B, T, F) or tokens (B, T)."""
-        start = self.initial(len(x))
-        if self.carries:
-            start = tuple(variable[...] for variable in self.carried)
+        start = self._start(x)
         logits, ends = self._run(x, start, None)
         for variable, end in zip(self.carried, ends, strict=False):
             variable[...] = end
         return logits
+
+    def _start(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        if self.carries:
+            return tuple(variable[...] for variable in self.carried)
+        return self.initial(len(x))
+
+    def outputs_by_layer(self, x: jax.Array) -> tuple[LayerOutput, ...]:
+        """Of a call: each layer's states and what it hands on, the lowest first."""
+        seen: list[tuple[jax.Array, jax.Array]] = []
+        logits, _ = self._run(x, self._start(x), None, seen)
+        embedded = jnp.swapaxes(self.embed(x), 0, 1)
+        below = [LayerOutput("embedding", embedded)] if self.tokens else []
+        layers = []
+        for layer, (states, h) in enumerate(seen):
+            if states.shape != h.shape:  # else what is handed on is the state
+                layers.append(LayerOutput(f"rnn.{layer}", states, what="state"))
+            layers.append(LayerOutput(f"rnn.{layer}", h))
+        return (*below, *layers, LayerOutput("readout", jnp.swapaxes(logits, 0, 1)))
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
         """As a call from states of 0, with a `tap` on every state; gauges are (L, T)."""
         return self._run(x, self.initial(len(x)), gauges)[0]
 
     def _run(
-        self, x: jax.Array, states: Sequence[jax.Array], gauges_LT: jax.Array | None
+        self,
+        x: jax.Array,
+        states: Sequence[jax.Array],
+        gauges_LT: jax.Array | None,
+        seen: list[tuple[jax.Array, jax.Array]] | None = None,
     ) -> tuple[jax.Array, list[jax.Array]]:
+        """Logits, and the layers' last states; `seen` takes each layer's states and outputs."""
         h, ends = jnp.swapaxes(self.embed(x), 0, 1), []
         for layer, cell in enumerate(self.cells):
             w = self.params(layer)
             drive = cell.drive(w, self.dropout(h))
             gauges = None if gauges_LT is None else gauges_LT[layer]
-            end, h = lax.scan(partial(_advance, cell, w), states[layer], (drive, gauges))
+            step = partial(_advance, cell, w, seen is not None)
+            end, (h, states_TBS) = lax.scan(step, states[layer], (drive, gauges))
             ends.append(end)
+            if seen is not None and states_TBS is not None:
+                seen.append((states_TBS, h))
         h = self.dropout(h) if self.drops_output else h
         return jnp.swapaxes(self.logits(h), 0, 1), ends
 
@@ -158,19 +182,20 @@ class RecurrentNet(nnx.Module):
             found.append(Slot("embedding/w", None, -1, "embedding", "w"))
         for layer, tensors in enumerate(self.rnn):
             path, name = f"rnn/{layer}", f"rnn.{layer}"
-            found += [Slot(f"{path}/{t}", None, layer, name, t) for t in tensors.names]
+            gates = getattr(self.cells[layer], "stored_gates", None)
+            found += [Slot(f"{path}/{t}", None, layer, name, t, gates) for t in tensors.names]
         names = self.readout.names
         return (*found, *(Slot(f"readout/{t}", None, self.depth, "readout", t) for t in names))
 
 
 def _advance(
-    cell: Cell, w: Mapping[str, jax.Array], state: jax.Array, here: Any
-) -> tuple[jax.Array, jax.Array]:
+    cell: Cell, w: Mapping[str, jax.Array], watched: bool, state: jax.Array, here: Any
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
     drive, gauge = here
     state = cell.advance(w, state, drive)
     if gauge is not None:
         state = tap(state, gauge)
-    return state, cell.output(w, state)
+    return state, (cell.output(w, state), state if watched else None)
 
 
 def recurrent_net(

@@ -63,8 +63,8 @@ class Training(Network):
         carried = state.get(self.schedule.carried) if self.schedule.carried else None
         return self.schedule.at(hparams, carried, state["step"])
 
-    def _step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
-        """One update, undone where anything is not finite."""
+    def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
+        """One update, undone where anything is not finite; and what was seen of it."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
@@ -103,6 +103,7 @@ class Training(Network):
             "moved": moved,
             "correct": correct,
             "weight": jnp.sum(batch[2]),
+            "params": params,
         }
         return kept, seen
 
@@ -133,7 +134,7 @@ class Training(Network):
             state, running, tally, bad = carry
             index, entry = entry
             state = {**state, "rest": fresh(state["rest"], entry)}
-            state, seen = self._step(state, hparams, self.task.batch(data, entry, hparams))
+            state, seen = self.step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
             running = running_stats.update(running, {name: seen[name] for name in like}, finite)
             if self.schedule.recorded:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from trainables.core.engine import State
+from trainables.core.layout import LayerRow
 from trainables.core.random_keys import trial_key
-from trainables.training.epoch import Training
+from trainables.training.epoch import STEP_COLUMNS, Training
+from trainables.training.layer_signals import Place, signals
 from trainables.training.network import Hparams, fresh
+
+
+class _Step(NamedTuple):
+    """What a repeated step brought; of tensors, whether each is finite.
+
+    Attributes:
+      outputs, reached: (place, finite) of layers' outputs, and of the gradients that reached them,
+        each in the order in which the forward pass makes them.
+    """
+
+    loss: bool
+    outputs: list[tuple[Place, np.ndarray]]
+    gradients: np.ndarray
+    all_gradients: bool
+    reached: list[tuple[Place, np.ndarray]]
+    updates: np.ndarray
+    weights: np.ndarray
 
 
 def culprit(
@@ -24,34 +44,126 @@ def culprit(
       state: one lane's state, frozen before the step. data: the task's, on the device.
 
     Returns:
-      A phrase that names the first layer at fault, in the order in which values are computed;
-      the time step too of a model with `layer_outputs(x)`, shape (L, T, B, H).
+      A phrase that names the pass and the first layer at fault, in the order in which values are
+      computed, and the time step where what was looked at has one.
     """
+    found = _repeated(training, state, hparams, data, epoch, step)
+    rows = training.layout.rows[: training.layout.tensors]
+    return _forward(rows, found) or _backward(rows, found) or _update(rows, found)
 
-    @jax.jit  # one program, where pass by pass would be hundreds of small ones
+
+def _repeated(
+    training: Training, state: State, hparams: Hparams, data: Any, epoch: int, step: int
+) -> _Step:
+    program, places = _program(training)
+    found = program(state, hparams, data, jnp.int32(epoch), jnp.int32(step))
+    (loss, total), (gradients, updates, weights), flags = jax.device_get(found)
+    outputs, reached = (list(zip(*pair, strict=True)) for pair in zip(places, flags, strict=True))
+    return _Step(bool(loss), outputs, gradients, bool(total), reached, updates, weights)
+
+
+@lru_cache(maxsize=4)
+def _program(training: Training) -> tuple[Any, tuple[list[Place], list[Place]]]:
+    """The step as one compiled program, where pass by pass would be hundreds of small ones; and
+    whose its flags are, which is known once it is traced."""
+    places: tuple[list[Place], list[Place]] = [], []
+    tensors = training.layout.tensors
+
+    @jax.jit
     def measured(state: State, hparams: Hparams, data: Any, epoch: Any, step: Any) -> Any:
         schedule = training.task.training(trial_key(hparams["seed"]), hparams, epoch)
         entry = jax.tree.map(lambda leaf: leaf[step], schedule)
         batch = training.task.batch(data, entry, hparams)
-        rest = fresh(state["rest"], entry)
-        module: Any = nnx.merge(training.graph, state["params"], rest, copy=True)
-        finite = jnp.ones((0, 1), bool)
-        if hasattr(module, "layer_outputs"):
-            finite = jnp.all(jnp.isfinite(module.layer_outputs(batch[0])), axis=(2, 3))
-        grad = jax.value_and_grad(training.loss, has_aux=True)
-        (loss, _), gradients = grad(state["params"], rest, batch)
-        return finite, loss, training.layout.norms(gradients)
+        state = {**state, "rest": fresh(state["rest"], entry)}
+        _, seen = training.step(state, hparams, batch)
+        of = dict(zip(STEP_COLUMNS, seen["scalars"], strict=True))
+        found = signals(training, state, batch)
+        for kept, side in zip(places, found, strict=True):
+            kept[:] = [place for place, _ in side]
+        # A weight may be finite where the norm of its tensor is not; a step minds the weight.
+        broken = jax.tree.map(lambda w: 1.0 - jnp.isfinite(w), seen["params"])
+        norms = seen["norms"], seen["moved"]
+        return (
+            (jnp.isfinite(of["loss"]), jnp.isfinite(of["grad_norm"])),
+            [
+                *(jnp.isfinite(values[:tensors]) for values in norms),
+                training.layout.norms(broken)[:tensors] == 0,
+            ],
+            [[finite for _, finite in side] for side in found],
+        )
 
-    found = measured(state, hparams, data, jnp.int32(epoch), jnp.int32(step))
-    outputs, loss, norms = map(np.asarray, found)
-    for layer, finite in enumerate(outputs):
-        if not finite.all():
-            return f"the output of layer rnn.{layer} at time step {int(np.argmin(finite))}"
-    if not np.isfinite(loss):
-        return "the loss, while every recurrent output is finite"
-    whole = [(row, norm) for row, norm in zip(training.layout.rows, norms, strict=True)]
-    # Back-propagation meets the last layer first.
-    for row, norm in reversed([pair for pair in whole if pair[0].tensor != "*"]):
-        if not np.isfinite(norm):
-            return f"the gradient of {row.layer_name}.{row.tensor}"
-    return "the update, while loss and gradients are finite"
+    return measured, places
+
+
+def _forward(rows: Sequence[LayerRow], found: _Step) -> str | None:
+    """What is said of the forward pass; None where it was finite."""
+    looked = dict.fromkeys(place.layer_name for place, _ in found.outputs)
+    unseen = dict.fromkeys(row.layer_name for row in rows if row.layer_name not in looked)
+    one = len(unseen) == 1
+    others = f"; {'that' if one else 'those'} of {_layers(unseen)} {'was' if one else 'were'} not "
+    others = f"{others}looked at" if unseen else ""
+    for place, finite in found.outputs:
+        if not np.all(finite):
+            step = np.argmin(finite) if finite.ndim else place.step
+            layer = _layers([place.layer_name])
+            what = f"the {place.what} of {layer}{_at(step)}, in the forward pass"
+            return f"{what}{', while the loss is finite' if found.loss else ''}{others}"
+    if found.loss:
+        return None
+    if not unseen:
+        return "the loss, in the forward pass, while the outputs of all layers are finite"
+    many = "s" if len(looked) > 1 else ""
+    are = "are" if many else "is"
+    seen = f", while the output{many} of {_layers(looked)} {are} finite" if looked else ""
+    return f"the loss, in the forward pass{seen}{others}"
+
+
+def _backward(rows: Sequence[LayerRow], found: _Step) -> str | None:
+    """What is said of the backward pass; None where it was finite."""
+    # It meets the last layer first.
+    for row, finite in zip(reversed(rows), found.gradients[::-1], strict=True):
+        if not finite:
+            return (
+                f"the gradient of {_tensor(row)}{_at(_reached(row, found))}, in the backward pass"
+            )
+    if found.all_gradients:
+        return None
+    return "the norm of all gradients together, while each tensor's is finite, in the backward pass"
+
+
+def _reached(row: LayerRow, found: _Step) -> int | None:
+    """The first time step, from the end, at which the gradient that reached a layer was not finite;
+    None where that is not known."""
+    for place, finite in reversed(found.reached):
+        if place.layer_name == row.layer_name and not np.all(finite):
+            return int(np.flatnonzero(~finite)[-1]) if finite.ndim else place.step
+    return None
+
+
+def _update(rows: Sequence[LayerRow], found: _Step) -> str:
+    for row, update, weight in zip(rows, found.updates, found.weights, strict=True):
+        if not update:
+            return f"the update of {_tensor(row)}, while loss and gradients are finite"
+        if not weight:
+            return f"{_tensor(row)} after its update, while loss, gradients and update are finite"
+    return (
+        "nothing that a repetition shows: outside its pack the step is finite, so what went wrong "
+        "was a rounding away from the largest number"
+    )
+
+
+def _layers(names: Collection[str]) -> str:
+    """Layers by name; "" is the model as a whole."""
+    named = [name for name in names if name]
+    text = f"layer{'s' if len(named) > 1 else ''} {', '.join(named)}"
+    if "" not in names:
+        return text
+    return f"{text} and of the model" if named else "the model"
+
+
+def _tensor(row: LayerRow) -> str:
+    return f"{row.layer_name}.{row.tensor}" if row.layer_name else row.tensor
+
+
+def _at(step: Any) -> str:
+    return "" if step is None else f" at time step {int(step)}"

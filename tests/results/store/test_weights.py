@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,35 @@ def test_weights_of_a_trial(store: Store) -> None:
     assert store.weights("aa1", 4)["fc.w"] == 1.0
     with pytest.raises(StoreError, match="kept no weights at epoch 5"):
         store.weights("aa1", 5)
+
+
+@pytest.mark.parametrize("model", ["torch_gru", "torch_lstm", "gru"])
+def test_weights_of_a_former_layout_are_read_as_they_would_be_kept_today(
+    store: Store, model: str
+) -> None:
+    """Before, gates of `torch_gru` were kept z, r, n; all others as today."""
+    publish_trial(store, "aa1", [1.0], config={"model": model})
+    rows = np.repeat([10.0, 20.0, 30.0], 2)
+    leaves = {
+        "rnn.0.w_ih": rows[None, :, None] + np.arange(3),
+        "rnn.1.b_hh": rows[None],
+        "readout.w": rows[None, :, None],
+    }
+    for attempt in (0, 1):
+        own = lanes("aa1", attempt=attempt, epoch=3 + attempt)
+        store.save_weights("artifacts", f"p-{attempt}", leaves, own)
+    index = Path(store.root, "artifacts/p-0.json")
+    entry = json.loads(index.read_text())
+    assert entry.pop("layout") == 2
+    index.write_text(json.dumps(entry))
+    reopened = Store(store.uri, store.fs, store.root)
+    order = [20.0, 10.0, 30.0] if model == "torch_gru" else [10.0, 20.0, 30.0]
+    former, today = reopened.weights("aa1", epoch=3), reopened.weights("aa1")
+    assert former["rnn.1.b_hh"].tolist() == np.repeat(order, 2).tolist()
+    assert former["rnn.0.w_ih"][:, 1].tolist() == (np.repeat(order, 2) + 1).tolist()
+    np.testing.assert_array_equal(former["readout.w"], leaves["readout.w"][0])
+    for name, value in leaves.items():
+        np.testing.assert_array_equal(today[name], value[0])
 
 
 def test_wrong_saves_are_refused(store: Store) -> None:

@@ -93,6 +93,36 @@ def drawn(cell: Any, features: int, seed: int) -> dict[str, np.ndarray]:
     return {name: rng.uniform(-most, most, leaf.shape) for name, leaf in shapes.items()}
 
 
+def test_stored_weights_of_a_gru_are_torchs_own(seed: int) -> None:
+    """torch.nn.GRU's equations, whose gates are stacked r, z, n, on tensors as they are kept; and
+    what is kept is read back to the bit."""
+    data = {"task": "gaussian", "seq_len": T, "features": F, "classes": 3, "batch_size": 2}
+    pack = Pack([trial(model="torch_gru", depth=2, width=H, seed=seed, **data)], {})
+    pack.init()
+    kept = pack.weights(0)
+    x = np.random.default_rng(seed).normal(size=(1, T, F)).astype(np.float32)
+    below = x[0].astype(np.float64)
+    for layer in range(2):
+        names = ("w_ih", "w_hh", "b_ih", "b_hh")
+        w = {name: kept[f"rnn.{layer}.{name}"].astype(np.float64) for name in names}
+        h, out = np.zeros(H), []
+        for now in below:
+            of_x, of_h = w["w_ih"] @ now + w["b_ih"], w["w_hh"] @ h + w["b_hh"]
+            r, z = (sigmoid((of_x + of_h)[k * H : (k + 1) * H]) for k in (0, 1))
+            h = (1 - z) * np.tanh(of_x[2 * H :] + r * of_h[2 * H :]) + z * h
+            out.append(h)
+        below = np.stack(out)
+    want = below @ kept["readout.w"].T + kept["readout.b"]
+    engine: Any = pack._engine
+    state = jax.tree.map(lambda leaf: leaf[0], pack._state)
+    found = engine.apply(state["params"], state["rest"], jnp.asarray(x), train=False)[0]
+    np.testing.assert_allclose(found[0], want, rtol=1e-4, atol=1e-5)
+    before = pack.state()
+    pack.init({0: kept})
+    after = pack.state()
+    assert all(np.array_equal(before[path], after[path]) for path in before)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cell_and_its_gradients_are_those_of_a_loop(name: str, seed: int) -> None:
     cell, rng = cell_of(name, H), np.random.default_rng([seed, 1])
