@@ -243,8 +243,8 @@ DIAGNOSIS = columns_of("""
     norm_start | float64 | loss/param | Least gradient norm of a step of the first epoch.
     loss_scale | float64 | loss | guess_loss, or without one the greater of |loss_start| and
         least_loss, times the losses that a gradient sums.
-    guess_loss | float64 | nats | Loss of one that knows nothing: chance_loss, or that of answering
-        0 where loss_ratio is recorded; null where neither is.
+    guess_loss | float64 | loss_unit | Loss of one that knows nothing: chance_loss, or that of
+        answering 0 where loss_ratio is recorded; null where neither is.
     frozen_layers | string | | Layers whose gradient was exactly 0 in every step of every epoch
         while the next one above learned: frozen by design. They count in no other rule.
     evidence | string | | These numbers and every threshold, as JSON.
