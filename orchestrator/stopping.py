@@ -37,9 +37,9 @@ def status_of(number: int) -> int:
 class Stopping:
     """What `signals` do to this process while this is entered; a context manager.
 
-    The first raises `Stopped`, but is only noted in `number` after a call of `gently`; a later one
-    raises it in any case, and one after that ends the process at once. A signal that is ignored
-    stays so, as `nohup` wants. Outside the main thread nothing changes.
+    The first raises `Stopped`, and a later one ends the process. After a call of `gently` two are
+    only noted, in `number` and `at_once`. A signal that is ignored stays so, as `nohup` wants.
+    Outside the main thread nothing changes.
 
     A process that does not come to its handlers, since it waits in somebody's C++, ends after
     `LAST_S`; what is in `at_last` is done before.
@@ -47,13 +47,13 @@ class Stopping:
 
     def __init__(self, signals: Sequence[signal.Signals] = SIGNALS):
         self.number: int | None = None
-        self.at = 0.0
+        self.at_once = False
+        self._at = 0.0
         self.at_last: list[Callable[[], object]] = []
         self._signals = signals
         self._before: dict[int, object] = {}
         self._gentle = False
         self._patient = False
-        self._raised = False
         self._over = threading.Event()
 
     def __enter__(self) -> Stopping:
@@ -86,26 +86,25 @@ class Stopping:
             signal.signal(number, self._on_signal)
 
     def gently(self, patient: bool) -> None:
-        """From now on `number` says that a signal has come, and the caller sees to it that the
-        process ends. `patient`: however long that takes."""
+        """From now on `number` says that a signal has come and `at_once` that a second has, and the
+        caller sees to it that the process ends. `patient`: however long that takes."""
         self._gentle, self._patient = True, patient
 
     def _on_signal(self, number: int, _: object) -> None:
         now = time.monotonic()
         first = self.number is None
-        if not first and now - self.at < AGAIN_S:
+        if not first and now - self._at < AGAIN_S:
             return
-        self.at = now
+        self._at = now
         if first:
             self.number = number
         if number == getattr(signal, "SIGHUP", None):
             leave_terminal()
-        if first and self._gentle:
-            return
-        if not self._raised:
-            self._raised = True
-            raise Stopped(self.number or number)
-        self._end(number)
+        if not self._gentle and first:
+            raise Stopped(number)
+        if self.at_once or not self._gentle:
+            self._end(number)
+        self.at_once = not first
 
     def _watch(self, reading: int) -> None:
         """Ends the process at last; awake at each signal, though the main thread may not be."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,14 +35,20 @@ def lives(record: Mapping[str, Any]) -> bool:
 
 def end_marked(name: str, value: str, patience_s: float = 3.0) -> None:
     """Kills this user's processes that were started with the variable `name` set to `value`, and
-    waits until they are gone."""
-    marked = []
+    waits until they are gone: also those that another starts while this looks."""
+    end = time.monotonic() + patience_s
+    while (marked := _marked(name, value)) and time.monotonic() < end:
+        for process in marked:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(marked, patience_s)
+
+
+def _marked(name: str, value: str) -> list[psutil.Process]:
+    found = []
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error, OSError):  # it ended, or is somebody else's
             ours = process.pid != os.getpid() and process.uids().real == os.getuid()
             if ours and process.environ().get(name) == value:
-                process.kill()
-                marked.append(process)
-        except (psutil.Error, OSError):
-            continue  # it ended, or is somebody else's
-    psutil.wait_procs(marked, patience_s)
+                found.append(process)
+    return found

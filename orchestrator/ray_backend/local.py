@@ -63,18 +63,26 @@ def local_ray(
         # Without this process they end soon. SPT_NOENV: they keep their mark when they name
         # themselves.
         theirs = {MARK: str(folder), "SPT_NOENV": "1", RECONNECT: "10"}
-        with _variables(variables), few_processes(), own_sessions(theirs):
-            stack.enter_context(own_token(folder / "token"))
-            _start(options, end, say)
-            end_with(end)
+        stack.enter_context(own_token(folder / "token"))
+        with _variables(variables), few_processes():
+            _start(options, theirs, end, say)
+        end_with(end)
         watch = stack.enter_context(connected())
         if not room.gpu:
             stack.enter_context(any_worker())
         yield watch
 
 
-def _start(options: dict[str, Any], end: Callable[[], None], say: Callable[[str], None]) -> None:
+def _start(
+    options: dict[str, Any],
+    theirs: Mapping[str, str],
+    end: Callable[[], None],
+    say: Callable[[str], None],
+) -> None:
     """Starts Ray; on a busy machine it may be too slow for its own deadlines, so it has two tries.
+
+    Args:
+      theirs: variables of its processes. end: ends those that are there.
 
     Raises:
       RequestError: says why, and what to do.
@@ -83,7 +91,8 @@ def _start(options: dict[str, Any], end: Callable[[], None], say: Callable[[str]
 
     for last in (False, True):
         try:
-            connect(None, **options)
+            with own_sessions(theirs):
+                connect(None, **options)
             return
         except Exception as error:
             end()

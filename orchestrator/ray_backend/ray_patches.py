@@ -8,6 +8,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,22 @@ def own_sessions(variables: Mapping[str, str]) -> Iterator[None]:
         started.append((Path(command[0]).name, process))
         return process
 
-    def get(*given: Any, **named: Any) -> Any:
-        for name, process in started:
-            if process.poll() is not None:
-                raise StartError(f"its process {name} ended with status {process.returncode}")
-        return get_node(*given, **named)
+    def get(*given: Any) -> Any:
+        # In a thread: this waits in C++, where nobody looks whether the processes live.
+        found: Future[Any] = Future()
+
+        def ask() -> None:
+            try:
+                found.set_result(get_node(*given))
+            except Exception as error:
+                found.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        while not wait([found], 0.1).done:
+            for name, process in started:
+                if process.poll() is not None:
+                    raise StartError(f"its process {name} ended with status {process.returncode}")
+        return found.result()
 
     services.ConsolePopen, services.get_node = start, get
     try:

@@ -18,7 +18,7 @@ from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import RayMachines
 from orchestrator.ray_backend.ray_patches import keep_from_ray
 from orchestrator.ray_backend.watch import RayWatch
-from orchestrator.stopping import Stopped, Stopping
+from orchestrator.stopping import Stopping
 from results import StoreError
 
 if TYPE_CHECKING:
@@ -84,11 +84,8 @@ def drive(
         )
         fit = Fit(tuner)
         with Display(queue, progress, say), _quiet():
-            try:
-                fit.start()
-                _wait(fit, queue, lease, say, stop, watch, patient)
-            except Stopped:
-                say("stopping at once; published rows are kept")
+            fit.start()
+            _wait(fit, queue, lease, say, stop, watch, patient)
             watch.stuck = not fit.left()
     if fit.error is not None and queue.fatal is None and stop.number is None:
         raise fit.error
@@ -117,6 +114,9 @@ def _wait(
             end = min(end, float("inf") if patient else time.monotonic() + STOP_S)
             limit = "" if patient else f", or in {STOP_S:g} s"
             say(f"stopping after the epoch under way{limit}; Ctrl-C again stops at once")
+        if stop.at_once:
+            say("stopping at once; published rows are kept")
+            end = 0.0
 
 
 def _ask_to_stop(queue: PackQueue, lease: Lease) -> None:

@@ -24,7 +24,8 @@ from tests.support.launches import (
     start,
     wait_for,
 )
-from tests.support.processes import below, carrying, is_raylet, those
+from tests.support.processes import below, carrying, is_raylet, stopped, those
+from tests.support.processes import trains as trains_a_pack
 from tests.support.stores import attempts, differing, published, whole
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -145,9 +146,12 @@ def test_ctrl_c_in_a_terminal(launched: Launched, again: bool) -> None:
     launch.press(b"\x03")
     if again:
         wait_for(lambda: "Ctrl-C again stops at once" in launch.said())
-        while launch.poll() is None:  # one that comes too soon is taken for the first
-            launch.press(b"\x03")
-            wait_for(lambda: launch.said().endswith("^C") or launch.poll() is not None)
+        with stopped(*those(launched.processes(), trains_a_pack)):
+            # One that comes too soon is taken for the first.
+            while "stopping at once" not in launch.said():
+                pressed = launch.said().count("^C")
+                launch.press(b"\x03")
+                wait_for(lambda before=pressed: launch.said().count("^C") > before)
     said = launch.ended(130)
     launched.left_nothing()
     assert "run what is left: gradsweep launch" in said
