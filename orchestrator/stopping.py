@@ -108,19 +108,18 @@ class Stopping:
 
     def _watch(self, reading: int) -> None:
         """Ends the process at last; awake at each signal, though the main thread may not be."""
-        number = 0
-        while number not in self._before:
-            woken = os.read(reading, 1)
-            if not woken:
-                break
-            number = woken[0]
-        os.close(reading)
-        left = LAST_S
-        while number and left > 0:
-            if self._over.wait(0.5):
-                return
-            left -= 0 if self._patient else 0.5
-        if number:
+        with os.fdopen(reading, "rb", buffering=0) as pipe:
+            number = 0
+            while number not in self._before:
+                woken = pipe.read(1)
+                if not woken:
+                    return
+                number = woken[0]
+            left = LAST_S
+            while left > 0:
+                if self._over.wait(0.5):
+                    return
+                left -= 0 if self._patient else 0.5
             self._end(number)
 
     def _end(self, number: int) -> None:
