@@ -174,11 +174,15 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
 
 def _print_launch(result: LaunchResult, again: str) -> None:
     from orchestrator.units import duration
+    from results.schema import FINISHED
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     if result.interrupted and not result.error:
         # Whoever stops it may have little time for it, so one line has all.
-        _say(f"stopped after {duration(result.seconds)} with {counts}; run what is left: {again}")
+        ended = sum(result.counts[name] for name in FINISHED)
+        failed = f", {result.counts['failed']} failed" if result.counts["failed"] else ""
+        trials = f"{ended} of {result.counts.total()} trials done{failed}"
+        _say(f"stopped after {duration(result.seconds)} with {trials}; run what is left: {again}")
         return
     _say(f"{result.ran} trials to run; in {duration(result.seconds)}: {counts}")
     for trial_id, reason in sorted(result.reasons.items()):

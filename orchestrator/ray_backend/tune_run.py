@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ray.tune import Tuner
 
 POLL_S = 0.2
-STOP_S = 10.0
+STOP_S = 8.0
 """How long an epoch under way may take after a signal, where the workers are ours to end."""
 DEAD_S = 3.0
 """How long workers of a dead Ray may take to keep what they have."""

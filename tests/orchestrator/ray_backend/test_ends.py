@@ -102,7 +102,7 @@ def last_line(said: str) -> str:
 def resumes(said: str, launched: Launched) -> None:
     """The last line says what is done and which command does the rest."""
     line = last_line(said)
-    assert re.search(r"stopped after .* with [^;]*interrupted", line), said
+    assert re.search(r"stopped after .* with \d of 8 trials done; run", line), said
     command = f"gradsweep launch vanishing/quickstart --store {launched.store}"
     assert f"; run what is left: {command}" in line, said
     assert "Traceback" not in said
