@@ -63,8 +63,8 @@ def local_ray(
         # Without this process they end soon. SPT_NOENV: they keep their mark when they name
         # themselves.
         theirs = {MARK: str(folder), "SPT_NOENV": "1", RECONNECT: "10"}
-        stack.enter_context(own_token(folder / "token"))
         with _variables(variables), few_processes():
+            stack.enter_context(own_token(folder / "token"))
             _start(options, theirs, end, say)
         end_with(end)
         watch = stack.enter_context(connected())
