@@ -21,6 +21,8 @@ from orchestrator.queue.lease import Lease
 from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.tune_trainable import PackTrainable
+from orchestrator.ray_backend.watch import RayWatch
+from orchestrator.stopping import Stopping
 from orchestrator.worker.provenance import versions
 from results import create_store
 
@@ -138,10 +140,14 @@ def _packs(marks: Marks, seeds: int, width: int | None = None) -> int:
             queue = launch._queue(store, plans, lease)
             start = queue.on_start
             queue.on_start = lambda pack: (marks.mark(), start(pack))[1]
-            with mock.patch(
+            patched = mock.patch(
                 "orchestrator.ray_backend.tune_trainable.PackTrainable", InstantTrainable
-            ):
-                drive(queue, job, lease, room.resources, room.packs, "plain", lambda text: None)
+            )
+            with patched, Stopping() as stop:
+                drive(
+                    queue, job, lease, room.resources, room.packs, "plain", lambda text: None, stop,
+                    RayWatch(), patient=False,
+                )  # fmt: skip
     done = queue.snapshot().counts["done"]
     assert done == len(plans[0].trials), queue.reasons
     return done
