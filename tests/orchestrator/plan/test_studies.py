@@ -226,3 +226,28 @@ def test_former_names_of_fields_and_kinds_are_read() -> None:
     assert replace(space, doc="x").reproduces == "figure 1"
     key = Key("depth_every", "int", 0, cast("Kind", "observation"))
     assert (key.kind, key.hashed) == ("recording", False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("low=b'x'", "low of the key units of model own_model must be a number"),
+        ("name=1", "the name of a model must be a string; got 1"),
+        ("version=b'x'", "version of model own_model must be an integer or a string"),
+        ("check='seed'", "check of model own_model must be a function; got 'seed'"),
+        ("keys=(1,)", "keys of model own_model must be Key objects; got 1"),
+        ("keys=1", "keys of model own_model must be a tuple of Key objects; got 1"),
+    ],
+)
+def test_a_part_declared_of_other_types_is_named(tmp_path: Path, wrong: str, says: str) -> None:
+    fields = "" if "name=" in wrong else 'name="own_model", '
+    key = f"Key('units', 'int', 1, {wrong})" if "low" in wrong else "Key('units', 'int', 1)"
+    keys = "" if "keys" in wrong else f"keys=({key},), "
+    more = "" if "low" in wrong else wrong
+    text = (
+        "from search_spaces import Space, Study\n"
+        "from trainables.declarations import Key, Model\n"
+        f"PART = Model({fields}{keys}{more})\n"
+        "STUDY = Study(name='own', title='x', parts=(PART,), spaces={})\n"
+    )
+    assert says in problem(write(tmp_path, text))
