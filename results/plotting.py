@@ -14,6 +14,7 @@ from results.ask.named_queries import space_name, space_of
 from results.ask.restricted import Where, restricted
 from results.errors import StoreError, nearest
 from results.figures.declaration import Figure, FigureFunction
+from results.figures.selection import joined
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -155,8 +156,10 @@ def place_of(
         return path / f"{stem}.{kind}", kind
     ending = path.suffix.lstrip(".").lower()
     if ending not in formats:
-        what = f"its ending is none of {known}" if ending else f"it has no ending; give {known}"
-        raise StoreError(f"cannot write {path}: {what}, or an existing folder.")
+        ends = joined([f".{name}" for name in formats], "or")
+        raise StoreError(
+            f"cannot write {path}: give a file that ends in {ends}, or an existing folder."
+        )
     if format not in (None, ending):
         raise StoreError(f"cannot write {path} as {format}: its ending says {ending}.")
     return path, ending

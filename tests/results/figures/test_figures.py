@@ -130,7 +130,7 @@ def test_wrong_requests(demo: Store, tmp_path: Path) -> None:
         figure(demo, "demo/grid", "grad_norm")
     with pytest.raises(StoreError, match="starts several"):
         figure(demo, "demo/grid", "overview", "0")
-    with pytest.raises(StoreError, match="its ending is none of html"):
+    with pytest.raises(StoreError, match="give a file that ends in"):
         plot(demo, "demo/grid", "overview", output=tmp_path / "x.bmp")
     with pytest.raises(StoreError, match="no space"):
         plot(demo, "demo/none")
