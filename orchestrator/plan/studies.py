@@ -129,8 +129,9 @@ def _part_problems(part: Part) -> list[str]:
     what = f"{part.role} {part.name}"
     found = [
         f"{name} of {what} must be a function; got {shown(value)}"
-        for name, value in ((n, getattr(part, n, None)) for n in _FUNCTIONS)
-        if value is not None and not callable(value)
+        for name, value in ((n, getattr(part, n)) for n in _FUNCTIONS if hasattr(part, n))
+        if not callable(value)
+        and (value is not None or name in ("sizes", "dataset", "chance_loss"))
     ]
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from trainables.declarations.core.keys import Key, Scalar, shown
+from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
 from trainables.declarations.core.parts import Model, Part, Probe, Sizes, Stage, Task
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
@@ -41,7 +41,7 @@ def _hex(text: str, length: int = 16) -> str:
 
 
 def _is_count(value: Any) -> bool:
-    return hasattr(value, "__index__") and value >= 0  # NumPy's integers too
+    return hasattr(value, "__index__") and 0 <= value <= MOST_INT  # NumPy's integers too
 
 
 def _returned(part: Part, function: str, wanted: str, found: Any) -> str:
@@ -158,11 +158,7 @@ class Trial:
         if self.model.rows is None:
             return 0, 0
         found = self.model.rows(self.config, self.sizes)
-        if (
-            not isinstance(found, tuple)
-            or len(found) != 2
-            or any(type(n) is not int for n in found)
-        ):
+        if not isinstance(found, tuple) or len(found) != 2 or not all(map(_is_count, found)):
             raise ConfigError([_returned(self.model, "rows", "two integers", found)])
         return found
 
