@@ -76,7 +76,7 @@ RETURNS = [
     "__import__('no_such_module')", "open('/no/such/file')", "print(no_such_name)",
 ]  # fmt: skip
 WORDS = [
-    "None", "1", "'x'", "()", "Key", "Model", "nan", "[]", "{}", "lambda: 1", "-1", "'static'",
+    "None", "1", "'x'", "()", "nan", "[]", "{}", "lambda: 1", "-1", "'static'",
     "'init'", "'traced'", "'host'", "'float'", "'str'", "'bool'", "1e30", "10**400", "''", "'lr'",
     "'seed'", "'a b'", "object()", "b'x'", "True", "1.5",
 ]  # fmt: skip
