@@ -12,11 +12,11 @@ from pathlib import Path
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
+from orchestrator.plan.part_checks import part_problems
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import (
     ConfigError,
-    Key,
     Part,
     Registry,
     Trial,
@@ -24,7 +24,6 @@ from trainables.declarations import (
     nearest,
     versioned_by_content,
 )
-from trainables.declarations.core.keys import shown
 
 ENTRY_POINT_GROUP = "gradsweep.studies"
 
@@ -124,53 +123,10 @@ def _add(found: Catalogue, study: Study, path: Path, neighbours: Neighbours | No
     _add_parts(found, study, path.read_bytes() if path.is_file() else b"", neighbours)
 
 
-_FUNCTIONS = (
-    "check",
-    "variants",
-    "rows",
-    "sizes",
-    "dataset",
-    "chance_loss",
-    "loss_terms",
-    "parent",
-    "gate",
-)
-"""What a part may declare beside `build`."""
-
-
-def _part_problems(part: Part) -> list[str]:
-    """What of a part is not of its type, a sentence each."""
-    if not isinstance(part.name, str):
-        return [f"the name of a {part.role} must be a string; got {shown(part.name)}"]
-    what = f"{part.role} {part.name}"
-    found = [
-        f"{name} of {what} must be a function; got {shown(value)}"
-        for name, value in ((n, getattr(part, n, None)) for n in _FUNCTIONS)
-        if value is not None and not callable(value)
-    ]
-    if not isinstance(part.version, int | str | None):
-        found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
-    if not isinstance(part.keys, (tuple, list)):
-        return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
-    for key in part.keys:
-        if not isinstance(key, Key):
-            found.append(f"keys of {what} must be Key objects; got {shown(key)}")
-        elif not isinstance(key.name, str):
-            found.append(f"the name of a key of {what} must be a string; got {shown(key.name)}")
-        else:
-            limits = (("low", key.low), ("high", key.high))
-            found += [
-                f"{n} of the key {key.name} of {what} must be a number; got {shown(v)}"
-                for n, v in limits
-                if v is not None and (isinstance(v, bool) or not isinstance(v, (int, float)))
-            ]
-    return found
-
-
 def _add_parts(
     found: Catalogue, study: Study, content: bytes, neighbours: Neighbours | None = None
 ) -> None:
-    problems = [one for part in study.parts for one in _part_problems(part)]
+    problems = [one for part in study.parts for one in part_problems(part)]
     if problems:
         raise RequestError([f"study {study.name}: {problem}" for problem in problems])
     probes, parts = study.probes, study.parts

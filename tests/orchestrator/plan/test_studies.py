@@ -235,6 +235,8 @@ def test_former_names_of_fields_and_kinds_are_read() -> None:
         ("name=1", "the name of a model must be a string; got 1"),
         ("version=b'x'", "version of model own_model must be an integer or a string"),
         ("check='seed'", "check of model own_model must be a function; got 'seed'"),
+        ("check=Key", "check of model own_model is called with config; Key takes others"),
+        ("build=lambda: 1", "build of model own_model is called with config, sizes, rngs"),
         ("keys=(1,)", "keys of model own_model must be Key objects; got 1"),
         ("keys=1", "keys of model own_model must be a tuple of Key objects; got 1"),
     ],

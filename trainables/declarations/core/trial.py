@@ -8,10 +8,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
-from trainables.declarations.core.keys import Key, Scalar, shown
+from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
 from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
@@ -46,6 +45,10 @@ def digest(value: Any, length: int = 16) -> str:
 
 def _hex(text: str, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _is_count(value: Any) -> bool:
+    return hasattr(value, "__index__") and 0 <= value <= MOST_INT  # NumPy's integers too
 
 
 def _returned(part: Part, function: str, wanted: str, found: Any) -> str:
@@ -111,10 +114,10 @@ class Trial:
         if isinstance(found, Sizes):
             for name, least in _LEAST.items():
                 value = getattr(found, name)
-                if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                if isinstance(value, bool) or not _is_count(value) or value < least:
                     raise PartError(
                         f"the sizes of task {self.task.name} have {name}={shown(value)}; it must "
-                        f"be a whole number of at least {least}"
+                        f"be a whole number from {least} to {MOST_INT}"
                     )
             return found
         raise PartError(
@@ -187,11 +190,7 @@ class Trial:
         if self.model.rows is None:
             return 0, 0
         found = self.model.rows(self.config, self.sizes)
-        if (
-            not isinstance(found, tuple)
-            or len(found) != 2
-            or any(type(n) is not int for n in found)
-        ):
+        if not isinstance(found, tuple) or len(found) != 2 or not all(map(_is_count, found)):
             raise ConfigError([_returned(self.model, "rows", "two integers", found)])
         return found
 
