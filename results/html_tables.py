@@ -6,7 +6,6 @@ import html
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from results.config_values import value_texts
 from results.errors import printable
 
 
@@ -16,7 +15,7 @@ def table_of(
     """An HTML table; numbers to four digits, nothing for null. Columns among `keys` hold values of
     configs."""
     by_column = [
-        _texts(list(values), name in keys)
+        texts_of(list(values), name in keys)
         for name, values in zip(columns, zip(*rows, strict=True), strict=False)
     ]
     head = "".join(f"<th>{escaped(column)}</th>" for column in columns)
@@ -32,7 +31,8 @@ def escaped(text: str) -> str:
     return printable(html.escape(text))
 
 
-def _texts(values: list[Any], of_configs: bool) -> list[str]:
+def texts_of(values: list[Any], of_configs: bool) -> list[str]:
+    """The cells of a column: nothing for null, values of configs told apart."""
     texts = value_texts(values) if of_configs else map(cell_of, values)
     return ["" if value is None else text for value, text in zip(values, texts, strict=True)]
 

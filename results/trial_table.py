@@ -6,9 +6,8 @@ import html
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.ask.restricted import spelled
 from results.ask.units import loss_unit, unit_of, with_unit
-from results.html_tables import cell_of
+from results.html_tables import texts_of
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -44,9 +43,12 @@ def trial_table(store: Store, space: Mapping[str, Any]) -> str:
         else with_unit(name.replace("_", " "), unit_of(name, unit))
         for at, name in enumerate(names)
     ]
+    values = rows.fetchall()
+    by_column = enumerate(zip(*values, strict=True))
+    texts = [texts_of(list(column), at in config) for at, column in by_column]
     cells = [
-        [_cell(value, exact=at in config) for at, value in enumerate(row)]
-        for row in rows.fetchall()
+        [_cell(value, texts[at][line]) for at, value in enumerate(row)]
+        for line, row in enumerate(values)
     ]
     listed = [*config, *(names.index(name) for name in ("status", "verdict"))]
     head = "".join(f"<th><button>{html.escape(text)}</button></th>" for text in heads)
@@ -60,9 +62,8 @@ def trial_table(store: Store, space: Mapping[str, Any]) -> str:
     )
 
 
-def _cell(value: Any, exact: bool) -> tuple[str, str]:
-    """The text of a cell, and the cell; a config's numbers with all their digits."""
-    text = ("" if value is None else spelled(value)) if exact else cell_of(value)
+def _cell(value: Any, text: str) -> tuple[str, str]:
+    """The text of a cell, and the cell."""
     mark = ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         mark = f' data-v="{_number(value)}"'

@@ -67,7 +67,8 @@ REFUSED = {
     "steps": "model misfit returned the shape (10, 3, 2) for x of shape (10, 3, 2); task misfit, "
     "whose y has the shape (10,), needs (10, 2); return the logits of one time step",
     "parameter": "parameter table of model misfit is int32, and only float32 can be trained",
-    "sizes": "the sizes of task misfit have classes=0; it must be a whole number of at least 1",
+    "sizes": "the sizes of task misfit have classes=0; it must be a whole number from 1 to "
+    "2147483647",
 }
 
 

@@ -7,6 +7,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from orchestrator.launch import LaunchResult, launch
 from orchestrator.plan.overrides import typed, with_key
 from orchestrator.plan.plan import plan
 from orchestrator.queue.progress import Display
+from orchestrator.queue.queue import Snapshot
 from orchestrator.ray_backend.jobs import words_of
 from results import create_store
 
@@ -186,9 +188,10 @@ class Queue:
         counts = dict.fromkeys(
             ("done", "diverged", "stopped", "gate_failed", "failed", "blocked"), 1
         )
-        return SimpleNamespace(
-            counts=counts, trials=9, epochs_done=30, epochs_total=90, seconds=10.0, running=1
-        )
+        return Snapshot(
+            trials=9, counts=Counter(counts), running=1, epochs_done=30, epochs_total=90,
+            seconds=10.0, phases=Counter(training=1),
+        )  # fmt: skip
 
 
 def test_progress_is_one_display_that_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:

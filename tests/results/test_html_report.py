@@ -64,7 +64,7 @@ def test_every_trial_stands_with_the_keys_that_vary(store: Store) -> None:
     assert len(found) == COUNT + 1
     first, second = (next(r for r in found.values() if r[4] == seed) for seed in ("0", "1"))
     assert (first[3], second[3]) == ("0.99999", "0.9999901"), "told apart"
-    assert (first[1:3], second[1:3]) == (["1.0", "he"], ["", "&lt;b&gt;"])
+    assert (first[1:3], second[1:3]) == (["1", "he"], ["", "&lt;b&gt;"])
     assert found["ffff" * 4][5] == "not started"
     assert '<option value="=&lt;b&gt;">' in table
     assert '<select data-column="4">' not in table, "of many values words are typed"
@@ -80,7 +80,7 @@ def test_a_users_figure_and_no_network(store: Store, tmp_path: Path) -> None:
     assert "my own line" in text
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", text)
     best = text.partition("<h2>Best</h2>")[2].partition("<h2>")[0]
-    assert cells(best)[0][:3] == ["", "&lt;b&gt;", "1.0"], "null is nothing, not nan"
+    assert cells(best)[0][:3] == ["", "&lt;b&gt;", "1"], "null is nothing, not nan"
     bare = report(store, "demo/many", output=tmp_path / "b.html").read_text()
     assert "mine is a figure of a study file of yours; give --study FILE." in bare
 

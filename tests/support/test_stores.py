@@ -96,7 +96,7 @@ def test_lost_rows_are_a_difference_of_their_table_alone(calm: Store, other: Pat
 def test_another_outcome_of_a_trial_is_a_difference_and_another_time_is_none(
     calm: Store, other: Path
 ) -> None:
-    again(other, "trials", event=2, seconds=123.0, host="elsewhere", launch_id="another")
+    again(other, "trials", event=2, seconds=123.0, host="elsewhere")
     assert differing(calm, other) == {}
     again(other, "trials", event=3, status="stopped")
     assert differing(calm, other) == {"trials": 2}

@@ -206,7 +206,9 @@ def test_a_task_gives_the_batches_that_its_sizes_declare(name: str) -> None:
         assert losses.shape == (sizes.batch_size,)
         assert jnp.isfinite(losses).all()
         if one.chance_loss is not None:
-            np.testing.assert_allclose(losses, one.chance_loss, rtol=1e-5)
+            # A sine's mean square is that of whole periods, which no window is made of.
+            near = 0.2 if one.loss_unit == "squared error" else 1e-5
+            np.testing.assert_allclose(losses, one.chance_loss, rtol=near)
         else:
             assert one.loss_unit != "nats"
         if one.loss_unit == "squared error":

@@ -157,7 +157,7 @@ def test_it_works_from_a_repository_as_under_python(tmp_path: Path) -> None:
         [sys.executable, "-m", "orchestrator", *words],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "repo/a: 1 trials" in done.stdout, done.stderr
+    assert "repo/a: 1 trial," in done.stdout, done.stderr
 
 
 def test_a_study_may_import_by_a_name_that_it_makes_up(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_figure2_does_not_average_over_inits(store: Store) -> None:
     )
     # As it says; and the panel of one trial is judged by the trials of the panel.
     fig: Any = figure(store, space, "figure2", where=["init=default", "residual_scale=null"])
-    assert [trace.customdata for trace in fig.data if trace.customdata] == [([0, 2],)]
+    assert [trace.customdata for trace in fig.data if trace.customdata] == [([0, 2, "0.01"],)]
     relu = space["targets"][4]
     with pytest.raises(StoreError, match="differ in residual_scale as one"):
         figure(store, space, "figure2", relu)

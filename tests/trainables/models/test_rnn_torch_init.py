@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.small_trials import check_rows
 from trainables.core.hparams import lane_values
+from trainables.core.layout import reordered
 from trainables.declarations import Trial, builtin_registry
 from trainables.declarations.core.parts import loaded
 from trainables.declarations.models.rnn import is_tied
@@ -167,6 +168,8 @@ def test_a_net_runs_its_cell_over_the_sequence(name: str) -> None:
     outputs = apply(state["params"], state["rest"], x)
     named = {n: np.asarray(v, float) for n, v in net.layout.named(_leaves(state)).items()}
     w = {n.removeprefix("rnn.0."): v for n, v in named.items() if n.startswith("rnn")}
+    if name == "torch_gru":  # named as torch stores them, r before z
+        w = {n: reordered(v, (1, 0, 2)) for n, v in w.items()}
     for sample in range(2):
         h = slow(name, w, np.asarray(x[sample], float))
         want = h @ named["readout.w"][0] + named["readout.b"]
