@@ -6,6 +6,7 @@ import html
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
+from results.config_values import value_texts
 from results.errors import printable
 
 

@@ -185,11 +185,9 @@ class Queue:
     """What a display asks of a queue."""
 
     def snapshot(self) -> Any:
-        counts = dict.fromkeys(
-            ("done", "diverged", "stopped", "gate_failed", "failed", "blocked"), 1
-        )
+        statuses = ("done", "diverged", "stopped", "gate_failed", "failed", "blocked")
         return Snapshot(
-            trials=9, counts=Counter(counts), running=1, epochs_done=30, epochs_total=90,
+            trials=9, counts=Counter(statuses), running=1, epochs_done=30, epochs_total=90,
             seconds=10.0, phases=Counter(training=1),
         )  # fmt: skip
 
