@@ -18,6 +18,8 @@ from orchestrator.errors import RequestError
 
 _OURS = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
 _ROOT = Path(__file__).resolve().parents[1]
+_IMPORTS = _ROOT / "orchestrator" / "plan" / "neighbours.py"
+"""What an import statement of a study's calls, as it would Python's own."""
 _LIBRARIES = frozenset({"site-packages", "dist-packages"})
 _STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
@@ -93,6 +95,8 @@ def _owner(filename: str) -> str:
     if filename.startswith("<") or not file.is_file():
         return "python"
     file = file.resolve()
+    if file == _IMPORTS:
+        return "python"
     if any(file.is_relative_to(_ROOT / name) for name in _OURS):
         return "ours"
     if not _LIBRARIES.isdisjoint(file.parts):

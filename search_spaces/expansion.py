@@ -322,12 +322,19 @@ def _conditions(when: Mapping[str, Any], rename: Rename) -> list[tuple[str, Sequ
 
 
 def _matches(config: Mapping[str, Any], when: Sequence[tuple[str, Sequence[Any]]]) -> bool:
-    return all(config.get(name) in wanted for name, wanted in when)
+    return all(_among(config.get(name), wanted) for name, wanted in when)
+
+
+def _among(value: Any, wanted: Sequence[Any]) -> bool:
+    try:
+        return value in wanted
+    except ValueError:  # an array, which is refused where the config is checked
+        return False
 
 
 def _closed(config: Config) -> Config:
     """`config` without the keys that an override leaves out."""
-    return {n: v for n, v in config.items() if v is not ...} if ... in config.values() else config
+    return {n: v for n, v in config.items() if v is not ...}
 
 
 def _distinct(configs: Iterable[Config]) -> Iterator[Config]:

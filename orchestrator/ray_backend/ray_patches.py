@@ -147,7 +147,14 @@ def end_with(end: Callable[[], None]) -> None:
     from ray._private import worker
 
     node: Any = worker._global_node
-    node.kill_all_processes = lambda *_, **__: end()
+
+    def kill_all_processes(*_: Any, **__: Any) -> None:
+        end()
+        for infos in node.all_processes.values():
+            for info in infos:
+                info.process.poll()  # else it counts as running still
+
+    node.kill_all_processes = kill_all_processes
 
 
 @contextlib.contextmanager

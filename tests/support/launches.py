@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pty
-import signal
 import subprocess
 import sys
 import tempfile
-import termios
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +94,11 @@ class Begun(subprocess.Popen[bytes]):
         Path(name).unlink()
         weakref.finalize(self, os.close, self._log)
         super().__init__(
-            words,
+            words if terminal is None else [sys.executable, "-c", _TAKE, *words],
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=self._log if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=None if terminal is None else partial(_take, terminal),
             env={**(os.environ if environment is None else environment), **ALWAYS},
         )
         if not lasting:
@@ -125,11 +120,15 @@ class Begun(subprocess.Popen[bytes]):
         self.wait()
 
 
-def _take(terminal: int) -> None:
-    """Makes it this process's own, and its keys heard, which a shell's background jobs ignore."""
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+_TAKE = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Makes the terminal this process's own, and its keys heard, which a shell's background jobs
+ignore; not between fork and exec, as a test's process may run JAX, which must not be forked."""
 
 
 class InTerminal(Begun):

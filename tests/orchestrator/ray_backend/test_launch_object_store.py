@@ -82,6 +82,7 @@ def test_a_sweep_through_a_store_in_trouble_is_whole_and_leaves_no_credentials(
     with _launching(object_store, logs, store) as done:
         object_store.trouble(status=503)
         _until_tried_again(object_store, done, times=4)
+        rays = _files(logs)  # which go with the launch
         object_store.trouble(delay=0.1)
     said.append(_ended(done[0]))
     assert "took over" not in said[1]
@@ -112,11 +113,15 @@ def test_a_sweep_through_a_store_in_trouble_is_whole_and_leaves_no_credentials(
         said.append(answer.out + answer.err)
     assert figure.stat().st_size > 1000
     assert differing(local, store) == {}
-    _nothing_of(object_store, [*said, *capfd.readouterr()], [logs, tmp_path])
+    _nothing_of(object_store, [*said, *capfd.readouterr()], {**rays, **_files(tmp_path)})
 
 
-def _nothing_of(server: ObjectStore, said: list[str], folders: list[Path]) -> None:
-    """Neither key nor secret is in the bucket, in what was printed, or in files below folders."""
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _nothing_of(server: ObjectStore, said: list[str], files: dict[str, bytes]) -> None:
+    """Neither key nor secret is in the bucket, in what was printed, or in these files."""
     words = [server.key.encode(), server.secret.encode(), server.secret.split("/")[0].encode()]
     held = {f"output {number}": text.encode() for number, text in enumerate(said)}
     filesystem, _ = pafs.FileSystem.from_uri("s3://bucket")
@@ -126,10 +131,7 @@ def _nothing_of(server: ObjectStore, said: list[str], folders: list[Path]) -> No
             with filesystem.open_input_stream(info.path) as stream:
                 held[info.path] += stream.read()
     bucket = len(held)
-    for folder in folders:
-        for path in folder.rglob("*"):
-            if path.is_file():
-                held[str(path)] = path.read_bytes()
+    held |= files
     assert bucket > len(said) + 5
     assert len(held) > bucket + 5, "Ray's logs are looked through"
     found = [name for name, content in held.items() for word in words if word in content]

@@ -11,7 +11,7 @@ from orchestrator.errors import RequestError
 from orchestrator.launch import LaunchResult
 from orchestrator.plan.plan import plan
 from results import Store, open_store
-from tests.support.launches import run, start, wait_for
+from tests.support.launches import last, run, start, wait_for
 from tests.support.stores import attempts, differing, seen
 
 pytestmark = pytest.mark.ray
@@ -92,7 +92,7 @@ def test_a_pretraining_that_fails_blocks_only_its_own(ray_session: str, tmp_path
     assert failed[0][0] in blocked[0]
     assert "from its target" in blocked[0]
     with pytest.raises(RequestError, match="gate_failed"):
-        debug(TOY, store=str(tmp_path / "store"), set=[*SMALL, *sets[:-1], "lsc_target=40"])
+        debug(TOY, store=str(tmp_path / "store"), set=last(*SMALL, *sets, "lsc_target=40"))
 
 
 @pytest.mark.slow
