@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shlex
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.scratch import launch_folder
+from orchestrator.stopping import status_of
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -172,7 +174,9 @@ def follow(address: str, job: str, say: Callable[[str], None]) -> int:
             time.sleep(1)
     if info.driver_exit_code is not None:
         return info.driver_exit_code
-    return 0 if info.status.value == "SUCCEEDED" else 1
+    # Ray asks a job to stop by SIGTERM, and keeps no exit status of it.
+    ended = {"SUCCEEDED": 0, "STOPPED": status_of(signal.SIGTERM)}
+    return ended.get(info.status.value, 1)
 
 
 def _await(work: Coroutine[Any, Any, None]) -> None:
