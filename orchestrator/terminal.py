@@ -1,6 +1,6 @@
 """The one place where text leaves for a terminal.
 
-A store may be a foreign one: what it says of itself is shown and never obeyed. So nothing else here
+A store may be a foreign one: its text is shown and never obeyed. So nothing else here
 prints (`tests/test_repository.py`).
 """
 

@@ -35,7 +35,8 @@ class _ExitNowError(SystemExit):
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Code of a user that would end the process raises in here instead: `sys.exit`, `os._exit`, a
-    KeyboardInterrupt of its own. What comes from a signal, from Ray or from us goes on as it is.
+    KeyboardInterrupt that it raises itself. What comes from a signal, from Ray or from us goes on
+    as it is.
 
     Raises:
       UserExitError: in place of such an end.

@@ -9,7 +9,7 @@ from typing import Any
 _FEWEST = 4
 """Significant digits of a number that has many, as one drawn at random has."""
 _FEW = 8
-"""A number of so many digits at most is shown in full."""
+"""A number of at most this many digits is shown in full."""
 _ALL = 17
 _NOISE = 1e-15
 """Relative error of a sum or product: 0.1 + 0.2 reads 0.3 unless 0.3 stands beside it."""
@@ -45,7 +45,7 @@ def pairs_text(config: Mapping[str, Any]) -> str:
 
 
 def pairs_texts(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """`lr=0.1 width=8` of each config, each value told from the key's others."""
+    """`lr=0.1 width=8` of each config, each value distinct from the key's others."""
     words: list[dict[str, str]] = [dict.fromkeys(config, "") for config in configs]
     for name in dict.fromkeys(name for config in configs for name in config):
         owners = [i for i, config in enumerate(configs) if name in config]

@@ -33,7 +33,7 @@ def escaped(text: str) -> str:
 
 
 def texts_of(values: list[Any], of_configs: bool) -> list[str]:
-    """The cells of a column: nothing for null, values of configs told apart."""
+    """The cells of a column: nothing for null, values of configs made distinct."""
     texts = value_texts(values) if of_configs else map(cell_of, values)
     return ["" if value is None else text for value, text in zip(values, texts, strict=True)]
 

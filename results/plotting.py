@@ -89,7 +89,7 @@ def figures_of(space: Mapping[str, Any]) -> list[str]:
 
 
 def describe_figure(function: FigureFunction) -> str:
-    """The first line of what a figure says of itself."""
+    """The first line of a figure's docstring."""
     drawn = function.draw if isinstance(function, Figure) else function
     return (drawn.__doc__ or "").strip().split("\n")[0]
 

@@ -24,7 +24,7 @@ Taken = TypeVar("Taken")
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Column names, equal ones told apart: `loss`, `loss` become `loss`, `loss_1`, or the next
+    """Column names, equal ones made distinct: `loss`, `loss` become `loss`, `loss_1`, or the next
     number that no other column has."""
     taken, seen, out = set(names), set(), []
     for name in names:
@@ -262,7 +262,7 @@ def _kind(statement: duckdb.Statement) -> str:
 
 
 def reason(error: Exception, memory: float) -> str:
-    """Why a query failed that may take so many bytes of memory."""
+    """Why a query failed that may take this many bytes of memory."""
     text = sentence(error)
     if not isinstance(error, MemoryError) and not text.startswith("Out of Memory Error"):
         return text

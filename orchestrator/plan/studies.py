@@ -45,7 +45,7 @@ def of_a_study() -> Iterator[None]:
             yield
     except UserExitError as error:
         raise StudyFileError(f"a study failed: {error}") from error
-    except ConfigError as error:  # beside those of configs, which are told together
+    except ConfigError as error:  # beside those of configs, which are reported together
         raise StudyFileError(f"a study failed: {error}") from error
     except Exception as error:
         if isinstance(error, StudyFileError) or not raised_by_user(error):

@@ -46,8 +46,8 @@ class Pace:
         self._imported += 1
 
     def reported(self, runner: str, epoch: int, lanes: int) -> None:
-        """The pack has been made, which the first report says, or has ended this epoch with so many
-        lanes that had not ended before."""
+        """The pack has been made, which the first report says, or has ended this epoch with
+        this many lanes that had not ended before."""
         course = self._running[runner]
         if course.phase != TRAINING:
             course.phase, course.epoch = TRAINING, epoch

@@ -141,7 +141,7 @@ def own_sessions(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def end_with(end: Callable[[], None]) -> None:
-    """Lets `ray.shutdown` end Ray's processes by this. Of itself it asks them first, and they are
+    """Lets `ray.shutdown` end Ray's processes by this. By default it asks them first, and they are
     deaf to that."""
     # Checked with Ray 2.60.0.
     from ray._private import worker
@@ -184,7 +184,8 @@ def signals_are_ours() -> Iterator[None]:
 @contextlib.contextmanager
 def own_token(file: Path) -> Iterator[None]:
     """Lets Ray's processes know each other by a token in `file`, which this user alone can read.
-    Of itself Ray writes one to the home folder, which everybody can. What a user has set stays."""
+    By default Ray writes one to the home folder, which everybody can read. What a user has set
+    stays."""
     # Checked with Ray 2.60.0.
     mode = os.environ.get(_MODE)
     given = "RAY_AUTH_TOKEN" in os.environ or _TOKEN_FILE in os.environ

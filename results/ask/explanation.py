@@ -59,7 +59,7 @@ PACKS = columns_of("""
 LAUNCHES = columns_of("""
     launch_id | string | | Launch; null for attempts that do not name theirs.
     study | string | | Study of its spaces.
-    space | string | | Spaces as they were launched: study/space, or a study for all of its own.
+    space | string | | Spaces as they were launched: study/space, or a study for all its spaces.
     started | timestamp | UTC | When its first attempt started.
     ended | timestamp | UTC | When its last attempt ended; null if one has no end.
     hosts | string | | Machines it ran on.

@@ -47,8 +47,8 @@ RULES: dict[str, float] = {
     "recent_epochs": 5,
     "recent_share": 0.5,
     # vanishing_epochs: log10 of the total or of G_first falls by this many decades per epoch, with
-    # this R2, over at least so many epochs, while the loss falls by less than this fraction of the
-    # first epoch's
+    # this R2, over at least this many epochs, while the loss falls by less than this fraction of
+    # the first epoch's
     "epochs_slope": -0.05,
     "epochs_r2": 0.8,
     "epochs_min": 5,

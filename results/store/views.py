@@ -210,7 +210,7 @@ def _create_rows(
     `numbered_<name>`: these with their trial as a number, which groups and joins faster.
 
     Args:
-      shared: attempts of several stores have one number, so that rows are told apart by launch.
+      shared: attempts of several stores have one number, so that the launch distinguishes rows.
       named: rows may be in several parts, whose names are in the column `PART`: of each attempt
         and epoch those of one part show, the first by name of those that name launches, if any.
     """

@@ -54,7 +54,7 @@ def chosen_lines(attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
       newest: it is the last attempt of the line that shows. shown: it is of that line.
       followed: another attempt follows it.
       until_epoch: from which on a later attempt of the shown line shows; of an attempt that is
-      not shown, a later attempt of its own line. Null if none.
+      not shown, a later attempt of the same line. Null if none.
       spare_epoch: from which on its rows show in no line and may be dropped; null if none.
     """
     trials: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

@@ -27,7 +27,7 @@ starts AS (  -- what a trial starts from, and the loss of one that knows nothing
         arg_min(loss / nullif(loss_ratio, 0), epoch) AS zero_loss
     FROM finite GROUP BY trial
 ),
-scales AS (  -- what norms are compared with: a gradient that sums terms is so many times as long
+scales AS (  -- what norms are compared with: a gradient that sums terms is that many times as long
     SELECT
         t.trial, t.trial_id, t.chance_loss, s.loss_start, s.norm_start,
         coalesce(t.chance_loss, s.zero_loss) AS guess_loss,
