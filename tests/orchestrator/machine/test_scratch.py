@@ -15,6 +15,7 @@ import pytest
 from orchestrator.errors import RequestError
 from orchestrator.machine.processes import this_process
 from orchestrator.machine.scratch import MARK, base, clear_dead, launch_folder
+from tests.support.launches import wait_for
 from tests.support.processes import carrying
 
 HOLD = """
@@ -81,7 +82,7 @@ def test_what_a_killed_launch_left_goes_and_a_living_one_s_stays(
     process, folder = launched
     clear_dead(top)
     assert folder.exists()
-    assert len(carrying(MARK, str(folder))) == 1
+    wait_for(lambda: len(carrying(MARK, str(folder))) == 1)  # not before it has become itself
     process.kill()
     process.wait()
     with launch_folder() as mine:
@@ -96,7 +97,7 @@ def test_a_killed_child_of_another_launch_s_folder_lives(
     gone = left(top, "gradsweep-gone", dead())
     clear_dead(top)
     assert not gone.exists()
-    assert len(carrying(MARK, str(launched[1]))) == 1
+    wait_for(lambda: len(carrying(MARK, str(launched[1]))) == 1)
 
 
 @pytest.mark.parametrize(
