@@ -109,7 +109,7 @@ print([(w.category.__name__, str(w.message)) for w in seen if "JAX was" in str(w
 """
 
 
-@pytest.mark.parametrize("mode", ["", "exact", "record"])
+@pytest.mark.parametrize("mode", ["", "exact", pytest.param("record", marks=pytest.mark.slow)])
 def test_jax_may_come_first_unless_bits_count(here: Path, mode: str) -> None:
     kept = ("PJRT_NPROC", "XLA_FLAGS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in kept}

@@ -86,6 +86,7 @@ def on_terminal(requests: list[list[str]]) -> list[str]:
     return shown.decode().replace("\r\n", "\n").split("== end\n")[:-1]
 
 
+@pytest.mark.slow
 def test_nothing_that_a_store_says_steers_a_terminal(store: Store) -> None:
     space = next(iter(store.spaces()))
     requests = [

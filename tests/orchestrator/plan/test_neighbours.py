@@ -86,6 +86,7 @@ def nothing_leaks() -> Iterator[None]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_two_studies_that_each_have_a_module_net_get_their_own(
     ray_session: str, tmp_path: Path
 ) -> None:

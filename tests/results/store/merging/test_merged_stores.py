@@ -100,14 +100,14 @@ def assert_once(store: Store) -> None:
     [
         (cp, "", ()),
         (merge, "", ("one", "other")),
-        (cp, "", ("one", "other")),
-        (merge, "source", ()),
-        (cp, "source", ("other",)),
-        (cp, "target", ("one", "other")),
+        pytest.param(cp, "", ("one", "other"), marks=pytest.mark.slow),
+        pytest.param(merge, "source", (), marks=pytest.mark.slow),
+        pytest.param(cp, "source", ("other",), marks=pytest.mark.slow),
+        pytest.param(cp, "target", ("one", "other"), marks=pytest.mark.slow),
         (merge, "both", ("one",)),
-        (cp, "both", ()),
+        pytest.param(cp, "both", (), marks=pytest.mark.slow),
         (cp, "between", ("one", "other")),
-        (merge, "between", ()),
+        pytest.param(merge, "between", (), marks=pytest.mark.slow),
     ],
 )
 def test_copied_both_ways_and_twice_over_it_shows_what_one_store_shows(
