@@ -175,6 +175,6 @@ def redone(store: Path) -> Redone:
         "SELECT count(*), coalesce(sum(seconds), 0) FROM rows WHERE EXISTS (SELECT 1 FROM starts "
         "WHERE starts.trial_id = rows.trial_id AND starts.attempt > rows.attempt "
         "AND starts.first_epoch <= rows.epoch)",
-        {name: f"{store}/{name}/*.parquet" for name in ("epochs", "trials")},
+        {name: [str(part) for part in parts(store, name)] for name in ("epochs", "trials")},
     ).fetchall()
     return Redone(*found[0])
