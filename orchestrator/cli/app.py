@@ -240,6 +240,7 @@ def main() -> None:
         status = _run()
     bounds = sys.modules.get("results.bounds")
     if bounds is not None and bounds.left_running():  # and would hold up a usual exit
+        importlib.import_module("orchestrator.cli.rows").drop_unfinished()
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)

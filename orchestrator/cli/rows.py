@@ -100,10 +100,21 @@ def replaced(output: Path) -> Iterator[Path]:
         return
     target = output.resolve()
     path = target.with_name(f".{uuid4().hex}.tmp")
+    _unfinished.add(path)
     try:
         yield path
         path.replace(target)
     finally:
+        path.unlink(missing_ok=True)
+        _unfinished.discard(path)
+
+
+_unfinished: set[Path] = set()
+
+
+def drop_unfinished() -> None:
+    """Deletes what a query that cannot be waited for has begun to write; the process ends then."""
+    for path in list(_unfinished):
         path.unlink(missing_ok=True)
 
 

@@ -111,7 +111,11 @@ def test_verdicts_are_computed_for_queries_that_may_read_them(filled: Store, que
     got = filled.query_user(query).fetchall()
     assert filled._judged == (query in READS or "EXCLUDE (loss), 1" in query)
     filled.sql("SELECT 1 FROM diagnosis")
-    assert sorted(map(repr, filled.query_user(query).fetchall())) == sorted(map(repr, got))
+    again = filled.query_user(query).fetchall()
+    if "LIMIT" in query:  # of any rows
+        assert len(again) == len(got)
+    else:
+        assert sorted(map(repr, again)) == sorted(map(repr, got))
 
 
 def test_a_query_that_reads_a_verdict_gets_it(filled: Store) -> None:
