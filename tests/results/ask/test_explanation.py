@@ -112,7 +112,7 @@ def test_verdicts_are_computed_for_queries_that_may_read_them(filled: Store, que
     assert filled._judged == (query in READS or "EXCLUDE (loss), 1" in query)
     filled.sql("SELECT 1 FROM diagnosis")
     again = filled.query_user(query).fetchall()
-    if "LIMIT" in query:  # of any rows
+    if "LIMIT" in query or "any_value" in query:  # of any rows
         assert len(again) == len(got)
     else:
         assert sorted(map(repr, again)) == sorted(map(repr, got))
