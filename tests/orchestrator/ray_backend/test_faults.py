@@ -81,6 +81,7 @@ def foreign() -> Iterator[ForeignRay]:
         yield found
 
 
+@pytest.mark.slow
 def test_killed_workers_resume_and_those_of_others_live(
     foreign: ForeignRay, uninterrupted: Path, tmp_path: Path
 ) -> None:
