@@ -1,4 +1,6 @@
-"""What is wrong with a number given as an option, in sentences; None stands for one left out."""
+"""Checks of numbers that are given as options. Each returns sentences, none for a right number.
+
+None stands for an option that was left out."""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def require(*problems: list[str]) -> None:
 
 
 def count_problems(name: str, value: Any, least: int = 1) -> list[str]:
-    """Of an option that counts."""
+    """Checks an option that counts."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if value is None or (whole and least <= value <= MOST_INT):
         return []
@@ -28,14 +30,14 @@ def count_problems(name: str, value: Any, least: int = 1) -> list[str]:
 
 
 def number_problems(name: str, value: Any, least: float = 0, most: float = MOST_INT) -> list[str]:
-    """Of an option that measures."""
+    """Checks an option that measures."""
     if value is None or (_is_number(value) and least <= value <= most):
         return []
     return [f"{_option(name)} must be a number from {least:g} to {most:g}; got {shown(value)}"]
 
 
 def share_problems(share: Any) -> list[str]:
-    """Of a pack's share of a GPU."""
+    """Checks a pack's share of a GPU."""
     if _is_number(share) and 1 < share < math.inf:
         uses = f"--gpus-per-pack {shown(share)}: the program of a pack uses one GPU"
         return [f"{uses}; give 1, or a fraction to let packs share one"]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def _declared(general: bool) -> dict[str, FigureFunction]:
-    """What the modules of `results.figures` list in `FIGURES`, by name: those of its own modules,
-    or of the folders of single studies."""
+    """The figures that modules list in `FIGURES`, by name: of modules directly in `results.figures`
+    if `general`, otherwise of the folders of single studies."""
     found: dict[str, FigureFunction] = {}
     for module in pkgutil.walk_packages(results.figures.__path__, "results.figures."):
         if (module.name.count(".") == 2) == general:

@@ -26,7 +26,7 @@ _BUILD = {
 
 
 def part_problems(part: Part) -> list[str]:
-    """What is wrong with a part, a sentence each."""
+    """Says what is wrong with a part: a sentence for each fault."""
     if not isinstance(part.name, str):
         return [f"the name of a {part.role} must be a string; got {shown(part.name)}"]
     what = f"{part.role} {part.name}"

@@ -88,9 +88,8 @@ class StartError(Exception):
 
 @contextlib.contextmanager
 def own_sessions(variables: Mapping[str, str]) -> Iterator[None]:
-    """Lets the processes that Ray starts run in sessions of their own, deaf to what asks a whole
-    group, terminal or service to end: a launch ends them itself, when all is kept. Each has the
-    `variables` too.
+    """Starts Ray's processes in separate sessions, so that a signal to a group, terminal or service
+    does not end them: a launch ends them itself, when all is kept. Each also has the `variables`.
 
     Raises:
       StartError: meanwhile, as soon as one of them has ended.
