@@ -35,7 +35,7 @@ from orchestrator.queue.lease import Lease, check_free
 from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
 from orchestrator.ray_backend.code_bundle import carried_study
-from orchestrator.ray_backend.jobs import is_job_server, run_job, words_of
+from orchestrator.ray_backend.jobs import run_job, runs_as_job, words_of
 from orchestrator.ray_backend.local import local_ray
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.watch import RayWatch
@@ -143,12 +143,8 @@ def launch(
     check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
     require(number_problems("checkpoint_seconds", checkpoint_seconds))
     wanted = with_key(set, "keep_weights", keep_weights)
-    if detach and not is_job_server(address):
-        raise RequestError(
-            "--detach starts a job on a cluster; name its job server, e.g. --address "
-            "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
-        )
-    if address is not None and is_job_server(address):
+    if runs_as_job(address, detach):
+        assert address is not None
         plan(space, store=None, set=wanted, smoke=smoke, study=study)  # wrong requests end here
         words = words_of({
             "set": typed(wanted), "smoke": smoke, "limit": limit, "rerun": rerun, "lanes": lanes,

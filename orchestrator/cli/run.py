@@ -26,7 +26,6 @@ from orchestrator.cli.app import (
     print_table,
 )
 from orchestrator.cli.plan import check_lanes
-from orchestrator.errors import RequestError
 from orchestrator.stopping import silence, status_of
 from orchestrator.units import counted, duration
 
@@ -86,15 +85,11 @@ def launch(
     from orchestrator.machine.resources import check_amounts
     from orchestrator.option_checks import number_problems, require
     from orchestrator.plan.plan import plan as make_plan
-    from orchestrator.ray_backend.jobs import is_job_server
+    from orchestrator.ray_backend.jobs import runs_as_job
 
     overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]
-    if detach and not is_job_server(address):
-        raise RequestError(
-            "--detach starts a job on a cluster; name its job server, e.g. --address "
-            "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
-        )
-    if address is not None and is_job_server(address):
+    if runs_as_job(address, detach):
+        assert address is not None
         # Wrong requests end here.
         check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
         require(number_problems("checkpoint_seconds", checkpoint_seconds))

@@ -36,6 +36,20 @@ def is_job_server(address: str | None) -> bool:
     return bool(address) and str(address).startswith(("http://", "https://"))
 
 
+def runs_as_job(address: str | None, detach: bool) -> bool:
+    """Whether a launch with these options is a job of the cluster.
+
+    Raises:
+      RequestError: it is to be left alone, and the address is not that of a job server.
+    """
+    if detach and not is_job_server(address):
+        raise RequestError(
+            "--detach starts a job on a cluster; name its job server, e.g. --address "
+            "http://127.0.0.1:8265 while `ray dashboard cluster.yaml` is open"
+        )
+    return is_job_server(address)
+
+
 def words_of(options: Mapping[str, Any]) -> list[str]:
     """Options of a launch as words of its command line; without those that are not given."""
     words: list[str] = []
