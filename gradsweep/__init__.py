@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trainables.declarations import (
         Column,
         Key,
+        Metric,
         Model,
         Optimizer,
         Probe,
@@ -43,11 +44,34 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Column", "DebugResult", "Figure", "Key", "LaunchResult", "Model", "Optimizer", "Probe",
-    "RequestError", "Result", "Sizes", "Space", "SpacePlan", "Stage", "Store", "StoreError",
-    "Study", "Task", "best", "debug", "launch", "open_store", "plan", "plot", "register_figure",
+    "Column",
+    "DebugResult",
+    "Figure",
+    "Key",
+    "LaunchResult",
+    "Metric",
+    "Model",
+    "Optimizer",
+    "Probe",
+    "RequestError",
+    "Result",
+    "Sizes",
+    "Space",
+    "SpacePlan",
+    "Stage",
+    "Store",
+    "StoreError",
+    "Study",
+    "Task",
+    "best",
+    "debug",
+    "launch",
+    "open_store",
+    "plan",
+    "plot",
+    "register_figure",
     "report",
-]  # fmt: skip
+]
 
 _PLACES = {
     "orchestrator.debug": ("DebugResult", "debug"),
@@ -55,12 +79,29 @@ _PLACES = {
     "orchestrator.launch": ("LaunchResult", "launch"),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "results.figures.declaration": ("Figure",),
-    "results": ("Result", "Store", "StoreError", "best", "open_store", "plot", "register_figure",
-                "report"),
+    "results": (
+        "Result",
+        "Store",
+        "StoreError",
+        "best",
+        "open_store",
+        "plot",
+        "register_figure",
+        "report",
+    ),
     "search_spaces": ("Space", "Study"),
-    "trainables.declarations": ("Column", "Key", "Model", "Optimizer", "Probe", "Sizes", "Stage",
-                                "Task"),
-}  # fmt: skip
+    "trainables.declarations": (
+        "Column",
+        "Key",
+        "Metric",
+        "Model",
+        "Optimizer",
+        "Probe",
+        "Sizes",
+        "Stage",
+        "Task",
+    ),
+}
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")
 

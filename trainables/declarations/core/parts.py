@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from trainables.declarations.core.keys import Key, Scalar
 
@@ -69,6 +69,23 @@ class Probe:
     keys: tuple[Key, ...] = ()
     check: Callable[[Config], list[str]] | None = None
     every_model: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a task measures beside its loss, as tables and figures present it.
+
+    Attributes:
+      name: as the task's `metrics` function returns it. Columns are `name` (mean over the training
+        steps of an epoch), `val_name` and `test_name`.
+      unit: what its values are in; "" where they have none.
+      mode: "min" where a lower value is better, "max" where a higher one is.
+    """
+
+    name: str
+    unit: str = ""
+    mode: Literal["min", "max"] = "min"
+    doc: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +189,7 @@ class Task(Part):
       loss_unit: what its losses are in: nats for a cross-entropy, or a word such as squared error.
       loss_terms: losses that a step's gradient sums, over samples and time; 1 where it is that of
         their mean.
+      metric_columns: unit and better end of what its metrics function returns.
     """
 
     role: ClassVar[str] = "task"
@@ -181,6 +199,7 @@ class Task(Part):
     chance_loss: Callable[[Config], float | None] = _nothing
     loss_unit: str = "nats"
     loss_terms: Callable[[Config], int] = _one
+    metric_columns: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
