@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trainables.declarations import (
         Column,
         Key,
+        Loop,
         Metric,
         Model,
         Optimizer,
@@ -49,6 +50,7 @@ __all__ = [
     "Figure",
     "Key",
     "LaunchResult",
+    "Loop",
     "Metric",
     "Model",
     "Optimizer",
@@ -93,6 +95,7 @@ _PLACES = {
     "trainables.declarations": (
         "Column",
         "Key",
+        "Loop",
         "Metric",
         "Model",
         "Optimizer",

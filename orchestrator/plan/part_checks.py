@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from trainables.declarations import Key, Part
+from results.schema import KEYS, OWNER, TYPES, is_view
+from trainables.declarations import Column, Key, Loop, Part, Probe
 from trainables.declarations.core.keys import shown
 
 _CONFIG = ("config",)
@@ -16,6 +17,18 @@ _TAKE: dict[str, tuple[str, ...]] = {
     "rows": ("config", "sizes"),
     "gate": ("config", "row"),
 }
+_STEP = ("state", "batch", "key", "config")
+_LOOP = {
+    "init": ("key", "config"),
+    "step": _STEP,
+    "evaluate": _STEP,
+    "restart": ("state", "params", "config"),
+}
+"""Functions of a `Loop`, which may also be places."""
+_MEASURED = ("model", "batch", "config")
+_OURS = {"shown", *(column.name for column in (*KEYS, *OWNER))}
+"""Columns that no probe may declare."""
+_TYPES = tuple(name for name in TYPES if name not in ("timestamp", "map"))
 """Functions that a part may declare beside `build`, and what each is given."""
 _NEVER_NONE = ("sizes", "dataset", "chance_loss", "loss_terms")
 _BUILD = {
@@ -40,6 +53,14 @@ def part_problems(part: Part) -> list[str]:
     if callable(part.build) and part.role in _BUILD:
         named = ("cell",) if getattr(part, "cell", None) else ()
         found += _call_problems(f"build of {what}", part.build, _BUILD[part.role], named)
+    for name, given in _LOOP.items() if isinstance(part, Loop) else ():
+        value = getattr(part, name)
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, given)
+        elif not isinstance(value, str) and (value is not None or name in ("init", "step")):
+            found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    for probe in part.probes if isinstance(part.probes, (tuple, list)) else ():
+        found += probe_problems(probe) if isinstance(probe, Probe) else []
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
     if not isinstance(part.keys, (tuple, list)):
@@ -47,6 +68,55 @@ def part_problems(part: Part) -> list[str]:
     for key in part.keys:
         found += _key_problems(key, what)
     return found
+
+
+def probe_problems(probe: Probe) -> list[str]:
+    """Says what is wrong with a probe: a sentence for each fault."""
+    if not isinstance(probe.name, str) or not probe.name.isidentifier():
+        return [f"the name of a probe must be a word of letters, digits and _; got {probe.name!r}"]
+    what = f"probe {probe.name}"
+    found = []
+    if is_view(probe.name):
+        found.append(f"a probe cannot be called {probe.name}: a view has that name")
+    if probe.measure is not None and probe.build is not None:
+        found.append(f"{what} declares both measure and build; give it one of them")
+    for name, value, given in (
+        ("measure", probe.measure, _MEASURED),
+        ("build", probe.build, ("engine", "trial")),
+        ("check", probe.check, _CONFIG),
+        ("rows", probe.rows, _CONFIG),
+    ):
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, given)
+    if not isinstance(probe.rows, int | None) and not callable(probe.rows):
+        found.append(
+            f"rows of {what} must be a number or a function of the config; got {shown(probe.rows)}"
+        )
+    columns = probe.columns
+    if not isinstance(columns, (tuple, list)) or not all(isinstance(c, Column) for c in columns):
+        return [*found, f"columns of {what} must be a tuple of Column objects"]
+    if not columns:
+        found.append(f"{what} declares no column")
+    names = [column.name for column in columns]
+    for column in columns:
+        if not isinstance(column.name, str) or not column.name.isidentifier():
+            found.append(f"the name of a column of {what} must be a word; got {column.name!r}")
+        elif column.name.lower() in _OURS:
+            found.append(f"column {column.name} of {what} is the store's own; call it otherwise")
+        elif names.count(column.name) > 1:
+            found.append(f"{what} declares column {column.name} twice")
+        if column.type not in _TYPES:
+            found.append(
+                f"column {column.name} of {what} has the unknown type {column.type!r}; choose one "
+                f"of {', '.join(_TYPES)}"
+            )
+    for key in probe.keys if isinstance(probe.keys, (tuple, list)) else ():
+        found += _key_problems(key, what)
+        if isinstance(key, Key) and key.kind != "recording":
+            found.append(
+                f"the key {key.name} of {what} must be of kind recording; it is {key.kind}"
+            )
+    return list(dict.fromkeys(found))
 
 
 def _call_problems(

@@ -81,6 +81,12 @@ def probe_batch(task: TaskRuntime, values: Hparams, data: Any) -> Batch:
     return task.batch(data, jax.tree.map(lambda leaf: leaf[0], schedule), values)
 
 
+def named_batch(task: TaskRuntime, batch: Batch) -> dict[str, Any]:
+    """A batch as users' functions get it: its arrays by name, "weight" (B,) among them."""
+    x, y, weight = batch
+    return {"x": x, "y": y, "weight": weight}
+
+
 class Classification:
     """Cross-entropy of logits, the part of `TaskRuntime` that classifying tasks share.
 
