@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trainables.declarations import (
         Column,
         Key,
+        Loop,
         Metric,
         Model,
         Objective,
@@ -50,6 +51,7 @@ __all__ = [
     "Figure",
     "Key",
     "LaunchResult",
+    "Loop",
     "Metric",
     "Model",
     "Objective",
@@ -95,6 +97,7 @@ _PLACES = {
     "trainables.declarations": (
         "Column",
         "Key",
+        "Loop",
         "Metric",
         "Model",
         "Objective",
