@@ -27,6 +27,8 @@ from trainables.training.network import Hparams, Network, fresh
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
 _HELD = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
+_CORRECT = ""
+"""Name of the sum of correct answers; every other sum is a metric's."""
 _EDGE = 10
 """Steps kept one by one: this many at the start of a trial and at the end of every epoch."""
 
@@ -53,21 +55,25 @@ class Part(NamedTuple):
 
     state: State
     running: running_stats.Running
-    tally: dict[str, jax.Array]
+    tally: dict[str, Any]
     bad: jax.Array
 
 
 class Training(Network):
     """The epoch of all trials that share a program."""
 
-    def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-        """Mean loss of a batch (x, y, weight), with (new rest, sum of correct answers) aside."""
+    def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+        """Mean loss of a batch (x, y, weight), with (new rest, sums over the batch) aside: of
+        correct answers, and of the task's metrics by name."""
         x, y, weight = batch
         outputs, rest = self.apply(params, rest, x, train=True)
-        losses = self.losses(x, y, outputs)
-        correct = jnp.sum(weight * self.task.correct(outputs, y))
+        losses = self.losses(batch, outputs)
+        sums = {_CORRECT: jnp.sum(weight * self.task.correct(outputs, y))}
+        measured = self.task.trained_metrics(outputs, y) if self.measures else {}
+        for name, values in measured.items():
+            sums[name] = jnp.sum(jnp.where(weight > 0, weight * values, 0))
         total = jnp.sum(jnp.where(weight > 0, weight * losses, 0))
-        return total / jnp.sum(weight), (rest, correct)
+        return total / jnp.sum(weight), (rest, sums)
 
     def init(self, trial: Trial, hparams: Hparams) -> State:
         state = super().init(trial, hparams)
@@ -83,7 +89,7 @@ class Training(Network):
     def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite; and what was seen of it."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
+        (loss, (rest, sums)), gradients = grad(state["params"], state["rest"], batch)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
@@ -118,7 +124,7 @@ class Training(Network):
             "scalars": jnp.stack(scalars),
             "norms": norms,
             "moved": moved,
-            "correct": correct,
+            "sums": sums,
             "weight": jnp.sum(batch[2]),
             "params": params,
         }
@@ -154,7 +160,7 @@ class Training(Network):
         tally = {
             "zero": zeros,
             "nonfinite": zeros,
-            "correct": jnp.float32(0),
+            "sums": {name: jnp.float32(0) for name in (_CORRECT, *self.measures)},
             "weight": jnp.float32(0),
         }
         if self.schedule.recorded:
@@ -192,7 +198,7 @@ class Training(Network):
 
         return lax.scan(step, part, entries)
 
-    def _counted(self, tally: dict[str, jax.Array], seen: dict[str, Any]) -> dict[str, jax.Array]:
+    def _counted(self, tally: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
         finite = seen["finite"]
         if self.schedule.recorded:
             of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
@@ -204,7 +210,10 @@ class Training(Network):
             **kept,
             "zero": tally["zero"] + (seen["norms"] == 0),
             "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
-            "correct": tally["correct"] + jnp.where(finite, seen["correct"], 0),
+            "sums": {
+                name: total + jnp.where(finite, seen["sums"][name], 0)
+                for name, total in tally["sums"].items()
+            },
             "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
         }
 
@@ -223,7 +232,8 @@ class Training(Network):
         state, running, tally, bad = part
         found = self._summary(running_stats.finished(running), tally, kept, state["params"])
         found["epochs"] |= {name: held[name] for name in _HELD}
-        found["metrics"] = {name: held[name] for name in held if name not in _HELD}
+        trained = {name: tally["sums"][name] / tally["weight"] for name in self.measures}
+        found["metrics"] = trained | {n: value for n, value in held.items() if n not in _HELD}
         if self.schedule.recorded:
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
@@ -258,7 +268,7 @@ class Training(Network):
         epochs |= {
             "loss_first": kept[0, of["loss"]],
             "loss_last": running.last["scalars"][of["loss"]],
-            "accuracy": tally["correct"] / tally["weight"],
+            "accuracy": tally["sums"][_CORRECT] / tally["weight"],
             "zero_tensors": jnp.sum(tally["zero"][:n]),
             "nonfinite_tensors": jnp.sum(tally["nonfinite"][:n]),
             "param_norm": safe_norm(sizes[:n]),
