@@ -6,7 +6,8 @@ A schedule is a dict of arrays whose leading axis is the batch; `batch` turns on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -250,12 +251,20 @@ class _Statics(dict[str, Any]):
         )
 
 
-def make_task(trial: Trial) -> TaskRuntime | None:
-    """The functions of a trial's task; None for an analysis that reads none."""
+def make_task(trial: Trial, data: Callable[[], Any] | None = None) -> TaskRuntime | None:
+    """The functions of a trial's task; None for an analysis that reads none.
+
+    Args:
+      data: gives its data, or their shapes; then `example(values)` of the task gives the abstract x
+        of a batch, which modules of Linen are initialised with.
+    """
     if "task" not in trial.parts:
         return None
     runtime: Any = loaded(trial.task.runtime)
-    return runtime.of(trial)
+    task = runtime.of(trial)
+    if data is not None:
+        task.example = lambda values: jax.eval_shape(partial(probe_batch, task), values, data())[0]
+    return task
 
 
 def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

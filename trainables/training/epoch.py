@@ -17,6 +17,7 @@ from jax import lax
 from trainables.core.engine import State
 from trainables.core.lanes import nothing
 from trainables.core.norms import safe_norm, smallest_nonzero
+from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
 from trainables.optim.clipping import clipped
@@ -67,6 +68,7 @@ class Training(Network):
         """One update, undone where anything is not finite; and what was seen of it."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
+        gradients = ascent(gradients)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
@@ -145,7 +147,7 @@ class Training(Network):
                 kept = {}
             tally = {
                 **kept,
-                "zero": tally["zero"] + (seen["norms"] == 0),
+                "zero": tally["zero"] + self.layout.zeros(seen["norms"]),
                 "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
                 "correct": tally["correct"] + jnp.where(finite, seen["correct"], 0),
                 "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
