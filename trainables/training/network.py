@@ -21,6 +21,7 @@ from trainables.core.layout import Layout, Slot, slots_of, variable_order
 from trainables.core.random_keys import named_key, trial_key
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
+from trainables.optim.building import built
 from trainables.optim.schedules import Constant
 from trainables.tasks.base import TaskRuntime
 from trainables.training.fit import (
@@ -30,6 +31,7 @@ from trainables.training.fit import (
     require_module,
     require_trainable,
 )
+from trainables.training.precision import Precision
 
 Hparams = Mapping[str, jax.Array]
 
@@ -59,6 +61,7 @@ class Network:
       cells: of a model that stacks recurrent cells, the lowest first; else empty.
       steps: optimizer steps per epoch.
       schedule: of the learning rate.
+      precision: what the module computes in.
       acts_after_steps: whether the model acts on its weights after each optimizer step.
       shared_columns: of the probes an epoch brings; none here.
     """
@@ -76,7 +79,7 @@ class Network:
         self.steps = trial.sizes.steps
         self.constants = constants(trial)
         self._build_model = trial.model.builder()
-        self._build_optimizer = optimizer_of(trial).builder()
+        self._optimizer, self._length = optimizer_of(trial), trial.length
         self.schedule: Constant = schedule_of(trial)
         order: list[str] = []
 
@@ -94,15 +97,17 @@ class Network:
         self.layout = Layout(slots or slots_of(params, order), params)
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
         self.cells: tuple[Any, ...] = getattr(module, "cells", ())
+        full = getattr(module, "float32_tensors", ())
+        self.precision = Precision(str(self.constants.get("compute_dtype", "float32")), full)
         self.acts_after_steps = bool(getattr(module, "acts_after_steps", False))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
         return self._build_model(build_config(trial, hparams), trial.sizes, nnx.Rngs(key))
 
-    def optimizer(self, hparams: Hparams) -> optax.GradientTransformation:
+    def optimizer(self, hparams: Hparams) -> optax.GradientTransformationExtraArgs:
         """The update rule at a lane's hyperparameters."""
-        return self._build_optimizer(self.constants, hparams)
+        return built(self._optimizer, {**self.constants, **self._length}, hparams)
 
     def init(self, trial: Trial, hparams: Hparams) -> State:
         """A lane's first state. `trial` gives the init constants only; `rest` holds what a module
@@ -119,13 +124,14 @@ class Network:
     def apply(self, params: Any, rest: Any, x: jax.Array, train: bool) -> tuple[jax.Array, Any]:
         """Outputs of x (B, T, F), such as logits (B, classes), and the new `rest`."""
         # A copy: the module changes its own variables, those of `rest` belong to the caller.
-        module = nnx.merge(self.graph, params, rest, copy=True)
+        lowered = self.precision.params(params), self.precision.rest(rest)
+        module = nnx.merge(self.graph, *lowered, copy=True)
         if train:
             module.train()
         else:
             module.eval()
-        outputs = module(x)
-        return outputs, nnx.split(module, nnx.Param, ...)[2]
+        outputs = self.precision.outputs(module(self.precision.inputs(x)))
+        return outputs, self.precision.kept(nnx.split(module, nnx.Param, ...)[2], rest)
 
     def losses(self, x: jax.Array, y: Any, outputs: jax.Array) -> jax.Array:
         """Loss of each sample, (B,), of the model's outputs for x.
