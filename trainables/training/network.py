@@ -18,12 +18,13 @@ from jax import lax
 from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import build_config, constants, optimizer_of, schedule_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
+from trainables.core.precision import Precision
 from trainables.core.random_keys import named_key, trial_key
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
 from trainables.optim.building import built
 from trainables.optim.schedules import Constant
-from trainables.tasks.base import TaskRuntime
+from trainables.tasks.base import TaskRuntime, example_batch
 from trainables.training.fit import (
     Judge,
     require_answer,
@@ -31,7 +32,6 @@ from trainables.training.fit import (
     require_module,
     require_trainable,
 )
-from trainables.training.precision import Precision
 
 Hparams = Mapping[str, jax.Array]
 
@@ -63,6 +63,7 @@ class Network:
       schedule: of the learning rate.
       precision: what the module computes in.
       acts_after_steps: whether the model acts on its weights after each optimizer step.
+      measures: names of the task's metrics that are averaged over training steps.
       shared_columns: of the probes an epoch brings; none here.
     """
 
@@ -100,6 +101,22 @@ class Network:
         full = getattr(module, "float32_tensors", ())
         self.precision = Precision(str(self.constants.get("compute_dtype", "float32")), full)
         self.acts_after_steps = bool(getattr(module, "acts_after_steps", False))
+        self.measures = self._metric_names(module, traced)
+
+    def _metric_names(
+        self, module: nnx.Module, traced: Mapping[str, np.ndarray]
+    ) -> tuple[str, ...]:
+        """Names of the metrics that the task averages over training steps."""
+        if not getattr(self.task, "measures", False) or self.task.data_shapes is None:
+            return ()
+        _, params, rest = nnx.split(module, nnx.Param, ...)
+
+        def measured(params: Any, rest: Any, batch: Any) -> Any:
+            outputs, _ = self.apply(params, rest, batch[0], train=True)
+            self.losses(batch, outputs)
+            return self.task.trained_metrics(outputs, batch[1])
+
+        return tuple(jax.eval_shape(measured, params, rest, example_batch(self.task, traced)))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
@@ -133,15 +150,16 @@ class Network:
         outputs = self.precision.outputs(module(self.precision.inputs(x)))
         return outputs, self.precision.kept(nnx.split(module, nnx.Param, ...)[2], rest)
 
-    def losses(self, x: jax.Array, y: Any, outputs: jax.Array) -> jax.Array:
-        """Loss of each sample, (B,), of the model's outputs for x.
+    def losses(self, batch: Any, outputs: Any) -> jax.Array:
+        """Loss of each sample, (B,), of the model's outputs for a batch (x, y, weight).
 
         Raises:
           PartError: while it is traced, where outputs and task do not fit.
         """
+        x, y, weight = batch
         require_answer(self.model, self._judge, x, y, outputs)
         losses = self.task.losses(outputs, y)
-        require_losses(self._judge, losses, len(x))
+        require_losses(self._judge, losses, len(weight))
         return losses
 
     def after_step(self, params: Any, rest: Any, step: jax.Array) -> tuple[Any, Any]:
@@ -164,11 +182,11 @@ class Network:
 
         @jax.jit  # traced once, for its names and for the scan
         def measured(rest: Any, entry: Any) -> tuple[dict[str, jax.Array], Any]:
-            x, y, _ = self.task.batch(data, entry, hparams)
+            batch = x, y, _ = self.task.batch(data, entry, hparams)
             rest = fresh(rest, entry)
             outputs, new = self.apply(state["params"], rest, x, train=False)
             found = {
-                "loss": self.losses(x, y, outputs),
+                "loss": self.losses(batch, outputs),
                 "accuracy": self.task.correct(outputs, y),
                 **self.task.metrics(outputs, y),
             }
