@@ -48,8 +48,8 @@ def built(
 ) -> optax.GradientTransformationExtraArgs:
     """The update rule of a part at a lane's hyperparameters.
 
-    Its `update` takes `value`, `grad`, `value_fn` and `obj_fn` for rules that read the loss, such
-    as `optax.contrib.reduce_on_plateau` and `optax.lbfgs`; others ignore them.
+    Its `update` takes `value`, `grad` and `value_fn` for rules that read the loss, such as
+    `optax.contrib.reduce_on_plateau`, `optax.lbfgs` and `optax.contrib.sophia`; others ignore them.
 
     Args:
       config: the trial's constants, and its length where the part reads it.
@@ -79,6 +79,9 @@ def built(
             return rule.init(params)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        if "value_fn" in extra:
+            extra |= _as_objective(extra["value_fn"])
+
         def again(hparams: Hparams) -> Any:
             return made(hparams).update(updates, state, params, **extra)
 
@@ -86,6 +89,16 @@ def built(
             return rule.update(updates, state, params, **extra)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _as_objective(value_fn: Callable[[Any], Any]) -> dict[str, Any]:
+    """The loss by both names that rules of optax read it by. Those that search along a line refuse
+    arguments that neither they nor the loss take, so that one takes the other's."""
+
+    def value(params: Any, obj_fn: Any = None) -> Any:
+        return value_fn(params)
+
+    return {"value_fn": value, "obj_fn": value_fn}
 
 
 def _reading_what_it_takes(
@@ -113,7 +126,7 @@ def _explained(
         key = _culprit(hparams, attempt)
         where, function = _place(error)
         if key is None:
-            what = "a value that is known only when the program runs, such as the step"
+            what = "a value that is known only when the program runs, such as the step,"
             remedy = "use jnp.where in place of a Python condition"
         else:
             what = f"hparams[{key!r}], an array that each lane has its own of,"

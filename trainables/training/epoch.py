@@ -119,15 +119,13 @@ class Training(Network):
         total = safe_norm(tensors)
         gradients, after = clipped(gradients, total, self.constants, hparams)
         optimizer = self.optimizer(self.rates(state, hparams))
-        value_fn = partial(self.value, state["rest"], batch)
         updates, moments = optimizer.update(
             gradients,
             state["optimizer"],
             state["params"],
             value=loss,
             grad=gradients,
-            value_fn=value_fn,
-            obj_fn=value_fn,
+            value_fn=partial(self.value, state["rest"], batch),
         )
         require_kept("state {} of the optimizer", state["optimizer"], moments)
         params = optax.apply_updates(state["params"], updates)
