@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.plan.metric_checks import metric_problems
 from trainables.declarations import Key, Part
 from trainables.declarations.core.keys import shown
 
@@ -40,6 +41,7 @@ def part_problems(part: Part) -> list[str]:
     if callable(part.build) and part.role in _BUILD:
         named = ("cell",) if getattr(part, "cell", None) else ()
         found += _call_problems(f"build of {what}", part.build, _BUILD[part.role], named)
+    found += metric_problems(part)
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
     if not isinstance(part.keys, (tuple, list)):

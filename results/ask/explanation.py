@@ -142,6 +142,8 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
 INTERNAL: dict[str, str] = {
     "configs": "Config keys of each trial, and whether it is stale.",
     "visible": "Attempts whose rows show, and up to which epoch.",
+    "monitors": "What trials watch that do not watch val_loss, and which end of it is better.",
+    "monitored": "What each trial watches, and its first, last and best value.",
     "run_origins": "Study and space of each attempt, as runs has them.",
     "run_verdicts": "Verdicts, as runs has them.",
     "numbered_epochs": "epochs, with the trial as a number.",
@@ -156,7 +158,10 @@ def describe(store: Store | None = None) -> str:
     lines: list[str] = []
     losses = _loss_units(store) if store else LOSS_UNIT
     for view, (doc, columns) in VIEWS.items():
-        lines += [f"{view}: {doc}", *_explained(columns, losses), ""]
+        lines += [f"{view}: {doc}", *_explained(columns, losses)]
+        if view == "epochs" and store:
+            lines += _explained(_metric_columns(store), losses)
+        lines += [""]
     lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
     lines += ["(those whose config also ran under newer versions).", ""]
     lines += ["What these are made of, which may change (files_*: all rows, as they were written):"]
@@ -179,6 +184,21 @@ def describe(store: Store | None = None) -> str:
     if keys:
         lines += ["config keys (columns of trials and runs):", *_explained(keys), ""]
     return "\n".join(lines)
+
+
+def _metric_columns(store: Store) -> list[Column]:
+    """Columns of metrics, each with the better end where it is declared."""
+    better = {"min": "Lower is better.", "max": "Higher is better.", None: ""}
+    return [
+        Column(
+            metric.column,
+            "float64",
+            " ".join(part for part in (metric.doc or f"Metric {metric.name}.",
+                                       better[metric.mode]) if part),
+            metric.unit,
+        )
+        for metric in store.metrics.values()
+    ]  # fmt: skip
 
 
 _SELECTORS = {

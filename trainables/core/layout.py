@@ -22,6 +22,7 @@ class LayerRow:
     layer_name: str
     tensor: str
     tensor_index: int
+    frozen: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,16 @@ from functools import cached_property
 from typing import Any
 
 from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
-from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
+from trainables.declarations.core.parts import (
+    Metric,
+    Model,
+    Part,
+    PartError,
+    Probe,
+    Sizes,
+    Stage,
+    Task,
+)
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -159,6 +168,18 @@ class Trial:
         """What its losses are in; None where the stage's loss is not the task's."""
         own = "task" in self.parts and self.stage.task_loss
         return self.task.loss_unit if own else None
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its task declares of its metrics, by column: the name as the task returns it, and
+        that with `val_` and `test_` in front. Empty where the stage's loss is not the task's."""
+        if "task" not in self.parts or not self.stage.task_loss:
+            return {}
+        return {
+            f"{of}{metric.name}": metric
+            for metric in self.task.metric_columns
+            for of in ("", "val_", "test_")
+        }
 
     @property
     def epochs(self) -> int:
