@@ -214,9 +214,11 @@ class PackRun:
 
     def _broken_inputs(self, epoch: int, active: np.ndarray, result: EpochResult) -> dict[int, str]:
         """Of each lane whose bad step came from its input, a sentence that says which."""
-        bad = [int(lane) for lane in active if result.bad_step[lane] >= 0]
+        bad = {int(lane): int(result.bad_step[lane]) for lane in active}
         said = {
-            lane: self.pack.broken_input(lane, epoch, int(result.bad_step[lane])) for lane in bad
+            lane: self.pack.broken_input(lane, epoch, step)
+            for lane, step in bad.items()
+            if step >= 0
         }
         return {lane: text for lane, text in said.items() if text}
 
@@ -361,12 +363,16 @@ class PackRun:
             "device": self.signature["device"] if built else None,
             "signature": signature_text(self.signature) if built else None,
             "launch_id": self.context.launch_id,
-            "metric_columns": metric_columns(self.trials[lane], self.pack.metrics)
-            if built
-            else None,
+            "metric_columns": metric_columns(self.trials[lane], self._metrics()) if built else None,
             "data_checksum": self._checksum if built else None,
             "space": self.context.space,
         }
+
+
+    def _metrics(self) -> list[str]:
+        """Names of the metrics that epochs have, as far as they are known."""
+        seen = self.last.metrics if self.last is not None else {}
+        return list(dict.fromkeys([*getattr(self.pack, "metrics", ()), *seen]))
 
 
 def _fails(make: Callable[[], object]) -> bool:

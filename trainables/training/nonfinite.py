@@ -79,15 +79,15 @@ def _batch_program(training: Training) -> tuple[Any, list[str]]:
         entry = jax.tree.map(lambda leaf: leaf[step], schedule)
         x, y, weight = training.task.batch(data, entry, hparams)
         found: dict[str, jax.Array] = {}
-        for path, leaf in by_path({"x": x, "y": y}).items():
+        given = getattr(y, "batch", {"x": x, "y": y})  # a study's task has the batch by its names
+        for path, leaf in by_path(given).items():
             if not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 continue
-            whole, _, inner = path.partition("/")
             broken = ~jnp.isfinite(leaf)
             if leaf.shape[:1] == weight.shape:
                 counts = weight.reshape(-1, *[1] * (leaf.ndim - 1)) > 0
                 broken &= counts
-            found[(inner or whole).replace("/", ".")] = ~jnp.any(broken)
+            found[path.replace("/", ".")] = ~jnp.any(broken)
         names[:] = found
         return list(found.values())
 

@@ -177,15 +177,13 @@ class Trial:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What its task declares of its metrics, by column: the name as the task returns it, and
-        that with `val_` and `test_` in front. Empty where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
-            return {}
-        return {
-            f"{of}{metric.name}": metric
-            for metric in self.task.metric_columns
-            for of in ("", "val_", "test_")
-        }
+        """What its task, or a stage with metrics of its own, declares of its metrics, by column:
+        the name as it is returned, and that with `val_` and `test_` in front. Empty where the
+        stage's loss is not the task's."""
+        declared: list[Metric] = list(getattr(self.stage, "metric_columns", ()))
+        if "task" in self.parts and self.stage.task_loss:
+            declared += self.task.metric_columns
+        return {f"{of}{metric.name}": metric for metric in declared for of in ("", "val_", "test_")}
 
     @property
     def epochs(self) -> int:
