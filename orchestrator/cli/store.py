@@ -31,6 +31,7 @@ def status(
     """What is running, done, diverged, failed, blocked, and why."""
     from orchestrator.queue.lease import fault, holder
     from results.ask.named_queries import targets_of
+    from results.ask.units import with_unit
     from results.ask.watched import best_watched
 
     if address is not None:
@@ -60,11 +61,8 @@ def status(
     )
     for one in report:
         for line in one["best"]:
-            unit = f" {line['unit']}" if line["unit"] else ""
-            out(
-                f"  {one['space']}: best {line['monitor']} {line['value']:.4g}{unit}, of trial "
-                f"{line['trial_id']}"
-            )
+            what = with_unit(line["monitor"], line["unit"])
+            out(f"  {one['space']}: best {what} {line['value']:.4g}, trial {line['trial_id']}")
         for trial_id, reason in one["reasons"].items():
             out(f"  {one['space']} {trial_id}: {reason}")
     stale = opened.sql("SELECT count(*) FROM all_trials WHERE stale").fetchall()[0][0]
@@ -117,6 +115,10 @@ def _space_status(
     return {"space": name, "trials": len(space["trials"]), "counts": counts, "reasons": reasons}
 
 
+_MOST_METRICS = 6
+"""Metrics in the table of `show`."""
+
+
 @app.command()
 def show(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Trial id or any unique prefix.")],
@@ -135,6 +137,9 @@ def show(
     newest = next(row for row in attempts if row["newest"])
     config = json_object(newest["config"])
     metrics = metrics_of(opened, [trial_id])
+    if not json and len(metrics) > _MOST_METRICS:  # else the table is too wide to read
+        held = {name: one for name, one in metrics.items() if name.startswith("val_")} or metrics
+        metrics = dict(list(held.items())[:_MOST_METRICS])
     columns = ["epoch", "attempt", "loss", "val_loss", "test_loss"]
     columns += [quoted(metric.column) for metric in metrics.values()]
     columns += ["grad_norm", "grad_norm_smallest", "bad_step"]
@@ -175,7 +180,7 @@ def show(
     if epochs:
         title = with_unit("last epochs", f"losses in {unit}" if unit else "")
         units = {metric.column: metric.unit for metric in metrics.values()}
-        heads = [with_unit(name, units[name]) if units.get(name) else name for name in epochs[0]]
+        heads = [with_unit(name, units.get(name, "")) for name in epochs[0]]
         print_table(heads, [list(r.values()) for r in epochs[-8:]], title)
     for row in verdict:
         out(f"diagnosis: {row['verdict']}; {row['evidence']}")

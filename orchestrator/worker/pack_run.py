@@ -368,7 +368,6 @@ class PackRun:
             "space": self.context.space,
         }
 
-
     def _metrics(self) -> list[str]:
         """Names of the metrics that epochs have, as far as they are known."""
         seen = self.last.metrics if self.last is not None else {}

@@ -18,6 +18,7 @@ from results.schema import (
     Column,
     columns_of,
 )
+from results.store.metric_columns import base_name
 from results.store.views import view_name
 
 if TYPE_CHECKING:
@@ -187,18 +188,19 @@ def describe(store: Store | None = None) -> str:
 
 
 def _metric_columns(store: Store) -> list[Column]:
-    """Columns of metrics, each with the better end where it is declared."""
+    """Columns of metrics, each with the set it is of, and the better end where it is declared."""
     better = {"min": "Lower is better.", "max": "Higher is better.", None: ""}
-    return [
-        Column(
-            metric.column,
-            "float64",
-            " ".join(part for part in (metric.doc or f"Metric {metric.name}.",
-                                       better[metric.mode]) if part),
-            metric.unit,
-        )
-        for metric in store.metrics.values()
-    ]  # fmt: skip
+    known, columns = store.metrics, []
+    for metric in known.values():
+        base = base_name(metric.name)
+        of = "validation" if metric.name.startswith("val_") else "test"
+        where = f"On the {of} set."
+        if base == metric.name:
+            where = "Mean over training steps." if f"val_{base}" in known else ""
+        said = (metric.doc or f"Metric {base}.", where, better[metric.mode])
+        doc = " ".join(text for text in said if text)
+        columns.append(Column(metric.column, "float64", doc, metric.unit))
+    return columns
 
 
 _SELECTORS = {

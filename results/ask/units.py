@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,10 @@ def unit_of(
 
 
 def with_unit(words: str, unit: str) -> str:
-    """`words (unit)`; the words alone where they name the unit: epochs done, seconds."""
-    return words if unit.rstrip("s") in words else f"{words} ({unit})"
+    """`words (unit)`; the words alone where there is none or they name it: epochs done, seconds."""
+    word = "second" if unit == "s" else unit.removesuffix("s")
+    named = re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}s?(?![A-Za-z0-9])", words)
+    return words if named or not unit else f"{words} ({unit})"
 
 
 def one_unit(units: Iterable[str | None]) -> str:

@@ -15,6 +15,8 @@ _RESERVED = {column.name.lower() for column in (*KEYS, *EPOCHS)} | {
 }  # fmt: skip
 """Columns of `epochs` and `runs`."""
 
+_SETS = ("", "val_", "test_")
+
 
 @dataclass(frozen=True)
 class MetricColumn:
@@ -50,7 +52,7 @@ def metric_columns(texts: Iterable[str | None], configs: Iterable[str]) -> dict[
                 found.setdefault(name, []).append(says)
     taken = _RESERVED | {name.lower() for name in configs}
     columns = {}
-    for name in sorted(found, key=lambda name: (name.lower(), name.swapcase())):
+    for name in sorted(found, key=_place):
         column = name
         while column.lower() in taken:
             column = f"metric_{column}"
@@ -63,6 +65,20 @@ def metric_columns(texts: Iterable[str | None], configs: Iterable[str]) -> dict[
             str(_agreed(found[name], "doc") or ""),
         )
     return columns
+
+
+def _place(name: str) -> tuple[str, int, str]:
+    """A metric beside its values on the validation and on the test set; of names that differ in
+    case, those in small letters first."""
+    base = base_name(name)
+    of = name[: len(name) - len(base)]
+    return base.lower(), _SETS.index(of), name.swapcase()
+
+
+def base_name(column: str) -> str:
+    """A metric's name as its task returns it, of the name of a column."""
+    of = next((of for of in _SETS[1:] if column.startswith(of) and column != of), "")
+    return column.removeprefix(of)
 
 
 def measured(name: str) -> str:

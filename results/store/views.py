@@ -205,9 +205,12 @@ def _create_monitors(
 ) -> str:
     """The table `monitors`: what trials watch that do not watch val_loss, and which end of it is
     better. Returns the SQL of a trial's watched number in a row of epochs, given its monitor."""
-    keys = [quoted(columns[key]) if key in columns else "NULL" for key in _WATCH]
+    keys = [
+        f"c.{quoted(columns[key])}::VARCHAR" if key in columns else "NULL::VARCHAR"
+        for key in _WATCH
+    ]
     asked = con.execute(
-        f"SELECT DISTINCT {keys[0]}::VARCHAR, {keys[1]}::VARCHAR FROM configs "
+        f"SELECT DISTINCT {keys[0]}, {keys[1]} FROM configs c "
         f"WHERE {keys[0]} <> 'val_loss' OR {keys[1]} <> 'auto' ORDER BY ALL"
     ).fetchall()
     found = {"monitor": [], "asked": [], "mode": []}
