@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from search_spaces import Space, Study
     from trainables.declarations import (
         Column,
+        HostTrainable,
         Key,
         Metric,
         Model,
@@ -47,6 +48,7 @@ __all__ = [
     "Column",
     "DebugResult",
     "Figure",
+    "HostTrainable",
     "Key",
     "LaunchResult",
     "Metric",
@@ -92,6 +94,7 @@ _PLACES = {
     "search_spaces": ("Space", "Study"),
     "trainables.declarations": (
         "Column",
+        "HostTrainable",
         "Key",
         "Metric",
         "Model",

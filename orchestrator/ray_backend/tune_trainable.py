@@ -138,7 +138,8 @@ class PackTrainable(tune.Trainable):
         # Only now: these import JAX.
         from orchestrator.plan.studies import catalogue
         from orchestrator.queue.lease import passes
-        from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
+        from orchestrator.worker.host_run import run_of
+        from orchestrator.worker.pack_run import stop_on_sigterm
         from results import StoreError, open_store
 
         _require_fit(context)
@@ -150,8 +151,14 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
-        return PackRun(
-            spec, catalogue(job["study"], job["start"]).registry, self._store, context, guard
+        place = {"study": job["study"], "start": job["start"]}
+        return run_of(
+            spec,
+            catalogue(job["study"], job["start"]).registry,
+            self._store,
+            context,
+            guard,
+            **place,
         )
 
     def _end(self) -> None:

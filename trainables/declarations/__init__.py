@@ -28,6 +28,7 @@ from trainables.declarations.core.registry import Registry, versioned_by_content
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
+from trainables.declarations.training.host import HostTrainable
 
 _ROLES = ("base", *SELECTORS)
 
@@ -63,6 +64,7 @@ __all__ = [
     "Column",
     "Config",
     "ConfigError",
+    "HostTrainable",
     "Key",
     "Kind",
     "Metric",
