@@ -227,14 +227,18 @@ def _stage(job: Mapping[str, Any]) -> Any:
 def reason_of(error: BaseException) -> dict[str, Any]:
     """An exception of the function as its worker is told it: the reason in one line, and whether a
     module is missing."""
-    if isinstance(error, ReportError):
-        return {"reason": f"{error}{where(error)}", "missing": False}
+    missing = isinstance(error, ImportError)
+    with_remedy(error)
+    if isinstance(error, (ReportError, ModuleNotFoundError)):  # their texts say what they are
+        return {"reason": f"{error}{where(error)}", "missing": missing}
+    return {"reason": described(error), "missing": missing}
+
+
+def with_remedy(error: BaseException) -> None:
+    """Adds to the text of a module that is missing how to install it."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
-        package = _PACKAGES.get(top, top)
-        text = f"No module named {error.name}; pip install {package}{where(error)}"
-        return {"reason": text, "missing": True}
-    return {"reason": described(error), "missing": isinstance(error, ImportError)}
+        error.msg = f"No module named {error.name}; pip install {_PACKAGES.get(top, top)}"
 
 
 def _live_with(life: int) -> None:

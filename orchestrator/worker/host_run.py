@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.worker.host_pack import COLUMNS, HostPack
-from orchestrator.worker.host_process import HostError, HostProcess, Returned
+from orchestrator.worker.host_process import HostError, HostProcess, Returned, with_remedy
 from orchestrator.worker.host_report import Message, Report, TrialStopped
 from orchestrator.worker.pack_run import PackRun, Progress
 from orchestrator.worker.provenance import host_signature
@@ -162,6 +162,9 @@ class HostRun(PackRun):
         except TrialStopped:
             if not last[-1].done:
                 return None
+        except ImportError as error:
+            with_remedy(error)
+            raise
         return last[-1] if last and last[-1].done else self._returned()
 
     def _returned(self) -> Progress:

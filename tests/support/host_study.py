@@ -33,8 +33,11 @@ def descend(config, report):
 
 def misbehave(config, report):
     how, flag = config["how"], Path(config["flag"])
-    if how == "once" and not flag.exists():
-        flag.touch()
+    if how == "once":
+        try:
+            flag.touch(exist_ok=False)
+        except FileExistsError:
+            return
         os.kill(os.getppid() if config["of"] == "worker" else os.getpid(), signal.SIGKILL)
     elif how == "raise":
         raise RuntimeError("as it was asked to")
@@ -45,7 +48,9 @@ def misbehave(config, report):
     elif how == "kill":
         os.kill(os.getpid(), getattr(signal, config["of"]))
     elif how == "import":
-        import no_such_module_of_theirs  # noqa: F401  # pyright: ignore[reportMissingImports]
+        import no_such_module_of_theirs  # pyright: ignore[reportMissingImports]
+
+        print(no_such_module_of_theirs)
     elif how == "memory":
         raise MemoryError("no room for 3 GB")
     elif how == "nan":
