@@ -100,6 +100,8 @@ def _in_order_of_definition(node: Any, path: tuple[str, ...], found: list[str]) 
     elif isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
             _in_order_of_definition(child, (*path, str(i)), found)
+    elif hasattr(node, "dtype"):
+        found.append("/".join(path))
 
 
 def variable_order(module: nnx.Module) -> list[str]:
@@ -110,6 +112,16 @@ def variable_order(module: nnx.Module) -> list[str]:
     found: list[str] = []
     _in_order_of_definition(module, (), found)
     return list(dict.fromkeys(found))
+
+
+def tree_order(tree: Any) -> list[str]:
+    """Paths of a tree's leaves in the order in which its dicts, lists and modules were filled.
+
+    Dicts are sorted by name when JAX takes a tree apart, so this must see the original.
+    """
+    found: list[str] = []
+    _in_order_of_definition(tree, (), found)
+    return found
 
 
 def slots_of(params: Any, order: Sequence[str]) -> tuple[Slot, ...]:

@@ -15,6 +15,7 @@ from trainables.declarations.core.parts import (
     Config,
     Metric,
     Model,
+    Objective,
     Optimizer,
     Part,
     PartError,
@@ -29,6 +30,7 @@ from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
 from trainables.declarations.training.host import HostTrainable
+from trainables.declarations.training.loop import Loop
 
 _ROLES = ("base", *SELECTORS)
 
@@ -67,10 +69,12 @@ __all__ = [
     "HostTrainable",
     "Key",
     "Kind",
+    "Loop",
     "Metric",
     "Preset",
     "Meaning",
     "Model",
+    "Objective",
     "Optimizer",
     "Part",
     "PartError",

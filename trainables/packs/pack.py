@@ -26,6 +26,7 @@ from trainables.declarations import Trial
 from trainables.packs.programs import programs_for
 from trainables.tasks.base import make_data
 from trainables.training.epoch import Training, first_shown, kept_steps
+from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import culprit
 
 
@@ -110,10 +111,11 @@ class Pack:
         self._real = np.arange(self.width) < len(trials)
         self.active = self._real.copy()
         self._own = [lane_values(t) for t in trials]
-        self._programs = programs_for(trials[0], self._own[0], self.width, lanes, self.device)
+        data = make_data(trials[0], arrays)
+        self._programs = programs_for(trials[0], self._own[0], self.width, lanes, self.device, data)
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
-        self._data = self._put(make_data(trials[0], arrays))
+        self._data = self._put(data)
         self._state: Any = None
         self._engine = self._programs.engine
         self._layout = self._engine.layout
@@ -166,10 +168,14 @@ class Pack:
 
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""
-        if not isinstance(self._engine, Training):
+        engine = self._engine
+        if not isinstance(engine, Training | LoopEngine):
             return f"epoch {epoch}, step {step}: a value of stage {self.trials[lane].stage.name}"
         state, values = jax.tree.map(lambda leaf: leaf[lane], (self._ready(), self._values))
-        what = culprit(self._engine, state, values, self._data, epoch, step)
+        if isinstance(engine, LoopEngine):
+            what = engine.culprit(state, values, self._data, epoch, step)
+        else:
+            what = culprit(engine, state, values, self._data, epoch, step)
         return f"epoch {epoch}, step {step}: {what}"
 
     def epoch(self, epoch: int) -> EpochResult:

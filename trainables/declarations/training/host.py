@@ -47,7 +47,8 @@ class HostTrainable(Stage):
       keys: what it reads. All are of kind host, whatever they say. `epochs`, `early_stopping`,
         `diverge_above`, `stop_below`, `stop_patience` and `stop_on` come with it.
       metric_columns: unit and better end of metrics that it reports, each by the name reported.
-      loss_unit: what its losses are in. chance_loss: the loss of a guess; None where there is none.
+      loss_unit: what its losses are in, where that has a name. chance_loss: the loss of a guess;
+        None where there is none.
       loss_terms: losses that a step's gradient sums; 1 where it is that of their mean.
     """
 
@@ -56,7 +57,7 @@ class HostTrainable(Stage):
     reads: tuple[str, ...] = ()
     task_loss: bool = False
     metric_columns: tuple[Metric, ...] = ()
-    loss_unit: str = "nats"
+    loss_unit: str | None = None
     chance_loss: Callable[[Config], float | None] = _unknown
     loss_terms: Callable[[Config], int] = _one
 
