@@ -96,7 +96,7 @@ class Part:
       name: as written in a config.
       keys: every key this part reads, each declared here and nowhere else.
       version: raised when the part's numbers or a default change; part of the trial id. None in a
-        user's file means: versioned by that file's content.
+        user's file means: versioned by what it depends on in the user's own code.
       check: impossible combinations of its keys, as sentences.
       aliases: the papers' spellings of `name`.
       build: what makes the part, a function or its place; its signature is given in the docstring

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -146,10 +145,3 @@ class Registry:
     def resolve(self, raw: Mapping[str, Any]) -> Trial:
         """`Resolver.resolve`, of a single config."""
         return self.resolver().resolve(raw)
-
-
-def versioned_by_content(part: Part, content: bytes) -> Part:
-    """`part` with a version taken from the file that declares it, where it declares none."""
-    if part.version is not None:
-        return part
-    return replace(part, version="file-" + hashlib.sha256(content).hexdigest()[:12])
