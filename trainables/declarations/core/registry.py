@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Model, Part, Probe
+from trainables.declarations.core.parts import Model, Objective, Part, Probe
 from trainables.declarations.core.presets import Preset
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
@@ -33,7 +33,7 @@ class Registry:
             or one that is another key's alias, which would change what configs written with that
             alias mean.
         """
-        for part in parts:
+        for part in _unfolded(parts):
             part = self._with_probes(part)
             known = self.parts.get((part.role, part.name))
             if known is not None and known != part:
@@ -145,3 +145,9 @@ class Registry:
     def resolve(self, raw: Mapping[str, Any]) -> Trial:
         """`Resolver.resolve`, of a single config."""
         return self.resolver().resolve(raw)
+
+
+def _unfolded(parts: Iterable[Part]) -> Iterator[Part]:
+    """`parts` with each objective as the model and the task that it stands for."""
+    for part in parts:
+        yield from part.parts() if isinstance(part, Objective) else (part,)
