@@ -14,6 +14,7 @@ from orchestrator.machine.environment import prepare_for_user_code
 from orchestrator.plan.code_versions import CodeVersions, Locator
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
 from orchestrator.plan.part_checks import part_problems
+from orchestrator.plan.undeclared_keys import with_undeclared
 from orchestrator.source.closure import Place
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
@@ -169,7 +170,7 @@ def _add_parts(
         if neighbours is not None:
             probes, parts = map(neighbours.named, probes), map(neighbours.named, parts)
         found.registry.add_probes(*probes)
-        found.registry.add(*parts)
+        found.registry.add(*with_undeclared(study, found.registry, list(parts)))
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
 

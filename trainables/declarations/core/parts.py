@@ -103,6 +103,8 @@ class Part:
         of each subclass.
       probes: the tables it can fill, as probes or their names; a trial of it has their keys too.
       variants: names a paper has for a trial of it, by column of `trials`; no part of its identity.
+      undeclared: keys that its functions read and that it does not declare, which a trial has where
+        its config gives them and none of its parts declares them; found as a study is read.
     """
 
     role: ClassVar[str] = "base"
@@ -115,6 +117,7 @@ class Part:
     build: Code | None = None
     probes: tuple[Probe | str, ...] = ()
     variants: Callable[[Config], Mapping[str, str]] | None = None
+    undeclared: tuple[Key, ...] | None = None
 
     def builder(self) -> Callable[..., Any]:
         """The function that makes the part.
@@ -276,6 +279,7 @@ class Objective(Part):
         """The model and the task that it stands for, both of its name and version."""
         shared: dict[str, Any] = {
             "name": self.name, "keys": self.keys, "version": self.version, "doc": self.doc,
+            "undeclared": self.undeclared,
         }  # fmt: skip
         drawn = self.data is None
         model = Model(

@@ -121,6 +121,9 @@ class Registry:
         for part in self.parts.values():
             for key in part.keys:
                 keys.setdefault(key.name, key)
+        for part in self.parts.values():
+            for key in part.undeclared or ():
+                keys.setdefault(key.name, key)
         return keys
 
     def canonical_name(self, name: str) -> str:
@@ -133,7 +136,8 @@ class Registry:
 
     def declarations(self, name: str) -> list[Key]:
         """Every declaration of the key `name`: parts may give it other ranges and defaults."""
-        return [key for part in self.parts.values() for key in part.keys if key.name == name]
+        keys = (k for part in self.parts.values() for k in (*part.keys, *(part.undeclared or ())))
+        return [key for key in keys if key.name == name]
 
     def resolver(self) -> Resolver:
         """What reads configs by the parts there are now. For many configs: ask once."""
