@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
-from trainables.declarations import REQUIRED, Key, Kind, Part, Sizes, Task, nearest
+from orchestrator.plan.key_checks import key_problems
+from results.schema import KEYS, OWNER, TYPES, is_view
+from trainables.declarations import (
+    Column,
+    Key,
+    Loop,
+    Metric,
+    Objective,
+    Part,
+    Probe,
+    Sizes,
+    Task,
+)
 from trainables.declarations.core.keys import shown
-from trainables.declarations.core.structure import is_computed
 
 _CONFIG = ("config",)
+"""What a function is given."""
 _TAKE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("check", "variants", "dataset", "chance_loss"), _CONFIG),
-    **dict.fromkeys(("loss_terms", "parent", "data"), _CONFIG),
+    **dict.fromkeys(("loss_terms", "parent"), _CONFIG),
     "rows": ("config", "sizes"),
     "gate": ("config", "row"),
-    "loss": ("outputs", "batch", "config"),
-    "metrics": ("outputs", "batch", "config"),
-    "augment": ("key", "batch"),
+}
+_STEP = ("state", "batch", "key", "config")
+_LOOP = {
     "init": ("key", "config"),
+    "step": _STEP,
+    "evaluate": _STEP,
+    "restart": ("state", "params", "config"),
 }
-"""Functions that a part may declare beside `build`, and what each is given."""
-_OBJECTIVE = {"loss": ("tree", "batch", "key", "config")}
-_OR_VALUE: dict[str, tuple[type, ...]] = {
-    "sizes": (Sizes,),
-    "batch_size": (int,),
-    "steps": (int,),
+"""Functions of a `Loop`, which may also be places."""
+_MEASURED = ("model", "batch", "config")
+_OURS = {"shown", *(column.name for column in (*KEYS, *OWNER))}
+"""Columns that no probe may declare."""
+_TYPES = tuple(name for name in TYPES if name not in ("timestamp", "map"))
+_NEVER_NONE = ("dataset", "chance_loss", "loss_terms")
+_JUDGED = ("outputs", "batch", "config")
+_MAY: dict[str, dict[str, tuple[str, ...]]] = {
+    "task": {"loss": _JUDGED, "metrics": _JUDGED, "augment": ("key", "batch")},
+    "objective": {"data": _CONFIG},
 }
-"""What may be given as it is, in place of a function of the config."""
-_NEVER_NONE = ("dataset", "chance_loss", "loss_terms", "init")
-_TYPES = ("int", "float", "str", "bool")
-_KINDS = get_args(Kind)
+"""Functions that a part may leave out, by role."""
+_MUST = {"objective": {"init": ("key", "config"), "loss": ("tree", "batch", "key", "config")}}
 _BUILD = {
     "model": ("config", "sizes", "rngs"),
     "task": _CONFIG,
@@ -45,17 +62,7 @@ def part_problems(part: Part) -> list[str]:
         return [f"the name of a {part.role} must be a string; got {shown(part.name)}"]
     what = f"{part.role} {part.name}"
     found = []
-    takes = {**_TAKE, **(_OBJECTIVE if part.role == "objective" else {})}
-    for name, kinds in _OR_VALUE.items():
-        value = getattr(part, name, None)
-        if callable(value):
-            found += _call_problems(f"{name} of {what}", value, _CONFIG)
-        elif value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
-            found.append(
-                f"{name} of {what} must be a function of the config or "
-                f"{'an integer' if kinds == (int,) else 'a Sizes'}; got {shown(value)}"
-            )
-    for name, given in takes.items():
+    for name, given in _TAKE.items():
         value = getattr(part, name, None)
         if callable(value):
             found += _call_problems(f"{name} of {what}", value, given)
@@ -63,17 +70,114 @@ def part_problems(part: Part) -> list[str]:
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
     if callable(part.build) and part.role in _BUILD:
         named = ("cell",) if getattr(part, "cell", None) else ()
-        given = _BUILD[part.role]
-        if isinstance(part, Task) and part.dataset is not Task.dataset:
-            given = ("config", "arrays")
-        found += _call_problems(f"build of {what}", part.build, given, named)
+        found += _call_problems(f"build of {what}", part.build, _given_to_build(part), named)
+    for name, given in (_MAY.get(part.role, {}) | _MUST.get(part.role, {})).items():
+        value = getattr(part, name)
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, given)
+        elif value is not None or name in _MUST.get(part.role, {}):
+            found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    found += _data_problems(part, what) if isinstance(part, (Task, Objective)) else []
+    for name, given in _LOOP.items() if isinstance(part, Loop) else ():
+        value = getattr(part, name)
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, given)
+        elif not isinstance(value, str) and (value is not None or name in ("init", "step")):
+            found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    for probe in part.probes if isinstance(part.probes, (tuple, list)) else ():
+        found += probe_problems(probe) if isinstance(probe, Probe) else []
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
     if not isinstance(part.keys, (tuple, list)):
         return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
     for key in part.keys:
-        found += _key_problems(key, what)
+        found += key_problems(key, what)
     return found
+
+
+def _given_to_build(part: Part) -> tuple[str, ...]:
+    if isinstance(part, Task) and part.dataset is not Task.dataset:
+        return ("config", "arrays")
+    return _BUILD[part.role]
+
+
+def _data_problems(part: Task | Objective, what: str) -> list[str]:
+    """What is wrong with the numbers that a task declares of its data."""
+    found = []
+    if not isinstance(part.sizes, Sizes | None):
+        if not callable(part.sizes):
+            found.append(f"sizes of {what} must be a Sizes or a function; got {shown(part.sizes)}")
+        else:
+            found += _call_problems(f"sizes of {what}", part.sizes, _CONFIG)
+    for name, value in (("batch_size", part.batch_size), ("steps", part.steps)):
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, _CONFIG)
+        elif value is None and name == "steps":
+            continue
+        elif type(value) is not int or value < 1:
+            found.append(
+                f"{name} of {what} must be a whole number of at least 1, or a function; got "
+                f"{shown(value)}"
+            )
+    columns = part.metric_columns
+    if not isinstance(columns, (tuple, list)) or any(not isinstance(c, Metric) for c in columns):
+        found.append(f"metric_columns of {what} must be a tuple of Metric objects")
+    else:
+        found += [
+            f"mode of metric {c.name} of {what} must be min or max; got {shown(c.mode)}"
+            for c in columns
+            if c.mode not in ("min", "max")
+        ]
+    return found
+
+
+def probe_problems(probe: Probe) -> list[str]:
+    """Says what is wrong with a probe: a sentence for each fault."""
+    if not isinstance(probe.name, str) or not probe.name.isidentifier():
+        return [f"the name of a probe must be a word of letters, digits and _; got {probe.name!r}"]
+    what = f"probe {probe.name}"
+    found = []
+    if is_view(probe.name):
+        found.append(f"a probe cannot be called {probe.name}: a view has that name")
+    if probe.measure is not None and probe.build is not None:
+        found.append(f"{what} declares both measure and build; give it one of them")
+    for name, value, given in (
+        ("measure", probe.measure, _MEASURED),
+        ("build", probe.build, ("engine", "trial")),
+        ("check", probe.check, _CONFIG),
+        ("rows", probe.rows, _CONFIG),
+    ):
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, given)
+    if not isinstance(probe.rows, int | None) and not callable(probe.rows):
+        found.append(
+            f"rows of {what} must be a number or a function of the config; got {shown(probe.rows)}"
+        )
+    columns = probe.columns
+    if not isinstance(columns, (tuple, list)) or not all(isinstance(c, Column) for c in columns):
+        return [*found, f"columns of {what} must be a tuple of Column objects"]
+    if not columns:
+        found.append(f"{what} declares no column")
+    names = [column.name for column in columns]
+    for column in columns:
+        if not isinstance(column.name, str) or not column.name.isidentifier():
+            found.append(f"the name of a column of {what} must be a word; got {column.name!r}")
+        elif column.name.lower() in _OURS:
+            found.append(f"column {column.name} of {what} is the store's own; call it otherwise")
+        elif names.count(column.name) > 1:
+            found.append(f"{what} declares column {column.name} twice")
+        if column.type not in _TYPES:
+            found.append(
+                f"column {column.name} of {what} has the unknown type {column.type!r}; choose one "
+                f"of {', '.join(_TYPES)}"
+            )
+    for key in probe.keys if isinstance(probe.keys, (tuple, list)) else ():
+        found += key_problems(key, what)
+        if isinstance(key, Key) and key.kind != "recording":
+            found.append(
+                f"the key {key.name} of {what} must be of kind recording; it is {key.kind}"
+            )
+    return list(dict.fromkeys(found))
 
 
 def _call_problems(
@@ -90,49 +194,4 @@ def _call_problems(
         return [
             f"{what} is called with {', '.join((*given, *named))}; {name} takes others: {error}"
         ]
-    return []
-
-
-def _key_problems(key: Any, what: str) -> list[str]:
-    if not isinstance(key, Key):
-        return [f"keys of {what} must be Key objects; got {shown(key)}"]
-    if not isinstance(key.name, str):
-        return [f"the name of a key of {what} must be a string; got {shown(key.name)}"]
-    name = f"the key {key.name} of {what}"
-    found = [
-        f"{limit} of {name} must be a number; got {shown(value)}"
-        for limit, value in (("low", key.low), ("high", key.high))
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)))
-    ]
-    found += [
-        f"the {field} of {name} must be one of {', '.join(known)}; got {shown(value)}"
-        + (nearest(value, known) if isinstance(value, str) else "")
-        for field, value, known in (("type", key.type, _TYPES), ("kind", key.kind, _KINDS))
-        if value not in known
-    ]
-    return found or _value_problems(key, name)
-
-
-def _value_problems(key: Key, name: str) -> list[str]:
-    """What does not go together in a key of a known type and kind."""
-    choices: Any = key.choices
-    if isinstance(choices, str) or not isinstance(choices, (tuple, list)):
-        return [f"choices of {name} must be a tuple of strings; got {shown(choices)}"]
-    if choices and key.type != "str":
-        return [
-            f"{name} has choices, which only a string has; an {key.type} has low and high"
-            if key.type == "int"
-            else f"{name} has choices, which only a string has; its type is {key.type}"
-        ]
-    if not all(isinstance(choice, str) for choice in choices):
-        return [f"choices of {name} must be strings; got {shown(choices)}"]
-    if key.kind == "traced" and key.type == "str":
-        return [f"{name} is a string and cannot be traced; declare it static or init"]
-    if key.default is REQUIRED or is_computed(key, key.default):
-        return []
-    try:
-        key.coerce(key.default, {})
-    except (ValueError, TypeError, KeyError) as error:
-        said = str(error).removeprefix(f"{key.name} ")
-        return [f"the default of {name} {said}"]
     return []

@@ -13,7 +13,7 @@ from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
 from orchestrator.plan.code_versions import CodeVersions, Locator
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
-from orchestrator.plan.part_checks import part_problems
+from orchestrator.plan.part_checks import part_problems, probe_problems
 from orchestrator.plan.undeclared_keys import with_undeclared
 from orchestrator.source.closure import Place
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
@@ -161,7 +161,8 @@ def _add_parts(
     code: CodeVersions | None = None,
     neighbours: Neighbours | None = None,
 ) -> None:
-    problems = [one for part in study.parts for one in part_problems(part)]
+    problems = [one for probe in study.probes for one in probe_problems(probe)]
+    problems += [one for part in study.parts for one in part_problems(part)]
     if problems:
         raise RequestError([f"study {study.name}: {problem}" for problem in problems])
     probes, parts = study.probes, study.parts

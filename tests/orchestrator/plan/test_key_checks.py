@@ -1,4 +1,4 @@
-"""Keys and functions that are not what a part needs, each said by name."""
+"""Keys that are not what a trial needs, each said by name."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from typing import Any
 import pytest
 
 from orchestrator.plan.part_checks import part_problems
-from trainables.declarations import Key, Model, Objective, Optimizer, Sizes, Task
+from trainables.declarations import Key, Model
 
 K: Any = Key
-T: Any = Task
-J: Any = Objective
-P: Any = Optimizer
 TYPES = "int, float, str, bool"
 KINDS = "static, init, traced, host, recording"
 INT = " (did you mean int?)"
 STRINGS = "has choices, which only a string has"
-
-
-def nothing(*given: Any) -> Any:
-    return None
 
 
 @pytest.mark.parametrize(
@@ -64,33 +57,3 @@ def test_a_string_cannot_be_traced() -> None:
 )
 def test_a_right_key_is_not(key: Key) -> None:
     assert part_problems(Model(name="net", keys=(key,))) == []
-
-
-SIZES = Sizes(n_train=8, batch_size=4)
-OR = "must be a function of the config or"
-
-
-@pytest.mark.parametrize(
-    ("part", "says"),
-    [
-        (T(name="t", build=nothing), ""),
-        (T(name="t", build=nothing, sizes=SIZES, batch_size=3), ""),
-        (T(name="t", build=nothing, batch_size=lambda config: 3), ""),
-        (T(name="t", build=lambda config, arrays: {}, dataset=lambda config: "digits"), ""),
-        (T(name="t", build=lambda config, arrays: {}), "build of task t is called with config;"),
-        (T(name="t", sizes=3), f"sizes of task t {OR} a Sizes; got 3"),
-        (T(name="t", batch_size="a"), f"batch_size of task t {OR} an integer; got 'a'"),
-        (T(name="t", loss=lambda outputs: 0), "loss of task t is called with outputs, batch,"),
-        (T(name="t", metrics=3), "metrics of task t must be a function; got 3"),
-        (T(name="t", augment=lambda batch: 0), "augment of task t is called with key, batch;"),
-        (J(name="o", init=nothing, loss=nothing, data=nothing), ""),
-        (J(name="o", init=nothing, loss=lambda t, b, c: 0), "loss of objective o is called with"),
-        (J(name="o", init=lambda key: 0, loss=nothing), "init of objective o is called with key, "),
-        (J(name="o", init=nothing, loss=nothing, data=lambda: 0), "data of objective o is called"),
-        (P(name="p", build=lambda config: 0), "build of optimizer p is called with config, hp"),
-    ],
-)  # fmt: skip
-def test_a_function_that_takes_others_is_named(part: Any, says: str) -> None:
-    found = part_problems(part)
-    assert len(found) == (1 if says else 0)
-    assert all(one.startswith(says) for one in found)
