@@ -98,7 +98,7 @@ def _in_order_of_definition(
     if id(node) in above:  # a module that holds the one it is in
         return
     above = (*above, id(node))
-    if isinstance(node, nnx.Variable):
+    if isinstance(node, nnx.Variable) or hasattr(node, "dtype"):
         found.append(("/".join(path), node))
         return
     if isinstance(node, nnx.Module):
@@ -113,11 +113,11 @@ def _in_order_of_definition(
         _in_order_of_definition(child, (*path, str(name)), above, found)
 
 
-def variable_order(module: nnx.Module) -> dict[str, str]:
-    """Paths of a module's variables, in the order its attributes were set, each with its first one:
-    a variable that two places share has two.
+def variable_order(module: Any) -> dict[str, str]:
+    """Paths of the variables of a module, or of a tree's arrays, in the order in which they were
+    set, each with its first one: a variable that two places share has two.
 
-    Flax sorts attributes by name when it takes a module apart, so this must see the original.
+    Flax and JAX sort by name when they take modules and dicts apart: this must see the original.
     """
     found: list[tuple[str, Any]] = []
     _in_order_of_definition(module, (), (), found)

@@ -27,6 +27,7 @@ from trainables.declarations import Trial
 from trainables.packs.programs import programs_for
 from trainables.tasks.base import make_data
 from trainables.training.epoch import Training, first_shown, kept_steps
+from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import culprit
 
 
@@ -173,10 +174,14 @@ class Pack:
 
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""
-        if not isinstance(self._engine, Training):
+        engine = self._engine
+        if not isinstance(engine, Training | LoopEngine):
             return f"epoch {epoch}, step {step}: a value of stage {self.trials[lane].stage.name}"
         state, values = jax.tree.map(lambda leaf: leaf[lane], (self._ready(), self._values))
-        what = culprit(self._engine, state, values, self._data, epoch, step)
+        if isinstance(engine, LoopEngine):
+            what = engine.culprit(state, values, self._data, epoch, step)
+        else:
+            what = culprit(engine, state, values, self._data, epoch, step)
         return f"epoch {epoch}, step {step}: {what}"
 
     def epoch(self, epoch: int) -> EpochResult:

@@ -19,15 +19,20 @@ import numpy as np
 from trainables.core.engine import Engine, OnHost, SharedColumns
 from trainables.core.hparams import init_constants, lane_values, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
-from trainables.declarations import Trial
+from trainables.declarations import Probe, Trial
 from trainables.declarations.core.parts import loaded
-from trainables.tasks.base import make_data, make_task
+from trainables.packs.probe_columns import require_columns, require_equal_rows
+from trainables.tasks.base import abstract, make_data, make_task
+from trainables.training.measured import measured
 
 EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
-_CODE = ("build", "cell", "frozen", "runtime", "schedule")
-"""Fields of declarations that are functions or name some, and what a model freezes."""
+_CODE = (
+    "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
+    "measure", "loss", "metrics", "augment",
+)  # fmt: skip
+"""Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
 
 
@@ -90,18 +95,21 @@ class Programs:
         # Recording keys may say what is measured, and are no part of the hash of a program.
         key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
-            build = trial.probes[name].build if name in trial.probes else None
-            found = loaded(build)(self.engine, trial) if build else None
-            if found is None:
+            probe = trial.probes.get(name)
+            found = _built(probe, self.engine, trial) if probe else None
+            if probe is None or found is None:
                 self._probes[key] = None
             else:
                 shared, measure = found
-                self._probes[key] = shared, self._over_lanes(measure, values, data)
+                run = self._over_lanes(probe, shared, measure, values, data)
+                self._probes[key] = shared, run
         return self._probes[key]
 
-    def _over_lanes(self, measure: Any, values: Any, data: Any) -> Callable[..., Any]:
+    def _over_lanes(
+        self, probe: Probe, shared: SharedColumns, measure: Any, values: Any, data: Any
+    ) -> Callable[..., Any]:
         if isinstance(measure, OnHost):
-            return partial(_on_host, measure)
+            return partial(_on_host, probe, shared, measure)
 
         def run(state: Any, values: Any, real: jax.Array, data: Any) -> Any:
             def one(_: Any, lane: Any) -> Any:
@@ -110,18 +118,40 @@ class Programs:
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
         real = self._abstract((self.width,), bool)
-        return jax.jit(run).lower(self._state(), values, real, data).compile()
+        lowered = jax.jit(run).lower(self._state(), values, real, data)
+        own = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in lowered.out_info.items()}
+        require_columns(probe, {**shared, **own})
+        return lowered.compile()
 
 
-def _on_host(measure: OnHost, state: Any, values: Any, real: jax.Array, data: Any) -> Any:
+def _built(probe: Probe, engine: Engine, trial: Trial) -> tuple[SharedColumns, Any] | None:
+    """What a probe's functions give to measure it by; None where there is nothing to measure."""
+    if probe.measure is not None:
+        return measured(probe, engine, trial)
+    return loaded(probe.build)(engine, trial) if probe.build else None
+
+
+def _on_host(
+    probe: Probe,
+    shared: SharedColumns,
+    measure: OnHost,
+    state: Any,
+    values: Any,
+    real: jax.Array,
+    data: Any,
+) -> Any:
     """Columns (width, rows) of a measure that runs on the host; padding repeats a real lane."""
     state, values = jax.device_get((state, values))
     found: dict[int, Mapping[str, Any]] = {}
     for lane in np.flatnonzero(np.asarray(real)).tolist():
         own_state, own_values = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (state, values))
-        found[lane] = measure.measure(own_state, own_values, data)
+        columns = measure.measure(own_state, own_values, data)
+        found[lane] = {name: np.asarray(column) for name, column in columns.items()}
+        require_columns(probe, {**shared, **found[lane]})
     one = next(iter(found.values()))
     every = [found.get(lane, one) for lane in range(len(real))]
+    for other in every:
+        require_equal_rows(probe, one, other)
     return {name: np.stack([columns[name] for columns in every]) for name in one}
 
 
@@ -130,14 +160,14 @@ def check_start(trial: Trial, arrays: Mapping[str, np.ndarray]) -> None:
     program and init constants would raise.
 
     Args:
-      arrays: of the data set the task names.
+      arrays: of the data set that its task names.
     """
     _traced(trial, lane_values(trial), make_data(trial, arrays))
 
 
 def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[Engine, Any]:
     """A trial's engine, and the shapes of its state."""
-    engine = trial.stage.builder()(trial, make_task(trial, lambda: data), values)
+    engine = trial.stage.builder()(trial, make_task(trial, data), values)
     return engine, jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
 
 
@@ -153,18 +183,17 @@ def programs_for(
 
     Args:
       values: one lane's traced values, read for their types.
-      data: the task's, read for their shapes and types.
+      data: the task's, read for their shapes.
     """
     # Functions a user redefines in a notebook are other functions, so they are part of the key.
     declared = (*trial.parts.values(), optimizer_of(trial), *trial.probes.values())
     builds = tuple(getattr(part, name, None) for part in declared for name in _CODE)
     rename = repr(sorted((trial.stage.rename or {}).items()))
     sizes = trial.sizes if "task" in trial.parts else None
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), data)
-    of_data = tuple(jax.tree.leaves(shapes)), jax.tree.structure(shapes)
-    key = (trial.program, sizes, of_data, builds, rename, width, lanes, device)
+    shapes = str(abstract(data))
+    key = (trial.program, sizes, builds, rename, width, lanes, device, shapes)
     if key not in _known:
-        _known[key] = Programs(*_traced(trial, values, shapes), width, lanes, device)
+        _known[key] = Programs(*_traced(trial, values, data), width, lanes, device)
         if len(_known) > _KEPT:
             _known.popitem(last=False)
     _known.move_to_end(key)
