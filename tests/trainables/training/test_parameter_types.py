@@ -370,7 +370,7 @@ def test_evaluation_uses_running_statistics_and_changes_none() -> None:
     assert not np.array_equal(by_path(moved)["norm/mean"], by_path(rest)["norm/mean"])
 
 
-@pytest.mark.parametrize("model", ["vanilla_rnn", "lstm", "lru_stack", "torch_gru"])
+@pytest.mark.parametrize("model", ["vanilla_rnn", "lru", "lru_stack", "torch_gru"])
 def test_models_of_ours_keep_the_tensors_they_kept(model: str) -> None:
     one = builtin_registry().resolve({"model": model, "task": "gaussian"})
     layout = network(one).layout
