@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 from tests.support.small_trials import network
 from trainables.core.layout import by_path
 from trainables.core.norms import safe_norm
-from trainables.core.numbers import ascent
+from trainables.core.numbers import ascent, widened
 from trainables.declarations import Model, PartError, Registry, Sizes, Task, builtin_registry
 from trainables.optim.adabelief import adabelief, scale_by_rectified_belief
 from trainables.optim.adam import adam, adamw
@@ -177,12 +177,14 @@ def test_a_norm_of_16_bits_is_summed_in_float32() -> None:
 def test_leaves_of_32_bits_move_as_without_those_of_16() -> None:
     wide = {"w": jnp.linspace(0.0, 1.0, 5)}
     both = {**wide, "h": jnp.ones(3, jnp.bfloat16)}
+    assert widened(both)["w"] is both["w"]
+    assert widened(both)["h"].dtype == jnp.float32
 
     def moved(params: Any, rule: Any) -> Any:
         updates, _ = rule.update(jax.tree.map(jnp.sin, params), rule.init(params), params)
         return updates
 
-    rule = adamw({}, HPARAMS)
+    rule = sgd({}, HPARAMS)
     everything = of_trained(rule, lambda tree: jax.tree.map(lambda _: True, tree))
     found = moved(both, everything)
     assert np.array_equal(found["w"], moved(wide, rule)["w"])
