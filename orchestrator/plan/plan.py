@@ -296,10 +296,10 @@ def _ask_declarations(trial: Trial) -> None:
       ConfigError: one returned what it must not.
     """
     if "task" in trial.parts:
-        _ = trial.sizes, trial.dataset, trial.chance_loss
+        _ = trial.sizes, trial.dataset
     if "model" in trial.parts:
         _ = trial.rows
-    _ = trial.variants
+    _ = trial.variants, trial.chance_loss
 
 
 def _choose(
