@@ -162,6 +162,24 @@ def _with_state(config: Any, sizes: Any, rngs: Any) -> Any:
     return eqx.nn.make_with_state(eqx.nn.BatchNorm)(4, "batch", mode="batch")
 
 
+class Overflowing(nn.Module):
+    """Its second layer leaves float32's range."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = nn.Dense(4, name="first")(x[:, 0])
+        h = nn.Dense(4, name="second", bias_init=nn.initializers.constant(3e38))(h * 1e38)
+        return nn.Dense(2, name="last")(h)
+
+
+def test_the_layer_of_linen_that_was_first_not_finite_is_named() -> None:
+    pack = pack_of(lambda c, s, r: Overflowing())
+    state = pack.state()
+    assert pack.epoch(0).bad_step[0] == 0
+    pack.load(0, {path: leaf[0] for path, leaf in state.items()})
+    assert "the output of layer second, in the forward pass" in pack.blame(0, 0, 0)
+
+
 REFUSED = {
     "traced field": (
         lambda c, s, r: Scaled(c["shift"]),
