@@ -36,7 +36,7 @@ class ConvNet(nnx.Module):
 NET = Model(
     name="conv_net",
     keys=(
-        Key("filters", "int", 16, "static", "Filters of the first layer.", low=1),
+        Key("filters", "int", 8, "static", "Filters of the first layer.", low=1),
         Key("norm", "bool", True, "static", "BatchNorm after each convolution."),
     ),
     build=lambda c, sizes, rngs: ConvNet(c["filters"], c["norm"], sizes.classes, rngs),
@@ -65,7 +65,7 @@ def flipped_and_shifted(key, batch):
 
 
 def task(name, augment):
-    counts = {"n_train": 3500, "n_val": 500, "n_test": 1000}
+    counts = {"n_train": 3000, "n_val": 1000, "n_test": 1000}
     return Task(
         name=name,
         keys=tuple(Key(count, "int", n, "static", low=1) for count, n in counts.items()),
@@ -85,7 +85,7 @@ GRID = {
     "norm": {"grid_search": [True, False]},
     "optimizer": "adam",
     "lr": 0.003,
-    "epochs": 20,
+    "epochs": 10,
     "keep_weights": "best",
 }
 SPACE = Space(

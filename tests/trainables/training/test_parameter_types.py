@@ -282,6 +282,26 @@ def test_what_cannot_be_frozen_is_named(case: str) -> None:
     assert str(caught.value).startswith(said)
 
 
+def test_a_rule_that_searches_a_line_sees_trained_leaves_alone() -> None:
+    """The loss is (a - 1)^2 + (b - 1)^2 with b frozen at 0 and a of 16 bits."""
+    params = {"a": jnp.bfloat16(5), "b": jnp.float32(0)}
+
+    def value(params: Any) -> jax.Array:
+        return jnp.sum((params["a"] - 1) ** 2 + (params["b"] - 1) ** 2)
+
+    rule = of_trained(optax.lbfgs(), lambda tree: {"a": True, "b": False})
+    state = rule.init(params)
+    for _ in range(3):
+        loss, gradients = jax.value_and_grad(value)(params)
+        gradients = {**ascent(gradients), "b": jnp.float32(0)}
+        updates, state = rule.update(
+            gradients, state, params, value=jnp.float32(loss), grad=gradients, value_fn=value
+        )
+        params = optax.apply_updates(params, updates)
+    assert params["b"] == 0
+    np.testing.assert_allclose(float(params["a"]), 1, atol=0.02)
+
+
 class Tied(nnx.Module):
     """Its embedding is the matrix of its decoder too, which the alphabet puts first."""
 
