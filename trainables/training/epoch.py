@@ -116,6 +116,7 @@ class Training(Network):
         def of_part(rest: Any, batch: Any) -> Found:
             grad = jax.value_and_grad(scaled, has_aux=True)
             (_, (loss, rest, sums)), gradients = grad(state["params"], rest, batch)
+            gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
             return loss, rest, sums, gradients
@@ -128,7 +129,6 @@ class Training(Network):
     def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite; and what was seen of it."""
         loss, rest, sums, gradients = self.gradients(state, batch)
-        gradients = ascent(gradients)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
