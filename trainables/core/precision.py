@@ -60,17 +60,6 @@ class Precision:
 
         return jax.tree.map(one, rest, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
-    def outputs(self, outputs: Any) -> Any:
-        """What a module answered, in float32 again."""
-        if not self.lowers:
-            return outputs
-        small = (jnp.bfloat16, jnp.float16)
-
-        def one(leaf: Any) -> Any:
-            return leaf.astype(jnp.float32) if getattr(leaf, "dtype", None) in small else leaf
-
-        return jax.tree.map(one, outputs)
-
     def kept(self, new: Any, old: Any) -> Any:
         """What a module carries on, in the types that it had before."""
         if not self.lowers or jax.tree.structure(new) != jax.tree.structure(old):

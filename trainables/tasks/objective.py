@@ -9,8 +9,8 @@ import jax
 
 from trainables.core.precision import Precision
 from trainables.declarations import PartError, Sizes, Task
-from trainables.tasks.base import Schedule
-from trainables.tasks.user_task import WEIGHT, Batch, Question, UserTask
+from trainables.tasks.base import Question, Schedule
+from trainables.tasks.user_task import WEIGHT, Batch, UserTask
 
 
 class ObjectiveTask(UserTask):
