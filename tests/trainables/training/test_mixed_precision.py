@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import lax
 
 from tests.support.small_trials import trial
 from tests.trainables.test_contract import MODELS, resolved
@@ -16,11 +18,20 @@ from trainables.core.hparams import lane_values
 from trainables.core.precision import Precision
 from trainables.core.random_keys import trial_key
 from trainables.core.variables import Carried, Setting
-from trainables.declarations import ConfigError, Model, Registry, Sizes, Task, builtin_registry
+from trainables.declarations import (
+    ConfigError,
+    Model,
+    PartError,
+    Registry,
+    Sizes,
+    Task,
+    builtin_registry,
+)
 from trainables.packs.pack import Pack
 from trainables.tasks.base import make_task
 from trainables.training import loss_scale
 from trainables.training.epoch import Training
+from trainables.training.layer_signals import signals
 
 SHORT = ("bfloat16", "float16")
 CLOSE = {"bfloat16": 0.05, "float16": 0.01}
@@ -113,6 +124,54 @@ def test_only_float32_is_lowered_and_named_tensors_stay() -> None:
     assert full.rest(rest) is rest
 
 
+class Looped(nnx.Module):
+    """A loop that forgets its input's type."""
+
+    def __init__(self, config: Any, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.w = nnx.Param(jnp.ones(4))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        def step(h: jax.Array, now: jax.Array) -> tuple[jax.Array, None]:
+            return jnp.tanh(now @ jnp.ones((2, 4), now.dtype) * self.w[...]), None
+
+        return lax.scan(step, jnp.zeros((len(x), 4)), jnp.swapaxes(x, 0, 1))[0]
+
+
+def test_a_loop_that_starts_in_another_type_is_refused_in_a_sentence() -> None:
+    registry = builtin_registry()
+    registry.add(Model(name="looped", build=Looped, version=1))
+    base = {"model": "looped", "task": "gaussian", "seq_len": 3, "features": 2, "classes": 4}
+    for dtype in ("float32", "bfloat16"):
+        one = registry.resolve({**base, "batch_size": 2, "compute_dtype": dtype})
+        task: Any = make_task(one)
+        training, values = Training(one, task, lane_values(one)), lane_values(one)
+        state = jax.eval_shape(lambda v, t=training, o=one: t.init(o, v), values)
+        epoch = partial(jax.eval_shape, training.epoch, state, values, jnp.int32(0), {})
+        if dtype == "float32":
+            epoch()
+        else:
+            with pytest.raises(PartError, match=r"model looped cannot.*x\.dtype"):
+                epoch()
+
+
+@pytest.mark.parametrize("name", ["vanilla_rnn", "batch norm"])
+def test_what_went_wrong_is_looked_for_in_the_same_type(name: str) -> None:
+    """`signals` repeats a pass; its gauges are float32."""
+    one, training, values = training_of({**VARIANTS[name], "compute_dtype": "bfloat16"})
+
+    def looked(values: Any) -> Any:
+        state = training.init(one, values)
+        schedule = training.task.training(trial_key(values["seed"]), values, jnp.int32(0))
+        entry = jax.tree.map(lambda leaf: leaf[0], schedule)
+        sides = signals(training, state, training.task.batch({}, entry, values))
+        return [[flags for _, flags in side] for side in sides]
+
+    outputs, reached = jax.eval_shape(looked, values)
+    assert outputs
+    assert reached
+    assert all(leaf.dtype == bool for leaf in (*outputs, *reached))
+
+
 # ---- loss scaling ------------------------------------------------------------------------------
 
 
@@ -174,7 +233,8 @@ def test_a_step_that_overflows_is_left_out_and_is_not_diverged() -> None:
     assert first.bad_step.tolist() == [-1]
     assert pack.active.tolist() == [True]
     assert first.metrics["loss_scale"].tolist() == [loss_scale.FIRST / 4]
-    assert first.epochs["finite_steps"].tolist() == [2]
+    assert first.metrics["skipped_steps"].tolist() == [2]
+    assert first.epochs["finite_steps"].tolist() == first.epochs["steps"].tolist() == [4]
     assert first.epochs["nonfinite_tensors"].tolist() == [0]
     np.testing.assert_allclose(first.epochs["grad_norm"], [4.0], rtol=1e-3)
     np.testing.assert_allclose(first.steps["loss"][0], np.log(2), rtol=1e-3)
