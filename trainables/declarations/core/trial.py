@@ -13,6 +13,7 @@ from typing import Any
 from trainables.declarations.core.data_tree import derived_sizes
 from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
 from trainables.declarations.core.parts import (
+    Metric,
     Model,
     Optimizer,
     Part,
@@ -184,6 +185,16 @@ class Trial:
             return []
         found = uneven(parts, self.sizes.batch_size)
         return [found] if found else []
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its task, or a stage with metrics of its own, declares of its metrics, by column:
+        the name as it is returned, and that with `val_` and `test_` in front. Empty where the
+        stage's loss is not the task's."""
+        declared: list[Metric] = list(getattr(self.stage, "metric_columns", ()))
+        if "task" in self.parts and self.stage.task_loss:
+            declared += self.task.metric_columns
+        return {f"{of}{metric.name}": metric for metric in declared for of in ("", "val_", "test_")}
 
     @property
     def epochs(self) -> int:
