@@ -18,6 +18,7 @@ from trainables.core.variables import Carried
 from trainables.declarations import (
     Key,
     Model,
+    Objective,
     PartError,
     Registry,
     Sizes,
@@ -32,8 +33,8 @@ from trainables.training.epoch import STEP_COLUMNS, Training
 
 def stepped(one: Trial, at: int = 0) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The state after an epoch's step `at` from the first state, and what was seen of it."""
-    task: Any = make_task(one)
     values, data = lane_values(one), make_data(one, {})
+    task: Any = make_task(one, data)
     training = Training(one, task, values)
 
     @jax.jit
@@ -165,6 +166,7 @@ def test_arrays_that_hold_for_the_whole_batch_are_repeated() -> None:
     assert [leaf.shape for leaf in cut] == [(2, 3, 2), (2, 3), (2,)]
 
 
+@pytest.mark.slow
 def test_a_system_and_its_teacher_are_learnt_in_parts() -> None:
     """As many samples as time steps, so that no shape tells them apart."""
     base = {"model": "s4", "task": "teacher_student", "width": 4, "seq_len": 6, "batch_size": 6,
@@ -195,3 +197,38 @@ def test_a_pretraining_that_takes_no_such_steps_is_shared() -> None:
     assert plain.parent is not None
     assert other.parent is not None
     assert plain.parent.id == other.parent.id
+
+
+def line(config: Any) -> dict[str, np.ndarray]:
+    x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    return {"x": x, "target": 3 * x[:, 0] - 1}
+
+
+def error(tree: Any, batch: Any, key: jax.Array, config: Any) -> Any:
+    residual = batch["x"] @ tree["w"] + tree["b"] - batch["target"]
+    return jnp.mean(residual**2), {"absolute": jnp.mean(jnp.abs(residual))}
+
+
+def objective(**config: Any) -> Trial:
+    def init(key: jax.Array, config: Any) -> dict[str, jax.Array]:
+        return {"w": jnp.ones(1), "b": jnp.zeros(())}
+
+    registry = builtin_registry()
+    split = {"val": 0.0}
+    registry.add(Objective(name="fit", init=init, loss=error, data=line, batch_size=8, split=split))
+    return registry.resolve({"objective": "fit", "lr": 0.1, **config})
+
+
+def test_an_objective_and_its_metrics_are_computed_in_parts() -> None:
+    (whole, seen), (parts, of_parts) = (stepped(objective(accumulate=k)) for k in (1, 4))
+    assert {"absolute", "loss", "weight"} <= seen.keys()
+    seen, of_parts = ({n: v for n, v in s.items() if n != "correct"} for s in (seen, of_parts))
+    assert_close(seen, of_parts)
+    assert_close(whole["params"], parts["params"])
+
+
+def test_an_objective_computes_in_16_bits() -> None:
+    full, low = (stepped(objective(compute_dtype=t)) for t in ("float32", "bfloat16"))
+    assert full[1]["loss"] != low[1]["loss"]
+    np.testing.assert_allclose(low[1]["loss"], full[1]["loss"], rtol=0.03)
+    assert {leaf.dtype for leaf in jax.tree.leaves(low[0]["params"])} == {np.dtype("float32")}
