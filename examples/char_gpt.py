@@ -79,7 +79,7 @@ RULE = Optimizer(name="warmed_adamw", build=rule, keys=(
     Key("weight_decay", "float", 0.1, "traced", "Decay of kernels.", low=0)))  # fmt: skip
 GRID = {"model": "gpt", "task": "sentences", "optimizer": "warmed_adamw", "epochs": 6,
         "accumulate": 2, "compute_dtype": {"grid_search": ["bfloat16", "float32"]},
-        "lr": {"grid_search": [1e-4, 1e-3, 1e-2]}}  # fmt: skip
+        "lr": {"grid_search": [1e-3, 1e-2, 1e-1]}}  # fmt: skip
 SELECT = {"choose": "lr", "metric": "val_loss", "mode": "min"}
 SMALL = {
     "depth": 1,
