@@ -119,7 +119,7 @@ class Training(Network):
             gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
-            return loss, rest, sums, gradients
+            return loss, rest, sums, ascent(gradients)
 
         if self.parts == 1:
             return of_part(state["rest"], batch)
@@ -174,6 +174,7 @@ class Training(Network):
             norms = jnp.where(overflowed, 1, norms)  # neither 0 nor infinite: no one's gradient
         seen = {
             "finite": finite,
+            "left_out": kept["alive"] & ~finite,
             "bad": ~kept["alive"],
             "scalars": scalars,
             "norms": norms,
@@ -245,6 +246,8 @@ class Training(Network):
         }
         if self.schedule.recorded:
             tally["clipped"] = jnp.float32(0)
+        if self.precision.scales:
+            tally["left_out"] = jnp.int32(0)
         return Part(state, running_stats.start(like), tally, jnp.int32(-1))
 
     def advance(
@@ -288,6 +291,8 @@ class Training(Network):
             kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
         else:
             kept = {}
+        if self.precision.scales:
+            kept["left_out"] = tally["left_out"] + seen["left_out"]
         return {
             **kept,
             "zero": tally["zero"] + self.layout.zeros(seen["norms"]),
@@ -320,8 +325,11 @@ class Training(Network):
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
+        steps = running.count
         if self.precision.scales:
+            steps += tally["left_out"]
             found["metrics"]["loss_scale"] = state["loss_scale"].scale
+            found["metrics"]["skipped_steps"] = tally["left_out"].astype(jnp.float32)
         carried = self.schedule.carried
         if carried:
             seen = found["epochs"]["val_loss"]
@@ -332,8 +340,7 @@ class Training(Network):
         scale = self.task.scale(hparams)
         if scale is not None:
             found["epochs"]["loss_ratio"] = found["epochs"]["loss"] / scale
-        steps = running.count + (bad >= 0)
-        found["epochs"] |= {"steps": steps, "finite_steps": running.count}
+        found["epochs"] |= {"steps": steps + (bad >= 0), "finite_steps": steps}
         found["bad_step"] = bad
         return state, found
 
