@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from trainables.declarations.core.keys import Key, Scalar
+from trainables.declarations.core.keys import Key, Scalar, cadence
 
 Config = Mapping[str, Any]
 Code = Callable[..., Any] | str
@@ -50,16 +50,32 @@ class Column:
 class Probe:
     """A table of measurements, and how often a trial makes them.
 
-    `build(engine, trial) -> (shared columns, measure) | None` gives what measures it between
-    epochs: the columns that all lanes share, and a `trainables.core.engine.Measure`. None where the
-    engine has nothing to measure. A probe that its stage fills during epochs has no `build`.
+        def spectrum(model, batch, config):
+            return {"value": jnp.linalg.svd(model.readout.kernel[...], compute_uv=False)}
+
+        Probe("spectrum", (Column("value", "float64", "Singular value."),), measure=spectrum)
+
+    `measure(model, batch, config) -> {column: array}` gives the rows: arrays of shape (rows,), or a
+    number that all rows share. It runs between epochs, compiled, for each trial alone. `model` is
+    the module, ready to call, in evaluation mode; of a `Loop` it is the state that `step` gets.
+    `batch` is a fixed batch of the training set, a dict of arrays with "weight" (batch,) among
+    them, or None without a task. `config` holds the trial's static, traced and recording keys. What
+    is no JAX array, such as a list of names, is the same for all trials of a program.
 
     Attributes:
       columns: of its table; the store adds trial_id, attempt and epoch.
-      keys: what a trial says of it. `<name>_every` is its cadence: 0 at the first and last epoch
-        only, k also every k-th, null never.
+      measure: what fills the rows, as above.
+      build: in place of `measure`, for what needs more than that:
+        `build(engine, trial) -> (shared columns, measure) | None` gives the columns that all lanes
+        share, and a `trainables.core.engine.Measure`; None where the engine has nothing to measure.
+        A probe that its stage fills during epochs has neither.
+      keys: what a trial says of it. `<probe>_every` is its cadence: 0 at the first and last epoch
+        only, k also every k-th, null never. With `measure` it is there without being declared.
       check: impossible combinations of its keys, as sentences.
-      every_model: every model can fill it, without naming it.
+      every_model: every model can fill it, without naming it; so it is of a probe with `measure`
+        in `Study(probes=...)` unless this is False.
+      on_host: `measure` runs outside any compiled program, and is given and returns NumPy arrays.
+      rows: how many it has each time, a number or a function of the config; `plan` estimates by it.
     """
 
     name: str
@@ -68,7 +84,15 @@ class Probe:
     build: Code | None = None
     keys: tuple[Key, ...] = ()
     check: Callable[[Config], list[str]] | None = None
-    every_model: bool = False
+    every_model: bool | None = None
+    measure: Code | None = None
+    on_host: bool = False
+    rows: int | Callable[[Config], int] | None = None
+
+    def __post_init__(self) -> None:
+        names = [getattr(key, "name", None) for key in self.keys]
+        if self.measure is not None and f"{self.name}_every" not in names:
+            object.__setattr__(self, "keys", (cadence(self.name, f"probe {self.name}"), *self.keys))
 
 
 @dataclass(frozen=True)
@@ -163,10 +187,14 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
-    """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes).
+    """A network. `build(config, sizes, rngs)` gives a `flax.nnx.Module`, called as `module(x)`, x
+    of shape (batch, seq_len, features), giving logits of shape (batch, classes); or a
+    `flax.linen.Module`; or an `equinox.Module`, which is called with one sample.
 
     Attributes:
+      frozen: layers that are not trained, by name or pattern: "features" (and all within it),
+        "features.*", "*.bias"; several in a tuple; or a function (config) -> names, which reads
+        static keys.
       every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
         time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
@@ -178,9 +206,14 @@ class Model(Part):
 
     role: ClassVar[str] = "model"
     every_step: bool = False
+    frozen: tuple[str, ...] | str | Callable[[Config], Sequence[str]] = ()
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
     tree: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frozen, list):  # parts are keys of what is compiled, and a list is none
+            object.__setattr__(self, "frozen", tuple(self.frozen))
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()
@@ -211,6 +244,15 @@ class Task(Part):
         without `sizes` whose arrays are not given apart. `{"val": 0.2}` where nothing is said.
       steps: steps of an epoch, or a function of the config, of a task without arrays.
       sizes: `sizes(config)`, or a Sizes. Without it the data are built once to see.
+      classes: how many there are, where the task has no `sizes`; one more than the greatest label
+        where nothing is said.
+      stream: data stay where `build` left them and are read batch by batch, for what is larger than
+        the device or than memory. `build` then returns memory-mapped arrays
+        (`np.load(file, mmap_mode="r")`), any objects with `shape` and `dtype` that take an array of
+        row numbers as an index, or one that gives samples singly, `len(source)` and `source[i]`, a
+        dict of arrays, such as a data source of Grain.
+      stream_steps: steps of one call of the compiled program, and so between two checks for a stop
+        or a checkpoint; without it as many as 64 MB of samples for all lanes.
       dataset: name of a built-in data set.
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
@@ -231,6 +273,9 @@ class Task(Part):
     split: Mapping[str, float] | None = None
     steps: int | Callable[[Config], int] | None = None
     sizes: Callable[[Config], Sizes] | Sizes | None = None
+    classes: int | None = None
+    stream: bool = False
+    stream_steps: int | None = None
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
     loss_unit: str | None = None
@@ -257,7 +302,8 @@ class Objective(Part):
         in every step.
       data: `data(config) -> dict of arrays`, as `build` of a Task.
       steps: steps of an epoch where there are no data.
-      batch_size, split, sizes, loss_unit, chance_loss, metric_columns: as for a Task.
+      batch_size, split, sizes, stream, stream_steps, loss_unit, chance_loss, metric_columns: as for
+        a Task.
     """
 
     role: ClassVar[str] = "objective"
@@ -268,6 +314,8 @@ class Objective(Part):
     batch_size: int | Callable[[Config], int] = 32
     split: Mapping[str, float] | None = None
     sizes: Callable[[Config], Sizes] | Sizes | None = None
+    stream: bool = False
+    stream_steps: int | None = None
     loss_unit: str | None = None
     chance_loss: Callable[[Config], float | None] = _nothing
     metric_columns: tuple[Metric, ...] = ()
@@ -291,6 +339,8 @@ class Objective(Part):
             batch_size=1 if drawn else self.batch_size,
             split=self.split,
             sizes=self.sizes,
+            stream=self.stream,
+            stream_steps=self.stream_steps,
             loss_unit=self.loss_unit,
             chance_loss=self.chance_loss,
             metric_columns=self.metric_columns,
@@ -336,6 +386,8 @@ class Stage(Part):
     """
 
     role: ClassVar[str] = "stage"
+    own_weights: ClassVar[bool] = False
+    """Whether it makes its weights itself, without a model."""
     build: Code | None = "trainables.training.epoch:Training"
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing
