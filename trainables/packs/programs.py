@@ -30,7 +30,7 @@ EPOCH_NAME = "pack_epoch"
 _KEPT = 16
 _CODE = (
     "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
-    "measure", "loss", "metrics", "augment",
+    "measure", "loss", "metrics", "augment", "stream", "stream_steps",
 )  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
@@ -42,6 +42,7 @@ class Programs:
 
     Attributes:
       shapes: one lane's state, abstract.
+      streamed: those of data that stream (`chunk_programs.ChunkPrograms`), once there are such.
     """
 
     engine: Engine
@@ -49,6 +50,7 @@ class Programs:
     width: int
     lanes: Strategy
     device: Any
+    streamed: Any = None
     _epoch: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
@@ -74,17 +76,18 @@ class Programs:
 
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
-            epoch = self._abstract((), jnp.int32)
-            self._epoch = jitted.lower(self._state(), values, epoch, data).compile()
+            epoch = self.abstract((), jnp.int32)
+            self._epoch = jitted.lower(self.abstract_state(), values, epoch, data).compile()
         return self._epoch
 
-    def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    def abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        """An array on the device, abstract."""
         on_device = jax.sharding.SingleDeviceSharding(self.device)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=on_device)
 
-    def _state(self) -> Any:
+    def abstract_state(self) -> Any:
         """All lanes' state, abstract."""
-        return jax.tree.map(lambda s: self._abstract((self.width, *s.shape), s.dtype), self.shapes)
+        return jax.tree.map(lambda s: self.abstract((self.width, *s.shape), s.dtype), self.shapes)
 
     def probe(
         self, name: str, trial: Trial, values: Any, data: Any
@@ -117,8 +120,8 @@ class Programs:
 
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
-        real = self._abstract((self.width,), bool)
-        lowered = jax.jit(run).lower(self._state(), values, real, data)
+        real = self.abstract((self.width,), bool)
+        lowered = jax.jit(run).lower(self.abstract_state(), values, real, data)
         own = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in lowered.out_info.items()}
         require_columns(probe, {**shared, **own})
         return lowered.compile()
