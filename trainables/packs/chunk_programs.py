@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from trainables.core.lanes import nothing, over_lanes
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
-from trainables.packs.programs import EPOCH_NAME, Programs
+from trainables.packs.programs import EPOCH_NAME, Programs, recorded_in
 from trainables.tasks.streaming import Source, chunk_steps
 from trainables.training.epoch import STEP_COLUMNS, Part, Training, kept_steps
 
@@ -70,6 +70,7 @@ class ChunkPrograms:
         self.begin = jax.jit(jax.vmap(self._begin))
         self.chunk_bytes = max(p.each * p.copies * bytes_ for p in self.passes.values())
         self._compiled: dict[str, Any] = {}
+        self._results: dict[str, Any] = {}
         self._names: tuple[str, ...] = ("loss", "accuracy")
 
     # Of one lane.
@@ -203,8 +204,15 @@ class ChunkPrograms:
 
     def _made(self, name: str, lowered: Any) -> Any:
         if name not in self._compiled:
-            self._compiled[name] = lowered().compile()
+            found = lowered()
+            self._results[name] = found.out_info
+            self._compiled[name] = found.compile()
         return self._compiled[name]
+
+    def recorded(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of `epochs`, and of the metrics, that an epoch ends with."""
+        self.finish()
+        return recorded_in(self._results["finish"][1])
 
     def _on(self, tree: Any) -> Any:
         return jax.tree.map(lambda s: self._programs.abstract(s.shape, s.dtype), tree)

@@ -52,6 +52,7 @@ class Programs:
     device: Any
     streamed: Any = None
     _epoch: Any = None
+    _found: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
         default_factory=dict
@@ -77,8 +78,15 @@ class Programs:
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
             epoch = self.abstract((), jnp.int32)
-            self._epoch = jitted.lower(self.abstract_state(), values, epoch, data).compile()
+            lowered = jitted.lower(self.abstract_state(), values, epoch, data)
+            self._found = lowered.out_info[1]
+            self._epoch = lowered.compile()
         return self._epoch
+
+    def recorded(self, values: Any, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of `epochs`, and of the metrics, that the compiled epoch gives."""
+        self.epoch(values, data)
+        return recorded_in(self._found)
 
     def abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         """An array on the device, abstract."""
@@ -156,6 +164,11 @@ def _on_host(
     for other in every:
         require_equal_rows(probe, one, other)
     return {name: np.stack([columns[name] for columns in every]) for name in one}
+
+
+def recorded_in(found: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the columns of `epochs`, and of the metrics, of an epoch's result."""
+    return tuple(found.get("epochs", ())), tuple(found.get("metrics", ()))
 
 
 def check_start(trial: Trial, arrays: Mapping[str, np.ndarray]) -> None:

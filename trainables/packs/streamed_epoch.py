@@ -70,18 +70,18 @@ class StreamedEpoch:
         self._orders: list[dict[str, np.ndarray]] = []
         self._next: tuple[tuple[str, int], Future[Any]] | None = None
 
-    def compile(self) -> None:
-        """Compiles all programs of an epoch."""
-        self._made.compiled()
-
     @property
     def buffers(self) -> int:
         """Bytes of samples on the device: of the call under way, and of the next."""
         return 2 * self._made.chunk_bytes
 
     def compiled(self) -> list[Any]:
-        """The programs of an epoch."""
+        """The programs of an epoch, made now where they are not yet."""
         return self._made.compiled()
+
+    def recorded(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of `epochs`, and of the metrics, that an epoch ends with."""
+        return self._made.recorded()
 
     def advance(
         self, take_state: Callable[[], Any], epoch: int, started: np.ndarray

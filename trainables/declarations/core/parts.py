@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from trainables.declarations.core.keys import Key, Scalar, cadence
+from trainables.declarations.core.step_keys import STEP_KEYS
 
 Config = Mapping[str, Any]
 Code = Callable[..., Any] | str
@@ -120,13 +121,15 @@ class Part:
       name: as written in a config.
       keys: every key this part reads, each declared here and nowhere else.
       version: raised when the part's numbers or a default change; part of the trial id. None in a
-        user's file means: versioned by that file's content.
+        user's file means: versioned by what it depends on in the user's own code.
       check: impossible combinations of its keys, as sentences.
       aliases: the papers' spellings of `name`.
       build: what makes the part, a function or its place; its signature is given in the docstring
         of each subclass.
       probes: the tables it can fill, as probes or their names; a trial of it has their keys too.
       variants: names a paper has for a trial of it, by column of `trials`; no part of its identity.
+      undeclared: keys that its functions read and that it does not declare, which a trial has where
+        its config gives them and none of its parts declares them; found as a study is read.
     """
 
     role: ClassVar[str] = "base"
@@ -139,6 +142,7 @@ class Part:
     build: Code | None = None
     probes: tuple[Probe | str, ...] = ()
     variants: Callable[[Config], Mapping[str, str]] | None = None
+    undeclared: tuple[Key, ...] | None = None
 
     def builder(self) -> Callable[..., Any]:
         """The function that makes the part.
@@ -324,6 +328,7 @@ class Objective(Part):
         """The model and the task that it stands for, both of its name and version."""
         shared: dict[str, Any] = {
             "name": self.name, "keys": self.keys, "version": self.version, "doc": self.doc,
+            "undeclared": self.undeclared,
         }  # fmt: skip
         drawn = self.data is None
         model = Model(
@@ -356,12 +361,18 @@ class Optimizer(Part):
     Attributes:
       schedule: `schedule(config)` gives how `lr` changes: a `trainables.optim.schedules.Constant`,
         which is the default, or one of its kind.
+      reads_length: `config` also has the trial's `epochs`, `steps_per_epoch` and `total_steps` as
+        whole numbers, so that any schedule of optax can be made of them; trials of other lengths
+        then are other programs. `hparams` has the three as arrays. False: neither, and one program
+        serves all lengths.
     """
 
     role: ClassVar[str] = "optimizer"
     schedule: Code = "trainables.optim.schedules:Constant"
+    reads_length: bool = True
 
 
+_TRAINING = "trainables.training.epoch:Training"
 Gate = Callable[[Config, Mapping[str, Any]], str | None]
 
 
@@ -382,16 +393,23 @@ class Stage(Part):
       task_loss: whether its loss is the task's, so that a chance loss means something.
 
     `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
-    default. `task` is the task's functions, `values` those of one lane.
+    default, which has the keys `accumulate` and `compute_dtype`. `task` is the task's functions,
+    `values` those of one lane.
     """
 
     role: ClassVar[str] = "stage"
     own_weights: ClassVar[bool] = False
     """Whether it makes its weights itself, without a model."""
-    build: Code | None = "trainables.training.epoch:Training"
+    build: Code | None = _TRAINING
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
+
+    def __post_init__(self) -> None:
+        if self.build == _TRAINING:
+            own = {key.name for key in self.keys}
+            added = (key for key in STEP_KEYS if key.name not in own)
+            object.__setattr__(self, "keys", (*self.keys, *added))
