@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from gradsweep import HostTrainable, Key, Metric, Space, Study, Task
+from gradsweep import HostTrainable, Key, Space, Study, Task
 
 
 def digits(config):  # x (n, 8, 8): the rows of an image as time steps
@@ -83,7 +83,6 @@ TORCH = HostTrainable(
         Key("lr", "float", 0.05, "host", "Learning rate.", low=0),
         Key("batch_size", "int", 32, "host", "Samples of a step.", low=1),
     ),
-    metric_columns=(Metric("val_accuracy", mode="max"),),
     chance_loss=lambda config: np.log(10),
     loss_unit="nats",
 )

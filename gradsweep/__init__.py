@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.debug import DebugResult, debug
     from orchestrator.errors import RequestError
     from orchestrator.launch import LaunchResult, launch
+    from orchestrator.load_model import load_model
     from orchestrator.plan.plan import SpacePlan, plan
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
         Stage,
         Task,
     )
+    from trainables.optim.path_groups import path_labels, path_mask
+    from trainables.optim.scaled_schedule import scaled_schedule
 
 __all__ = [
     "Column",
@@ -72,17 +75,22 @@ __all__ = [
     "best",
     "debug",
     "launch",
+    "load_model",
     "open_store",
+    "path_labels",
+    "path_mask",
     "plan",
     "plot",
     "register_figure",
     "report",
+    "scaled_schedule",
 ]
 
 _PLACES = {
     "orchestrator.debug": ("DebugResult", "debug"),
     "orchestrator.errors": ("RequestError",),
     "orchestrator.launch": ("LaunchResult", "launch"),
+    "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "results.figures.declaration": ("Figure",),
     "results": (
@@ -110,6 +118,8 @@ _PLACES = {
         "Stage",
         "Task",
     ),
+    "trainables.optim.path_groups": ("path_labels", "path_mask"),
+    "trainables.optim.scaled_schedule": ("scaled_schedule",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")

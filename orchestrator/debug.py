@@ -315,7 +315,7 @@ def _parent_weights(
     run = _started(found, parent, plan[0].signature if plan else None, None, "debug", before)
     progress = _train(run, watch)
     assert progress is not None
-    if progress.ended[parent.id] in ("gate_failed", "diverged"):
+    if progress.ended[parent.id] in ("gate_failed", "diverged", "failed"):
         raise RequestError(
             f"its {parent.stage.name} {parent.id} {progress.ended[parent.id]}: "
             f"{progress.reasons.get(parent.id, 'no reason given')}; `gradsweep debug --trial "

@@ -107,6 +107,8 @@ class Context:
       threads, gpu: CPU threads, and share of a GPU. checkpoint_s: between resume points.
       versions: installed on the driver; a node with others must not take part.
       fetch: a missing data set is downloaded, as on a cluster's nodes, which nobody has prepared.
+      trial_seconds: how long a trial may take; None for as long as it likes.
+      words: a folder of this machine where workers leave what they did when they died.
     """
 
     launch_id: str = ""
@@ -116,6 +118,8 @@ class Context:
     gpu: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     fetch: bool = False
+    trial_seconds: float | None = None
+    words: str | None = None
 
 
 def choose_width(

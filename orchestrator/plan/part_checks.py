@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.plan.metric_checks import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
     Column,
     HostTrainable,
     Key,
     Loop,
-    Metric,
     Objective,
     Part,
     Probe,
@@ -77,6 +77,7 @@ def part_problems(part: Part) -> list[str]:
             found += _call_problems(f"{name} of {what}", value, given)
         elif value is not None or name in _MUST.get(part.role, {}):
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    found += metric_problems(part)
     found += _data_problems(part, what) if isinstance(part, (Task, Objective)) else []
     for name, given in _LOOP.items() if isinstance(part, Loop) else ():
         value = getattr(part, name)
@@ -109,9 +110,6 @@ def _host_problems(part: HostTrainable) -> list[str]:
         found.append(f"{what} reads no model, task or optimizer; leave build and reads out")
     if part.parent is not HostTrainable.parent:
         found.append(f"{what} starts from no other stage's weights; leave parent out")
-    wrong = [one for one in part.metric_columns if not isinstance(one, Metric)]
-    if wrong:
-        found.append(f"metric_columns of {what} must be Metric objects; got {shown(wrong[0])}")
     return found
 
 
@@ -139,15 +137,6 @@ def _data_problems(part: Task | Objective, what: str) -> list[str]:
                 f"{name} of {what} must be a whole number of at least 1, or a function; got "
                 f"{shown(value)}"
             )
-    columns = part.metric_columns
-    if not isinstance(columns, (tuple, list)) or any(not isinstance(c, Metric) for c in columns):
-        found.append(f"metric_columns of {what} must be a tuple of Metric objects")
-    else:
-        found += [
-            f"mode of metric {c.name} of {what} must be min or max; got {shown(c.mode)}"
-            for c in columns
-            if c.mode not in ("min", "max")
-        ]
     return found
 
 

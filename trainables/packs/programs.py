@@ -29,8 +29,8 @@ EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
 _CODE = (
-    "build", "cell", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
-    "loss", "metrics", "augment",
+    "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
+    "measure", "loss", "metrics", "augment",
 )  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
@@ -50,6 +50,7 @@ class Programs:
     lanes: Strategy
     device: Any
     _epoch: Any = None
+    _found: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
         default_factory=dict
@@ -75,8 +76,15 @@ class Programs:
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
             epoch = self._abstract((), jnp.int32)
-            self._epoch = jitted.lower(self._state(), values, epoch, data).compile()
+            lowered = jitted.lower(self._state(), values, epoch, data)
+            self._found = lowered.out_info[1]
+            self._epoch = lowered.compile()
         return self._epoch
+
+    def recorded(self, values: Any, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of `epochs`, and of the metrics, that the compiled epoch gives."""
+        self.epoch(values, data)
+        return tuple(self._found.get("epochs", ())), tuple(self._found.get("metrics", ()))
 
     def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         on_device = jax.sharding.SingleDeviceSharding(self.device)
@@ -174,10 +182,10 @@ def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[
 def programs_for(
     trial: Trial,
     values: Mapping[str, np.ndarray],
+    data: Any,
     width: int,
     lanes: Strategy,
     device: Any,
-    data: Any = None,
 ) -> Programs:
     """The programs of a pack, shared with every earlier pack of the same kind in this process.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 from trainables.declarations.core.keys import Key, Scalar, cadence
+from trainables.declarations.core.step_keys import STEP_KEYS
 
 Config = Mapping[str, Any]
 Code = Callable[..., Any] | str
@@ -187,10 +188,14 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
-    """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes).
+    """A network. `build(config, sizes, rngs)` gives a `flax.nnx.Module`, called as `module(x)`, x
+    of shape (batch, seq_len, features), giving logits of shape (batch, classes); or a
+    `flax.linen.Module`; or an `equinox.Module`, which is called with one sample.
 
     Attributes:
+      frozen: layers that are not trained, by name or pattern: "features" (and all within it),
+        "features.*", "*.bias"; several in a tuple; or a function (config) -> names, which reads
+        static keys.
       every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
         time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
@@ -202,9 +207,14 @@ class Model(Part):
 
     role: ClassVar[str] = "model"
     every_step: bool = False
+    frozen: tuple[str, ...] | str | Callable[[Config], Sequence[str]] = ()
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
     tree: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frozen, list):  # parts are keys of what is compiled, and a list is none
+            object.__setattr__(self, "frozen", tuple(self.frozen))
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()
@@ -330,12 +340,18 @@ class Optimizer(Part):
     Attributes:
       schedule: `schedule(config)` gives how `lr` changes: a `trainables.optim.schedules.Constant`,
         which is the default, or one of its kind.
+      reads_length: `config` also has the trial's `epochs`, `steps_per_epoch` and `total_steps` as
+        whole numbers, so that any schedule of optax can be made of them; trials of other lengths
+        then are other programs. `hparams` has the three as arrays. False: neither, and one program
+        serves all lengths.
     """
 
     role: ClassVar[str] = "optimizer"
     schedule: Code = "trainables.optim.schedules:Constant"
+    reads_length: bool = True
 
 
+_TRAINING = "trainables.training.epoch:Training"
 Gate = Callable[[Config, Mapping[str, Any]], str | None]
 
 
@@ -356,16 +372,23 @@ class Stage(Part):
       task_loss: whether its loss is the task's, so that a chance loss means something.
 
     `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
-    default. `task` is the task's functions, `values` those of one lane.
+    default, which has the keys `accumulate` and `compute_dtype`. `task` is the task's functions,
+    `values` those of one lane.
     """
 
     role: ClassVar[str] = "stage"
     own_weights: ClassVar[bool] = False
     """Whether it makes its weights itself, without a model."""
-    build: Code | None = "trainables.training.epoch:Training"
+    build: Code | None = _TRAINING
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
+
+    def __post_init__(self) -> None:
+        if self.build == _TRAINING:
+            own = {key.name for key in self.keys}
+            added = (key for key in STEP_KEYS if key.name not in own)
+            object.__setattr__(self, "keys", (*self.keys, *added))
