@@ -1,6 +1,7 @@
 """An arm of the study `vanishing` in PyTorch, as its authors wrote it, beside ours in JAX.
 
 Both see the same digits, row by row, and one table tells where which of them stops learning."""
+# pyright: reportMissingImports=false
 
 import re
 
@@ -12,16 +13,16 @@ from gradsweep import HostTrainable, Key, Space, Study, Task
 def digits(config):  # x (n, 8, 8): the rows of an image as time steps
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    order = np.random.default_rng(0).permutation(len(found.target))
-    x, y = found.images[order].astype("f4") / 8 - 1, found.target[order]
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+    order = np.random.default_rng(0).permutation(len(labels))
+    x, y = pixels[order].reshape(-1, 8, 8).astype("f4") / 8 - 1, labels[order]
     ends = {"train": slice(0, 1400), "val": slice(1400, 1600), "test": slice(1600, None)}
     return {name: {"x": x[part], "y": y[part]} for name, part in ends.items()}
 
 
 def place(name):  # of torch's "rnn.weight_hh_l3" in the table of layers: ("rnn.3", "w_hh")
-    kind, side, layer = re.fullmatch(r"rnn\.(weight|bias)_(.h)_l(\d+)", name).groups()
-    return f"rnn.{layer}", f"{kind[0]}_{side}"
+    ((kind, side, layer),) = re.findall(r"rnn\.(w|b)\w+_(.h)_l(\d+)", name)
+    return f"rnn.{layer}", f"{kind}_{side}"
 
 
 def train(config, report):

@@ -48,7 +48,7 @@ def misbehave(config, report):
     elif how == "kill":
         os.kill(os.getpid(), getattr(signal, config["of"]))
     elif how == "hang":
-        flag.open("w").close(), signal.pause()  # one line: the test finds it there
+        _ = flag.open("w").close(), signal.pause()  # on one line, where the test looks for it
     elif how == "import":
         import no_such_module_of_theirs  # pyright: ignore[reportMissingImports]
 
