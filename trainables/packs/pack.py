@@ -22,6 +22,7 @@ import numpy as np
 from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy
 from trainables.core.layout import LayerRow, by_path
+from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
 from trainables.packs.programs import programs_for
 from trainables.tasks.base import make_data
@@ -264,7 +265,7 @@ class Pack:
 
     def memory_bytes(self) -> int:
         """Device memory of the epoch program: arguments, results and temporaries, in bytes."""
-        found = self._programs.epoch(self._values, self._data).memory_analysis()
+        found = self._memory()
         if found is None:
             trees = (self._values, self._data, [self._programs.shapes] * (2 * self.width))
             return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
@@ -273,8 +274,12 @@ class Pack:
     def rise_bytes(self) -> int:
         """What an epoch takes beside what the pack holds already: results and temporaries; 0 where
         XLA does not say."""
-        found = self._programs.epoch(self._values, self._data).memory_analysis()
+        found = self._memory()
         return 0 if found is None else _rise(found)
+
+    def _memory(self) -> Any:
+        program = self._programs.epoch(self._values, self._data)
+        return None if stepwise() else program.memory_analysis()
 
 
 def _rise(found: Any) -> int:

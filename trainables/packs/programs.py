@@ -19,6 +19,7 @@ import numpy as np
 from trainables.core.engine import Engine, OnHost, SharedColumns
 from trainables.core.hparams import init_constants, lane_values, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
+from trainables.core.stepwise import shapes, stepwise
 from trainables.declarations import Trial
 from trainables.declarations.core.parts import loaded
 from trainables.tasks.base import abstract, make_data, make_task
@@ -67,6 +68,9 @@ class Programs:
 
                 return over_lanes(one, state, values, state["alive"], self.lanes)
 
+            if stepwise():
+                self._epoch = run
+                return run
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
             epoch = self._abstract((), jnp.int32)
@@ -109,6 +113,8 @@ class Programs:
 
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
+        if stepwise():
+            return run
         real = self._abstract((self.width,), bool)
         return jax.jit(run).lower(self._state(), values, real, data).compile()
 
@@ -138,7 +144,7 @@ def check_start(trial: Trial, arrays: Mapping[str, np.ndarray]) -> None:
 def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[Engine, Any]:
     """A trial's engine, and the shapes of its state."""
     engine = trial.stage.builder()(trial, make_task(trial, data), values)
-    return engine, jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
+    return engine, shapes(lambda v: engine.init(trial, v), dict(values))
 
 
 def programs_for(
@@ -160,8 +166,8 @@ def programs_for(
     builds = tuple(getattr(part, name, None) for part in declared for name in _CODE)
     rename = repr(sorted((trial.stage.rename or {}).items()))
     sizes = trial.sizes if "task" in trial.parts else None
-    shapes = str(abstract(data))
-    key = (trial.program, sizes, builds, rename, width, lanes, device, shapes)
+    like = str(abstract(data))
+    key = (trial.program, sizes, builds, rename, width, lanes, device, like, stepwise())
     if key not in _known:
         _known[key] = Programs(*_traced(trial, values, data), width, lanes, device)
         if len(_known) > _KEPT:

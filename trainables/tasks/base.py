@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from trainables.core.random_keys import named_key, trial_key
+from trainables.core.stepwise import stepwise
 from trainables.declarations import Sizes, Trial
 from trainables.declarations.core.data_tree import Statics
 from trainables.declarations.core.parts import loaded
@@ -273,7 +274,8 @@ def make_task(trial: Trial, data: Any = None) -> TaskRuntime | None:
         return None
     runtime: Any = loaded(trial.task.runtime)
     task: TaskRuntime = runtime.of(trial)
-    task.data_shapes = None if data is None else abstract(data)
+    # Where nothing is compiled, an example is a real one.
+    task.data_shapes = None if data is None else data if stepwise() else abstract(data)
     return task
 
 
@@ -288,6 +290,8 @@ def example_batch(task: TaskRuntime, values: Mapping[str, Any]) -> Batch:
     Args:
       values: one lane's traced values.
     """
+    if stepwise():
+        return probe_batch(task, dict(values), task.data_shapes)
     return jax.eval_shape(partial(probe_batch, task), dict(values), task.data_shapes)
 
 

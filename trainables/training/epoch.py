@@ -15,7 +15,7 @@ import optax
 from jax import lax
 
 from trainables.core.engine import State
-from trainables.core.lanes import nothing
+from trainables.core.lanes import if_active
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
@@ -169,9 +169,7 @@ class Training(Network):
 
         entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
         (state, running, tally, bad), scalars = lax.scan(step, start, entries)
-        measured = jax.jit(self.evaluate)
-        unmeasured = nothing(jax.eval_shape(measured, state, hparams, data))
-        held = lax.cond(state["alive"], measured, lambda *_: unmeasured, state, hparams, data)
+        held = if_active(state["alive"], self.evaluate, state, hparams, data)
         found = self._summary(running_stats.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
         trained = {name: tally["sums"][name] / tally["weight"] for name in self.measures}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from trainables.core.engine import State
+from trainables.core.stepwise import shapes
 from trainables.training.epoch import Training
 from trainables.training.submodules import Call, time_axis, watched
 
@@ -68,7 +69,7 @@ def _of_submodules(
         calls[:] = seen
         return _loss(training, batch, answer), [call.value for call in seen]
 
-    jax.eval_shape(loss, {})
+    shapes(loss, {})
     numbers = [jnp.issubdtype(call.value.dtype, jnp.floating) for call in calls]
     zeros = {
         i: jnp.zeros(call.value.shape, call.value.dtype)

@@ -19,6 +19,7 @@ from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import build_config, constants, optimizer_of, schedule_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
 from trainables.core.random_keys import named_key, trial_key
+from trainables.core.stepwise import shapes, stepwise
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
 from trainables.optim.schedules import Constant
@@ -87,7 +88,7 @@ class Network:
             order.extend(variable_order(module))
             return module
 
-        module: Any = nnx.eval_shape(build)
+        module: Any = build() if stepwise() else nnx.eval_shape(build)
         self.graph, params, _ = nnx.split(module, nnx.Param, ...)
         require_trainable(trial.model, params)
         # A model of ours may name its layers and stack equal ones; others are read by path.
@@ -111,7 +112,7 @@ class Network:
             self.losses(batch, outputs)
             return self.task.trained_metrics(outputs, batch[1])
 
-        return tuple(jax.eval_shape(measured, params, rest, example_batch(self.task, traced)))
+        return tuple(shapes(measured, params, rest, example_batch(self.task, traced)))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
@@ -197,9 +198,7 @@ class Network:
         if entry is None:
             means = jnp.full((len(names), 2), jnp.nan)
         else:
-            names += [
-                n for n in jax.eval_shape(measured, state["rest"], entry)[0] if n not in names
-            ]
+            names += [n for n in shapes(measured, state["rest"], entry)[0] if n not in names]
             start = jnp.zeros((len(names), 2)), state["rest"]
             (sums, _), _ = lax.scan(step, start, (segments, schedule))
             means = sums / jnp.sum(segments, (0, 2))
