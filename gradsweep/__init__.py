@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.debug import DebugResult, debug
     from orchestrator.errors import RequestError
     from orchestrator.launch import LaunchResult, launch
+    from orchestrator.load_model import load_model
     from orchestrator.plan.plan import SpacePlan, plan
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from search_spaces import Space, Study
     from trainables.declarations import (
         Column,
+        HostTrainable,
         Key,
+        Loop,
         Metric,
         Model,
         Objective,
@@ -43,13 +46,17 @@ if TYPE_CHECKING:
         Stage,
         Task,
     )
+    from trainables.optim.path_groups import path_labels, path_mask
+    from trainables.optim.scaled_schedule import scaled_schedule
 
 __all__ = [
     "Column",
     "DebugResult",
     "Figure",
+    "HostTrainable",
     "Key",
     "LaunchResult",
+    "Loop",
     "Metric",
     "Model",
     "Objective",
@@ -68,17 +75,22 @@ __all__ = [
     "best",
     "debug",
     "launch",
+    "load_model",
     "open_store",
+    "path_labels",
+    "path_mask",
     "plan",
     "plot",
     "register_figure",
     "report",
+    "scaled_schedule",
 ]
 
 _PLACES = {
     "orchestrator.debug": ("DebugResult", "debug"),
     "orchestrator.errors": ("RequestError",),
     "orchestrator.launch": ("LaunchResult", "launch"),
+    "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "results.figures.declaration": ("Figure",),
     "results": (
@@ -94,7 +106,9 @@ _PLACES = {
     "search_spaces": ("Space", "Study"),
     "trainables.declarations": (
         "Column",
+        "HostTrainable",
         "Key",
+        "Loop",
         "Metric",
         "Model",
         "Objective",
@@ -104,6 +118,8 @@ _PLACES = {
         "Stage",
         "Task",
     ),
+    "trainables.optim.path_groups": ("path_labels", "path_mask"),
+    "trainables.optim.scaled_schedule": ("scaled_schedule",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")

@@ -230,7 +230,7 @@ def _print_launch(result: LaunchResult, again: str) -> None:
     else:
         first = result.plans[0]
         # An analysis has no learning result to choose by.
-        trained = any("task" in trial.parts for trial in first.targets)
+        trained = any(trial.stage.epochs_key for trial in first.targets)
         best = f"gradsweep best {first.name}, " if trained else ""
         _say(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
 
@@ -292,6 +292,8 @@ def debug(
     if json:
         dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
         return int(result.status == "failed")
+    for note in result.notes:
+        out(note)
     if result.others:
         every = counted(result.others + 1, "trial")
         out(f"(the first of {every}; --set narrows them, --trial picks one)")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.declarations import Trial, digest
+from trainables.declarations import HostTrainable, Trial, digest
 from trainables.declarations.core.structure import Structure
 
 MAX_WIDTH = 16
@@ -30,6 +30,9 @@ MAX_WIDTH_GPU = 128
 long as one. A pack that does not fit comes again in halves."""
 
 CHECKPOINT_S = 60.0
+
+HOST = "process"
+"""The strategy of a pack of one trial that is a function of the user's, in a process of its own."""
 
 
 @dataclass(slots=True)
@@ -184,6 +187,8 @@ def make_packs(
         chosen = width or known.get("width")
         chosen = chosen or choose_width(count, len(groups), devices, gpu=gpu, short=short)
         strategy = lanes if lanes != "auto" else known.get("strategy") or "default"
+        if isinstance(members[0].stage, HostTrainable):
+            chosen, strategy = 1, HOST
         # Children of one parent pack sit together, so that no child waits for a second pack.
         ordered = sorted(members, key=lambda t: t.parent.program if t.parent else "")
         for first in range(0, len(ordered), chosen):

@@ -141,8 +141,9 @@ class PackTrainable(tune.Trainable):
         # Only now: these import JAX.
         from orchestrator.plan.studies import catalogue
         from orchestrator.queue.lease import passes
+        from orchestrator.worker.host_run import run_of
         from orchestrator.worker.last_words import LastWords
-        from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
+        from orchestrator.worker.pack_run import stop_on_sigterm
         from results import StoreError, open_store
 
         _require_fit(context)
@@ -154,12 +155,15 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
-        registry = catalogue(job["study"], job["start"]).registry
         words = None
         if context.words is not None:
             with contextlib.suppress(OSError):  # a full disk is met where rows are written
                 words = LastWords(Path(context.words) / spec.id)
-        return PackRun(spec, registry, self._store, context, guard, words=words)
+        study, start = job["study"], job["start"]
+        registry = catalogue(study, start).registry
+        return run_of(
+            spec, registry, self._store, context, guard, study=study, start=start, words=words
+        )
 
     def _end(self) -> None:
         self._asked_to_end = True

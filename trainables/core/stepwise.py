@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -12,11 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trainables.core.host_arrays import is_key
+
+_eval_shape = jax.eval_shape
+
 
 @contextlib.contextmanager
 def step_by_step() -> Iterator[None]:
-    """Nothing is compiled in here: `jax.disable_jit()`, under which a loop of no steps, such as one
-    over the layers above the first of one, does what it does elsewhere."""
+    """Nothing is compiled or traced in here: `jax.disable_jit()`, under which a loop of no steps,
+    such as one over the layers above the first of one, does what it does elsewhere, and who asks
+    for the shapes of a result calls the function with numbers, too."""
     scan = lax.scan
 
     def looped(f: Any, init: Any, xs: Any = None, length: int | None = None, **more: Any) -> Any:
@@ -24,7 +29,11 @@ def step_by_step() -> Iterator[None]:
         with jax.disable_jit(sizes[0] != 0):
             return scan(f, init, xs, length, **more)
 
-    with jax.disable_jit(), mock.patch.object(lax, "scan", looped):
+    with (
+        jax.disable_jit(),
+        mock.patch.object(lax, "scan", looped),
+        mock.patch.object(jax, "eval_shape", _shapes),
+    ):
         yield
 
 
@@ -33,10 +42,18 @@ def stepwise() -> bool:
     return bool(jax.config.jax_disable_jit)  # type: ignore[reportAttributeAccessIssue]
 
 
-def shapes(function: Callable[..., Any], *given: Any) -> Any:
-    """Shapes and types of `function(*given)`. Where nothing is compiled it is called for them with
-    the numbers, since a traced call would show others than numbers."""
-    if not stepwise():
-        return jax.eval_shape(function, *given)
-    found = function(*given)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), leaf.dtype), found)
+def _shapes(function: Any, *given: Any, **named: Any) -> Any:
+    """Shapes and types of `function(*given)`, which is called with numbers: zeros for arrays of
+    which the shapes alone are known. A random key of which no more is known has no such stand-in.
+    """
+    leaves = jax.tree.leaves((given, named))
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) and is_key(leaf) for leaf in leaves):
+        with jax.disable_jit(False):
+            return _eval_shape(function, *given, **named)
+    given, named = jax.tree.map(_filled, (given, named))
+    found = function(*given, **named)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), found)
+
+
+def _filled(leaf: Any) -> Any:
+    return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf

@@ -22,7 +22,6 @@ from trainables.core.engine import SharedColumns, State
 from trainables.core.layout import by_path
 from trainables.core.norms import safe_norm, tree_norm
 from trainables.core.random_keys import named_key, trial_key
-from trainables.core.stepwise import shapes
 from trainables.declarations import Trial
 from trainables.lsc import ffn_jacobians, radius_loss
 from trainables.lsc.engine import agreement, chosen, summary, update_rule
@@ -212,7 +211,7 @@ class LscFeedForward(Network):
         def run(state: State, index: jax.Array) -> Any:
             return self._iterate(state, values, self._inputs(schedule, values, index, data))
 
-        _, like = shapes(run, state, jnp.int32(0))
+        _, like = jax.eval_shape(run, state, jnp.int32(0))
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
 
         def step(state: State, index: jax.Array) -> Any:

@@ -22,7 +22,6 @@ from trainables.core.engine import SharedColumns, State
 from trainables.core.lanes import nothing
 from trainables.core.norms import safe_norm, tree_norm
 from trainables.core.random_keys import named_key, trial_key
-from trainables.core.stepwise import shapes
 from trainables.declarations import Trial
 from trainables.lsc import radius_loss
 from trainables.lsc.engine import agreement, chosen, summary, update_rule
@@ -226,7 +225,7 @@ class LscRecurrent(Network):
             return self._iterate(state, values, *entry)
 
         def skip(state: State, entry: Any) -> Any:
-            unseen = nothing(shapes(run, state, entry)[1])
+            unseen = nothing(jax.eval_shape(run, state, entry)[1])
             return state, {**unseen, "finite": jnp.bool_(False), "shown": jnp.bool_(False)}
 
         def step(state: State, entry: Any) -> Any:

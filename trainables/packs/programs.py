@@ -19,15 +19,20 @@ import numpy as np
 from trainables.core.engine import Engine, OnHost, SharedColumns
 from trainables.core.hparams import init_constants, lane_values, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
-from trainables.core.stepwise import shapes, stepwise
-from trainables.declarations import Trial
+from trainables.core.stepwise import stepwise
+from trainables.declarations import Probe, Trial
 from trainables.declarations.core.parts import loaded
+from trainables.packs.probe_columns import require_columns, require_equal_rows
 from trainables.tasks.base import abstract, make_data, make_task
+from trainables.training.measured import measured
 
 EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
-_CODE = ("build", "cell", "runtime", "schedule", "loss", "metrics", "augment")
+_CODE = (
+    "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
+    "measure", "loss", "metrics", "augment",
+)  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
 
@@ -46,6 +51,7 @@ class Programs:
     lanes: Strategy
     device: Any
     _epoch: Any = None
+    _found: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
         default_factory=dict
@@ -74,8 +80,15 @@ class Programs:
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
             epoch = self._abstract((), jnp.int32)
-            self._epoch = jitted.lower(self._state(), values, epoch, data).compile()
+            lowered = jitted.lower(self._state(), values, epoch, data)
+            self._found = lowered.out_info[1]
+            self._epoch = lowered.compile()
         return self._epoch
+
+    def recorded(self, values: Any, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of `epochs`, and of the metrics, that the compiled epoch gives."""
+        self.epoch(values, data)
+        return tuple(self._found.get("epochs", ())), tuple(self._found.get("metrics", ()))
 
     def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         on_device = jax.sharding.SingleDeviceSharding(self.device)
@@ -94,18 +107,21 @@ class Programs:
         # Recording keys may say what is measured, and are no part of the hash of a program.
         key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
-            build = trial.probes[name].build if name in trial.probes else None
-            found = loaded(build)(self.engine, trial) if build else None
-            if found is None:
+            probe = trial.probes.get(name)
+            found = _built(probe, self.engine, trial) if probe else None
+            if probe is None or found is None:
                 self._probes[key] = None
             else:
                 shared, measure = found
-                self._probes[key] = shared, self._over_lanes(measure, values, data)
+                run = self._over_lanes(probe, shared, measure, values, data)
+                self._probes[key] = shared, run
         return self._probes[key]
 
-    def _over_lanes(self, measure: Any, values: Any, data: Any) -> Callable[..., Any]:
+    def _over_lanes(
+        self, probe: Probe, shared: SharedColumns, measure: Any, values: Any, data: Any
+    ) -> Callable[..., Any]:
         if isinstance(measure, OnHost):
-            return partial(_on_host, measure)
+            return partial(_on_host, probe, shared, measure)
 
         def run(state: Any, values: Any, real: jax.Array, data: Any) -> Any:
             def one(_: Any, lane: Any) -> Any:
@@ -116,18 +132,40 @@ class Programs:
         if stepwise():
             return run
         real = self._abstract((self.width,), bool)
-        return jax.jit(run).lower(self._state(), values, real, data).compile()
+        lowered = jax.jit(run).lower(self._state(), values, real, data)
+        own = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in lowered.out_info.items()}
+        require_columns(probe, {**shared, **own})
+        return lowered.compile()
 
 
-def _on_host(measure: OnHost, state: Any, values: Any, real: jax.Array, data: Any) -> Any:
+def _built(probe: Probe, engine: Engine, trial: Trial) -> tuple[SharedColumns, Any] | None:
+    """What a probe's functions give to measure it by; None where there is nothing to measure."""
+    if probe.measure is not None:
+        return measured(probe, engine, trial)
+    return loaded(probe.build)(engine, trial) if probe.build else None
+
+
+def _on_host(
+    probe: Probe,
+    shared: SharedColumns,
+    measure: OnHost,
+    state: Any,
+    values: Any,
+    real: jax.Array,
+    data: Any,
+) -> Any:
     """Columns (width, rows) of a measure that runs on the host; padding repeats a real lane."""
     state, values = jax.device_get((state, values))
     found: dict[int, Mapping[str, Any]] = {}
     for lane in np.flatnonzero(np.asarray(real)).tolist():
         own_state, own_values = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (state, values))
-        found[lane] = measure.measure(own_state, own_values, data)
+        columns = measure.measure(own_state, own_values, data)
+        found[lane] = {name: np.asarray(column) for name, column in columns.items()}
+        require_columns(probe, {**shared, **found[lane]})
     one = next(iter(found.values()))
     every = [found.get(lane, one) for lane in range(len(real))]
+    for other in every:
+        require_equal_rows(probe, one, other)
     return {name: np.stack([columns[name] for columns in every]) for name in one}
 
 
@@ -144,16 +182,16 @@ def check_start(trial: Trial, arrays: Mapping[str, np.ndarray]) -> None:
 def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[Engine, Any]:
     """A trial's engine, and the shapes of its state."""
     engine = trial.stage.builder()(trial, make_task(trial, data), values)
-    return engine, shapes(lambda v: engine.init(trial, v), dict(values))
+    return engine, jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
 
 
 def programs_for(
     trial: Trial,
     values: Mapping[str, np.ndarray],
+    data: Any,
     width: int,
     lanes: Strategy,
     device: Any,
-    data: Any = None,
 ) -> Programs:
     """The programs of a pack, shared with every earlier pack of the same kind in this process.
 

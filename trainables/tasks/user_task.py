@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,11 @@ from trainables.core.hparams import constants
 from trainables.core.random_keys import named_key
 from trainables.declarations import PartError, Sizes, Task, Trial
 from trainables.declarations.core.data_tree import Statics
-from trainables.tasks.base import ArrayTask, Hparams, Schedule, TaskRuntime
+from trainables.tasks.base import ArrayTask, Hparams, Question, Schedule, TaskRuntime
 from trainables.tasks.user_arrays import gathered
 
 WEIGHT = "weight"
 """What a batch calls the weights of its samples."""
-
-
-class Question(NamedTuple):
-    """What outputs are judged by: the batch by the user's names, and the lane's traced values."""
-
-    batch: dict[str, Any]
-    hparams: dict[str, jax.Array]
-    key: jax.Array | None = None
 
 
 class Batch(dict[str, Any]):
@@ -152,6 +144,20 @@ class UserTask(ArrayTask):
         x = batch.get("x", batch)
         batch = {**batch, WEIGHT: entry[WEIGHT]}
         return x, Question(batch, dict(hparams), entry.get("key")), entry[WEIGHT]
+
+    def divided(self, batch: Any, samples: int, parts: int) -> Any:
+        """A batch with a leading axis of parts (`trainables.training.accumulation`)."""
+        x, y, weight = batch
+        key = None if y.key is None else jax.random.split(y.key, parts)
+
+        def cut(leaf: jax.Array) -> jax.Array:
+            return leaf.reshape(parts, samples // parts, *leaf.shape[1:])
+
+        def repeated(leaf: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(leaf, (parts, *jnp.shape(leaf)))
+
+        question = Question(jax.tree.map(cut, y.batch), jax.tree.map(repeated, y.hparams), key)
+        return jax.tree.map(cut, x), question, cut(weight)
 
     def _augmented(self, key: jax.Array, batch: dict[str, Any]) -> dict[str, Any]:
         assert self.task.augment is not None

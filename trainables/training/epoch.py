@@ -1,12 +1,15 @@
 """One lane's epoch as a pure function; `packs` adds the lane axis.
 
 An epoch is one program: a scan over steps with all statistics reduced inside, then validation and
-test.
+test. It is made of `begin`, `advance`, `evaluate` and `finish`; an epoch of streamed data runs them
+in programs that are called one after another, with the data of some steps at a time.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +20,13 @@ from jax import lax
 from trainables.core.engine import State
 from trainables.core.lanes import if_active
 from trainables.core.norms import safe_norm, smallest_nonzero
+from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
-from trainables.declarations import Trial
+from trainables.declarations import PartError, Trial
 from trainables.optim.clipping import clipped
-from trainables.training import running_stats
+from trainables.tasks.base import TaskRuntime
+from trainables.training import loss_scale, running_stats
+from trainables.training.accumulation import Found, accumulated, divided
 from trainables.training.fit import require_kept
 from trainables.training.network import Hparams, Network, fresh
 
@@ -42,8 +48,34 @@ def first_shown(steps: int, epoch: int) -> int:
     return 0 if epoch == 0 else max(0, steps - _EDGE)
 
 
+class Part(NamedTuple):
+    """An epoch under way.
+
+    Attributes:
+      state: the lane's.
+      running: statistics of the steps so far.
+      tally: counts of them.
+      bad: the first step that was not finite, or -1.
+    """
+
+    state: State
+    running: running_stats.Running
+    tally: dict[str, Any]
+    bad: jax.Array
+
+
 class Training(Network):
-    """The epoch of all trials that share a program."""
+    """The epoch of all trials that share a program.
+
+    Attributes:
+      parts: of a batch, whose gradients are computed one after another.
+    """
+
+    def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
+        super().__init__(trial, task, traced)
+        self.parts = int(self.constants.get("accumulate") or 1)
+        if trial.misfits:
+            raise PartError(trial.misfits[0])
 
     def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         """Mean loss of a batch (x, y, weight), with (new rest, sums over the batch) aside: of
@@ -62,6 +94,8 @@ class Training(Network):
         state = super().init(trial, hparams)
         if self.schedule.carried:
             state[self.schedule.carried] = self.schedule.start(hparams)
+        if self.precision.scales:
+            state["loss_scale"] = loss_scale.first()
         return state
 
     def rates(self, state: State, hparams: Hparams) -> Hparams:
@@ -69,10 +103,32 @@ class Training(Network):
         carried = state.get(self.schedule.carried) if self.schedule.carried else None
         return self.schedule.at(hparams, carried, state["step"])
 
+    def gradients(self, state: State, batch: Any) -> Found:
+        """(mean loss, new rest, sums over samples, gradients of the loss) of a batch, from its
+        parts where `accumulate` says so."""
+        scales = self.precision.scales
+        scale = state["loss_scale"].scale if scales else jnp.float32(1)
+
+        def scaled(params: Any, rest: Any, batch: Any) -> Any:
+            loss, aside = self.loss(params, rest, batch)
+            return loss * scale if scales else loss, (loss, *aside)
+
+        def of_part(rest: Any, batch: Any) -> Found:
+            grad = jax.value_and_grad(scaled, has_aux=True)
+            (_, (loss, rest, sums)), gradients = grad(state["params"], rest, batch)
+            if scales:
+                gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
+            return loss, rest, sums, gradients
+
+        if self.parts == 1:
+            return of_part(state["rest"], batch)
+        divide = getattr(self.task, "divided", divided)
+        return accumulated(of_part, state["rest"], batch, self.parts, divide)
+
     def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite; and what was seen of it."""
-        grad = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, (rest, sums)), gradients = grad(state["params"], state["rest"], batch)
+        loss, rest, sums, gradients = self.gradients(state, batch)
+        gradients = ascent(gradients)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
@@ -82,9 +138,17 @@ class Training(Network):
         total = safe_norm(tensors)
         gradients, after = clipped(gradients, total, self.constants, hparams)
         optimizer = self.optimizer(self.rates(state, hparams))
-        updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
+        updates, moments = optimizer.update(
+            gradients,
+            state["optimizer"],
+            state["params"],
+            value=loss,
+            grad=gradients,
+            value_fn=partial(self.value, state["rest"], batch),
+        )
         require_kept("state {} of the optimizer", state["optimizer"], moments)
         params = optax.apply_updates(state["params"], updates)
+        forward = rest
         if self.acts_after_steps:
             params, rest = self.after_step(params, rest, state["step"] + 1)
         moved = self.layout.norms(updates)
@@ -101,10 +165,17 @@ class Training(Network):
         }
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, {**state})
         kept["alive"] = finite
-        scalars = (loss, total, after, smallest_nonzero(tensors), whole)
+        scalars = jnp.stack((loss, total, after, smallest_nonzero(tensors), whole))
+        if self.precision.scales:
+            overflowed = jnp.isfinite(loss) & ~jnp.isfinite(total)
+            overflowed &= state["loss_scale"].scale > 1
+            kept = self._left_out(state, kept, forward, overflowed)
+            scalars = jnp.where(overflowed & (jnp.arange(len(scalars)) > 0), jnp.nan, scalars)
+            norms = jnp.where(overflowed, 1, norms)  # neither 0 nor infinite: no one's gradient
         seen = {
             "finite": finite,
-            "scalars": jnp.stack(scalars),
+            "bad": ~kept["alive"],
+            "scalars": scalars,
             "norms": norms,
             "moved": moved,
             "sums": sums,
@@ -112,6 +183,32 @@ class Training(Network):
             "params": params,
         }
         return kept, seen
+
+    def value(self, rest: Any, batch: Any, params: Any) -> jax.Array:
+        """Mean loss of a batch, for rules that search along a line."""
+        if self.parts == 1:
+            return self.loss(params, rest, batch)[0]
+
+        def of_part(rest: Any, batch: Any) -> Found:
+            loss, (rest, sums) = self.loss(params, rest, batch)
+            return loss, rest, sums, ()
+
+        divide = getattr(self.task, "divided", divided)
+        return accumulated(of_part, rest, batch, self.parts, divide)[0]
+
+    def _left_out(self, state: State, kept: State, rest: Any, overflowed: jax.Array) -> State:
+        """`kept` where gradients overflowed: the step is left out, with half the scale next time;
+        what the module carries goes on."""
+        sound = overflowed
+        for leaf in jax.tree.leaves(rest):
+            if jnp.issubdtype(leaf.dtype, jnp.inexact):
+                sound &= jnp.all(jnp.isfinite(leaf))
+        rest = jax.tree.map(lambda a, b: jnp.where(sound, a, b), rest, kept["rest"])
+        alive = kept["alive"] | overflowed
+        scale = loss_scale.after(state["loss_scale"], overflowed)
+        scale = jax.tree.map(lambda a, b: jnp.where(alive, a, b), scale, state["loss_scale"])
+        step = kept["step"] + overflowed
+        return {**kept, "rest": rest, "step": step, "loss_scale": scale, "alive": alive}
 
     def epoch(
         self, state: State, hparams: Hparams, epoch: jax.Array, data: Any
@@ -121,11 +218,21 @@ class Training(Network):
         Returns:
           The new state and the lane's part of `pack.EpochResult`, as a tree of arrays.
         """
-        key = trial_key(hparams["seed"])
-        schedule = self.task.training(key, hparams, epoch)
-        rows, width = len(self.layout.rows), len(STEP_COLUMNS)
+        schedule = self.task.training(trial_key(hparams["seed"]), hparams, epoch)
+        entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
+        part, scalars = self.advance(self.begin(state), hparams, entries, data)
+        held = if_active(part.state["alive"], self.evaluate, part.state, hparams, data)
+        return self.finish(part, hparams, scalars[kept_steps(self.steps)], held)
+
+    def begin(self, state: State) -> Part:
+        """An epoch of which no step is done yet."""
+        rows = len(self.layout.rows)
         zeros = jnp.zeros(rows, jnp.int32)
-        like = {"norms": jnp.zeros(rows), "moved": jnp.zeros(rows), "scalars": jnp.zeros(width)}
+        like = {
+            "norms": jnp.zeros(rows),
+            "moved": jnp.zeros(rows),
+            "scalars": jnp.zeros(len(STEP_COLUMNS)),
+        }
         tally = {
             "zero": zeros,
             "nonfinite": zeros,
@@ -134,50 +241,83 @@ class Training(Network):
         }
         if self.schedule.recorded:
             tally["clipped"] = jnp.float32(0)
-        start = (state, running_stats.start(like), tally, jnp.int32(-1))
+        return Part(state, running_stats.start(like), tally, jnp.int32(-1))
 
-        def run(carry: Any, entry: Any) -> Any:
-            state, running, tally, bad = carry
+    def advance(
+        self, part: Part, hparams: Hparams, entries: tuple[jax.Array, Any], data: Any
+    ) -> tuple[Part, jax.Array]:
+        """Some steps of an epoch, one after another; those of a lane that is not alive are skipped.
+
+        Args:
+          part: what the steps before them left.
+          entries: numbers of the steps within the epoch (n,), and their schedule.
+
+        Returns:
+          What the steps left, and `STEP_COLUMNS` of each, (n, columns), NaN where skipped.
+        """
+
+        def run(part: Part, entry: Any) -> Any:
             index, entry = entry
-            state = {**state, "rest": fresh(state["rest"], entry)}
+            state = {**part.state, "rest": fresh(part.state["rest"], entry)}
             state, seen = self.step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
-            running = running_stats.update(running, {name: seen[name] for name in like}, finite)
-            if self.schedule.recorded:
-                of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
-                clipped = of["grad_norm_clipped"] < of["grad_norm"]
-                kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
-            else:
-                kept = {}
-            tally = {
-                **kept,
-                "zero": tally["zero"] + (seen["norms"] == 0),
-                "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
-                "sums": {
-                    name: total + jnp.where(finite, seen["sums"][name], 0)
-                    for name, total in tally["sums"].items()
-                },
-                "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
-            }
-            return (state, running, tally, jnp.where(finite, bad, index)), seen["scalars"]
+            values = {name: seen[name] for name in part.running.mean}
+            running = running_stats.update(part.running, values, finite)
+            tally = self._counted(part.tally, seen)
+            return Part(state, running, tally, jnp.where(seen["bad"], index, part.bad)), seen[
+                "scalars"
+            ]
 
-        def skip(carry: Any, entry: Any) -> Any:
-            return carry, jnp.full(width, jnp.nan)
+        def skip(part: Part, entry: Any) -> Any:
+            return part, jnp.full(len(STEP_COLUMNS), jnp.nan)
 
-        def step(carry: Any, entry: Any) -> Any:
-            return lax.cond(carry[0]["alive"], run, skip, carry, entry)
+        def step(part: Part, entry: Any) -> Any:
+            return lax.cond(part.state["alive"], run, skip, part, entry)
 
-        entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
-        (state, running, tally, bad), scalars = lax.scan(step, start, entries)
-        held = if_active(state["alive"], self.evaluate, state, hparams, data)
-        found = self._summary(running_stats.finished(running), tally, scalars, state["params"])
-        found["epochs"] |= {name: held.pop(name) for name in _HELD}
+        return lax.scan(step, part, entries)
+
+    def _counted(self, tally: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
+        finite = seen["finite"]
+        if self.schedule.recorded:
+            of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
+            clipped = of["grad_norm_clipped"] < of["grad_norm"]
+            kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
+        else:
+            kept = {}
+        return {
+            **kept,
+            "zero": tally["zero"] + self.layout.zeros(seen["norms"]),
+            "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
+            "sums": {
+                name: total + jnp.where(finite, seen["sums"][name], 0)
+                for name, total in tally["sums"].items()
+            },
+            "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
+        }
+
+    def finish(
+        self, part: Part, hparams: Hparams, kept: jax.Array, held: dict[str, jax.Array]
+    ) -> tuple[State, Any]:
+        """The end of an epoch, once all its steps are done and its weights are evaluated.
+
+        Args:
+          kept: `STEP_COLUMNS` of the steps that `kept_steps` names, (K, columns).
+          held: what `evaluate` gave.
+
+        Returns:
+          What `epoch` returns.
+        """
+        state, running, tally, bad = part
+        found = self._summary(running_stats.finished(running), tally, kept, state["params"])
+        found["epochs"] |= {name: held[name] for name in _HELD}
         trained = {name: tally["sums"][name] / tally["weight"] for name in self.measures}
-        found["metrics"] = trained | held
+        found["metrics"] = trained | {n: value for n, value in held.items() if n not in _HELD}
         if self.schedule.recorded:
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
+        if self.precision.scales:
+            found["metrics"]["loss_scale"] = state["loss_scale"].scale
         carried = self.schedule.carried
         if carried:
             seen = found["epochs"]["val_loss"]
@@ -194,7 +334,7 @@ class Training(Network):
         return state, found
 
     def _summary(
-        self, running: running_stats.Running, tally: Any, scalars: jax.Array, params: Any
+        self, running: running_stats.Running, tally: Any, kept: jax.Array, params: Any
     ) -> Any:
         n = self.layout.tensors
         of = {name: i for i, name in enumerate(STEP_COLUMNS)}
@@ -206,7 +346,7 @@ class Training(Network):
             epochs[f"{name}_last"] = running.last["scalars"][of[name]]
         sizes = self.layout.norms(params)
         epochs |= {
-            "loss_first": scalars[0, of["loss"]],
+            "loss_first": kept[0, of["loss"]],
             "loss_last": running.last["scalars"][of["loss"]],
             "accuracy": tally["sums"][_CORRECT] / tally["weight"],
             "zero_tensors": jnp.sum(tally["zero"][:n]),
@@ -223,6 +363,5 @@ class Training(Network):
             "update_norm": running.mean["moved"],
             "param_norm": sizes,
         }
-        kept = scalars[kept_steps(self.steps)]
         steps = {name: kept[:, i] for name, i in of.items()}
         return {"epochs": epochs, "layers": layers, "steps": steps}

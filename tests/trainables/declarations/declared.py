@@ -51,6 +51,8 @@ def _fields(of: Part | Key, without: tuple[str, ...]) -> str:
         value = getattr(of, field.name)
         if field.name == "probes" and value:
             value = tuple(probe.name for probe in value)
+        elif field.name == "metric_columns" and value:
+            value = tuple(f"{each.name} {each.unit} {each.mode}" for each in value)
         elif field.name == "named" and value:
             value = {name: "..." if callable(v) else v for name, v in value.items()}
         elif field.name in without or value == field.default or field.name == "named":
@@ -102,7 +104,8 @@ def _trial(trial: Trial) -> str:
     if "task" in trial.parts:
         chance = trial.chance_loss
         words += [f"dataset={trial.dataset}", f"chance={chance and round(chance, 9)}"]
-        words += [f"{n}={v}" for n, v in dataclasses.asdict(trial.sizes).items()]
+        sizes = dataclasses.asdict(trial.sizes)
+        words += [f"{n}={v}" for n, v in sizes.items() if (n, v) != ("split", "pool")]
         words.append(f"steps={trial.sizes.steps}")
     if "task" in trial.parts and "model" in trial.parts:
         words.append(f"tensors={digest(tensors_of(trial), 12)}")

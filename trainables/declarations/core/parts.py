@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from trainables.declarations.core.keys import Key, Scalar
+from trainables.declarations.core.keys import Key, Scalar, cadence
+from trainables.declarations.core.step_keys import STEP_KEYS
 
 Config = Mapping[str, Any]
 Code = Callable[..., Any] | str
@@ -50,16 +51,32 @@ class Column:
 class Probe:
     """A table of measurements, and how often a trial makes them.
 
-    `build(engine, trial) -> (shared columns, measure) | None` gives what measures it between
-    epochs: the columns that all lanes share, and a `trainables.core.engine.Measure`. None where the
-    engine has nothing to measure. A probe that its stage fills during epochs has no `build`.
+        def spectrum(model, batch, config):
+            return {"value": jnp.linalg.svd(model.readout.kernel[...], compute_uv=False)}
+
+        Probe("spectrum", (Column("value", "float64", "Singular value."),), measure=spectrum)
+
+    `measure(model, batch, config) -> {column: array}` gives the rows: arrays of shape (rows,), or a
+    number that all rows share. It runs between epochs, compiled, for each trial alone. `model` is
+    the module, ready to call, in evaluation mode; of a `Loop` it is the state that `step` gets.
+    `batch` is a fixed batch of the training set, a dict of arrays with "weight" (batch,) among
+    them, or None without a task. `config` holds the trial's static, traced and recording keys. What
+    is no JAX array, such as a list of names, is the same for all trials of a program.
 
     Attributes:
       columns: of its table; the store adds trial_id, attempt and epoch.
-      keys: what a trial says of it. `<name>_every` is its cadence: 0 at the first and last epoch
-        only, k also every k-th, null never.
+      measure: what fills the rows, as above.
+      build: in place of `measure`, for what needs more than that:
+        `build(engine, trial) -> (shared columns, measure) | None` gives the columns that all lanes
+        share, and a `trainables.core.engine.Measure`; None where the engine has nothing to measure.
+        A probe that its stage fills during epochs has neither.
+      keys: what a trial says of it. `<probe>_every` is its cadence: 0 at the first and last epoch
+        only, k also every k-th, null never. With `measure` it is there without being declared.
       check: impossible combinations of its keys, as sentences.
-      every_model: every model can fill it, without naming it.
+      every_model: every model can fill it, without naming it; so it is of a probe with `measure`
+        in `Study(probes=...)` unless this is False.
+      on_host: `measure` runs outside any compiled program, and is given and returns NumPy arrays.
+      rows: how many it has each time, a number or a function of the config; `plan` estimates by it.
     """
 
     name: str
@@ -68,7 +85,15 @@ class Probe:
     build: Code | None = None
     keys: tuple[Key, ...] = ()
     check: Callable[[Config], list[str]] | None = None
-    every_model: bool = False
+    every_model: bool | None = None
+    measure: Code | None = None
+    on_host: bool = False
+    rows: int | Callable[[Config], int] | None = None
+
+    def __post_init__(self) -> None:
+        names = [getattr(key, "name", None) for key in self.keys]
+        if self.measure is not None and f"{self.name}_every" not in names:
+            object.__setattr__(self, "keys", (cadence(self.name, f"probe {self.name}"), *self.keys))
 
 
 @dataclass(frozen=True)
@@ -96,13 +121,15 @@ class Part:
       name: as written in a config.
       keys: every key this part reads, each declared here and nowhere else.
       version: raised when the part's numbers or a default change; part of the trial id. None in a
-        user's file means: versioned by that file's content.
+        user's file means: versioned by what it depends on in the user's own code.
       check: impossible combinations of its keys, as sentences.
       aliases: the papers' spellings of `name`.
       build: what makes the part, a function or its place; its signature is given in the docstring
         of each subclass.
       probes: the tables it can fill, as probes or their names; a trial of it has their keys too.
       variants: names a paper has for a trial of it, by column of `trials`; no part of its identity.
+      undeclared: keys that its functions read and that it does not declare, which a trial has where
+        its config gives them and none of its parts declares them; found as a study is read.
     """
 
     role: ClassVar[str] = "base"
@@ -115,6 +142,7 @@ class Part:
     build: Code | None = None
     probes: tuple[Probe | str, ...] = ()
     variants: Callable[[Config], Mapping[str, str]] | None = None
+    undeclared: tuple[Key, ...] | None = None
 
     def builder(self) -> Callable[..., Any]:
         """The function that makes the part.
@@ -163,10 +191,14 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
-    """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes).
+    """A network. `build(config, sizes, rngs)` gives a `flax.nnx.Module`, called as `module(x)`, x
+    of shape (batch, seq_len, features), giving logits of shape (batch, classes); or a
+    `flax.linen.Module`; or an `equinox.Module`, which is called with one sample.
 
     Attributes:
+      frozen: layers that are not trained, by name or pattern: "features" (and all within it),
+        "features.*", "*.bias"; several in a tuple; or a function (config) -> names, which reads
+        static keys.
       every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
         time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
@@ -178,9 +210,14 @@ class Model(Part):
 
     role: ClassVar[str] = "model"
     every_step: bool = False
+    frozen: tuple[str, ...] | str | Callable[[Config], Sequence[str]] = ()
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
     tree: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frozen, list):  # parts are keys of what is compiled, and a list is none
+            object.__setattr__(self, "frozen", tuple(self.frozen))
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()
@@ -276,6 +313,7 @@ class Objective(Part):
         """The model and the task that it stands for, both of its name and version."""
         shared: dict[str, Any] = {
             "name": self.name, "keys": self.keys, "version": self.version, "doc": self.doc,
+            "undeclared": self.undeclared,
         }  # fmt: skip
         drawn = self.data is None
         model = Model(
@@ -306,12 +344,18 @@ class Optimizer(Part):
     Attributes:
       schedule: `schedule(config)` gives how `lr` changes: a `trainables.optim.schedules.Constant`,
         which is the default, or one of its kind.
+      reads_length: `config` also has the trial's `epochs`, `steps_per_epoch` and `total_steps` as
+        whole numbers, so that any schedule of optax can be made of them; trials of other lengths
+        then are other programs. `hparams` has the three as arrays. False: neither, and one program
+        serves all lengths.
     """
 
     role: ClassVar[str] = "optimizer"
     schedule: Code = "trainables.optim.schedules:Constant"
+    reads_length: bool = True
 
 
+_TRAINING = "trainables.training.epoch:Training"
 Gate = Callable[[Config, Mapping[str, Any]], str | None]
 
 
@@ -332,14 +376,23 @@ class Stage(Part):
       task_loss: whether its loss is the task's, so that a chance loss means something.
 
     `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
-    default. `task` is the task's functions, `values` those of one lane.
+    default, which has the keys `accumulate` and `compute_dtype`. `task` is the task's functions,
+    `values` those of one lane.
     """
 
     role: ClassVar[str] = "stage"
-    build: Code | None = "trainables.training.epoch:Training"
+    own_weights: ClassVar[bool] = False
+    """Whether it makes its weights itself, without a model."""
+    build: Code | None = _TRAINING
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
+
+    def __post_init__(self) -> None:
+        if self.build == _TRAINING:
+            own = {key.name for key in self.keys}
+            added = (key for key in STEP_KEYS if key.name not in own)
+            object.__setattr__(self, "keys", (*self.keys, *added))

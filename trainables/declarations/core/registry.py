@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Model, Objective, Part, Probe
+from trainables.declarations.core.parts import Model, Objective, Part, Probe, Stage
 from trainables.declarations.core.presets import Preset
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
@@ -22,6 +21,7 @@ class Registry:
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
+    _offered: set[str] = field(default_factory=set, repr=False)
     _known: tuple[tuple[int, ...], Resolver] = field(
         default_factory=lambda: ((), Resolver({}, {})), repr=False
     )
@@ -51,15 +51,18 @@ class Registry:
             self.parts[part.role, part.name] = part
 
     def add_probes(self, *probes: Probe) -> None:
-        """Adds probes; those of every model are offered by the models that are there already.
+        """Adds probes. Those of every model are offered by the models and loops that are there
+        already, and by those that come later.
 
         Raises:
           ValueError: a name already taken by another probe; otherwise as for `add`.
         """
         for probe in probes:
             self._known_probe(probe)
+            if probe.measure is not None and probe.every_model is None:
+                self._offered.add(probe.name)
         for place, part in self.parts.items():
-            if isinstance(part, Model):
+            if _fills_any(part):
                 found = self._with_probes(part)
                 self._refuse_ambiguous(found)
                 self.parts[place] = found
@@ -75,8 +78,8 @@ class Registry:
         named = [
             self.probes[p] if isinstance(p, str) else self._known_probe(p) for p in part.probes
         ]
-        if isinstance(part, Model):
-            named += [probe for probe in self.probes.values() if probe.every_model]
+        if _fills_any(part):
+            named += [p for p in self.probes.values() if p.every_model or p.name in self._offered]
         probes = {probe.name: probe for probe in named}
         keys = {key.name: key for probe in probes.values() for key in probe.keys}
         own = {key.name for key in part.keys}
@@ -110,7 +113,7 @@ class Registry:
         return sorted(name for r, name in self.parts if r == role)
 
     def copy(self) -> Registry:
-        return Registry(dict(self.parts), dict(self.probes), dict(self.presets))
+        return Registry(dict(self.parts), dict(self.probes), dict(self.presets), set(self._offered))
 
     def find(self, role: str, name: str) -> Part | None:
         """The part of that name or alias."""
@@ -121,6 +124,9 @@ class Registry:
         keys: dict[str, Key] = {}
         for part in self.parts.values():
             for key in part.keys:
+                keys.setdefault(key.name, key)
+        for part in self.parts.values():
+            for key in part.undeclared or ():
                 keys.setdefault(key.name, key)
         return keys
 
@@ -134,7 +140,8 @@ class Registry:
 
     def declarations(self, name: str) -> list[Key]:
         """Every declaration of the key `name`: parts may give it other ranges and defaults."""
-        return [key for part in self.parts.values() for key in part.keys if key.name == name]
+        keys = (k for part in self.parts.values() for k in (*part.keys, *(part.undeclared or ())))
+        return [key for key in keys if key.name == name]
 
     def resolver(self) -> Resolver:
         """What reads configs by the parts there are now. For many configs: ask once."""
@@ -154,8 +161,6 @@ def _unfolded(parts: Iterable[Part]) -> Iterator[Part]:
         yield from part.parts() if isinstance(part, Objective) else (part,)
 
 
-def versioned_by_content(part: Part, content: bytes) -> Part:
-    """`part` with a version taken from the file that declares it, where it declares none."""
-    if part.version is not None:
-        return part
-    return replace(part, version="file-" + hashlib.sha256(content).hexdigest()[:12])
+def _fills_any(part: Part) -> bool:
+    """Whether a part has weights to measure: a model, or a stage that makes its own."""
+    return isinstance(part, Model) or (isinstance(part, Stage) and part.own_weights)
