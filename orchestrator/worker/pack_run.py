@@ -203,7 +203,7 @@ class PackRun:
         epoch = self.epoch
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
         # Lanes in sequence take their turns; a vmap advances all of them at once.
-        turns = max(len(active), 1) if self.pack.lanes == "sequential" else 1
+        turns = 1 if self.signature["strategy"] == "vmap" else max(len(active), 1)
         begun = time.monotonic()
         with self._limited(f"training epoch {epoch}", turns):
             result = self.pack.epoch(epoch)
