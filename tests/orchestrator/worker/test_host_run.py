@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import subprocess
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.user_code import described
+from orchestrator.worker import pack_run
 from orchestrator.worker.host_process import HostError
 from orchestrator.worker.host_run import HostRun, run_of
 from orchestrator.worker.pack_run import Progress
+from orchestrator.worker.watchdog import Watchdog
 from results import Store, create_store
 from tests.support import stores
 
@@ -308,3 +312,19 @@ def test_rows_of_a_plan_are_estimated_and_packs_have_one_lane() -> None:
     assert [(pack.width, pack.strategy) for pack in one.packs] == [(1, "process")] * 2
     assert one.rows == {"trials": 4, "epochs": 8}
     assert one.programs == [one.packs[0].program]
+
+
+def test_a_function_that_takes_too_long_has_failed_and_its_process_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_run, "Watchdog", partial(Watchdog, end=lambda status: None))
+    store = create_store(tmp_path / "store")
+    (pack,) = packs(store, fails_at=1, how="hang")
+    run: Any = begun(pack, store, trial_seconds=1.0)
+    process = run.pack.process.pid
+    with pytest.raises(HostError):  # which nobody hears where the worker ends
+        finished(run)
+    found = store.sql("SELECT status, reason FROM attempts").fetchall()
+    assert [status for status, _ in found] == ["failed"]
+    assert re.search(r"^still training epoch [01] after 1 s, the --trial-timeout", found[0][1])
+    assert process not in psutil.pids()
