@@ -320,11 +320,15 @@ def test_a_function_that_takes_too_long_has_failed_and_its_process_is_gone(
     monkeypatch.setattr(pack_run, "Watchdog", partial(Watchdog, end=lambda status: None))
     store = create_store(tmp_path / "store")
     (pack,) = packs(store, fails_at=1, how="hang")
-    run: Any = begun(pack, store, trial_seconds=1.0)
+    run: Any = begun(pack, store, trial_seconds=5.0)
     process = run.pack.process.pid
     with pytest.raises(HostError):  # which nobody hears where the worker ends
         finished(run)
-    found = store.sql("SELECT status, reason FROM attempts").fetchall()
-    assert [status for status, _ in found] == ["failed"]
-    assert re.search(r"^still training epoch [01] after 1 s, the --trial-timeout", found[0][1])
+    ((status, reason, error),) = store.sql("SELECT status, reason, error FROM attempts").fetchall()
+    assert status == "failed"
+    # On a busy machine its process may still be starting.
+    at = rf"epoch 1 .* \({re.escape(STUDY)}:{line('threading.Event().wait()')}\)|epoch 0 "
+    assert re.match(f"still training (?:{at})", reason), reason
+    assert "after 5 s, the --trial-timeout" in reason
+    assert "in misbehave" in error or "epoch 0" in reason
     assert process not in psutil.pids()
