@@ -16,7 +16,7 @@ from jax import lax
 
 from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import init_constants
-from trainables.core.lanes import nothing
+from trainables.core.lanes import if_active
 from trainables.core.layout import Layout, by_path, slots_of, variable_order
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import named_key, trial_key
@@ -245,9 +245,7 @@ class LoopEngine:
         finite any more."""
         if self._evaluate is None:
             return {}
-        measured = jax.jit(self._evaluated)
-        like = nothing(jax.eval_shape(measured, state, values, epoch, data))
-        return lax.cond(state["alive"], measured, lambda *_: like, state, values, epoch, data)
+        return if_active(state["alive"], self._evaluated, state, values, epoch, data)
 
     def _evaluated(
         self, state: State, values: Values, epoch: jax.Array, data: Any
