@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.debug import DebugResult, debug
     from orchestrator.errors import RequestError
     from orchestrator.launch import LaunchResult, launch
+    from orchestrator.load_model import load_model
     from orchestrator.plan.plan import SpacePlan, plan
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from trainables.declarations import (
         Column,
         Key,
+        Loop,
         Metric,
         Model,
         Objective,
@@ -50,6 +52,7 @@ __all__ = [
     "Figure",
     "Key",
     "LaunchResult",
+    "Loop",
     "Metric",
     "Model",
     "Objective",
@@ -68,6 +71,7 @@ __all__ = [
     "best",
     "debug",
     "launch",
+    "load_model",
     "open_store",
     "plan",
     "plot",
@@ -79,6 +83,7 @@ _PLACES = {
     "orchestrator.debug": ("DebugResult", "debug"),
     "orchestrator.errors": ("RequestError",),
     "orchestrator.launch": ("LaunchResult", "launch"),
+    "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "results.figures.declaration": ("Figure",),
     "results": (
@@ -95,6 +100,7 @@ _PLACES = {
     "trainables.declarations": (
         "Column",
         "Key",
+        "Loop",
         "Metric",
         "Model",
         "Objective",

@@ -45,6 +45,7 @@ class EpochPrinter:
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self.console = console()
+        self._counts: dict[str, int] = {}
 
     def __call__(self, run: PackRun, epoch: int) -> None:
         if self.quiet or run.last is None:
@@ -57,10 +58,15 @@ class EpochPrinter:
             for word in words
             if word in columns and math.isfinite(columns[word][0])
         ]
-        probes = [
-            f"{counted(count, 'row')} of {name}" for name, count in run.recorder.counts[0].items()
-        ]
+        counts = dict(run.recorder.counts[0])
+        probes = [f"{counted(count, 'row')} of {name}" for name, count in counts.items()]
         self.console.print(f"{name}: {', '.join(known or probes)}", soft_wrap=True)
+        more = {p: counts.get(p, 0) - self._counts.get(p, 0) for p in run.trials[0].probes}
+        self._counts = counts
+        if known:
+            for probe, count in more.items():
+                if count and probe != "timeline":
+                    self.console.print(f"  {counted(count, 'row')} of {probe}", soft_wrap=True)
         if "grad_norm" not in run.last.layers:
             return
         rows = [(i, row) for i, row in enumerate(run.pack.layer_rows) if row.tensor == "*"]

@@ -47,12 +47,21 @@ def estimated_seconds(trials: Sequence[Trial], store: Store | None) -> float | N
 
 def rows_per_trial(trial: Trial) -> dict[str, int]:
     """Rows the trial will write, by table: layers and the timeline where the model declares its
-    rows, no other probes."""
-    if not trial.stage.epochs_key or not trial.stage.task_loss:
-        return {"trials": 2, "epochs": trial.epochs if trial.stage.epochs_key else 0}
-    epochs, steps = trial.epochs, trial.sizes.steps
+    rows, and other probes that declare theirs."""
+    return {**_rows_of_epochs(trial), **_rows_of_probes(trial)}
+
+
+def _rows_of_epochs(trial: Trial) -> dict[str, int]:
+    epochs = trial.epochs
+    if not trial.stage.epochs_key or not (trial.stage.task_loss or trial.stage.own_weights):
+        return {"trials": 2, "epochs": epochs if trial.stage.epochs_key else 0}
+    steps = (
+        trial.sizes.steps if "task" in trial.parts else int(trial.config["steps_per_epoch"] or 1)
+    )
     first = len(set(range(min(10, steps))) | set(range(max(steps - 10, 0), steps)))
     rows = {"trials": 2, "epochs": epochs, "steps": (epochs - 1) * min(10, steps) + first}
+    if "model" not in trial.parts:
+        return rows
     tensors, layers = trial.rows
     rows["layers"] = epochs * (tensors + layers)
     if "timeline" in trial.probes:
@@ -60,3 +69,13 @@ def rows_per_trial(trial: Trial) -> dict[str, int]:
         points = min(int(trial.config["timeline_points"] or 2), trial.sizes.seq_len)
         rows["timeline"] = probed * max(layers - 1, 1) * points
     return rows
+
+
+def _rows_of_probes(trial: Trial) -> dict[str, int]:
+    found = {}
+    for name, probe in trial.probes.items():
+        times = times_due(trial.config.get(f"{name}_every"), trial.epochs)
+        if probe.rows is not None and times:
+            each = probe.rows(trial.config) if callable(probe.rows) else probe.rows
+            found[name] = times * int(each)
+    return found

@@ -26,7 +26,9 @@ from trainables.declarations import Part, Probe
 
 _OURS = ("gradsweep", "orchestrator", "results", "search_spaces", "trainables")
 _HOME = Path(__file__).resolve().parents[2]
-_CODE = ("build", "cell", "runtime", "schedule")
+_CODE = (
+    "build", "cell", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
+)  # fmt: skip
 """Fields of declarations that may name their code, as "net:build"."""
 
 

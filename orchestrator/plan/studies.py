@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
-from orchestrator.plan.part_checks import part_problems
+from orchestrator.plan.part_checks import part_problems, probe_problems
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import (
@@ -126,7 +126,8 @@ def _add(found: Catalogue, study: Study, path: Path, neighbours: Neighbours | No
 def _add_parts(
     found: Catalogue, study: Study, content: bytes, neighbours: Neighbours | None = None
 ) -> None:
-    problems = [one for part in study.parts for one in part_problems(part)]
+    problems = [one for probe in study.probes for one in probe_problems(probe)]
+    problems += [one for part in study.parts for one in part_problems(part)]
     if problems:
         raise RequestError([f"study {study.name}: {problem}" for problem in problems])
     probes, parts = study.probes, study.parts

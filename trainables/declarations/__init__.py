@@ -29,6 +29,7 @@ from trainables.declarations.core.registry import Registry, versioned_by_content
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
+from trainables.declarations.training.loop import Loop
 
 _ROLES = ("base", *SELECTORS)
 
@@ -66,6 +67,7 @@ __all__ = [
     "ConfigError",
     "Key",
     "Kind",
+    "Loop",
     "Metric",
     "Preset",
     "Meaning",

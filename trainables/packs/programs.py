@@ -19,14 +19,19 @@ import numpy as np
 from trainables.core.engine import Engine, OnHost, SharedColumns
 from trainables.core.hparams import init_constants, lane_values, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
-from trainables.declarations import Trial
+from trainables.declarations import Probe, Trial
 from trainables.declarations.core.parts import loaded
+from trainables.packs.probe_columns import require_columns, require_equal_rows
 from trainables.tasks.base import abstract, make_data, make_task
+from trainables.training.measured import measured
 
 EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
-_CODE = ("build", "cell", "runtime", "schedule", "loss", "metrics", "augment")
+_CODE = (
+    "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
+    "measure", "loss", "metrics", "augment",
+)  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
 
@@ -98,18 +103,21 @@ class Programs:
         # Recording keys may say what is measured, and are no part of the hash of a program.
         key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
-            build = trial.probes[name].build if name in trial.probes else None
-            found = loaded(build)(self.engine, trial) if build else None
-            if found is None:
+            probe = trial.probes.get(name)
+            found = _built(probe, self.engine, trial) if probe else None
+            if probe is None or found is None:
                 self._probes[key] = None
             else:
                 shared, measure = found
-                self._probes[key] = shared, self._over_lanes(measure, values, data)
+                run = self._over_lanes(probe, shared, measure, values, data)
+                self._probes[key] = shared, run
         return self._probes[key]
 
-    def _over_lanes(self, measure: Any, values: Any, data: Any) -> Callable[..., Any]:
+    def _over_lanes(
+        self, probe: Probe, shared: SharedColumns, measure: Any, values: Any, data: Any
+    ) -> Callable[..., Any]:
         if isinstance(measure, OnHost):
-            return partial(_on_host, measure)
+            return partial(_on_host, probe, shared, measure)
 
         def run(state: Any, values: Any, real: jax.Array, data: Any) -> Any:
             def one(_: Any, lane: Any) -> Any:
@@ -118,18 +126,40 @@ class Programs:
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
         real = self._abstract((self.width,), bool)
-        return jax.jit(run).lower(self._state(), values, real, data).compile()
+        lowered = jax.jit(run).lower(self._state(), values, real, data)
+        own = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in lowered.out_info.items()}
+        require_columns(probe, {**shared, **own})
+        return lowered.compile()
 
 
-def _on_host(measure: OnHost, state: Any, values: Any, real: jax.Array, data: Any) -> Any:
+def _built(probe: Probe, engine: Engine, trial: Trial) -> tuple[SharedColumns, Any] | None:
+    """What a probe's functions give to measure it by; None where there is nothing to measure."""
+    if probe.measure is not None:
+        return measured(probe, engine, trial)
+    return loaded(probe.build)(engine, trial) if probe.build else None
+
+
+def _on_host(
+    probe: Probe,
+    shared: SharedColumns,
+    measure: OnHost,
+    state: Any,
+    values: Any,
+    real: jax.Array,
+    data: Any,
+) -> Any:
     """Columns (width, rows) of a measure that runs on the host; padding repeats a real lane."""
     state, values = jax.device_get((state, values))
     found: dict[int, Mapping[str, Any]] = {}
     for lane in np.flatnonzero(np.asarray(real)).tolist():
         own_state, own_values = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (state, values))
-        found[lane] = measure.measure(own_state, own_values, data)
+        columns = measure.measure(own_state, own_values, data)
+        found[lane] = {name: np.asarray(column) for name, column in columns.items()}
+        require_columns(probe, {**shared, **found[lane]})
     one = next(iter(found.values()))
     every = [found.get(lane, one) for lane in range(len(real))]
+    for other in every:
+        require_equal_rows(probe, one, other)
     return {name: np.stack([columns[name] for columns in every]) for name in one}
 
 
@@ -152,10 +182,10 @@ def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[
 def programs_for(
     trial: Trial,
     values: Mapping[str, np.ndarray],
+    data: Any,
     width: int,
     lanes: Strategy,
     device: Any,
-    data: Any = None,
 ) -> Programs:
     """The programs of a pack, shared with every earlier pack of the same kind in this process.
 

@@ -191,3 +191,16 @@ class Key:
         if low is not None and (value < low or (self.open_low and value == low)):
             return False
         return high is None or not (value > high or (self.open_high and value == high))
+
+
+def cadence(probe: str, what: str, *aliases: str) -> Key:
+    """Key `<probe>_every` of a probe that is measured between epochs.
+
+    Args:
+      what: is recorded, as the object of "Record".
+    """
+    return Key(
+        f"{probe}_every", "int", None, "recording",
+        f"Record {what} every k-th epoch; 0: at the first and last epoch only; null: never.",
+        unit="epochs", low=0, nullable=True, aliases=aliases,
+    )  # fmt: skip

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from trainables.declarations.core.keys import Key, Scalar
+from trainables.declarations.core.keys import Key, Scalar, cadence
 
 Config = Mapping[str, Any]
 Code = Callable[..., Any] | str
@@ -50,16 +50,32 @@ class Column:
 class Probe:
     """A table of measurements, and how often a trial makes them.
 
-    `build(engine, trial) -> (shared columns, measure) | None` gives what measures it between
-    epochs: the columns that all lanes share, and a `trainables.core.engine.Measure`. None where the
-    engine has nothing to measure. A probe that its stage fills during epochs has no `build`.
+        def spectrum(model, batch, config):
+            return {"value": jnp.linalg.svd(model.readout.kernel[...], compute_uv=False)}
+
+        Probe("spectrum", (Column("value", "float64", "Singular value."),), measure=spectrum)
+
+    `measure(model, batch, config) -> {column: array}` gives the rows: arrays of shape (rows,), or a
+    number that all rows share. It runs between epochs, compiled, for each trial alone. `model` is
+    the module, ready to call, in evaluation mode; of a `Loop` it is the state that `step` gets.
+    `batch` is a fixed batch of the training set, a dict of arrays with "weight" (batch,) among
+    them, or None without a task. `config` holds the trial's static, traced and recording keys. What
+    is no JAX array, such as a list of names, is the same for all trials of a program.
 
     Attributes:
       columns: of its table; the store adds trial_id, attempt and epoch.
-      keys: what a trial says of it. `<name>_every` is its cadence: 0 at the first and last epoch
-        only, k also every k-th, null never.
+      measure: what fills the rows, as above.
+      build: in place of `measure`, for what needs more than that:
+        `build(engine, trial) -> (shared columns, measure) | None` gives the columns that all lanes
+        share, and a `trainables.core.engine.Measure`; None where the engine has nothing to measure.
+        A probe that its stage fills during epochs has neither.
+      keys: what a trial says of it. `<probe>_every` is its cadence: 0 at the first and last epoch
+        only, k also every k-th, null never. With `measure` it is there without being declared.
       check: impossible combinations of its keys, as sentences.
-      every_model: every model can fill it, without naming it.
+      every_model: every model can fill it, without naming it; so it is of a probe with `measure`
+        in `Study(probes=...)` unless this is False.
+      on_host: `measure` runs outside any compiled program, and is given and returns NumPy arrays.
+      rows: how many it has each time, a number or a function of the config; `plan` estimates by it.
     """
 
     name: str
@@ -68,7 +84,15 @@ class Probe:
     build: Code | None = None
     keys: tuple[Key, ...] = ()
     check: Callable[[Config], list[str]] | None = None
-    every_model: bool = False
+    every_model: bool | None = None
+    measure: Code | None = None
+    on_host: bool = False
+    rows: int | Callable[[Config], int] | None = None
+
+    def __post_init__(self) -> None:
+        names = [getattr(key, "name", None) for key in self.keys]
+        if self.measure is not None and f"{self.name}_every" not in names:
+            object.__setattr__(self, "keys", (cadence(self.name, f"probe {self.name}"), *self.keys))
 
 
 @dataclass(frozen=True)
@@ -163,10 +187,14 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
-    """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes).
+    """A network. `build(config, sizes, rngs)` gives a `flax.nnx.Module`, called as `module(x)`, x
+    of shape (batch, seq_len, features), giving logits of shape (batch, classes); or a
+    `flax.linen.Module`; or an `equinox.Module`, which is called with one sample.
 
     Attributes:
+      frozen: layers that are not trained, by name or pattern: "features" (and all within it),
+        "features.*", "*.bias"; several in a tuple; or a function (config) -> names, which reads
+        static keys.
       every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
         time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
@@ -178,9 +206,14 @@ class Model(Part):
 
     role: ClassVar[str] = "model"
     every_step: bool = False
+    frozen: tuple[str, ...] | str | Callable[[Config], Sequence[str]] = ()
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
     tree: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frozen, list):  # parts are keys of what is compiled, and a list is none
+            object.__setattr__(self, "frozen", tuple(self.frozen))
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()
@@ -336,6 +369,8 @@ class Stage(Part):
     """
 
     role: ClassVar[str] = "stage"
+    own_weights: ClassVar[bool] = False
+    """Whether it makes its weights itself, without a model."""
     build: Code | None = "trainables.training.epoch:Training"
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Model, Objective, Part, Probe
+from trainables.declarations.core.parts import Model, Objective, Part, Probe, Stage
 from trainables.declarations.core.presets import Preset
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
@@ -22,6 +22,7 @@ class Registry:
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
+    _offered: set[str] = field(default_factory=set, repr=False)
     _known: tuple[tuple[int, ...], Resolver] = field(
         default_factory=lambda: ((), Resolver({}, {})), repr=False
     )
@@ -51,15 +52,18 @@ class Registry:
             self.parts[part.role, part.name] = part
 
     def add_probes(self, *probes: Probe) -> None:
-        """Adds probes; those of every model are offered by the models that are there already.
+        """Adds probes. Those of every model are offered by the models and loops that are there
+        already, and by those that come later.
 
         Raises:
           ValueError: a name already taken by another probe; otherwise as for `add`.
         """
         for probe in probes:
             self._known_probe(probe)
+            if probe.measure is not None and probe.every_model is None:
+                self._offered.add(probe.name)
         for place, part in self.parts.items():
-            if isinstance(part, Model):
+            if _fills_any(part):
                 found = self._with_probes(part)
                 self._refuse_ambiguous(found)
                 self.parts[place] = found
@@ -75,8 +79,8 @@ class Registry:
         named = [
             self.probes[p] if isinstance(p, str) else self._known_probe(p) for p in part.probes
         ]
-        if isinstance(part, Model):
-            named += [probe for probe in self.probes.values() if probe.every_model]
+        if _fills_any(part):
+            named += [p for p in self.probes.values() if p.every_model or p.name in self._offered]
         probes = {probe.name: probe for probe in named}
         keys = {key.name: key for probe in probes.values() for key in probe.keys}
         own = {key.name for key in part.keys}
@@ -110,7 +114,7 @@ class Registry:
         return sorted(name for r, name in self.parts if r == role)
 
     def copy(self) -> Registry:
-        return Registry(dict(self.parts), dict(self.probes), dict(self.presets))
+        return Registry(dict(self.parts), dict(self.probes), dict(self.presets), set(self._offered))
 
     def find(self, role: str, name: str) -> Part | None:
         """The part of that name or alias."""
@@ -152,6 +156,11 @@ def _unfolded(parts: Iterable[Part]) -> Iterator[Part]:
     """`parts` with each objective as the model and the task that it stands for."""
     for part in parts:
         yield from part.parts() if isinstance(part, Objective) else (part,)
+
+
+def _fills_any(part: Part) -> bool:
+    """Whether a part has weights to measure: a model, or a stage that makes its own."""
+    return isinstance(part, Model) or (isinstance(part, Stage) and part.own_weights)
 
 
 def versioned_by_content(part: Part, content: bytes) -> Part:

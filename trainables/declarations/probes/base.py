@@ -7,20 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.declarations.core.keys import Key
+from trainables.declarations.core.keys import cadence
 
-
-def cadence(probe: str, what: str, *aliases: str) -> Key:
-    """Key `<probe>_every` of a probe that is measured between epochs.
-
-    Args:
-      what: is recorded, as the object of "Record".
-    """
-    return Key(
-        f"{probe}_every", "int", None, "recording",
-        f"Record {what} every k-th epoch; 0: at the first and last epoch only; null: never.",
-        unit="epochs", low=0, nullable=True, aliases=aliases,
-    )  # fmt: skip
+__all__ = ["cadence", "covers", "is_due", "times_due"]
 
 
 def is_due(every: Any, epoch: int, last: bool) -> bool:
