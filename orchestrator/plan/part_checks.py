@@ -10,6 +10,7 @@ from orchestrator.plan.metric_checks import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
     Column,
+    HostTrainable,
     Key,
     Loop,
     Objective,
@@ -76,6 +77,7 @@ def part_problems(part: Part) -> list[str]:
             found += _call_problems(f"{name} of {what}", value, given)
         elif value is not None or name in _MUST.get(part.role, {}):
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    found += metric_problems(part)
     found += _data_problems(part, what) if isinstance(part, (Task, Objective)) else []
     for name, given in _LOOP.items() if isinstance(part, Loop) else ():
         value = getattr(part, name)
@@ -86,12 +88,32 @@ def part_problems(part: Part) -> list[str]:
     for probe in part.probes if isinstance(part.probes, (tuple, list)) else ():
         found += probe_problems(probe) if isinstance(probe, Probe) else []
     found += metric_problems(part)
+    if isinstance(part, HostTrainable):
+        found += _host_problems(part)
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
     if not isinstance(part.keys, (tuple, list)):
         return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
     for key in part.keys:
         found += _key_problems(key, what)
+    return found
+
+
+def _host_problems(part: HostTrainable) -> list[str]:
+    what, found = f"host trainable {part.name}", []
+    if callable(part.run):
+        found += _call_problems(f"run of {what}", part.run, ("config", "report"))
+    elif not isinstance(part.run, str):
+        found.append(
+            f"run of {what} must be a function of config and report; got {shown(part.run)}"
+        )
+    if part.build or part.reads:
+        found.append(f"{what} reads no model, task or optimizer; leave build and reads out")
+    if part.parent is not HostTrainable.parent:
+        found.append(f"{what} starts from no other stage's weights; leave parent out")
+    wrong = [one for one in part.metric_columns if not isinstance(one, Metric)]
+    if wrong:
+        found.append(f"metric_columns of {what} must be Metric objects; got {shown(wrong[0])}")
     return found
 
 

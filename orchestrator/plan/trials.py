@@ -67,11 +67,12 @@ def trials_of(
             problems += [p for p in error.problems if p not in problems]
             continue
         for one in (*trial.ancestors, trial):
-            problems += [
-                p
-                for p in (*_at_odds(known.setdefault(one.id, one), one), *watched_problems(one))
-                if p not in problems
+            faults = [
+                *_at_odds(known.setdefault(one.id, one), one),
+                *one.misfits,
+                *watched_problems(one),
             ]
+            problems += [p for p in faults if p not in problems]
         trials.setdefault(trial.id, trial)
     if problems:
         raise RequestError(problems)
