@@ -29,6 +29,7 @@ from trainables.packs.programs import programs_for
 from trainables.packs.streamed_epoch import StreamedEpoch
 from trainables.tasks.base import make_data
 from trainables.tasks.streaming import Source
+from trainables.tasks.user_task import UserTask
 from trainables.training.epoch import Training, first_shown, kept_steps
 from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import broken_input, culprit
@@ -218,16 +219,15 @@ class Pack:
 
         Of tasks of a user's: those that are built in draw none that is not.
         """
-        trial = self.trials[lane]
-        ours = "task" not in trial.parts or (
-            not (trial.task.build or trial.task.augment)
-            and str(trial.task.runtime).startswith("trainables.tasks.")
-        )
-        if ours or not isinstance(self._engine, Training):
+        trial, engine = self.trials[lane], self._engine
+        if not isinstance(engine, Training | LoopEngine) or engine.task is None:
+            return None
+        kind = type(engine.task)
+        if kind.__module__.startswith("trainables.tasks.") and not issubclass(kind, UserTask):
             return None
         values = jax.tree.map(lambda leaf: leaf[lane], self._values)
         own = self._stream.step_table(lane, epoch, step) if self._stream else self._data
-        name = broken_input(self._engine, values, own, epoch, step)
+        name = broken_input(engine.task, values, own, epoch, step)
         if name is None:
             return None
         return f"input {name} of task {trial.task.name} is not finite at epoch {epoch}, step {step}"
