@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.units import counted
 from results.config_values import value_text
-from trainables.declarations import Trial
+from trainables.declarations import PartError, Trial
 from trainables.packs.pack import EpochResult
 
 End = tuple[str, str | None]
@@ -65,6 +65,12 @@ class Endings:
         if below is None:
             return None
         name = str(config["stop_on"])
+        if name not in result.epochs:
+            stage = self._trials[lane].stage.name
+            raise PartError(
+                f"stop_below watches {name}, which stage {stage} does not measure: let its step "
+                "return gradients too, or leave stop_below null"
+            )
         value = float(result.epochs[name][lane])
         self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
         if self._below[lane] < int(config["stop_patience"] or 1):
