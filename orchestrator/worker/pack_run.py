@@ -288,7 +288,11 @@ class PackRun:
             if any(alone):  # a learning rate, say, that its schedule refuses
                 return [{}] if all(alone) and len(alone) > 1 else None
         kinds = {repr(init_constants(trial)): trial for trial in self.trials}.values()
-        bad = [init_constants(trial) for trial in kinds if _fails(partial(check_start, trial))]
+        bad = [
+            init_constants(trial)
+            for trial in kinds
+            if _fails(partial(check_start, trial, self._arrays))
+        ]
         # First states may also be a parent's weights, which are one trial's.
         return bad or (None if self._making == "states" else [{}])
 

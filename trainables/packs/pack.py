@@ -111,10 +111,11 @@ class Pack:
         self._real = np.arange(self.width) < len(trials)
         self.active = self._real.copy()
         self._own = [lane_values(t) for t in trials]
-        self._programs = programs_for(trials[0], self._own[0], self.width, lanes, self.device)
+        data = make_data(trials[0], arrays)
+        self._programs = programs_for(trials[0], self._own[0], self.width, lanes, self.device, data)
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
-        self._data = self._put(make_data(trials[0], arrays))
+        self._data = self._put(data)
         self._state: Any = None
         self._engine = self._programs.engine
         self._layout = self._engine.layout

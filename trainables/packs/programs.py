@@ -22,14 +22,15 @@ from trainables.core.lanes import Strategy, over_lanes
 from trainables.declarations import Probe, Trial
 from trainables.declarations.core.parts import loaded
 from trainables.packs.probe_columns import require_columns, require_equal_rows
-from trainables.tasks.base import make_task
+from trainables.tasks.base import abstract, make_data, make_task
 from trainables.training.measured import measured
 
 EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
 _CODE = (
-    "build", "cell", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
+    "build", "cell", "runtime", "schedule", "loss", "metrics", "augment", "init", "step",
+    "evaluate", "restart", "measure",
 )  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
@@ -154,15 +155,19 @@ def _on_host(
     return {name: np.stack([columns[name] for columns in every]) for name in one}
 
 
-def check_start(trial: Trial) -> None:
+def check_start(trial: Trial, arrays: Mapping[str, np.ndarray]) -> None:
     """Makes a trial's engine and first state, abstractly: what it raises, every trial of the same
-    program and init constants would raise."""
-    _traced(trial, lane_values(trial))
+    program and init constants would raise.
+
+    Args:
+      arrays: of the data set that its task names.
+    """
+    _traced(trial, lane_values(trial), make_data(trial, arrays))
 
 
-def _traced(trial: Trial, values: Mapping[str, np.ndarray]) -> tuple[Engine, Any]:
+def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[Engine, Any]:
     """A trial's engine, and the shapes of its state."""
-    engine = trial.stage.builder()(trial, make_task(trial), values)
+    engine = trial.stage.builder()(trial, make_task(trial, data), values)
     return engine, jax.eval_shape(lambda v: engine.init(trial, v), dict(values))
 
 
@@ -172,20 +177,23 @@ def programs_for(
     width: int,
     lanes: Strategy,
     device: Any,
+    data: Any = None,
 ) -> Programs:
     """The programs of a pack, shared with every earlier pack of the same kind in this process.
 
     Args:
       values: one lane's traced values, read for their types.
+      data: the task's, read for their shapes.
     """
     # Functions a user redefines in a notebook are other functions, so they are part of the key.
     declared = (*trial.parts.values(), optimizer_of(trial), *trial.probes.values())
     builds = tuple(getattr(part, name, None) for part in declared for name in _CODE)
     rename = repr(sorted((trial.stage.rename or {}).items()))
     sizes = trial.sizes if "task" in trial.parts else None
-    key = (trial.program, sizes, builds, rename, width, lanes, device)
+    shapes = str(abstract(data))
+    key = (trial.program, sizes, builds, rename, width, lanes, device, shapes)
     if key not in _known:
-        _known[key] = Programs(*_traced(trial, values), width, lanes, device)
+        _known[key] = Programs(*_traced(trial, values, data), width, lanes, device)
         if len(_known) > _KEPT:
             _known.popitem(last=False)
     _known.move_to_end(key)

@@ -11,11 +11,11 @@ import numpy as np
 from trainables.declarations import PartError, Trial
 
 
-def numbers(trial: Trial, name: str, value: Any) -> np.ndarray:
-    """`value` as an array of real numbers.
+def array(trial: Trial, name: str, value: Any) -> np.ndarray:
+    """`value` as an array of numbers.
 
     Raises:
-      PartError: it is ragged, masked, or of text, objects, complex numbers or the like.
+      PartError: it is ragged, masked, or of text, objects or the like.
     """
     task = trial.task.name
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -27,10 +27,22 @@ def numbers(trial: Trial, name: str, value: Any) -> np.ndarray:
         found = np.asarray(value)
     except ValueError as error:
         raise PartError(f"{name} of task {task} is no array: {error}") from error
-    real = (np.bool_, np.integer, np.floating)
-    if not any(jnp.issubdtype(found.dtype, kind) for kind in real):
+    if not any(jnp.issubdtype(found.dtype, kind) for kind in (np.bool_, np.number)):
+        raise PartError(f"{name} of task {task} has the dtype {found.dtype}; it must hold numbers")
+    return found
+
+
+def numbers(trial: Trial, name: str, value: Any) -> np.ndarray:
+    """`value` as an array of real numbers.
+
+    Raises:
+      PartError: as for `array`, or it holds complex numbers.
+    """
+    found = array(trial, name, value)
+    if jnp.issubdtype(found.dtype, jnp.complexfloating):
         raise PartError(
-            f"{name} of task {task} has the dtype {found.dtype}; it must hold real numbers"
+            f"{name} of task {trial.task.name} has the dtype {found.dtype}; it must hold real "
+            "numbers"
         )
     return found
 
@@ -62,7 +74,7 @@ def require_finite(
     why = "its arrays must be finite" if not np.isfinite(value) else "float32 cannot hold it"
     count = found.size - int(np.sum(finite))
     raise PartError(
-        f"{_at(name, place)} of task {trial.task.name} is {value}; {why}, and {count:,} of "
+        f"{at(name, place)} of task {trial.task.name} is {value}; {why}, and {count:,} of "
         f"{found.size:,} numbers fail"
     )
 
@@ -89,9 +101,9 @@ def labels(trial: Trial, name: str, value: Any) -> np.ndarray:
     value, bad = given[place], given.size - int(np.sum(fits))
     real = np.any(np.isfinite(given) & (given != np.floor(given)))
     raise PartError(
-        f"{_at(name, place)} of task {task} is {value}; its labels must be whole numbers in "
+        f"{at(name, place)} of task {task} is {value}; its labels must be whole numbers in "
         f"0..{classes - 1}, since it declares classes={classes}, and {bad:,} of {given.size:,} are "
-        "not" + ("; such a task classifies, and cannot be trained on real numbers" if real else "")
+        "not" + ("; a task of real numbers needs a loss: Task(loss=...)" if real else "")
     )
 
 
@@ -154,6 +166,6 @@ def require_shapes(trial: Trial, x: np.ndarray, y: np.ndarray, sample: tuple[int
         )
 
 
-def _at(name: str, place: tuple[Any, ...]) -> str:
+def at(name: str, place: tuple[Any, ...]) -> str:
     """The place of a value as it is written in Python: x[3, 0]."""
     return f"{name}[{', '.join(str(int(i)) for i in place)}]"

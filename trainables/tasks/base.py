@@ -7,6 +7,7 @@ A schedule is a dict of arrays whose leading axis is the batch; `batch` turns on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -15,18 +16,22 @@ import numpy as np
 import optax
 
 from trainables.core.random_keys import named_key, trial_key
-from trainables.declarations import PartError, Sizes, Trial
+from trainables.declarations import Sizes, Trial
+from trainables.declarations.core.data_tree import Statics
 from trainables.declarations.core.parts import loaded
 from trainables.tasks.arrays import joined, require_finite
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]
-Batch = tuple[jax.Array, jax.Array, jax.Array]
+Batch = tuple[Any, Any, jax.Array]
 Shape = tuple[int, ...]
 
 
 class TaskRuntime(Protocol):
     """What training needs of a task: functions only, so that one compiled program may keep it."""
+
+    data_shapes: Any
+    """Shapes of the data that `batch` reads, as `abstract` gives them; set by `make_task`."""
 
     def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
         """Batches of one epoch."""
@@ -41,7 +46,8 @@ class TaskRuntime(Protocol):
         ...
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
-        """x (B, T, F) or tokens (B, T), y (B,) or (B, T), weight (B,)."""
+        """x, y and weight (B,): x is what the model is called with, such as (B, T, F) or tokens
+        (B, T), y what judges its outputs, such as labels (B,) or (B, T)."""
         ...
 
     def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
@@ -68,6 +74,20 @@ class TaskRuntime(Protocol):
         """What the loss is divided by to be comparable between trials; None where it is already."""
         ...
 
+    def trained_metrics(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
+        """Those of the metrics that are averaged over training steps too."""
+        ...
+
+    @property
+    def measures(self) -> bool:
+        """Whether there are `trained_metrics`."""
+        ...
+
+    @property
+    def any_outputs(self) -> bool:
+        """Whether its loss takes outputs of any shape; else `answers` says which."""
+        ...
+
     @property
     def carries(self) -> bool:
         """Whether what a module carries (hidden state) runs on from one evaluation batch to the
@@ -84,7 +104,8 @@ def probe_batch(task: TaskRuntime, values: Hparams, data: Any) -> Batch:
 def named_batch(task: TaskRuntime, batch: Batch) -> dict[str, Any]:
     """A batch as users' functions get it: its arrays by name, "weight" (B,) among them."""
     x, y, weight = batch
-    return {"x": x, "y": y, "weight": weight}
+    named = getattr(y, "batch", None)  # of a task that a study declares
+    return {"x": x, "y": y, "weight": weight} if named is None else dict(named)
 
 
 class Classification:
@@ -96,6 +117,9 @@ class Classification:
     """
 
     carries = False
+    any_outputs = False
+    measures = False
+    data_shapes: Any = None
     sizes: Sizes
 
     def scale(self, hparams: Hparams) -> jax.Array | None:
@@ -115,6 +139,9 @@ class Classification:
     def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
         right = (jnp.argmax(outputs, -1) == _over_time(outputs, y)).astype(jnp.float32)
         return jnp.mean(right, axis=tuple(range(1, right.ndim)))
+
+    def trained_metrics(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
+        return {}
 
     def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
         if outputs.ndim != 3 or y.ndim != 1:
@@ -150,7 +177,7 @@ class ArrayTask(Classification):
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The data of a trial's task; see `make_data`."""
-        return joined(trial, trial.task.builder()(_Statics(trial)))
+        return joined(trial, trial.task.builder()(Statics(trial.task.name, trial.statics)))
 
     def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
         """(training, validation) indices."""
@@ -242,26 +269,33 @@ class GaussianTask(Classification):
         return x, y, entry["weight"]
 
 
-class _Statics(dict[str, Any]):
-    """What a user's function for arrays may read of a config."""
+def make_task(trial: Trial, data: Any = None) -> TaskRuntime | None:
+    """The functions of a trial's task; None for an analysis that reads none.
 
-    def __init__(self, trial: Trial):
-        super().__init__(trial.statics)
-        self._task = trial.task.name
-
-    def __missing__(self, key: str) -> Any:
-        raise PartError(
-            f"building task {self._task} reads {key!r}, which is not one of its static keys; all "
-            "lanes of a pack share their data, so declare that key static"
-        )
-
-
-def make_task(trial: Trial) -> TaskRuntime | None:
-    """The functions of a trial's task; None for an analysis that reads none."""
+    Args:
+      data: what `make_data` gives, of which only shapes and types are kept; needed by models that
+        are initialised by a batch, and by tasks with metrics of training steps.
+    """
     if "task" not in trial.parts:
         return None
     runtime: Any = loaded(trial.task.runtime)
-    return runtime.of(trial)
+    task: TaskRuntime = runtime.of(trial)
+    task.data_shapes = None if data is None else abstract(data)
+    return task
+
+
+def abstract(tree: Any) -> Any:
+    """The shapes and types of a tree's arrays."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def example_batch(task: TaskRuntime, values: Mapping[str, Any]) -> Batch:
+    """Shapes and types of a batch (x, y, weight).
+
+    Args:
+      values: one lane's traced values.
+    """
+    return jax.eval_shape(partial(probe_batch, task), dict(values), task.data_shapes)
 
 
 def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -26,6 +26,8 @@ from trainables.training.network import Hparams, Network, fresh
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
 _HELD = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
+_CORRECT = ""
+"""Name of the sum of correct answers; every other sum is a metric's."""
 _EDGE = 10
 """Steps kept one by one: this many at the start of a trial and at the end of every epoch."""
 
@@ -43,14 +45,18 @@ def first_shown(steps: int, epoch: int) -> int:
 class Training(Network):
     """The epoch of all trials that share a program."""
 
-    def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-        """Mean loss of a batch (x, y, weight), with (new rest, sum of correct answers) aside."""
+    def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+        """Mean loss of a batch (x, y, weight), with (new rest, sums over the batch) aside: of
+        correct answers, and of the task's metrics by name."""
         x, y, weight = batch
         outputs, rest = self.apply(params, rest, x, train=True)
-        losses = self.losses(x, y, outputs)
-        correct = jnp.sum(weight * self.task.correct(outputs, y))
+        losses = self.losses(batch, outputs)
+        sums = {_CORRECT: jnp.sum(weight * self.task.correct(outputs, y))}
+        measured = self.task.trained_metrics(outputs, y) if self.measures else {}
+        for name, values in measured.items():
+            sums[name] = jnp.sum(jnp.where(weight > 0, weight * values, 0))
         total = jnp.sum(jnp.where(weight > 0, weight * losses, 0))
-        return total / jnp.sum(weight), (rest, correct)
+        return total / jnp.sum(weight), (rest, sums)
 
     def init(self, trial: Trial, hparams: Hparams) -> State:
         state = super().init(trial, hparams)
@@ -66,7 +72,7 @@ class Training(Network):
     def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite; and what was seen of it."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, (rest, correct)), gradients = grad(state["params"], state["rest"], batch)
+        (loss, (rest, sums)), gradients = grad(state["params"], state["rest"], batch)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
@@ -101,7 +107,7 @@ class Training(Network):
             "scalars": jnp.stack(scalars),
             "norms": norms,
             "moved": moved,
-            "correct": correct,
+            "sums": sums,
             "weight": jnp.sum(batch[2]),
             "params": params,
         }
@@ -123,7 +129,7 @@ class Training(Network):
         tally = {
             "zero": zeros,
             "nonfinite": zeros,
-            "correct": jnp.float32(0),
+            "sums": {name: jnp.float32(0) for name in (_CORRECT, *self.measures)},
             "weight": jnp.float32(0),
         }
         if self.schedule.recorded:
@@ -147,7 +153,10 @@ class Training(Network):
                 **kept,
                 "zero": tally["zero"] + (seen["norms"] == 0),
                 "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
-                "correct": tally["correct"] + jnp.where(finite, seen["correct"], 0),
+                "sums": {
+                    name: total + jnp.where(finite, seen["sums"][name], 0)
+                    for name, total in tally["sums"].items()
+                },
                 "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
             }
             return (state, running, tally, jnp.where(finite, bad, index)), seen["scalars"]
@@ -165,7 +174,8 @@ class Training(Network):
         held = lax.cond(state["alive"], measured, lambda *_: unmeasured, state, hparams, data)
         found = self._summary(running_stats.finished(running), tally, scalars, state["params"])
         found["epochs"] |= {name: held.pop(name) for name in _HELD}
-        found["metrics"] = held
+        trained = {name: tally["sums"][name] / tally["weight"] for name in self.measures}
+        found["metrics"] = trained | held
         if self.schedule.recorded:
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
@@ -200,7 +210,7 @@ class Training(Network):
         epochs |= {
             "loss_first": scalars[0, of["loss"]],
             "loss_last": running.last["scalars"][of["loss"]],
-            "accuracy": tally["correct"] / tally["weight"],
+            "accuracy": tally["sums"][_CORRECT] / tally["weight"],
             "zero_tensors": jnp.sum(tally["zero"][:n]),
             "nonfinite_tensors": jnp.sum(tally["nonfinite"][:n]),
             "param_norm": safe_norm(sizes[:n]),

@@ -95,8 +95,8 @@ def _module(training: Training, state: State) -> Any:
 
 
 def _loss(training: Training, batch: Any, outputs: Any) -> jax.Array:
-    x, y, weight = batch
-    losses = training.losses(x, y, outputs)
+    weight = batch[2]
+    losses = training.losses(batch, outputs)
     return jnp.sum(jnp.where(weight > 0, weight * losses, 0)) / jnp.sum(weight)
 
 

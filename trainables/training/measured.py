@@ -13,6 +13,7 @@ from flax import nnx
 from trainables.core.engine import Engine, Measure, OnHost, SharedColumns, State
 from trainables.declarations import PartError, Probe, Trial
 from trainables.declarations.core.parts import loaded
+from trainables.models.plain_tree import PlainTree
 from trainables.tasks.base import named_batch, probe_batch
 from trainables.training.loop import LoopEngine
 from trainables.training.network import Network
@@ -67,10 +68,10 @@ def _model_of(engine: Engine) -> Callable[[State], Any] | None:
     if not isinstance(engine, Network):
         return None
 
-    def module(state: State) -> nnx.Module:
+    def module(state: State) -> Any:
         merged: Any = nnx.merge(engine.graph, state["params"], state["rest"], copy=True)
         merged.eval()
-        return merged
+        return merged() if isinstance(merged, PlainTree) else merged
 
     return module
 

@@ -22,7 +22,7 @@ from trainables.core.random_keys import named_key, trial_key
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
 from trainables.optim.schedules import Constant
-from trainables.tasks.base import TaskRuntime
+from trainables.tasks.base import TaskRuntime, example_batch
 from trainables.training.fit import (
     Judge,
     require_answer,
@@ -60,6 +60,7 @@ class Network:
       steps: optimizer steps per epoch.
       schedule: of the learning rate.
       acts_after_steps: whether the model acts on its weights after each optimizer step.
+      measures: names of the task's metrics that are averaged over training steps.
       shared_columns: of the probes an epoch brings; none here.
     """
 
@@ -95,6 +96,22 @@ class Network:
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
         self.cells: tuple[Any, ...] = getattr(module, "cells", ())
         self.acts_after_steps = bool(getattr(module, "acts_after_steps", False))
+        self.measures = self._metric_names(module, traced)
+
+    def _metric_names(
+        self, module: nnx.Module, traced: Mapping[str, np.ndarray]
+    ) -> tuple[str, ...]:
+        """Names of the metrics that the task averages over training steps."""
+        if not getattr(self.task, "measures", False) or self.task.data_shapes is None:
+            return ()
+        _, params, rest = nnx.split(module, nnx.Param, ...)
+
+        def measured(params: Any, rest: Any, batch: Any) -> Any:
+            outputs, _ = self.apply(params, rest, batch[0], train=True)
+            self.losses(batch, outputs)
+            return self.task.trained_metrics(outputs, batch[1])
+
+        return tuple(jax.eval_shape(measured, params, rest, example_batch(self.task, traced)))
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
@@ -127,15 +144,16 @@ class Network:
         outputs = module(x)
         return outputs, nnx.split(module, nnx.Param, ...)[2]
 
-    def losses(self, x: jax.Array, y: Any, outputs: jax.Array) -> jax.Array:
-        """Loss of each sample, (B,), of the model's outputs for x.
+    def losses(self, batch: Any, outputs: Any) -> jax.Array:
+        """Loss of each sample, (B,), of the model's outputs for a batch (x, y, weight).
 
         Raises:
           PartError: while it is traced, where outputs and task do not fit.
         """
+        x, y, weight = batch
         require_answer(self.model, self._judge, x, y, outputs)
         losses = self.task.losses(outputs, y)
-        require_losses(self._judge, losses, len(x))
+        require_losses(self._judge, losses, len(weight))
         return losses
 
     def after_step(self, params: Any, rest: Any, step: jax.Array) -> tuple[Any, Any]:
@@ -158,11 +176,11 @@ class Network:
 
         @jax.jit  # traced once, for its names and for the scan
         def measured(rest: Any, entry: Any) -> tuple[dict[str, jax.Array], Any]:
-            x, y, _ = self.task.batch(data, entry, hparams)
+            batch = x, y, _ = self.task.batch(data, entry, hparams)
             rest = fresh(rest, entry)
             outputs, new = self.apply(state["params"], rest, x, train=False)
             found = {
-                "loss": self.losses(x, y, outputs),
+                "loss": self.losses(batch, outputs),
                 "accuracy": self.task.correct(outputs, y),
                 **self.task.metrics(outputs, y),
             }

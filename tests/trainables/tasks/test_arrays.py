@@ -96,7 +96,7 @@ def test_real_targets_are_called_so_and_counted() -> None:
     found = refused({**good(), "y": np.linspace(-1, 1, 8)})
     assert "y[0] of task mine is -1.0" in found
     assert "7 of 8 are not" in found
-    assert found.endswith("; such a task classifies, and cannot be trained on real numbers")
+    assert found.endswith("; a task of real numbers needs a loss: Task(loss=...)")
 
 
 def test_bools_are_labels_of_two_classes_only() -> None:
@@ -147,7 +147,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "masked": ({**good(), "y": masked}, "y of task mine has masked values (1 of 8)"),
     "a tuple": ((good()["x"], good()["y"]), "the arrays of task mine are of type tuple"),
     "nothing": (None, "the arrays of task mine are of type NoneType"),
-    "no x": ({"X": good()["x"], "y": good()["y"]}, "task mine lacks the array x; its function ret"),
+    "no y": ({"x": good()["x"], "Y": good()["y"]}, "task mine lacks the array y; its function ret"),
     "a test set without labels": (
         {**good(), "y_test": None},
         "task mine lacks the array y_test; its function returned x, y, x_test",

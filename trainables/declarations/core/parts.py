@@ -151,23 +151,34 @@ class Part:
         return loaded(self.build)
 
 
+Split = Literal["pool", "apart", "shares", "drawn"]
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Shapes of a task, known without its data. `steps` is optimizer steps per epoch.
 
     Inputs are numbers (batch, seq_len, features); where `tokens`, integers (batch, seq_len) below
-    `features`, the size of the vocabulary; where `padded`, token 0 fills short samples up.
+    `features`, the size of the vocabulary; where `padded`, token 0 fills short samples up. A task
+    of other inputs leaves seq_len, features and classes at 1.
+
+    Attributes:
+      split: where validation and test samples lie. "pool": validation is drawn from the first
+        n_train + n_val samples, the test set follows them. "apart": training, validation and test
+        samples follow each other. "shares": validation and test are drawn from all samples.
+        "drawn": every batch is drawn anew.
     """
 
-    seq_len: int
-    features: int
-    classes: int
-    n_train: int
-    n_val: int
-    n_test: int
-    batch_size: int
+    seq_len: int = 1
+    features: int = 1
+    classes: int = 1
+    n_train: int = 0
+    n_val: int = 0
+    n_test: int = 0
+    batch_size: int = 32
     tokens: bool = False
     padded: bool = False
+    split: Split = "pool"
 
     @property
     def steps(self) -> int:
@@ -186,44 +197,129 @@ class Model(Part):
         `trainables.layers.gated.Cell`, and `build` gets that function as `cell`.
       rows: numbers of parameter tensors and of layers, without building the model, which `plan`
         estimates rows by; it may be left out.
+      tree: `build(key, config)` gives a tree of arrays, as an Objective's `init` does.
     """
 
     role: ClassVar[str] = "model"
     every_step: bool = False
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
+    tree: bool = False
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()
+        if self.tree:
+            return partial(loaded("trainables.models.plain_tree:tree_model"), init=build)
         return partial(build, cell=loaded(self.cell)) if self.cell else build
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Part):
-    """Data and loss.
+    """Data, loss and metrics.
 
-    `build(config) -> dict of arrays` for a task made of a user's arrays: x of shape (n, seq_len,
-    features), y of shape (n,), and x_test, y_test. Others get their arrays from the data set named
-    by `dataset`, or draw them on the device.
+    `build(config) -> dict of arrays`, each of any type and shape (n, ...), or a dict of such dicts:
+    `{"x": ..., "y": ...}`. The model is called with `x`, or with the whole batch where no array has
+    that name. A test set may be given as `x_test`, `y_test`, or training, validation and test set
+    apart: `{"train": {...}, "val": {...}, "test": {...}}`. With `dataset`, the arrays of that data
+    set are a second argument.
 
     Attributes:
+      loss: `loss(outputs, batch, config)`, a number for each sample (batch,) or one for the whole
+        batch. Without it: the cross-entropy of logits and the whole numbers `y`.
+      metrics: `metrics(outputs, batch, config) -> {name: number}`, each (batch,) or a scalar.
+        `batch` is a dict of arrays as `build` named them, and "weight" (batch,): 0 for the samples
+        that only fill the last batch up.
+      augment: `augment(key, batch) -> batch`, for training batches, on the device.
+      batch_size: samples of a batch, or a function of the config; for a task without `sizes`.
+      split: shares of the samples that validate and test, `{"val": 0.2, "test": 0.1}`; for a task
+        without `sizes` whose arrays are not given apart. `{"val": 0.2}` where nothing is said.
+      steps: steps of an epoch, or a function of the config, of a task without arrays.
+      sizes: `sizes(config)`, or a Sizes. Without it the data are built once to see.
+      dataset: name of a built-in data set.
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
       chance_loss: the loss of a guess; None where there is none.
-      loss_unit: what its losses are in: nats for a cross-entropy, or a word such as squared error.
+      loss_unit: what its losses are in: nats for a cross-entropy, which is said where there is no
+        `loss`, or a word such as squared error.
       loss_terms: losses that a step's gradient sums, over samples and time; 1 where it is that of
         their mean.
       metric_columns: unit and better end of what its metrics function returns.
     """
 
     role: ClassVar[str] = "task"
-    runtime: Code = "trainables.tasks.base:ArrayTask"
-    sizes: Callable[[Config], Sizes]
+    runtime: Code = "trainables.tasks.user_task:UserTask"
+    loss: Callable[..., Any] | None = None
+    metrics: Callable[..., Any] | None = None
+    augment: Callable[..., Any] | None = None
+    batch_size: int | Callable[[Config], int] = 32
+    split: Mapping[str, float] | None = None
+    steps: int | Callable[[Config], int] | None = None
+    sizes: Callable[[Config], Sizes] | Sizes | None = None
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
-    loss_unit: str = "nats"
+    loss_unit: str | None = None
     loss_terms: Callable[[Config], int] = _one
     metric_columns: tuple[Metric, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Part):
+    """A model and its task as two plain functions of JAX, without a class.
+
+    A config names it once, `{"objective": "name"}`, for both.
+
+        def init(key, config):
+            return {"w": jax.random.normal(key, (3,))}
+
+        def loss(tree, batch, key, config):
+            return jnp.mean((batch["x"] @ tree["w"] - batch["y"]) ** 2)
+
+    Attributes:
+      init: `init(key, config) -> tree` of arrays; the layers of the store are named by its paths.
+      loss: `loss(tree, batch, key, config) -> scalar`, or `(scalar, {metric: scalar})`. `batch` is
+        a dict of arrays, with "weight" as for a Task; empty without `data`. `key` is another one
+        in every step.
+      data: `data(config) -> dict of arrays`, as `build` of a Task.
+      steps: steps of an epoch where there are no data.
+      batch_size, split, sizes, loss_unit, chance_loss, metric_columns: as for a Task.
+    """
+
+    role: ClassVar[str] = "objective"
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    data: Callable[..., Any] | None = None
+    steps: int | Callable[[Config], int] | None = None
+    batch_size: int | Callable[[Config], int] = 32
+    split: Mapping[str, float] | None = None
+    sizes: Callable[[Config], Sizes] | Sizes | None = None
+    loss_unit: str | None = None
+    chance_loss: Callable[[Config], float | None] = _nothing
+    metric_columns: tuple[Metric, ...] = ()
+
+    def parts(self) -> tuple[Model, Task]:
+        """The model and the task that it stands for, both of its name and version."""
+        shared: dict[str, Any] = {
+            "name": self.name, "keys": self.keys, "version": self.version, "doc": self.doc,
+        }  # fmt: skip
+        drawn = self.data is None
+        model = Model(
+            **shared, build=self.init, tree=True, check=self.check, probes=self.probes,
+            variants=self.variants,
+        )  # fmt: skip
+        task = Task(
+            **shared,
+            build=self.data,
+            runtime="trainables.tasks.objective:ObjectiveTask",
+            loss=self.loss,
+            steps=(self.steps or 100) if drawn else None,
+            batch_size=1 if drawn else self.batch_size,
+            split=self.split,
+            sizes=self.sizes,
+            loss_unit=self.loss_unit,
+            chance_loss=self.chance_loss,
+            metric_columns=self.metric_columns,
+        )
+        return model, task
 
 
 @dataclass(frozen=True, kw_only=True)

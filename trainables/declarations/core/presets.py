@@ -98,3 +98,11 @@ PRETRAIN_EPOCHS = Preset(
     read=_pretrain_epochs,
     doc="lsc_epochs, of a trial that is pretrained; published commands give it to the others too.",
 )
+
+
+OBJECTIVE = Preset(
+    name="objective",
+    read=lambda value, config: Meaning({"model": value, "task": value}),
+    decides=frozenset({"model", "task"}),
+    doc="An objective of a study: a model and its task as two plain functions of JAX.",
+)

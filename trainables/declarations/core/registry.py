@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Model, Part, Probe, Stage
+from trainables.declarations.core.parts import Model, Objective, Part, Probe, Stage
 from trainables.declarations.core.presets import Preset
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
@@ -35,7 +35,7 @@ class Registry:
             or one that is another key's alias, which would change what configs written with that
             alias mean.
         """
-        for part in parts:
+        for part in _unfolded(parts):
             part = self._with_probes(part)
             known = self.parts.get((part.role, part.name))
             if known is not None and known != part:
@@ -155,6 +155,12 @@ class Registry:
 def _fills_any(part: Part) -> bool:
     """Whether a part has weights to measure: a model, or a stage that makes its own."""
     return isinstance(part, Model) or (isinstance(part, Stage) and part.own_weights)
+
+
+def _unfolded(parts: Iterable[Part]) -> Iterator[Part]:
+    """`parts` with each objective as the model and the task that it stands for."""
+    for part in parts:
+        yield from part.parts() if isinstance(part, Objective) else (part,)
 
 
 def versioned_by_content(part: Part, content: bytes) -> Part:

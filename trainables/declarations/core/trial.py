@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from trainables.declarations.core.data_tree import derived_sizes
 from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
 from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
@@ -110,7 +111,11 @@ class Trial:
         Raises:
           PartError: the task declares others than whole numbers, or too small ones.
         """
-        found = self.task.sizes(self.config)
+        declared = self.task.sizes
+        if declared is None:
+            found = derived_sizes(self.task, self.statics)
+        else:
+            found = declared(self.config) if callable(declared) else declared
         if isinstance(found, Sizes):
             for name, least in _LEAST.items():
                 value = getattr(found, name)
@@ -128,7 +133,7 @@ class Trial:
     @property
     def dataset(self) -> str | None:
         """Name of the data set it reads; None where a task makes its own, or there is none."""
-        if "task" not in self.parts or self.task.build:
+        if "task" not in self.parts:
             return None
         found = self.task.dataset(self.config)
         if not isinstance(found, str | None):
@@ -157,8 +162,9 @@ class Trial:
     @property
     def loss_unit(self) -> str | None:
         """What its losses are in; None where the stage's loss is not the task's."""
-        own = "task" in self.parts and self.stage.task_loss
-        return self.task.loss_unit if own else None
+        if "task" not in self.parts or not self.stage.task_loss:
+            return None
+        return self.task.loss_unit or (None if self.task.loss else "nats")
 
     @property
     def epochs(self) -> int:

@@ -1,0 +1,45 @@
+"""The task of an objective: `loss(tree, batch, key, config)` judges the parameters themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from trainables.declarations import PartError, Sizes, Task
+from trainables.tasks.base import Schedule
+from trainables.tasks.user_task import WEIGHT, Batch, Question, UserTask
+
+
+class ObjectiveTask(UserTask):
+    """As `UserTask`; outputs are the tree, and the loss brings its metrics along."""
+
+    def __init__(self, sizes: Sizes, task: Task, fixed: Mapping[str, Any]):
+        super().__init__(sizes, task, fixed)
+        self.measures = True
+
+    def _keys(self, key: jax.Array, steps: int) -> Schedule:
+        return {"key": jax.random.split(key, steps)}
+
+    def losses(self, outputs: Any, y: Any) -> jax.Array:
+        return self._answer(outputs, y)[0]
+
+    def trained_metrics(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
+        return self._answer(outputs, y)[1]
+
+    def _answer(self, tree: Any, y: Question) -> tuple[jax.Array, dict[str, jax.Array]]:
+        given = {} if self.sizes.split == "drawn" else y.batch
+        batch, loss = Batch(given), self.task.loss
+        assert loss is not None
+
+        asked = tree, batch, y.key, self.config(y.hparams)
+        found = self._asked("loss", loss, *asked, outputs=tree, batch=batch)
+        value, metrics = found if isinstance(found, tuple) else (found, {})
+        if not isinstance(metrics, Mapping):
+            raise PartError(
+                f"loss of objective {self.task.name} returned {type(metrics).__name__} beside its "
+                'value; it must return a scalar, or (scalar, {"metric": scalar})'
+            )
+        batch = Batch({WEIGHT: y.batch[WEIGHT]}) if not given else batch
+        return self._per_sample("loss", value, batch), self._named(metrics, batch)
