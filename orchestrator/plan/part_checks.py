@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from results.schema import KEYS, OWNER, TYPES, is_view
-from trainables.declarations import Column, Key, Loop, Part, Probe
+from trainables.declarations import Column, Key, Loop, Part, Probe, Sizes
 from trainables.declarations.core.keys import shown
 
 _CONFIG = ("config",)
@@ -30,7 +30,7 @@ _OURS = {"shown", *(column.name for column in (*KEYS, *OWNER))}
 """Columns that no probe may declare."""
 _TYPES = tuple(name for name in TYPES if name not in ("timestamp", "map"))
 """Functions that a part may declare beside `build`, and what each is given."""
-_NEVER_NONE = ("sizes", "dataset", "chance_loss", "loss_terms")
+_NEVER_NONE = ("dataset", "chance_loss", "loss_terms")
 _BUILD = {
     "model": ("config", "sizes", "rngs"),
     "task": _CONFIG,
@@ -48,6 +48,8 @@ def part_problems(part: Part) -> list[str]:
         value = getattr(part, name, None)
         if callable(value):
             found += _call_problems(f"{name} of {what}", value, given)
+        elif name == "sizes" and isinstance(value, Sizes):
+            continue
         elif value is not None or (name in _NEVER_NONE and hasattr(part, name)):
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
     if callable(part.build) and part.role in _BUILD:
