@@ -7,12 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 from results.schema import KEYS, OWNER, TYPES, is_view
-from trainables.declarations import Column, Key, Loop, Part, Probe, Sizes
+from trainables.declarations import (
+    Column,
+    Key,
+    Loop,
+    Metric,
+    Objective,
+    Part,
+    Probe,
+    Sizes,
+    Task,
+)
 from trainables.declarations.core.keys import shown
 
 _CONFIG = ("config",)
+"""What a function is given."""
 _TAKE: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("check", "variants", "sizes", "dataset", "chance_loss"), _CONFIG),
+    **dict.fromkeys(("check", "variants", "dataset", "chance_loss"), _CONFIG),
     **dict.fromkeys(("loss_terms", "parent"), _CONFIG),
     "rows": ("config", "sizes"),
     "gate": ("config", "row"),
@@ -29,8 +40,14 @@ _MEASURED = ("model", "batch", "config")
 _OURS = {"shown", *(column.name for column in (*KEYS, *OWNER))}
 """Columns that no probe may declare."""
 _TYPES = tuple(name for name in TYPES if name not in ("timestamp", "map"))
-"""Functions that a part may declare beside `build`, and what each is given."""
 _NEVER_NONE = ("dataset", "chance_loss", "loss_terms")
+_JUDGED = ("outputs", "batch", "config")
+_MAY: dict[str, dict[str, tuple[str, ...]]] = {
+    "task": {"loss": _JUDGED, "metrics": _JUDGED, "augment": ("key", "batch")},
+    "objective": {"data": _CONFIG},
+}
+"""Functions that a part may leave out, by role."""
+_MUST = {"objective": {"init": ("key", "config"), "loss": ("tree", "batch", "key", "config")}}
 _BUILD = {
     "model": ("config", "sizes", "rngs"),
     "task": _CONFIG,
@@ -48,13 +65,18 @@ def part_problems(part: Part) -> list[str]:
         value = getattr(part, name, None)
         if callable(value):
             found += _call_problems(f"{name} of {what}", value, given)
-        elif name == "sizes" and isinstance(value, Sizes):
-            continue
         elif value is not None or (name in _NEVER_NONE and hasattr(part, name)):
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
     if callable(part.build) and part.role in _BUILD:
         named = ("cell",) if getattr(part, "cell", None) else ()
-        found += _call_problems(f"build of {what}", part.build, _BUILD[part.role], named)
+        found += _call_problems(f"build of {what}", part.build, _given_to_build(part), named)
+    for name, given in (_MAY.get(part.role, {}) | _MUST.get(part.role, {})).items():
+        value = getattr(part, name)
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, given)
+        elif value is not None or name in _MUST.get(part.role, {}):
+            found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    found += _data_problems(part, what) if isinstance(part, (Task, Objective)) else []
     for name, given in _LOOP.items() if isinstance(part, Loop) else ():
         value = getattr(part, name)
         if callable(value):
@@ -69,6 +91,42 @@ def part_problems(part: Part) -> list[str]:
         return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
     for key in part.keys:
         found += _key_problems(key, what)
+    return found
+
+
+def _given_to_build(part: Part) -> tuple[str, ...]:
+    if isinstance(part, Task) and part.dataset is not Task.dataset:
+        return ("config", "arrays")
+    return _BUILD[part.role]
+
+
+def _data_problems(part: Task | Objective, what: str) -> list[str]:
+    """What is wrong with the numbers that a task declares of its data."""
+    found = []
+    if not isinstance(part.sizes, Sizes | None):
+        if not callable(part.sizes):
+            found.append(f"sizes of {what} must be a Sizes or a function; got {shown(part.sizes)}")
+        else:
+            found += _call_problems(f"sizes of {what}", part.sizes, _CONFIG)
+    for name, value in (("batch_size", part.batch_size), ("steps", part.steps)):
+        if callable(value):
+            found += _call_problems(f"{name} of {what}", value, _CONFIG)
+        elif value is None and name == "steps":
+            continue
+        elif type(value) is not int or value < 1:
+            found.append(
+                f"{name} of {what} must be a whole number of at least 1, or a function; got "
+                f"{shown(value)}"
+            )
+    columns = part.metric_columns
+    if not isinstance(columns, (tuple, list)) or any(not isinstance(c, Metric) for c in columns):
+        found.append(f"metric_columns of {what} must be a tuple of Metric objects")
+    else:
+        found += [
+            f"mode of metric {c.name} of {what} must be min or max; got {shown(c.mode)}"
+            for c in columns
+            if c.mode not in ("min", "max")
+        ]
     return found
 
 

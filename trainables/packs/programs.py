@@ -29,8 +29,8 @@ EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
 _CODE = (
-    "build", "cell", "runtime", "schedule", "loss", "metrics", "augment", "init", "step",
-    "evaluate", "restart", "measure",
+    "build", "cell", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
+    "loss", "metrics", "augment",
 )  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()

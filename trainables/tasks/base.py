@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,15 @@ Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]
 Batch = tuple[Any, Any, jax.Array]
 Shape = tuple[int, ...]
+
+
+class Question(NamedTuple):
+    """What outputs of a user's model are judged by: the batch by the user's names, the lane's
+    traced values, and for an objective a random key."""
+
+    batch: dict[str, Any]
+    hparams: dict[str, jax.Array]
+    key: jax.Array | None = None
 
 
 class TaskRuntime(Protocol):
@@ -104,8 +113,9 @@ def probe_batch(task: TaskRuntime, values: Hparams, data: Any) -> Batch:
 def named_batch(task: TaskRuntime, batch: Batch) -> dict[str, Any]:
     """A batch as users' functions get it: its arrays by name, "weight" (B,) among them."""
     x, y, weight = batch
-    named = getattr(y, "batch", None)  # of a task that a study declares
-    return {"x": x, "y": y, "weight": weight} if named is None else dict(named)
+    if isinstance(y, Question):
+        return y.batch
+    return {"x": x, "y": y, "weight": weight}
 
 
 class Classification:

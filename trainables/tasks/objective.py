@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from trainables.declarations import PartError, Sizes, Task
-from trainables.tasks.base import Schedule
-from trainables.tasks.user_task import WEIGHT, Batch, Question, UserTask
+from trainables.tasks.base import Question, Schedule
+from trainables.tasks.user_task import WEIGHT, Batch, UserTask
 
 
 class ObjectiveTask(UserTask):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,11 @@ from trainables.core.hparams import constants
 from trainables.core.random_keys import named_key
 from trainables.declarations import PartError, Sizes, Task, Trial
 from trainables.declarations.core.data_tree import Statics
-from trainables.tasks.base import ArrayTask, Hparams, Schedule, TaskRuntime
+from trainables.tasks.base import ArrayTask, Hparams, Question, Schedule, TaskRuntime
 from trainables.tasks.user_arrays import gathered
 
 WEIGHT = "weight"
 """What a batch calls the weights of its samples."""
-
-
-class Question(NamedTuple):
-    """What outputs are judged by: the batch by the user's names, and the lane's traced values."""
-
-    batch: dict[str, Any]
-    hparams: dict[str, jax.Array]
-    key: jax.Array | None = None
 
 
 class Batch(dict[str, Any]):

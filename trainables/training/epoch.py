@@ -1,12 +1,13 @@
 """One lane's epoch as a pure function; `packs` adds the lane axis.
 
 An epoch is one program: a scan over steps with all statistics reduced inside, then validation and
-test.
+test. It is made of `begin`, `advance`, `evaluate` and `finish`; an epoch of streamed data runs them
+in programs that are called one after another, with the data of some steps at a time.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,22 @@ def kept_steps(steps: int) -> np.ndarray:
 def first_shown(steps: int, epoch: int) -> int:
     """The first of `kept_steps` that belongs to this epoch's result."""
     return 0 if epoch == 0 else max(0, steps - _EDGE)
+
+
+class Part(NamedTuple):
+    """An epoch under way.
+
+    Attributes:
+      state: the lane's.
+      running: statistics of the steps so far.
+      tally: counts of them.
+      bad: the first step that was not finite, or -1.
+    """
+
+    state: State
+    running: running_stats.Running
+    tally: dict[str, Any]
+    bad: jax.Array
 
 
 class Training(Network):
@@ -121,11 +138,25 @@ class Training(Network):
         Returns:
           The new state and the lane's part of `pack.EpochResult`, as a tree of arrays.
         """
-        key = trial_key(hparams["seed"])
-        schedule = self.task.training(key, hparams, epoch)
-        rows, width = len(self.layout.rows), len(STEP_COLUMNS)
+        schedule = self.task.training(trial_key(hparams["seed"]), hparams, epoch)
+        entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
+        part, scalars = self.advance(self.begin(state), hparams, entries, data)
+        measured = jax.jit(self.evaluate)
+        unmeasured = nothing(jax.eval_shape(measured, part.state, hparams, data))
+        held = lax.cond(
+            part.state["alive"], measured, lambda *_: unmeasured, part.state, hparams, data
+        )
+        return self.finish(part, hparams, scalars[kept_steps(self.steps)], held)
+
+    def begin(self, state: State) -> Part:
+        """An epoch of which no step is done yet."""
+        rows = len(self.layout.rows)
         zeros = jnp.zeros(rows, jnp.int32)
-        like = {"norms": jnp.zeros(rows), "moved": jnp.zeros(rows), "scalars": jnp.zeros(width)}
+        like = {
+            "norms": jnp.zeros(rows),
+            "moved": jnp.zeros(rows),
+            "scalars": jnp.zeros(len(STEP_COLUMNS)),
+        }
         tally = {
             "zero": zeros,
             "nonfinite": zeros,
@@ -134,48 +165,75 @@ class Training(Network):
         }
         if self.schedule.recorded:
             tally["clipped"] = jnp.float32(0)
-        start = (state, running_stats.start(like), tally, jnp.int32(-1))
+        return Part(state, running_stats.start(like), tally, jnp.int32(-1))
 
-        def run(carry: Any, entry: Any) -> Any:
-            state, running, tally, bad = carry
+    def advance(
+        self, part: Part, hparams: Hparams, entries: tuple[jax.Array, Any], data: Any
+    ) -> tuple[Part, jax.Array]:
+        """Some steps of an epoch, one after another; those of a lane that is not alive are skipped.
+
+        Args:
+          part: what the steps before them left.
+          entries: numbers of the steps within the epoch (n,), and their schedule.
+
+        Returns:
+          What the steps left, and `STEP_COLUMNS` of each, (n, columns), NaN where skipped.
+        """
+
+        def run(part: Part, entry: Any) -> Any:
             index, entry = entry
-            state = {**state, "rest": fresh(state["rest"], entry)}
+            state = {**part.state, "rest": fresh(part.state["rest"], entry)}
             state, seen = self.step(state, hparams, self.task.batch(data, entry, hparams))
             finite = seen["finite"]
-            running = running_stats.update(running, {name: seen[name] for name in like}, finite)
-            if self.schedule.recorded:
-                of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
-                clipped = of["grad_norm_clipped"] < of["grad_norm"]
-                kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
-            else:
-                kept = {}
-            tally = {
-                **kept,
-                "zero": tally["zero"] + (seen["norms"] == 0),
-                "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
-                "sums": {
-                    name: total + jnp.where(finite, seen["sums"][name], 0)
-                    for name, total in tally["sums"].items()
-                },
-                "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
-            }
-            return (state, running, tally, jnp.where(finite, bad, index)), seen["scalars"]
+            values = {name: seen[name] for name in part.running.mean}
+            running = running_stats.update(part.running, values, finite)
+            tally = self._counted(part.tally, seen)
+            return Part(state, running, tally, jnp.where(finite, part.bad, index)), seen["scalars"]
 
-        def skip(carry: Any, entry: Any) -> Any:
-            return carry, jnp.full(width, jnp.nan)
+        def skip(part: Part, entry: Any) -> Any:
+            return part, jnp.full(len(STEP_COLUMNS), jnp.nan)
 
-        def step(carry: Any, entry: Any) -> Any:
-            return lax.cond(carry[0]["alive"], run, skip, carry, entry)
+        def step(part: Part, entry: Any) -> Any:
+            return lax.cond(part.state["alive"], run, skip, part, entry)
 
-        entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
-        (state, running, tally, bad), scalars = lax.scan(step, start, entries)
-        measured = jax.jit(self.evaluate)
-        unmeasured = nothing(jax.eval_shape(measured, state, hparams, data))
-        held = lax.cond(state["alive"], measured, lambda *_: unmeasured, state, hparams, data)
-        found = self._summary(running_stats.finished(running), tally, scalars, state["params"])
-        found["epochs"] |= {name: held.pop(name) for name in _HELD}
+        return lax.scan(step, part, entries)
+
+    def _counted(self, tally: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
+        finite = seen["finite"]
+        if self.schedule.recorded:
+            of = {name: seen["scalars"][i] for i, name in enumerate(STEP_COLUMNS)}
+            clipped = of["grad_norm_clipped"] < of["grad_norm"]
+            kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
+        else:
+            kept = {}
+        return {
+            **kept,
+            "zero": tally["zero"] + (seen["norms"] == 0),
+            "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
+            "sums": {
+                name: total + jnp.where(finite, seen["sums"][name], 0)
+                for name, total in tally["sums"].items()
+            },
+            "weight": tally["weight"] + jnp.where(finite, seen["weight"], 0),
+        }
+
+    def finish(
+        self, part: Part, hparams: Hparams, kept: jax.Array, held: dict[str, jax.Array]
+    ) -> tuple[State, Any]:
+        """The end of an epoch, once all its steps are done and its weights are evaluated.
+
+        Args:
+          kept: `STEP_COLUMNS` of the steps that `kept_steps` names, (K, columns).
+          held: what `evaluate` gave.
+
+        Returns:
+          What `epoch` returns.
+        """
+        state, running, tally, bad = part
+        found = self._summary(running_stats.finished(running), tally, kept, state["params"])
+        found["epochs"] |= {name: held[name] for name in _HELD}
         trained = {name: tally["sums"][name] / tally["weight"] for name in self.measures}
-        found["metrics"] = trained | held
+        found["metrics"] = trained | {n: value for n, value in held.items() if n not in _HELD}
         if self.schedule.recorded:
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
@@ -196,7 +254,7 @@ class Training(Network):
         return state, found
 
     def _summary(
-        self, running: running_stats.Running, tally: Any, scalars: jax.Array, params: Any
+        self, running: running_stats.Running, tally: Any, kept: jax.Array, params: Any
     ) -> Any:
         n = self.layout.tensors
         of = {name: i for i, name in enumerate(STEP_COLUMNS)}
@@ -208,7 +266,7 @@ class Training(Network):
             epochs[f"{name}_last"] = running.last["scalars"][of[name]]
         sizes = self.layout.norms(params)
         epochs |= {
-            "loss_first": scalars[0, of["loss"]],
+            "loss_first": kept[0, of["loss"]],
             "loss_last": running.last["scalars"][of["loss"]],
             "accuracy": tally["sums"][_CORRECT] / tally["weight"],
             "zero_tensors": jnp.sum(tally["zero"][:n]),
@@ -225,6 +283,5 @@ class Training(Network):
             "update_norm": running.mean["moved"],
             "param_norm": sizes,
         }
-        kept = scalars[kept_steps(self.steps)]
         steps = {name: kept[:, i] for name, i in of.items()}
         return {"epochs": epochs, "layers": layers, "steps": steps}

@@ -102,7 +102,8 @@ def _trial(trial: Trial) -> str:
     if "task" in trial.parts:
         chance = trial.chance_loss
         words += [f"dataset={trial.dataset}", f"chance={chance and round(chance, 9)}"]
-        words += [f"{n}={v}" for n, v in dataclasses.asdict(trial.sizes).items()]
+        sizes = dataclasses.asdict(trial.sizes)
+        words += [f"{n}={v}" for n, v in sizes.items() if (n, v) != ("split", "pool")]
         words.append(f"steps={trial.sizes.steps}")
     if "task" in trial.parts and "model" in trial.parts:
         words.append(f"tensors={digest(tensors_of(trial), 12)}")

@@ -152,15 +152,15 @@ class Registry:
         return self.resolver().resolve(raw)
 
 
-def _fills_any(part: Part) -> bool:
-    """Whether a part has weights to measure: a model, or a stage that makes its own."""
-    return isinstance(part, Model) or (isinstance(part, Stage) and part.own_weights)
-
-
 def _unfolded(parts: Iterable[Part]) -> Iterator[Part]:
     """`parts` with each objective as the model and the task that it stands for."""
     for part in parts:
         yield from part.parts() if isinstance(part, Objective) else (part,)
+
+
+def _fills_any(part: Part) -> bool:
+    """Whether a part has weights to measure: a model, or a stage that makes its own."""
+    return isinstance(part, Model) or (isinstance(part, Stage) and part.own_weights)
 
 
 def versioned_by_content(part: Part, content: bytes) -> Part:
