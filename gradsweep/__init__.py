@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.debug import DebugResult, debug
     from orchestrator.errors import RequestError
     from orchestrator.launch import LaunchResult, launch
+    from orchestrator.load_model import load_model
     from orchestrator.plan.plan import SpacePlan, plan
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
@@ -70,6 +71,7 @@ __all__ = [
     "best",
     "debug",
     "launch",
+    "load_model",
     "open_store",
     "plan",
     "plot",
@@ -81,6 +83,7 @@ _PLACES = {
     "orchestrator.debug": ("DebugResult", "debug"),
     "orchestrator.errors": ("RequestError",),
     "orchestrator.launch": ("LaunchResult", "launch"),
+    "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "results.figures.declaration": ("Figure",),
     "results": (

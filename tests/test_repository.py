@@ -43,7 +43,7 @@ ALLOWED = {  # folder -> what its modules may import beside the standard library
     "search_spaces": {"search_spaces", "trainables.declarations"},
     "results": {
         *("results", "numpy", "pyarrow", "duckdb", "pandas", "plotly", "safetensors"),
-        *("kaleido", "choreographer", "psutil"),
+        *("kaleido", "choreographer", "psutil", "ml_dtypes"),
     },
 }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
 from pyarrow import fs as pafs
 from safetensors.numpy import save
@@ -31,7 +32,8 @@ _FORMER_GATES = {"torch_gru": (1, 0, 2)}
 
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4",
-    "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
+    "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8", "C64": "<c8",
+    "BF16": ml_dtypes.bfloat16,
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,12 +16,17 @@ from trainables.core.norms import safe_norm, segment_norms
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One row of the `layers` table; tensor "*" and tensor_index -1 mean the whole layer."""
+    """One row of the `layers` table; tensor "*" and tensor_index -1 mean the whole layer.
+
+    Attributes:
+      frozen: it is not trained; of a whole layer, that none of its tensors is.
+    """
 
     layer: int
     layer_name: str
     tensor: str
     tensor_index: int
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,56 +92,56 @@ def by_path(tree: Any) -> dict[str, Any]:
     return {path_text(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
-def _in_order_of_definition(node: Any, path: tuple[str, ...], found: list[str]) -> None:
-    if isinstance(node, nnx.Variable):
-        found.append("/".join(path))
-    elif isinstance(node, nnx.Module):
+def _in_order_of_definition(
+    node: Any, path: tuple[str, ...], above: tuple[int, ...], found: list[tuple[str, Any]]
+) -> None:
+    if id(node) in above:  # a module that holds the one it is in
+        return
+    above = (*above, id(node))
+    if isinstance(node, nnx.Variable) or hasattr(node, "dtype"):
+        found.append(("/".join(path), node))
+        return
+    if isinstance(node, nnx.Module):
         items = enumerate(node) if isinstance(node, nnx.List) else vars(node).items()
-        for name, child in items:
-            _in_order_of_definition(child, (*path, str(name)), found)
     elif isinstance(node, Mapping):
-        for name, child in node.items():
-            _in_order_of_definition(child, (*path, str(name)), found)
+        items = node.items()
     elif isinstance(node, (list, tuple)):
-        for i, child in enumerate(node):
-            _in_order_of_definition(child, (*path, str(i)), found)
-    elif hasattr(node, "dtype"):
-        found.append("/".join(path))
+        items = enumerate(node)
+    else:
+        return
+    for name, child in items:
+        _in_order_of_definition(child, (*path, str(name)), above, found)
 
 
-def variable_order(module: nnx.Module) -> list[str]:
-    """Paths of a module's variables in the order its attributes were set.
+def variable_order(module: Any) -> dict[str, str]:
+    """Paths of the variables of a module, or of a tree's arrays, in the order in which they were
+    set, each with its first one: a variable that two places share has two.
 
-    Flax sorts attributes by name when it takes a module apart, so this must see the original.
+    Flax and JAX sort by name when they take modules and dicts apart: this must see the original.
     """
-    found: list[str] = []
-    _in_order_of_definition(module, (), found)
-    return list(dict.fromkeys(found))
+    found: list[tuple[str, Any]] = []
+    _in_order_of_definition(module, (), (), found)
+    first: dict[int, str] = {}
+    for path, variable in found:
+        first.setdefault(id(variable), path)
+    return {path: first[id(variable)] for path, variable in found}
 
 
-def tree_order(tree: Any) -> list[str]:
-    """Paths of a tree's leaves in the order in which its dicts, lists and modules were filled.
-
-    Dicts are sorted by name when JAX takes a tree apart, so this must see the original.
-    """
-    found: list[str] = []
-    _in_order_of_definition(tree, (), found)
-    return found
-
-
-def slots_of(params: Any, order: Sequence[str]) -> tuple[Slot, ...]:
+def slots_of(params: Any, order: Mapping[str, str]) -> tuple[Slot, ...]:
     """Slots of any module's parameters, in the given `variable_order`.
 
     The last element of a parameter's path is the tensor, the others joined by "." the layer; layers
-    are numbered by first appearance.
+    are numbered by first appearance. A parameter that is shared has its first name.
     """
     known = by_path(params)
-    paths = [p for p in order if p in known]
-    paths += [p for p in known if p not in paths]
+    # Flax keeps a shared variable under the path that is first by the alphabet.
+    kept = {order[path]: path for path in order if path in known}
+    named = {first: kept[first] for first in order if first in kept}
+    named |= {path: path for path in known if path not in order}
     layers: dict[str, int] = {}
     slots = []
-    for path in paths:
-        *above, tensor = path.split("/")
+    for name, path in named.items():
+        *above, tensor = name.split("/")
         layer_name = ".".join(above)
         layer = layers.setdefault(layer_name, len(layers))
         slots.append(Slot(path, None, layer, layer_name, tensor))
@@ -149,13 +154,28 @@ class Layout:
     Attributes:
       slots: one per tensor, in registration order.
       rows: a row per tensor, then a row "*" per layer.
+      frozen: paths of the leaves that are not trained.
+      state: paths of what a module carries beside its parameters and is kept with its weights.
     """
 
-    def __init__(self, slots: Sequence[Slot], params: Any):
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        params: Any,
+        frozen: Collection[str] = (),
+        state: Collection[str] = (),
+    ):
         self.slots = tuple(slots)
+        self.frozen = frozenset(frozen)
+        self.state = tuple(state)
         names = dict.fromkeys((s.layer, s.layer_name) for s in self.slots)
-        tensors = [LayerRow(s.layer, s.layer_name, s.tensor, i) for i, s in enumerate(self.slots)]
-        self.rows = (*tensors, *(LayerRow(layer, name, "*", -1) for layer, name in names))
+        tensors = [
+            LayerRow(s.layer, s.layer_name, s.tensor, i, s.path in self.frozen)
+            for i, s in enumerate(self.slots)
+        ]
+        trained = {row.layer for row in tensors if not row.frozen}
+        layers = [LayerRow(i, name, "*", -1, i not in trained) for i, name in names]
+        self.rows = (*tensors, *layers)
         rank = {layer: i for i, (layer, _) in enumerate(names)}
         self._segments = np.array([rank[s.layer] for s in self.slots])
         self._layers = len(names)
@@ -183,6 +203,17 @@ class Layout:
         tensors = jnp.concatenate(parts)[self._order]
         layers = segment_norms(tensors, jnp.asarray(self._segments), self._layers)
         return jnp.concatenate([tensors, layers])
+
+    def zeros(self, norms: jax.Array) -> jax.Array:
+        """Which rows' gradient norms are exactly 0, (rows,); none of a frozen one, which has no
+        gradient."""
+        zero = norms == 0
+        return zero & ~np.array([row.frozen for row in self.rows]) if self.frozen else zero
+
+    def trained(self, params: Any) -> Any:
+        """A tree like the parameters, True where a leaf is trained."""
+        marks = [path not in self.frozen for path in by_path(params)]
+        return jax.tree.unflatten(jax.tree.structure(params), marks)
 
     def named(self, leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Tensors by name from one lane's leaves by path, layers unstacked; as they are stored."""

@@ -13,15 +13,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from trainables.core.numbers import is_complex, is_short
+
 _MOST = 2.0**100
 """Beyond 2^126 compiled code divides by a reciprocal that is flushed to 0."""
 
 
 def safe_norm(x: jax.Array, axis: tuple[int, ...] | None = None) -> jax.Array:
-    """2-norm over `axis` (all axes if None), exact in scale.
+    """2-norm over `axis` (all axes if None), exact in scale; of complex numbers that of their
+    magnitudes, and of 16-bit ones in float32.
 
     An array of zeros gives exactly 0; any inf or NaN gives a non-finite norm.
     """
+    if is_complex(x):
+        x = jnp.abs(x)
+    elif is_short(x):
+        x = x.astype(jnp.float32)
     largest = jnp.max(jnp.abs(x), axis=axis, keepdims=True, initial=0.0)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
     scale = jnp.minimum(scale, _MOST)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from trainables.core.numbers import abs_square
 from trainables.optim.adam import decayed
 from trainables.optim.lookahead import lookahead
 
@@ -41,7 +42,7 @@ def adabelief_optax(
 
 
 class BeliefState(NamedTuple):
-    """Steps taken, and the averages m of g and v of (g - m)^2, shaped like the parameters."""
+    """Steps taken, and the averages m of g and v of |g - m|^2, shaped like the parameters."""
 
     count: jax.Array
     mean: Any
@@ -72,17 +73,15 @@ def scale_by_rectified_belief() -> optax.GradientTransformation:
     """
 
     def init(params: Any) -> BeliefState:
-        def zeros() -> Any:
-            return jax.tree.map(jnp.zeros_like, params)
-
-        return BeliefState(jnp.int32(0), zeros(), zeros())
+        squares = jax.tree.map(lambda p: jnp.zeros_like(jnp.real(p)), params)
+        return BeliefState(jnp.int32(0), jax.tree.map(jnp.zeros_like, params), squares)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, BeliefState]:
         count = state.count + 1
         t = count.astype(jnp.float32)
         mean = jax.tree.map(lambda m, g: _B1 * m + (1 - _B1) * g, state.mean, updates)
         deviation = jax.tree.map(
-            lambda v, g, m: _B2 * v + (1 - _B2) * jnp.square(g - m) + _EPSILON,
+            lambda v, g, m: _B2 * v + (1 - _B2) * abs_square(g - m) + _EPSILON,
             state.deviation,
             updates,
             mean,

@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from trainables.core.host_arrays import from_host, shape_and_type, to_host
 from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy
 from trainables.core.layout import LayerRow, by_path
+from trainables.core.module_state import kept_state, restored
 from trainables.declarations import Trial
 from trainables.packs.programs import programs_for
 from trainables.tasks.base import make_data
@@ -71,7 +72,7 @@ class Pack:
         to the last bit, on its neighbours, its position or padding.
       active: bool (width,), False for padding and for lanes that are frozen or not finite any more.
       layer_rows: what the last axis of `EpochResult.layers` means.
-      parameter_count: trained numbers of one lane.
+      parameter_count: trained numbers of one lane, without frozen ones.
       steps: optimizer steps of an epoch.
     """
 
@@ -112,7 +113,7 @@ class Pack:
         self.active = self._real.copy()
         self._own = [lane_values(t) for t in trials]
         data = make_data(trials[0], arrays)
-        self._programs = programs_for(trials[0], self._own[0], self.width, lanes, self.device, data)
+        self._programs = programs_for(trials[0], self._own[0], data, self.width, lanes, self.device)
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
         self._data = self._put(data)
@@ -121,7 +122,9 @@ class Pack:
         self._layout = self._engine.layout
         self.layer_rows: tuple[LayerRow, ...] = self._layout.rows if self._layout else ()
         self.steps = self._engine.steps
-        self.parameter_count = sum(p.size for p in jax.tree.leaves(self._programs.shapes["params"]))
+        frozen = self._layout.frozen if self._layout else ()
+        params = by_path(self._programs.shapes["params"])
+        self.parameter_count = sum(p.size for path, p in params.items() if path not in frozen)
 
     def _put(self, tree: Any) -> Any:
         return jax.device_put(tree, self.device)
@@ -147,6 +150,9 @@ class Pack:
             if weights and lane in weights:
                 params = self._given(state["params"], weights[lane])
                 state = self._engine.restart(state, params, values)
+                # Our own models start from a parent's parameters alone.
+                if "rest" in state and not getattr(self._engine, "own_layers", True):
+                    state["rest"] = restored(self._layout, state["rest"], weights[lane])
             states.append(state)
         states += [{**states[0], "alive": np.bool_(False)}] * (self.width - len(states))
         # On the host: every shape that `jnp.stack` meets is a program to compile.
@@ -232,15 +238,18 @@ class Pack:
         self.active[lane] = False
 
     def weights(self, lane: int) -> dict[str, np.ndarray]:
-        """A lane's tensors by name ("rnn.0.w_ih"), layers unstacked."""
+        """A lane's tensors by name ("rnn.0.w_ih"), layers unstacked, and what the module carries
+        beside them ("state/bn.mean")."""
         if self._layout is None:
             return {}
-        own = jax.tree.map(lambda leaf: leaf[lane], self._ready()["params"])
-        return self._layout.named(by_path(jax.device_get(own)))
+        state = self._ready()
+        own = jax.tree.map(lambda leaf: leaf[lane], (state["params"], state.get("rest", {})))
+        params = self._layout.named(by_path(jax.device_get(own[0])))
+        return {**params, **kept_state(self._layout, own[1])}
 
     def state(self) -> dict[str, np.ndarray]:
         """All state by path, leading axis the lane: what a checkpoint holds."""
-        return {path: _plain(leaf) for path, leaf in by_path(self._ready()).items()}
+        return {path: to_host(leaf) for path, leaf in by_path(self._ready()).items()}
 
     def load(self, lane: int, leaves: Mapping[str, np.ndarray]) -> None:
         """Puts one lane's leaves (no lane axis) of any pack of the same program into `lane`.
@@ -255,10 +264,10 @@ class Pack:
         shapes = self._programs.shapes
         new = []
         for path, want in by_path(shapes).items():
-            shape, dtype = _host(want)
+            shape, dtype = shape_and_type(want)
             if path not in leaves or np.shape(leaves[path]) != shape:
                 raise ValueError(f"the checkpoint does not fit: {path} should have shape {shape}")
-            new.append(_typed(np.asarray(leaves[path], dtype), want))
+            new.append(from_host(np.asarray(leaves[path], dtype), want))
         if self._state is None:
             self._state = self._put(jax.tree.map(partial(_blank, self.width), shapes))
             self.active = np.zeros(self.width, bool)
@@ -287,31 +296,13 @@ def _rise(found: Any) -> int:
     return written + found.temp_size_in_bytes
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _host(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and type of a leaf as NumPy holds it; random keys become their words."""
-    found = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    return found.shape, found.dtype
-
-
-def _plain(leaf: Any) -> np.ndarray:
-    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _typed(value: np.ndarray, like: Any) -> Any:
-    return jax.random.wrap_key_data(jnp.asarray(value)) if _is_key(like) else value
-
-
 def _stacked(*leaves: Any) -> Any:
-    return _typed(np.stack([_plain(leaf) for leaf in leaves]), leaves[0])
+    return from_host(np.stack([to_host(leaf) for leaf in leaves]), leaves[0])
 
 
 def _blank(width: int, like: Any) -> Any:
-    shape, dtype = _host(like)
-    return _typed(np.zeros((width, *shape), dtype), like)
+    shape, dtype = shape_and_type(like)
+    return from_host(np.zeros((width, *shape), dtype), like)
 
 
 @partial(jax.jit, donate_argnums=0)

@@ -29,8 +29,8 @@ EPOCH_NAME = "pack_epoch"
 """What JAX calls the compiled epoch, in profiles and in `jax.monitoring`."""
 _KEPT = 16
 _CODE = (
-    "build", "cell", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
-    "loss", "metrics", "augment",
+    "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
+    "measure", "loss", "metrics", "augment",
 )  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
@@ -174,10 +174,10 @@ def _traced(trial: Trial, values: Mapping[str, np.ndarray], data: Any) -> tuple[
 def programs_for(
     trial: Trial,
     values: Mapping[str, np.ndarray],
+    data: Any,
     width: int,
     lanes: Strategy,
     device: Any,
-    data: Any = None,
 ) -> Programs:
     """The programs of a pack, shared with every earlier pack of the same kind in this process.
 

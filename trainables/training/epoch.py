@@ -18,6 +18,7 @@ from jax import lax
 from trainables.core.engine import State
 from trainables.core.lanes import nothing
 from trainables.core.norms import safe_norm, smallest_nonzero
+from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
 from trainables.declarations import Trial
 from trainables.optim.clipping import clipped
@@ -90,6 +91,7 @@ class Training(Network):
         """One update, undone where anything is not finite; and what was seen of it."""
         grad = jax.value_and_grad(self.loss, has_aux=True)
         (loss, (rest, sums)), gradients = grad(state["params"], state["rest"], batch)
+        gradients = ascent(gradients)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
@@ -208,7 +210,7 @@ class Training(Network):
             kept = {}
         return {
             **kept,
-            "zero": tally["zero"] + (seen["norms"] == 0),
+            "zero": tally["zero"] + self.layout.zeros(seen["norms"]),
             "nonfinite": tally["nonfinite"] + ~jnp.isfinite(seen["norms"]),
             "sums": {
                 name: total + jnp.where(finite, seen["sums"][name], 0)

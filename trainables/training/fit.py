@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from trainables.core.layout import by_path
+from trainables.core.numbers import TRAINED
 from trainables.declarations import Model, PartError
 from trainables.tasks.base import TaskRuntime
 
@@ -26,37 +27,30 @@ def require_module(model: Model, built: Any) -> None:
     """Raises PartError where a model's function returned something else than a callable module."""
     if isinstance(built, nnx.Module) and callable(built):
         return
-    kind = type(built)
-    linen = any(base.__module__.startswith("flax.linen") for base in kind.__mro__)
-    if linen:
-        remedy = "a flax.linen module; wrap it: flax.nnx.bridge.ToNNX(module, rngs).lazy_init(x)"
-    elif built is None:
-        remedy = "nothing; return the nnx.Module"
+    kind = type(built).__name__
+    if built is None:
+        remedy = "nothing; return the module"
     elif isinstance(built, nnx.Module):
-        remedy = f"a {kind.__name__}, which cannot be called; give it __call__(self, x)"
+        remedy = f"a {kind}, which cannot be called; give it __call__(self, x)"
     else:
-        remedy = f"a {kind.__name__}; it must be an nnx.Module"
+        remedy = f"a {kind}; it must be a module of Flax (nnx or linen) or of Equinox"
     raise PartError(f"the function of model {model.name} returned {remedy}")
 
 
 def require_trainable(model: Model, params: Any) -> None:
-    """Raises PartError where there are no parameters, or one is not float32."""
+    """Raises PartError where there are no parameters, or one is of a type that is not trained."""
     leaves = by_path(params)
     if not leaves:
-        raise PartError(f"model {model.name} has no nnx.Param, so nothing to train")
-    for path, leaf in leaves.items():
-        if leaf.dtype == jnp.float32:
-            continue
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            remedy = "train its real and imaginary parts as two float32 parameters"
-        elif jnp.issubdtype(leaf.dtype, jnp.floating):
-            remedy = "give its layer param_dtype=jnp.float32"
-        else:
-            remedy = "make it float32, or an nnx.Variable, which is not trained"
         raise PartError(
-            f"parameter {path.replace('/', '.')} of model {model.name} is {leaf.dtype}, and only "
-            f"float32 can be trained; {remedy}"
+            f"model {model.name} has no nnx.Param of floating-point numbers, so nothing to train"
         )
+    for path, leaf in leaves.items():
+        if leaf.dtype not in TRAINED:
+            raise PartError(
+                f"parameter {path.replace('/', '.')} of model {model.name} is {leaf.dtype}, and "
+                f"only {', '.join(jnp.dtype(t).name for t in TRAINED)} can be trained; give its "
+                "layer param_dtype=jnp.float32"
+            )
 
 
 def require_answer(model: Model, task: Judge, x: Any, y: Any, outputs: Any) -> None:

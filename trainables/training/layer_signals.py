@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from trainables.core.engine import State
+from trainables.core.numbers import widened
 from trainables.training.epoch import Training
 from trainables.training.submodules import Call, time_axis, watched
 
@@ -66,10 +66,10 @@ def _of_submodules(
         with watched(module, lambda i, value: value + added[i] if i in added else value) as seen:
             answer = module(batch[0])
         calls[:] = seen
-        return _loss(training, batch, answer), [call.value for call in seen]
+        return _loss(training, batch, widened(answer)), [call.value for call in seen]
 
     jax.eval_shape(loss, {})
-    numbers = [jnp.issubdtype(call.value.dtype, jnp.floating) for call in calls]
+    numbers = [jnp.issubdtype(call.value.dtype, jnp.inexact) for call in calls]
     zeros = {
         i: jnp.zeros(call.value.shape, call.value.dtype)
         for i, call in enumerate(calls)
@@ -89,9 +89,7 @@ def _of_submodules(
 
 def _module(training: Training, state: State) -> Any:
     """The module of a lane, as it trains."""
-    module: Any = nnx.merge(training.graph, state["params"], state["rest"], copy=True)
-    module.train()
-    return module
+    return training.module(state["params"], state["rest"], train=True)
 
 
 def _loss(training: Training, batch: Any, outputs: Any) -> jax.Array:

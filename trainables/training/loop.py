@@ -17,7 +17,7 @@ from jax import lax
 from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import init_constants
 from trainables.core.lanes import nothing
-from trainables.core.layout import Layout, by_path, slots_of, tree_order
+from trainables.core.layout import Layout, by_path, slots_of, variable_order
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import PartError, Trial
@@ -64,12 +64,12 @@ class LoopEngine:
         self._restart = loaded(stage.restart) if stage.restart else None
         self._statics = dict(trial.statics)
         self._own = trial.structure.own
-        order: list[str] = []
+        order: dict[str, str] = {}
 
         def first(values: Values) -> Any:
             made = self._init(*self._start(trial, values))
             require_state(self.name, made)
-            order.extend(tree_order(made["params"]))
+            order.update(variable_order(made["params"]))
             return made["params"]
 
         params = jax.eval_shape(first, dict(values))

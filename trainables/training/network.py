@@ -5,7 +5,7 @@ Arrays here have no lane axis; `packs` adds it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,10 +18,14 @@ from jax import lax
 from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import build_config, constants, optimizer_of, schedule_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
+from trainables.core.module_state import kept_paths
+from trainables.core.numbers import is_short, widened
 from trainables.core.random_keys import named_key, trial_key
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
+from trainables.models.adapters import adapted
 from trainables.optim.schedules import Constant
+from trainables.optim.trained_leaves import of_trained
 from trainables.tasks.base import TaskRuntime, example_batch
 from trainables.training.fit import (
     Judge,
@@ -30,6 +34,7 @@ from trainables.training.fit import (
     require_module,
     require_trainable,
 )
+from trainables.training.frozen_layers import frozen_leaves
 
 Hparams = Mapping[str, jax.Array]
 
@@ -48,12 +53,28 @@ def fresh(rest: Any, entry: Mapping[str, jax.Array]) -> Any:
     return jax.tree.map(cleared, rest, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
+def _is_trained(path: Any, variable: Any) -> bool:
+    """Whether a variable is a parameter that gradients can move; one of integers is state."""
+    if not isinstance(variable, nnx.Param):
+        return False
+    leaves = jax.tree.leaves(variable)
+    return all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
+
+
+def split(module: nnx.Module) -> tuple[Any, Any, Any]:
+    """(graph, params, rest): a module without its state, its parameters, and what it carries beside
+    them."""
+    graph, params, rest = nnx.split(module, _is_trained, ...)
+    return graph, params, rest
+
+
 class Network:
     """Model, task and optimizer of all trials that share a program.
 
     Attributes:
       graph: the module without its state.
       layout: tensors and layers of the model.
+      own_layers: whether the model names its layers itself, as ours do.
       depth: recurrent layers of a model that can be tapped (`tap`); None for others,
         which have no timeline.
       cells: of a model that stacks recurrent cells, the lowest first; else empty.
@@ -79,24 +100,33 @@ class Network:
         self._build_model = trial.model.builder()
         self._build_optimizer = optimizer_of(trial).builder()
         self.schedule: Constant = schedule_of(trial)
-        order: list[str] = []
+        order: dict[str, str] = {}
 
         def build() -> nnx.Module:
             module = self._module(trial, jax.tree.map(jnp.asarray, dict(traced)))
-            require_module(trial.model, module)
-            order.extend(variable_order(module))
+            order.update(variable_order(module))
             return module
 
         module: Any = nnx.eval_shape(build)
-        self.graph, params, _ = nnx.split(module, nnx.Param, ...)
+        self.graph, params, rest = split(module)
         require_trainable(trial.model, params)
         # A model of ours may name its layers and stack equal ones; others are read by path.
-        slots: tuple[Slot, ...] | None = module.slots() if hasattr(module, "slots") else None
-        self.layout = Layout(slots or slots_of(params, order), params)
+        self.own_layers = hasattr(module, "slots")
+        slots: tuple[Slot, ...] = module.slots() if self.own_layers else slots_of(params, order)
+        frozen = frozen_leaves(trial.model, slots, self.constants)
+        self.layout = Layout(slots, params, frozen, kept_paths(rest, self.own_layers))
+        self._plain = not frozen and not any(map(is_short, jax.tree.leaves(params)))
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
         self.cells: tuple[Any, ...] = getattr(module, "cells", ())
         self.acts_after_steps = bool(getattr(module, "acts_after_steps", False))
         self.measures = self._metric_names(module, traced)
+
+    @property
+    def _example(self) -> Callable[..., Any] | None:
+        """(traced) -> what the model is called with, abstract; None where no data are known."""
+        if getattr(self.task, "data_shapes", None) is None:
+            return None
+        return lambda traced: example_batch(self.task, traced)[0]
 
     def _metric_names(
         self, module: nnx.Module, traced: Mapping[str, np.ndarray]
@@ -104,7 +134,7 @@ class Network:
         """Names of the metrics that the task averages over training steps."""
         if not getattr(self.task, "measures", False) or self.task.data_shapes is None:
             return ()
-        _, params, rest = nnx.split(module, nnx.Param, ...)
+        _, params, rest = split(module)
 
         def measured(params: Any, rest: Any, batch: Any) -> Any:
             outputs, _ = self.apply(params, rest, batch[0], train=True)
@@ -115,16 +145,22 @@ class Network:
 
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
-        return self._build_model(build_config(trial, hparams), trial.sizes, nnx.Rngs(key))
+        rngs = nnx.Rngs(key)
+        built = self._build_model(build_config(trial, hparams), trial.sizes, rngs)
+        built = adapted(trial.model, built, rngs, hparams, self._example)
+        require_module(trial.model, built)
+        return built
 
     def optimizer(self, hparams: Hparams) -> optax.GradientTransformation:
-        """The update rule at a lane's hyperparameters."""
-        return self._build_optimizer(self.constants, hparams)
+        """The update rule at a lane's hyperparameters, with float32 moments and of trained leaves
+        alone."""
+        rule = self._build_optimizer(self.constants, hparams)
+        return rule if self._plain else of_trained(rule, self.layout.trained)
 
     def init(self, trial: Trial, hparams: Hparams) -> State:
         """A lane's first state. `trial` gives the init constants only; `rest` holds what a module
         carries beside its parameters."""
-        _, params, rest = nnx.split(self._module(trial, hparams), nnx.Param, ...)
+        _, params, rest = split(self._module(trial, hparams))
         return {
             "params": params,
             "rest": rest,
@@ -133,16 +169,25 @@ class Network:
             "alive": jnp.bool_(True),
         }
 
-    def apply(self, params: Any, rest: Any, x: jax.Array, train: bool) -> tuple[jax.Array, Any]:
-        """Outputs of x (B, T, F), such as logits (B, classes), and the new `rest`."""
-        # A copy: the module changes its own variables, those of `rest` belong to the caller.
-        module = nnx.merge(self.graph, params, rest, copy=True)
+    def module(self, params: Any, rest: Any, train: bool) -> Any:
+        """The module, as it trains or as it is evaluated. A copy: it changes its own variables,
+        those of `rest` belong to the caller."""
+        if self.layout.frozen:
+            marks = self.layout.trained(params)
+            params = jax.tree.map(lambda t, p: p if t else lax.stop_gradient(p), marks, params)
+        module: Any = nnx.merge(self.graph, params, rest, copy=True)
         if train:
             module.train()
         else:
             module.eval()
-        outputs = module(x)
-        return outputs, nnx.split(module, nnx.Param, ...)[2]
+        return module
+
+    def apply(self, params: Any, rest: Any, x: Any, train: bool) -> tuple[Any, Any]:
+        """Outputs of x, such as logits (B, classes) of (B, T, F), and the new `rest`; outputs of 16
+        bits as float32, so that losses are."""
+        module = self.module(params, rest, train)
+        outputs = widened(module(x))
+        return outputs, split(module)[2]
 
     def losses(self, batch: Any, outputs: Any) -> jax.Array:
         """Loss of each sample, (B,), of the model's outputs for a batch (x, y, weight).
@@ -160,7 +205,7 @@ class Network:
         """(params, rest) after what the model does to them once a step (counted from 1) is done."""
         module: Any = nnx.merge(self.graph, params, rest, copy=True)
         module.after_step(step)
-        _, params, rest = nnx.split(module, nnx.Param, ...)
+        _, params, rest = split(module)
         return params, rest
 
     def restart(self, state: State, params: Any, hparams: Hparams) -> State:

@@ -12,6 +12,8 @@ import jax
 from flax import nnx
 from jax.extend.core import get_opaque_trace_state
 
+from trainables.core.host_arrays import is_key
+
 
 @dataclass(frozen=True)
 class Call:
@@ -60,7 +62,7 @@ def watched(module: nnx.Module, change: Change) -> Iterator[list[Call]]:
                 return found
 
             def note(leaf: Any) -> Any:
-                if not isinstance(leaf, jax.Array):
+                if not isinstance(leaf, jax.Array) or is_key(leaf):
                     return leaf
                 leaf = change(len(calls), leaf)
                 calls.append(Call(name, counts[name], leaf))
@@ -87,9 +89,12 @@ def watched(module: nnx.Module, change: Change) -> Iterator[list[Call]]:
                 kind.__call__ = call
 
 
-def time_axis(calls: Sequence[Call], at: int, x: jax.Array) -> int | None:
-    """The axis of time of what a call returned for an input x (B, T, ...); -1 where the call itself
-    is a time step, since its module is called once for each; None where that is not known."""
+def time_axis(calls: Sequence[Call], at: int, x: Any) -> int | None:
+    """The axis of time of what a call returned for an input x (B, T) or (B, T, F); -1 where the
+    call itself is a time step, since its module is called once for each; None where that is not
+    known, as for images and trees of arrays."""
+    if not isinstance(x, jax.Array) or x.ndim not in (2, 3):
+        return None
     value, length = calls[at].value, x.shape[1]
     if value.ndim > 2 and value.shape[:2] == x.shape[:2]:
         return 1

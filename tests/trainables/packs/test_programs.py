@@ -13,12 +13,14 @@ from trainables.core.hparams import lane_values
 from trainables.declarations import Probe, Trial, builtin_registry
 from trainables.optim.schedules import Constant
 from trainables.packs.programs import Programs, programs_for
-from trainables.tasks.base import GaussianTask
+from trainables.tasks.base import GaussianTask, make_data
 
 
 def programs(one: Trial) -> Programs:
     """Of a pack of one lane; nothing is compiled."""
-    return programs_for(one, lane_values(one), 1, "sequential", jax.devices()[0])
+    return programs_for(
+        one, lane_values(one), make_data(one, {}), 1, "sequential", jax.devices()[0]
+    )
 
 
 @pytest.mark.parametrize("field", ["schedule", "runtime", "probe"])

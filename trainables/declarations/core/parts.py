@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -187,10 +187,14 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
-    """A network. `build(config, sizes, rngs) -> flax.nnx.Module` called as `module(x)`, x of shape
-    (batch, seq_len, features), giving logits of shape (batch, classes).
+    """A network. `build(config, sizes, rngs)` gives a `flax.nnx.Module`, called as `module(x)`, x
+    of shape (batch, seq_len, features), giving logits of shape (batch, classes); or a
+    `flax.linen.Module`; or an `equinox.Module`, which is called with one sample.
 
     Attributes:
+      frozen: layers that are not trained, by name or pattern: "features" (and all within it),
+        "features.*", "*.bias"; several in a tuple; or a function (config) -> names, which reads
+        static keys.
       every_step: its logits may be (batch, seq_len, classes); a label (batch,) then holds at every
         time step, and the losses are averaged. Without it such logits are refused.
       cell: of a model that stacks one recurrent layer: `cell(units, config, sizes)` gives it, a
@@ -202,9 +206,14 @@ class Model(Part):
 
     role: ClassVar[str] = "model"
     every_step: bool = False
+    frozen: tuple[str, ...] | str | Callable[[Config], Sequence[str]] = ()
     cell: Code | None = None
     rows: Callable[[Config, Sizes], tuple[int, int]] | None = None
     tree: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.frozen, list):  # parts are keys of what is compiled, and a list is none
+            object.__setattr__(self, "frozen", tuple(self.frozen))
 
     def builder(self) -> Callable[..., Any]:
         build = super().builder()

@@ -1,0 +1,83 @@
+"""The trained model of a stored trial, ready to call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.datasets import loader
+from orchestrator.debug import choose
+from orchestrator.errors import RequestError
+from orchestrator.plan.plan import open_or_none
+from orchestrator.plan.studies import catalogue, of_a_study
+from results import Store, StoreError
+from trainables.declarations import PartError
+
+
+def load_model(
+    store: Store | str | Path, trial: str, *, study: str | None = None, epoch: int | None = None
+) -> Any:
+    """The model of a trial with the weights that its launch kept, in evaluation mode.
+
+        model = gradsweep.load_model("store", "3f2a", study="my_study.py")
+        logits = model(x)
+
+    Args:
+      store: a path, or what `open_store` gives.
+      trial: its id, or a unique prefix.
+      study: the study file that declares the model, where it is a user's; as for `debug`.
+      epoch: after which epoch; the last kept one if None.
+
+    Returns:
+      A Flax NNX module, called with a batch x as in training. Of a model whose function gives a
+      `flax.linen.Module` that module bound to its variables, of an `equinox.Module` that module in
+      inference mode, each called as it is written.
+
+    Raises:
+      RequestError: there is no such store or trial, no weights were kept, the trial was run by
+        another version of the code, or it trains no module; says what to do.
+      StudyFileError: the study's code failed.
+    """
+    opened = store if isinstance(store, Store) else open_or_none(str(store))
+    if opened is None:
+        raise RequestError(f"there is no store at {store}; give the --store of the launch")
+    with of_a_study():
+        chosen, _ = choose(catalogue(study), opened, None, trial)
+    try:
+        weights = opened.weights(chosen.id, epoch)
+    except StoreError as error:
+        raise RequestError(_without_weights(opened, chosen.id, epoch, error)) from error
+
+    from trainables.packs.kept_module import module_with
+
+    def arrays() -> dict[str, Any]:
+        return dict(loader.load(chosen.dataset).arrays) if chosen.dataset else {}
+
+    try:
+        with of_a_study():
+            return module_with(chosen, weights, arrays)
+    except PartError as error:
+        raise RequestError(str(error)) from error
+    except ValueError as error:
+        raise RequestError(f"the weights of {chosen.id} do not fit its model: {error}") from error
+
+
+def _without_weights(store: Store, trial: str, epoch: int | None, error: StoreError) -> str:
+    kept = sorted(
+        own["epoch"]
+        for entry in store.saves("artifacts")
+        for own in entry["lanes"]
+        if own["trial_id"] == trial
+    )
+    if not kept:
+        return (
+            f"{trial} kept no weights; launch it again with --set keep_weights=last (or best, or "
+            "every:K), which trains it anew and keeps them"
+        )
+    if epoch is not None and epoch not in kept:
+        return f"{trial} kept no weights at epoch {epoch}; it has those of {_listed(kept)}"
+    return str(error)
+
+
+def _listed(epochs: list[int]) -> str:
+    return f"epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, dict.fromkeys(epochs)))}"
