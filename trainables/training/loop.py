@@ -69,7 +69,8 @@ class LoopEngine:
         def first(values: Values) -> Any:
             made = self._init(*self._start(trial, values))
             require_state(self.name, made)
-            order.update(variable_order(made["params"]))
+            # Two names of one array are two arrays as soon as JAX has taken the tree apart.
+            order.update({path: path for path in variable_order(made["params"])})
             return made["params"]
 
         params = jax.eval_shape(first, dict(values))

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from trainables.core.engine import Engine, Measure, OnHost, SharedColumns, State
 from trainables.declarations import PartError, Probe, Trial
 from trainables.declarations.core.parts import loaded
+from trainables.models.adapters import as_written
 from trainables.models.plain_tree import PlainTree
 from trainables.tasks.base import named_batch, probe_batch
 from trainables.training.loop import LoopEngine
@@ -69,9 +69,8 @@ def _model_of(engine: Engine) -> Callable[[State], Any] | None:
         return None
 
     def module(state: State) -> Any:
-        merged: Any = nnx.merge(engine.graph, state["params"], state["rest"], copy=True)
-        merged.eval()
-        return merged() if isinstance(merged, PlainTree) else merged
+        found = engine.module(state["params"], state["rest"], train=False)
+        return found() if isinstance(found, PlainTree) else as_written(found)
 
     return module
 

@@ -271,6 +271,17 @@ def test_modules_may_be_kept_whole_among_the_weights() -> None:
     assert list(pack.weights(0)) == ["b_net.kernel", "b_net.bias", "a"]
 
 
+def test_one_array_under_two_names_is_two_tensors() -> None:
+    def init(key: jax.Array, config: Any) -> Any:
+        w = jnp.ones(3)
+        return {"params": {"online": {"w": w}, "target": {"w": w}}}
+
+    loop = Loop(name="twins", init=init, step=lambda state, *given: (state, {}), reads=())
+    pack = started(*loop_trials(loop, {}))
+    assert list(pack.weights(0)) == ["online.w", "target.w"]
+    assert pack.epoch(0).epochs["param_norm"][0] == pytest.approx(6**0.5)
+
+
 def _step(change: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda *given: change(_pull(*given))
 
