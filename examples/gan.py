@@ -41,8 +41,8 @@ def step(state, batch, key, config):
     def generator_loss(generator):
         return jnp.mean(nnx.softplus(-nets["critic"](generator(noise))))
 
-    losses, new, moments = {"generator": generator_loss, "critic": critic_loss}, {}, {}
-    metrics, gradients = {}, {}
+    losses = {"generator": generator_loss, "critic": critic_loss}
+    new, moments, metrics, gradients = {}, {}, {}, {}
     for name, rule in rules(config).items():
         metrics[f"{name}_loss"], gradients[name] = jax.value_and_grad(losses[name])(nets[name])
         moves, moments[name] = rule.update(gradients[name], state["rules"][name], nets[name])
@@ -70,15 +70,13 @@ def mixture(config):
 
 
 def figure(store, space, trial):
-    ids = ", ".join(f"'{one}'" for one in space["trials"])
-    newest = "QUALIFY epoch = max(epoch) OVER (PARTITION BY trial_id)"
-    found = store.sql(
-        f"SELECT trial_id, epoch, x, y FROM samples WHERE trial_id IN ({ids}) {newest}"
-    )
-    keys = store.sql("SELECT trial_id, lr, critic_lr, seed FROM trials").df()
-    rows = found.df().merge(keys, on="trial_id").query("seed == seed.min()")
-    axes = {"range_x": [-1.7, 1.7], "range_y": [-1.7, 1.7], "width": 700, "height": 700}
-    drawn = px.scatter(rows, "x", "y", facet_col="lr", facet_row="critic_lr", opacity=0.4, **axes)
+    rows = store.sql(
+        f"""SELECT s.x, s.y, lr, critic_lr FROM samples s JOIN trials USING (trial_id)
+        WHERE list_contains({space["trials"]}, trial_id) AND seed = 0
+        QUALIFY s.epoch = max(s.epoch) OVER (PARTITION BY trial_id)"""
+    ).df()
+    box = {"range_x": [-1.7, 1.7], "range_y": [-1.7, 1.7], "width": 700, "height": 700}
+    drawn = px.scatter(rows, "x", "y", facet_col="lr", facet_row="critic_lr", opacity=0.4, **box)
     crosses = {"marker": {"symbol": "x", "color": "black"}, "mode": "markers", "row": "all"}
     return drawn.add_scatter(x=MODES[:, 0], y=MODES[:, 1], col="all", showlegend=False, **crosses)
 
@@ -92,8 +90,9 @@ POINT = (Column("x", "float32", "First coordinate."), Column("y", "float32", "Se
 GRID = {"stage": "gan", "task": "mixture", "epochs": 80, "samples_every": 0,
         "lr": {"grid_search": [1e-3, 1e-4]}, "critic_lr": {"grid_search": [1e-3, 1e-4]},
         "seed": {"grid_search": [0, 1]}}  # fmt: skip
-RATES = Space(param_space=GRID, smoke={"epochs": 2, "width": 8, "seed": 0}, figures=("samples",),
-              select={"metric": "val_modes", "mode": "max", "over": "seed"})  # fmt: skip
+SELECT = {"metric": "val_modes", "mode": "max", "over": "seed"}
+SMALL = {"epochs": 2, "width": 8, "seed": 0}
+RATES = Space(param_space=GRID, smoke=SMALL, select=SELECT, figures=("samples",))
 STUDY = Study(name="gan", title="A GAN on eight Gaussians", spaces={"rates": RATES},
               parts=(GAN, Task(name="mixture", build=mixture, batch_size=100)),
               probes=(Probe("samples", POINT, measure=samples, rows=400),),

@@ -4,15 +4,12 @@ Each step plays `games` games at once, each of at most 500 moves, and climbs the
 import jax
 import jax.numpy as jnp
 import optax
+import plotly.express as px
 from flax import nnx
 
-from gradsweep import Key, Loop, Metric, Space, Study
+from gradsweep import Figure, Key, Loop, Metric, Space, Study
 
 MOVES = 500
-
-
-def network(rngs):
-    return nnx.Sequential(nnx.Linear(4, 32, rngs=rngs), nnx.tanh, nnx.Linear(32, 2, rngs=rngs))
 
 
 def moved(place, push):
@@ -43,7 +40,8 @@ def played(policy, key, config, greedy=False):
 
 
 def init(key, config):
-    policy = network(nnx.Rngs(key))
+    rngs = nnx.Rngs(key)
+    policy = nnx.Sequential(nnx.Linear(4, 32, rngs=rngs), nnx.tanh, nnx.Linear(32, 2, rngs=rngs))
     return {"params": policy, "adam": optax.adam(config["lr"]).init(policy)}
 
 
@@ -51,8 +49,7 @@ def step(state, batch, key, config):
     places, right, on = played(state["params"], key, config)
 
     def earned(rest, reward):
-        rest = reward + config["discount"] * rest
-        return rest, rest
+        return (rest := reward + config["discount"] * rest), rest
 
     gains = jax.lax.scan(earned, jnp.zeros(config["games"]), on * 1.0, reverse=True)[1]
     known = jnp.sum(gains * on, 1, keepdims=True) / jnp.maximum(jnp.sum(on, 1, keepdims=True), 1)
@@ -72,6 +69,15 @@ def evaluate(state, batch, key, config):
     return {"return": jnp.mean(jnp.sum(played(state["params"], key, config, greedy=True)[2], 0))}
 
 
+def returns(store, space, trial):
+    """Mean length of a game while training, the median over seeds."""
+    rows = store.sql(
+        f"""SELECT baseline, lr, epoch, median(metrics['return']) AS "return" FROM runs
+        WHERE list_contains({space["trials"]}, trial_id) GROUP BY ALL ORDER BY ALL"""
+    ).df()
+    return px.line(rows, "epoch", "return", color="baseline", facet_col="lr", height=400)
+
+
 REINFORCE = Loop(
     name="reinforce", init=init, step=step, evaluate=evaluate, reads=(),
     metric_columns=(Metric("return", unit="moves", mode="max", doc="Length of a game."),),
@@ -85,9 +91,9 @@ REINFORCE = Loop(
 )  # fmt: skip
 GRID = {"stage": "reinforce", "epochs": 30, "baseline": {"grid_search": [0.0, 1.0]},
         "lr": {"grid_search": [0.01, 0.003]}, "seed": {"grid_search": [0, 1, 2]}}  # fmt: skip
-BASELINE = Space(
-    param_space=GRID, smoke={"epochs": 2, "games": 4, "steps_per_epoch": 2, "seed": 0},
-    select={"choose": "lr", "metric": "val_return", "mode": "max", "over": "seed"},
-)  # fmt: skip
+SMALL = {"epochs": 2, "games": 4, "steps_per_epoch": 2, "seed": 0}
+SELECT = {"metric": "return", "mode": "max", "over": "seed"}
+BASELINE = Space(param_space=GRID, smoke=SMALL, select=SELECT, figures=("returns",))
+FIGURES = {"returns": Figure(returns, by=("baseline", "lr"))}
 STUDY = Study(name="reinforce", title="REINFORCE on a cart-pole", parts=(REINFORCE,),
-              spaces={"baseline": BASELINE})  # fmt: skip
+              spaces={"baseline": BASELINE}, figures=FIGURES)  # fmt: skip
