@@ -45,6 +45,8 @@ if TYPE_CHECKING:
         Stage,
         Task,
     )
+    from trainables.optim.path_groups import path_labels, path_mask
+    from trainables.optim.scaled_schedule import scaled_schedule
 
 __all__ = [
     "Column",
@@ -73,10 +75,13 @@ __all__ = [
     "launch",
     "load_model",
     "open_store",
+    "path_labels",
+    "path_mask",
     "plan",
     "plot",
     "register_figure",
     "report",
+    "scaled_schedule",
 ]
 
 _PLACES = {
@@ -110,6 +115,8 @@ _PLACES = {
         "Stage",
         "Task",
     ),
+    "trainables.optim.path_groups": ("path_labels", "path_mask"),
+    "trainables.optim.scaled_schedule": ("scaled_schedule",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")

@@ -296,7 +296,7 @@ def _parent_weights(
         watch(run, progress.epoch)
         if progress.done:
             break
-    if progress.ended[parent.id] in ("gate_failed", "diverged"):
+    if progress.ended[parent.id] in ("gate_failed", "diverged", "failed"):
         raise RequestError(
             f"its {parent.stage.name} {parent.id} {progress.ended[parent.id]}: "
             f"{progress.reasons.get(parent.id, 'no reason given')}; `gradsweep debug --trial "

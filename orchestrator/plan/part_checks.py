@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.plan.metric_checks import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
     Column,
     Key,
     Loop,
-    Metric,
     Objective,
     Part,
     Probe,
@@ -76,6 +76,7 @@ def part_problems(part: Part) -> list[str]:
             found += _call_problems(f"{name} of {what}", value, given)
         elif value is not None or name in _MUST.get(part.role, {}):
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    found += metric_problems(part)
     found += _data_problems(part, what) if isinstance(part, (Task, Objective)) else []
     for name, given in _LOOP.items() if isinstance(part, Loop) else ():
         value = getattr(part, name)
@@ -118,15 +119,6 @@ def _data_problems(part: Task | Objective, what: str) -> list[str]:
                 f"{name} of {what} must be a whole number of at least 1, or a function; got "
                 f"{shown(value)}"
             )
-    columns = part.metric_columns
-    if not isinstance(columns, (tuple, list)) or any(not isinstance(c, Metric) for c in columns):
-        found.append(f"metric_columns of {what} must be a tuple of Metric objects")
-    else:
-        found += [
-            f"mode of metric {c.name} of {what} must be min or max; got {shown(c.mode)}"
-            for c in columns
-            if c.mode not in ("min", "max")
-        ]
     return found
 
 

@@ -87,7 +87,7 @@ class SpacePlan:
         for pack in self.packs:
             by_program.setdefault(pack.program, []).append(pack)
         example = {trial.program: trial for trial in self.to_run}
-        statics = {program: example[program].statics for program in by_program}
+        statics = {p: {**example[p].statics, **example[p].length} for p in by_program}
         values: dict[str, set[str]] = {}
         for found in statics.values():
             for name, value in found.items():

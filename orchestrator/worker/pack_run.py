@@ -16,12 +16,13 @@ import numpy as np
 
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
+from orchestrator.plan.metric_checks import require_names, require_watched
 from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
 from orchestrator.units import counted
 from orchestrator.user_code import guarded
 from orchestrator.worker import compile_cache
 from orchestrator.worker.lane_strategy import strategy_here
-from orchestrator.worker.provenance import signature, trial_columns
+from orchestrator.worker.provenance import metric_columns, signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
 from orchestrator.worker.weight_keeper import Keeper, save_name
@@ -120,7 +121,10 @@ class PackRun:
             self._making = "epoch"
             with compile_cache.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+            require_names(self.trials[0], self.pack.metrics)
             self._making = ""
+            for trial in self.trials:
+                require_watched(trial, (*self.pack.columns, *self.pack.metrics))
             self._require_memory()
             self._compile_seconds = time.monotonic() - begun
         for lane in self.lanes:
@@ -171,10 +175,17 @@ class PackRun:
         self.last = result
         self._seconds[active] += seconds / max(len(active), 1)
         rows, steps = self.pack.layer_rows, self.pack.steps
-        self.recorder.add_epoch(epoch, result, rows, active, steps, seconds)
+        broken = self._broken_inputs(epoch, active, result)
+        for lane, reason in broken.items():  # no result, so nothing of the epoch is kept
+            self.pack.freeze(lane)
+            self.recorder.add_trials([self._row(lane, 1, "failed", reason)])
+        active = np.array([lane for lane in active if lane not in broken], int)
+        if len(active):
+            self.recorder.add_epoch(epoch, result, rows, active, steps, seconds)
         ends = {int(lane): self._endings.after_epoch(int(lane), epoch, result) for lane in active}
         ended = {lane: end for lane, end in ends.items() if end is not None}
-        self._record_probes(epoch, active, set(ended), result)
+        if len(active):
+            self._record_probes(epoch, active, set(ended), result)
         self._keeper.after_epoch(epoch, [int(lane) for lane in active], self.pack, result)
         for lane, (status, _) in ended.items():
             self.pack.freeze(lane)
@@ -184,6 +195,7 @@ class PackRun:
         self.recorder.add_trials(
             [self._row(lane, 1, status, reason, result) for lane, (status, reason) in ended.items()]
         )
+        ended |= {lane: ("failed", reason) for lane, reason in broken.items()}
         remaining = int(np.sum(self.pack.active[: len(self.lanes)]))
         if self.recorder.due() or not remaining:
             self.recorder.flush()
@@ -199,6 +211,16 @@ class PackRun:
             self.signature,
             done=not remaining,
         )
+
+    def _broken_inputs(self, epoch: int, active: np.ndarray, result: EpochResult) -> dict[int, str]:
+        """Of each lane whose bad step came from its input, a sentence that says which."""
+        bad = {int(lane): int(result.bad_step[lane]) for lane in active}
+        said = {
+            lane: self.pack.broken_input(lane, epoch, step)
+            for lane, step in bad.items()
+            if step >= 0
+        }
+        return {lane: text for lane, text in said.items() if text}
 
     def _record_probes(
         self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult
@@ -341,9 +363,15 @@ class PackRun:
             "device": self.signature["device"] if built else None,
             "signature": signature_text(self.signature) if built else None,
             "launch_id": self.context.launch_id,
+            "metric_columns": metric_columns(self.trials[lane], self._metrics()) if built else None,
             "data_checksum": self._checksum if built else None,
             "space": self.context.space,
         }
+
+    def _metrics(self) -> list[str]:
+        """Names of the metrics that epochs have, as far as they are known."""
+        seen = self.last.metrics if self.last is not None else {}
+        return list(dict.fromkeys([*getattr(self.pack, "metrics", ()), *seen]))
 
 
 def _fails(make: Callable[[], object]) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,19 @@ def git_commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def metric_columns(trial: Trial, metrics: Iterable[str]) -> str | None:
+    """The column `metric_columns` of table `trials`: unit and better end of each metric that is
+    recorded, as its task declares them, as JSON; None where none is."""
+    declared = trial.metrics
+    found = {
+        name: {"unit": declared[name].unit, "mode": declared[name].mode, "doc": declared[name].doc}
+        if name in declared
+        else {"unit": "fraction" if name.endswith("accuracy") else "", "mode": None, "doc": ""}
+        for name in metrics
+    }
+    return json.dumps(found) if found else None
 
 
 def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:

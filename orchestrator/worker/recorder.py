@@ -151,6 +151,7 @@ class Recorder:
                 "layer_name": pa.array([row.layer_name for row in every], pa.string()),
                 "tensor": pa.array([row.tensor for row in every], pa.string()),
                 "tensor_index": pa.array([row.tensor_index for row in every], pa.int32()),
+                "frozen": pa.array([row.frozen for row in every], pa.bool_()),
             }
         self.add(
             "layers",

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.units import counted
+from orchestrator.worker.monitors import Monitor, value_of
 from results.config_values import value_text
-from trainables.declarations import PartError, Trial
+from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
 
 End = tuple[str, str | None]
@@ -23,7 +24,8 @@ class Endings:
         self._trials = trials
         self._below = [0] * len(trials)
         self._stale = [0] * len(trials)
-        self._best = [np.inf] * len(trials)
+        self._monitors = [Monitor(trial) for trial in trials]
+        self._best = [monitor.worst for monitor in self._monitors]
 
     def memo(self, lane: int) -> dict[str, Any]:
         """What a resume point must hold of a lane; plain JSON."""
@@ -39,7 +41,7 @@ class Endings:
         self._below[lane] = memo.get("patience", 0)
         self._stale[lane] = memo.get("stale", 0)
         best = memo.get("best_val")
-        self._best[lane] = np.inf if best is None else best
+        self._best[lane] = self._monitors[lane].worst if best is None else best
 
     def after_epoch(self, lane: int, epoch: int, result: EpochResult) -> End | None:
         """Status and reason if the lane's trial ends with this epoch."""
@@ -65,18 +67,13 @@ class Endings:
         if below is None:
             return None
         name = str(config["stop_on"])
-        if name not in result.epochs:
-            stage = self._trials[lane].stage.name
-            raise PartError(
-                f"stop_below watches {name}, which stage {stage} does not measure: let its step "
-                "return gradients too, or leave stop_below null"
-            )
-        value = float(result.epochs[name][lane])
+        value = value_of(self._trials[lane], result, name, lane)
         self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
         if self._below[lane] < int(config["stop_patience"] or 1):
             return None
         times = counted(self._below[lane], "epoch")
-        return f"mean {name} below {value_text(below)} for {times} in a row"
+        mean = "mean " if name in ("grad_norm", "grad_norm_smallest") else ""
+        return f"{mean}{name} below {value_text(below)} for {times} in a row"
 
     def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
         """Judged on the epoch's last step: a loss that came down again within it is no end."""
@@ -93,15 +90,16 @@ class Endings:
         patience = self._trials[lane].config.get("early_stopping")
         if patience is None:
             return None
-        loss = float(result.epochs["val_loss"][lane])
-        if loss < self._best[lane]:
-            self._best[lane], self._stale[lane] = loss, 0
+        monitor = self._monitors[lane]
+        value = monitor.value(result, lane)
+        if monitor.is_better(value, self._best[lane]):
+            self._best[lane], self._stale[lane] = value, 0
             return None
         self._stale[lane] += 1
         if self._stale[lane] < int(patience):
             return None
         stale = counted(self._stale[lane], "epoch")
-        return f"val_loss no better than {self._best[lane]:.4g} for {stale}"
+        return f"{monitor.name} no better than {self._best[lane]:.4g} for {stale}"
 
 
 def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:

@@ -12,7 +12,18 @@ from typing import Any
 
 from trainables.declarations.core.data_tree import derived_sizes
 from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
-from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
+from trainables.declarations.core.parts import (
+    Metric,
+    Model,
+    Optimizer,
+    Part,
+    PartError,
+    Probe,
+    Sizes,
+    Stage,
+    Task,
+)
+from trainables.declarations.core.step_keys import of_program, uneven
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -167,6 +178,25 @@ class Trial:
         return self.task.loss_unit or (None if self.task.loss else "nats")
 
     @property
+    def misfits(self) -> list[str]:
+        """What its static keys and its task's sizes cannot be together, as sentences."""
+        parts = int(self.config.get("accumulate") or 1)
+        if parts == 1 or "task" not in self.parts:
+            return []
+        found = uneven(parts, self.sizes.batch_size)
+        return [found] if found else []
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its task, or a stage with metrics of its own, declares of its metrics, by column:
+        the name as it is returned, and that with `val_` and `test_` in front. Empty where the
+        stage's loss is not the task's."""
+        declared: list[Metric] = list(getattr(self.stage, "metric_columns", ()))
+        if "task" in self.parts and self.stage.task_loss:
+            declared += self.task.metric_columns
+        return {f"{of}{metric.name}": metric for metric in declared for of in ("", "val_", "test_")}
+
+    @property
     def epochs(self) -> int:
         """Epochs the stage runs; an analysis is one, without training."""
         key = self.stage.epochs_key
@@ -243,14 +273,30 @@ class Trial:
         """What fixes the compiled epoch: the static keys of the trial's own parts."""
         return {name: self.config[name] for name in self.structure.statics}
 
+    @property
+    def length(self) -> dict[str, int]:
+        """`epochs`, `steps_per_epoch` and `total_steps` of a trial whose optimizer reads them; else
+        nothing. Without a task only the epochs are known."""
+        optimizer = self.parts.get("optimizer")
+        if not isinstance(optimizer, Optimizer) or not optimizer.reads_length:
+            return {}
+        if "task" not in self.parts:
+            return {"epochs": self.epochs}
+        steps = self.sizes.steps
+        return {
+            "epochs": self.epochs,
+            "steps_per_epoch": steps,
+            "total_steps": self.epochs * steps,
+        }
+
     @cached_property
     def program(self) -> str:
         """Hash of the compiled program: equal for all trials that can share a pack."""
-        known = self.structure.programs
-        values = tuple([self.config[name] for name in self.structure.statics])
+        known, length = self.structure.programs, self.length
+        values = *[self.config[name] for name in self.structure.statics], *length.values()
         if values not in known:
-            own = {"statics": self.statics, "versions": self.structure.versions}
-            known[values] = digest(own, 12)
+            own = {"statics": of_program(self.statics), "versions": self.structure.versions}
+            known[values] = digest(own | ({"length": length} if length else {}), 12)
         return known[values]
 
     def traced(self) -> dict[str, Scalar]:
