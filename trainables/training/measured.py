@@ -33,12 +33,12 @@ def measured(
     if model_of is None or probe.measure is None:
         return None
     function, task = loaded(probe.measure), getattr(engine, "task", None)
-    constants = {**trial.statics, **trial.recordings()}
+    constants = {**trial.statics, **trial.length, **trial.recordings()}
     own = trial.structure.own
 
     def called(state: State, values: Values, data: Any) -> dict[str, Any]:
         batch = None if task is None else named_batch(task, probe_batch(task, values, data))
-        config = {**constants, **{n: v for n, v in values.items() if n in own}}
+        config = {**{n: v for n, v in values.items() if n in own}, **constants}
         if probe.on_host:
             batch = jax.tree.map(np.asarray, batch)
         found = function(model_of(state), batch, config)

@@ -271,6 +271,20 @@ def test_modules_may_be_kept_whole_among_the_weights() -> None:
     assert list(pack.weights(0)) == ["b_net.kernel", "b_net.bias", "a"]
 
 
+def test_schedules_know_how_many_steps_there_are() -> None:
+    def step(state: Any, batch: Any, key: Any, config: Any) -> Any:
+        schedule = optax.linear_schedule(config["lr"], 0.0, config["total_steps"])
+        rate = schedule(state["count"])
+        return {**state, "count": state["count"] + 1}, {"rate": rate}
+
+    trials = loop_trials(replace(PULL, step=step), {"epochs": 2, "lr": 1.6}, {"epochs": 4})
+    pack = started(trials[0])
+    pack.epoch(0)
+    want = np.mean(1.6 * (1 - np.arange(STEPS, 2 * STEPS) / (2 * STEPS)))
+    assert pack.epoch(1).metrics["rate"][0] == pytest.approx(want, rel=1e-6)
+    assert trials[0].program != trials[1].program
+
+
 def test_one_array_under_two_names_is_two_tensors() -> None:
     def init(key: jax.Array, config: Any) -> Any:
         w = jnp.ones(3)

@@ -46,7 +46,8 @@ class Loop(Stage):
 
     `key` is drawn from the trial's seed, the epoch and the step. `batch` is a dict of arrays, with
     "weight" (batch,), 0 for samples that only fill a batch up; None without a task. `config` holds
-    static keys as Python values and traced ones as arrays; in `init` also those of kind init.
+    static keys as Python values and traced ones as arrays, and `epochs`, `steps_per_epoch` and
+    `total_steps` for schedules; in `init` also keys of kind init.
     """
 
     own_weights: ClassVar[bool] = True
