@@ -102,7 +102,7 @@ def test_keys_come_from_seed_epoch_and_step() -> None:
 def test_the_keys_of_the_stage_train_are_there_and_give_way_to_its_own() -> None:
     (one,) = loop_trials(PULL, {})
     assert {"epochs", "early_stopping", "stop_below", "diverge_above"} <= set(one.config)
-    assert "pretrain" not in one.config
+    assert not {"pretrain", "accumulate", "compute_dtype"} & set(one.config)
     own = replace(PULL, keys=(Key("epochs", "int", 3, "host"), LR))
     (one,) = loop_trials(own, {})
     assert (one.epochs, one.config["steps_per_epoch"]) == (3, 100)
