@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ import optax
 import pytest
 from flax import nnx
 
+from orchestrator.debug import debug
 from tests.support.small_trials import assert_same_lane, assert_same_state, same, state_of
 from trainables.core.lanes import Strategy
 from trainables.core.random_keys import named_key
@@ -386,3 +389,18 @@ def test_what_is_wrong_is_one_sentence(name: str) -> None:
 def test_a_loop_reads_a_task_at_most() -> None:
     with pytest.raises(PartError, match="loop pull reads model; it can read a task only"):
         replace(PULL, reads=("model", "task"))
+
+
+@pytest.mark.parametrize(
+    ("page", "space", "table"), [("engines", "duel", "epochs"), ("probes", "spectra", "spectra")]
+)
+def test_the_example_of_a_page_runs(
+    page: str, space: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[3] / "docs" / f"{page}.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    study = tmp_path / f"{space}.py"
+    study.write_text(code)
+    monkeypatch.chdir(tmp_path)
+    result = debug(space, study=str(study), epochs=2)
+    assert result.rows[table]
