@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from search_spaces import Space, Study
     from trainables.declarations import (
         Column,
+        HostTrainable,
         Key,
         Loop,
         Metric,
@@ -52,6 +53,7 @@ __all__ = [
     "Column",
     "DebugResult",
     "Figure",
+    "HostTrainable",
     "Key",
     "LaunchResult",
     "Loop",
@@ -104,6 +106,7 @@ _PLACES = {
     "search_spaces": ("Space", "Study"),
     "trainables.declarations": (
         "Column",
+        "HostTrainable",
         "Key",
         "Loop",
         "Metric",

@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.plan.key_checks import key_problems
 from orchestrator.plan.metric_checks import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
     Column,
+    HostTrainable,
     Key,
     Loop,
     Objective,
@@ -86,12 +88,29 @@ def part_problems(part: Part) -> list[str]:
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
     for probe in part.probes if isinstance(part.probes, (tuple, list)) else ():
         found += probe_problems(probe) if isinstance(probe, Probe) else []
+    if isinstance(part, HostTrainable):
+        found += _host_problems(part)
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
     if not isinstance(part.keys, (tuple, list)):
         return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
     for key in part.keys:
-        found += _key_problems(key, what)
+        found += key_problems(key, what)
+    return found
+
+
+def _host_problems(part: HostTrainable) -> list[str]:
+    what, found = f"host trainable {part.name}", []
+    if callable(part.run):
+        found += _call_problems(f"run of {what}", part.run, ("config", "report"))
+    elif not isinstance(part.run, str):
+        found.append(
+            f"run of {what} must be a function of config and report; got {shown(part.run)}"
+        )
+    if part.build or part.reads:
+        found.append(f"{what} reads no model, task or optimizer; leave build and reads out")
+    if part.parent is not HostTrainable.parent:
+        found.append(f"{what} starts from no other stage's weights; leave parent out")
     return found
 
 
@@ -163,7 +182,7 @@ def probe_problems(probe: Probe) -> list[str]:
                 f"of {', '.join(_TYPES)}"
             )
     for key in probe.keys if isinstance(probe.keys, (tuple, list)) else ():
-        found += _key_problems(key, what)
+        found += key_problems(key, what)
         if isinstance(key, Key) and key.kind != "recording":
             found.append(
                 f"the key {key.name} of {what} must be of kind recording; it is {key.kind}"
@@ -186,15 +205,3 @@ def _call_problems(
             f"{what} is called with {', '.join((*given, *named))}; {name} takes others: {error}"
         ]
     return []
-
-
-def _key_problems(key: Any, what: str) -> list[str]:
-    if not isinstance(key, Key):
-        return [f"keys of {what} must be Key objects; got {shown(key)}"]
-    if not isinstance(key.name, str):
-        return [f"the name of a key of {what} must be a string; got {shown(key.name)}"]
-    return [
-        f"{limit} of the key {key.name} of {what} must be a number; got {shown(value)}"
-        for limit, value in (("low", key.low), ("high", key.high))
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)))
-    ]

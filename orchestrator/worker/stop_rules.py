@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.units import counted
 from orchestrator.worker.monitors import Monitor, value_of
 from results.config_values import value_text
-from trainables.declarations import Trial
+from trainables.declarations import HostTrainable, Trial
 from trainables.packs.pack import EpochResult
 
 End = tuple[str, str | None]
@@ -49,6 +49,8 @@ class Endings:
         if result.bad_step[lane] >= 0:
             reason = f"non-finite at epoch {epoch}, step {result.bad_step[lane]}"
             return _judged(trial, lane, result, "diverged", reason)
+        if isinstance(trial.stage, HostTrainable) and (bad := non_finite(lane, result)):
+            return _judged(trial, lane, result, "diverged", f"{bad} at epoch {epoch}")
         above = self._above(lane, epoch, result)
         if above:
             return _judged(trial, lane, result, "diverged", above)
@@ -57,7 +59,7 @@ class Endings:
         stopped = self._below_threshold(lane, result) or self._no_better(lane, result)
         if stopped:
             return _judged(trial, lane, result, "stopped", stopped)
-        if epoch + 1 >= trial.epochs:
+        if epoch + 1 >= trial.epochs and _length_known(trial):
             return _judged(trial, lane, result, "done", None)
         return None
 
@@ -78,9 +80,10 @@ class Endings:
     def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
         """Judged on the epoch's last step: a loss that came down again within it is no end."""
         ceiling = self._trials[lane].config.get("diverge_above")
-        if ceiling is None or "loss_last" not in result.epochs:
+        column = result.epochs.get("loss_last", result.epochs.get("loss"))
+        if ceiling is None or column is None:
             return None
-        loss = float(result.epochs["loss_last"][lane])
+        loss = float(column[lane])
         if not loss > float(ceiling):
             return None
         most = value_text(ceiling)
@@ -100,6 +103,21 @@ class Endings:
             return None
         stale = counted(self._stale[lane], "epoch")
         return f"{monitor.name} no better than {self._best[lane]:.4g} for {stale}"
+
+
+def non_finite(lane: int, result: EpochResult) -> str | None:
+    """The first number of a reported epoch that must be finite and is not, in words."""
+    layers = (value for name, value in result.layers.items() if name.endswith("norm"))
+    norms = (*(result.epochs[name] for name in ("grad_norm",) if name in result.epochs), *layers)
+    loss = float(result.epochs["loss"][lane]) if "loss" in result.epochs else 0.0
+    if not np.isfinite(loss):
+        return f"loss is {loss}"
+    return "a norm is not finite" if any(not np.isfinite(v[lane]).all() for v in norms) else None
+
+
+def _length_known(trial: Trial) -> bool:
+    key = trial.stage.epochs_key
+    return key is None or trial.config[key] is not None
 
 
 def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:

@@ -25,10 +25,11 @@ from trainables.declarations.core.parts import (
     Task,
 )
 from trainables.declarations.core.presets import Meaning, Preset
-from trainables.declarations.core.registry import Registry, versioned_by_content
+from trainables.declarations.core.registry import Registry
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
+from trainables.declarations.training.host import HostTrainable
 from trainables.declarations.training.loop import Loop
 
 _ROLES = ("base", *SELECTORS)
@@ -65,6 +66,7 @@ __all__ = [
     "Column",
     "Config",
     "ConfigError",
+    "HostTrainable",
     "Key",
     "Kind",
     "Loop",
@@ -89,5 +91,4 @@ __all__ = [
     "digest",
     "nearest",
     "parse_comments",
-    "versioned_by_content",
 ]

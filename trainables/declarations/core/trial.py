@@ -154,28 +154,37 @@ class Trial:
     @property
     def chance_loss(self) -> float | None:
         """Loss of a uniform guess; None where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
+        owner = self._loss_owner
+        if owner is None:
             return None
-        found = self.task.chance_loss(self.config)
+        found = owner.chance_loss(self.config)
         try:
             return None if found is None else float(found)
         except (TypeError, ValueError, OverflowError):
-            wrong = _returned(self.task, "chance_loss", "a number or None", found)
+            wrong = _returned(owner, "chance_loss", "a number or None", found)
             raise ConfigError([wrong]) from None
+
+    @property
+    def _loss_owner(self) -> Any:
+        """The part that says what the losses mean: the task, or a stage with a loss of its own;
+        None where neither does."""
+        if self.stage.task_loss:
+            return self.parts.get("task")
+        return self.stage if hasattr(self.stage, "chance_loss") else None
 
     @property
     def loss_terms(self) -> int | None:
         """Losses that a step's gradient sums; None where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
-            return None
-        return self.task.loss_terms(self.config)
+        owner = self._loss_owner
+        return owner.loss_terms(self.config) if owner else None
 
     @property
     def loss_unit(self) -> str | None:
         """What its losses are in; None where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
-            return None
-        return self.task.loss_unit or (None if self.task.loss else "nats")
+        owner = self._loss_owner
+        if isinstance(owner, Task):
+            return owner.loss_unit or (None if owner.loss else "nats")
+        return owner.loss_unit if owner else None
 
     @property
     def misfits(self) -> list[str]:
@@ -198,9 +207,11 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """Epochs the stage runs; an analysis is one, without training."""
+        """Epochs the stage runs; an analysis is one, without training, and so is what nobody knows
+        the length of."""
         key = self.stage.epochs_key
-        return int(self.config[key] or 0) if key else 1
+        epochs = self.config[key] if key else None
+        return 1 if epochs is None else int(epochs)
 
     @property
     def probes(self) -> Mapping[str, Probe]:
