@@ -386,6 +386,15 @@ def test_what_is_wrong_is_one_sentence(name: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_loop_takes_no_task_that_streams() -> None:
+    (one,) = loop_trials(DUEL, {}, task=replace(CLOUD, stream=True))
+    (problem,) = one.misfits
+    assert problem.startswith(
+        "stage duel is a loop, which holds all data of its task, and task clo"
+    )
+    assert loop_trials(DUEL, {}, task=CLOUD)[0].misfits == []
+
+
 def test_a_loop_reads_a_task_at_most() -> None:
     with pytest.raises(PartError, match="loop pull reads model; it can read a task only"):
         replace(PULL, reads=("model", "task"))

@@ -188,7 +188,10 @@ class Trial:
 
     @property
     def misfits(self) -> list[str]:
-        """What its static keys and its task's sizes cannot be together, as sentences."""
+        """What its stage, static keys and task cannot be together, as sentences."""
+        if self.stage.own_weights and "task" in self.parts and self.task.stream:
+            what = f"stage {self.stage.name} is a loop, which holds all data of its task"
+            return [f"{what}, and task {self.task.name} streams; leave stream out of the task"]
         parts = int(self.config.get("accumulate") or 1)
         if parts == 1 or "task" not in self.parts:
             return []
