@@ -25,6 +25,7 @@ from trainables.core.layout import LayerRow, by_path
 from trainables.core.module_state import kept_state, restored
 from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
+from trainables.packs.probe_columns import require_brought
 from trainables.packs.programs import programs_for
 from trainables.packs.streamed_epoch import StreamedEpoch
 from trainables.tasks.base import make_data
@@ -121,6 +122,7 @@ class Pack:
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
         self._state: Any = None
+        self._probes_fit = False
         self._engine = self._programs.engine
         self._stream: StreamedEpoch | None = None
         if isinstance(data, Source):
@@ -290,10 +292,12 @@ class Pack:
         index = kept_steps(self.steps)
         shown = index >= first_shown(self.steps, epoch)
         steps = {name: column[:, shown] for name, column in found.get("steps", {}).items()}
-        probes = {
-            name: {**self._engine.shared_columns[name], **columns}
-            for name, columns in found.get("probes", {}).items()
-        }
+        brought = found.get("probes", {})
+        shared = self._engine.shared_columns
+        probes = {name: {**shared.get(name, {}), **columns} for name, columns in brought.items()}
+        if not self._probes_fit:
+            require_brought(self.trials[0], shared, brought)
+            self._probes_fit = True
         return EpochResult(
             epochs=found.get("epochs", {}),
             layers=found.get("layers", {}),
