@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from gradsweep import Key, Model, Sizes, Space, Study, Task
+from gradsweep import Model, Sizes, Space, Study, Task
 
 
 class DeepNet(nnx.Module):
@@ -23,15 +23,8 @@ class DeepNet(nnx.Module):
         return self.readout(h)
 
 
-DEEP_NET = Model(
-    name="deep_net",
-    keys=(
-        Key("depth", "int", 4, "static", "Hidden layers.", low=1),
-        Key("width", "int", 32, "static", "Units of each.", low=1),
-        Key("activation", "str", "relu", "static", choices=("sigmoid", "relu")),
-    ),
-    build=lambda c, sizes, rngs: DeepNet(c["depth"], c["width"], c["activation"], sizes, rngs),
-)
+def build(c, sizes, rngs):
+    return DeepNet(c["depth"], c["width"], c["activation"], sizes, rngs)
 
 
 def spirals(config):  # the two arrays: x (n, seq_len, features) and y (n,)
@@ -41,6 +34,7 @@ def spirals(config):  # the two arrays: x (n, seq_len, features) and y (n,)
     return {"x": x[:, None, :] / 6, "y": y}
 
 
+DEEP_NET = Model(name="deep_net", build=build)
 SPIRALS = Task(
     name="spirals",
     build=spirals,
@@ -49,7 +43,7 @@ SPIRALS = Task(
     chance_loss=lambda config: np.log(2),
 )  # fmt: skip
 
-GRID = {"model": "deep_net", "task": "spirals", "optimizer": "adam", "epochs": 24,
+GRID = {"model": "deep_net", "task": "spirals", "optimizer": "adam", "epochs": 24, "width": 32,
         "activation": {"grid_search": ["sigmoid", "relu"]}, "depth": {"grid_search": [2, 12]},
         "lr": {"grid_search": [0.003, 0.001]}, "seed": {"grid_search": [0, 1]}}  # fmt: skip
 SMALL = {"depth": 3, "width": 8, "epochs": 6}

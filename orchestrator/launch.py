@@ -201,8 +201,10 @@ def launch(
                 # Again under the lease: another driver may have finished in the meantime.
                 plans = plan(space, store=opened, **options)
                 now = datetime.now(UTC).isoformat()
+                before = opened.spaces()
                 for one in plans:
-                    opened.write_space(one.name, {**space_json(one, found), "launched": now})
+                    record = space_json(one, found, before.get(one.name))
+                    opened.write_space(one.name, {**record, "launched": now})
                 for line in opened.warnings:
                     say(f"warning: {line}")
                 result = LaunchResult(opened.uri, plans, sum(len(one.to_run) for one in plans))

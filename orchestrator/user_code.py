@@ -169,3 +169,8 @@ def _no_hard_exit() -> Iterator[None]:
     finally:
         if os._exit is replaced:
             os._exit = really
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file is a user's own: not Python's, not an installed library's, not ours."""
+    return _owner(filename) == "user"

@@ -59,16 +59,19 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
         out(
             f"  about {duration(one.seconds)} of one worker's time, by past packs of these programs"
         )
+    for what, ids in one.changed.items():
+        out(f"  {len(ids)} stale: {what}")
+    unsaid = one.stale.difference(*one.changed.values())
+    if unsaid:
+        out(f"  {len(unsaid)} stale: what ran is of an older version")
+    if one.stale:
+        out("  launch --rerun stale runs stale trials again")
     for label, ids in (
-        ("stale", one.stale),
         ("incomplete", one.incomplete),
         ("lacking", one.lacking),
     ):
         for trial_id in sorted(ids):
-            detail = ids[trial_id] if isinstance(ids, dict) else []
-            out(f"  {label} {trial_id}" + (f": {', '.join(detail)}" if detail else ""))
-    if one.stale:
-        out("  stale trials ran under an older version; launch --rerun stale runs them again")
+            out(f"  {label} {trial_id}: {', '.join(ids[trial_id])}")
     for trial_id, reason in one.blocked.items():
         out(f"  blocked {trial_id}: {reason}")
     for warning in one.warnings:

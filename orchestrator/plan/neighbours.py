@@ -37,6 +37,7 @@ class Neighbours:
 
     Attributes:
       name: of the package that they are in.
+      folders: where they are looked for, the study's own first.
       hiding: packages of ours that a file of the user's took the place of, and that file.
     """
 
@@ -49,13 +50,13 @@ class Neighbours:
         self._installed = {*installed}
         self.name = name
         self.hiding: dict[str, str] = {}
-        self._folders = [str(folder) for folder in folders]
+        self.folders = [str(folder) for folder in folders]
         self._read: dict[str, tuple[str, bytes | None]] = {}
         self.builtins = {**vars(builtins), "__import__": self._import}
         self._loaded = False
         self._named: set[str] = set()
         spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = self._folders
+        spec.submodule_search_locations = self.folders
         sys.modules[name] = module_from_spec(spec)
 
     @property
@@ -75,16 +76,16 @@ class Neighbours:
         """Whether a bare name (without dots) means a module of this study."""
         if f"{self.name}.{top}" in sys.modules:
             return True
-        own = PathFinder.find_spec(f"{self.name}.{top}", self._folders)
+        own = PathFinder.find_spec(f"{self.name}.{top}", self.folders)
         if own is None or top in self._installed:
             return False
         if top in _OURS and Path(str(own.origin)).resolve().is_relative_to(_HOME / top):
             return False
-        away = _found_by_python(top)
+        away = found_by_python(top)
         if away is None or away.origin is None or away.origin == own.origin:
             return True
         # A folder without __init__.py hides nothing, nor does the folder that Python started in.
-        if own.origin is None or not _is_in(own, self._folders[0]):
+        if own.origin is None or not _is_in(own, self.folders[0]):
             return False
         if away.origin in ("built-in", "frozen"):
             return False
@@ -115,7 +116,7 @@ class Neighbours:
             importlib.import_module(name)
         found: dict[str, Path] = {}
         for top in {name.split(".")[1] for name in self._read}:
-            spec = PathFinder.find_spec(f"{self.name}.{top}", self._folders)
+            spec = PathFinder.find_spec(f"{self.name}.{top}", self.folders)
             if spec is None:
                 continue
             inside = [Path(folder) for folder in spec.submodule_search_locations or ()]
@@ -125,13 +126,23 @@ class Neighbours:
                 found[Path(str(spec.origin)).name] = Path(str(spec.origin))
         return found
 
+    @property
+    def modules(self) -> dict[str, ModuleType]:
+        """Those imported so far, by full name."""
+        inside = f"{self.name}."
+        return {name: m for name, m in list(sys.modules.items()) if name.startswith(inside)}
+
     def in_words(self, text: str) -> str:
         """A message of Python's with the names that the user knows."""
         return text.replace(f"{self.name}.", "")
 
+    def name_of(self, file: Path) -> str:
+        """The full name of the study file as a module."""
+        return f"{self.name}.{file.stem.replace('.', '_')}"
+
     def run(self, file: Path) -> ModuleType:
         """The study file as a module, run anew. Raises whatever the file does."""
-        name = f"{self.name}.{file.stem.replace('.', '_')}"
+        name = self.name_of(file)
         spec = spec_from_file_location(name, file)
         assert spec is not None
         module = sys.modules[name] = module_from_spec(spec)
@@ -150,7 +161,7 @@ class Neighbours:
     def _on_path(self) -> Iterator[None]:
         """What the study file asks `importlib` for may lie beside it too, and is its alone."""
         before = set(sys.modules)
-        sys.path += map(_Entry, self._folders)
+        sys.path += map(_Entry, self.folders)
         importlib.invalidate_caches()
         try:
             yield
@@ -158,7 +169,7 @@ class Neighbours:
             sys.path[:] = [path for path in sys.path if not isinstance(path, _Entry)]
             tops = {name.partition(".")[0] for name in sys.modules.keys() - before}
             for top in tops.difference(_OURS, self._installed):
-                found = PathFinder.find_spec(top, self._folders)
+                found = PathFinder.find_spec(top, self.folders)
                 if found and found.origin and _file_of(sys.modules.get(top)) == found.origin:
                     forget(top)
 
@@ -260,7 +271,7 @@ class _Loader(SourceFileLoader):
         super().exec_module(module)
 
 
-def _found_by_python(top: str) -> ModuleSpec | None:
+def found_by_python(top: str) -> ModuleSpec | None:
     """What Python itself finds by this name."""
     for finder in sys.meta_path:
         spec = finder.find_spec(top, None)

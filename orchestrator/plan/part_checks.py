@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.plan.key_checks import key_problems
 from orchestrator.plan.metric_checks import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
@@ -94,7 +95,7 @@ def part_problems(part: Part) -> list[str]:
     if not isinstance(part.keys, (tuple, list)):
         return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
     for key in part.keys:
-        found += _key_problems(key, what)
+        found += key_problems(key, what)
     return found
 
 
@@ -181,7 +182,7 @@ def probe_problems(probe: Probe) -> list[str]:
                 f"of {', '.join(_TYPES)}"
             )
     for key in probe.keys if isinstance(probe.keys, (tuple, list)) else ():
-        found += _key_problems(key, what)
+        found += key_problems(key, what)
         if isinstance(key, Key) and key.kind != "recording":
             found.append(
                 f"the key {key.name} of {what} must be of kind recording; it is {key.kind}"
@@ -204,15 +205,3 @@ def _call_problems(
             f"{what} is called with {', '.join((*given, *named))}; {name} takes others: {error}"
         ]
     return []
-
-
-def _key_problems(key: Any, what: str) -> list[str]:
-    if not isinstance(key, Key):
-        return [f"keys of {what} must be Key objects; got {shown(key)}"]
-    if not isinstance(key.name, str):
-        return [f"the name of a key of {what} must be a string; got {shown(key.name)}"]
-    return [
-        f"{limit} of the key {key.name} of {what} must be a number; got {shown(value)}"
-        for limit, value in (("low", key.low), ("high", key.high))
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)))
-    ]

@@ -15,6 +15,7 @@ from orchestrator import notebook
 from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
+from orchestrator.plan.code_changes import changes
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
 from orchestrator.plan.packs import PackSpec, make_packs
 from orchestrator.plan.store_state import (
@@ -27,6 +28,7 @@ from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.plan.trials import trials_of
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
+from results.store.config_columns import json_object
 from results.store.object_store import reaching
 from results.store.paths import resolve as resolve_uri
 from search_spaces import Space, Study
@@ -35,7 +37,12 @@ from trainables.declarations import Trial
 
 @dataclass
 class SpacePlan:
-    """The plan of one space; trials of all stages, parents first."""
+    """The plan of one space; trials of all stages, parents first.
+
+    Attributes:
+      stale: trials that ended under an older version of their parts.
+      changed: what has changed since: a sentence -> the stale trials that it concerns.
+    """
 
     name: str
     study: Study
@@ -53,6 +60,7 @@ class SpacePlan:
     rows: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
     smoke: bool = False
+    changed: dict[str, list[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -128,6 +136,7 @@ class SpacePlan:
             "stages": self.stage_counts,
             "widths": sorted({pack.width for pack in self.packs}),
             "stale": len(self.stale),
+            "changed": self.changed,
             "blocked": self.blocked,
             "incomplete": self.incomplete,
             "lacking": self.lacking,
@@ -270,7 +279,7 @@ def _plan_space(
     again = _rerun_ids(rerun, trials)
     state = store.completeness(list(trials)) if store else {}
     attempts = newest_attempts(store)
-    old = {row["config_id"] for row in attempts.values() if row["status"] in FINISHED}
+    old = {row["config_id"]: row for row in attempts.values() if row["status"] in FINISHED}
     for trial in trials.values():
         known = state.get(trial.id)
         if known is None or known["status"] is None:
@@ -285,8 +294,27 @@ def _plan_space(
         elif lacking:
             result.lacking[trial.id] = lacking
     _choose(result, trials, attempts, store)
+    result.changed = _changed(result, found, old, store)
     _data_warnings(result)
     return result
+
+
+def _changed(
+    result: SpacePlan,
+    found: Catalogue,
+    old: Mapping[str, Mapping[str, Any]],
+    store: Store | None,
+) -> dict[str, list[str]]:
+    """What has changed since the stale trials ran, by sentence, and which these are."""
+    records = store.spaces().values() if store and result.stale else ()
+    known = {v: pieces for one in records for v, pieces in (one.get("code") or {}).items()}
+    what: dict[str, list[str]] = {}
+    for trial in result.trials:
+        if trial.id in result.stale:
+            then = json_object(old[trial.config_id]["versions"])
+            for sentence in changes(then, trial.versions, known, found.code):
+                what.setdefault(sentence, []).append(trial.id)
+    return what
 
 
 def _ask_declarations(trial: Trial) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.plan.code_changes import code_record
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.studies import Catalogue, of_a_study
 from trainables.declarations import Key, Trial
@@ -38,8 +39,15 @@ def _explained(trials: Sequence[Trial]) -> dict[str, tuple[Key, str]]:
 
 
 @of_a_study()
-def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
-    """The record of a launched space: trial ids, swept keys, selection rule, schemas, figures."""
+def space_json(
+    plan: SpacePlan, catalogue: Catalogue, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The record of a launched space: trial ids, swept keys, selection rule, schemas, figures, and
+    what its parts without a version depend on.
+
+    Args:
+      before: the record of its last launch.
+    """
     swept = sorted(
         name
         for name in varying_keys(plan.trials)
@@ -64,6 +72,11 @@ def space_json(plan: SpacePlan, catalogue: Catalogue) -> dict[str, Any]:
         "figures": list(plan.space.figures),
         "chance_loss": chances.pop() if len(chances) == 1 else None,
         "loss_unit": units.pop() if len(units) == 1 else None,
+        "code": code_record(
+            catalogue.code,
+            dict.fromkeys(v for t in plan.trials for v in t.versions.values()),
+            before,
+        ),
         "keys": {
             name: {"type": key.type, "unit": key.unit, "doc": doc, "kind": key.kind}
             for name, (key, doc) in sorted(_explained(plan.trials).items())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
+from orchestrator.plan.code_versions import CodeVersions, Locator
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
 from orchestrator.plan.part_checks import part_problems, probe_problems
+from orchestrator.plan.undeclared_keys import with_undeclared
+from orchestrator.source.closure import Place
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import (
@@ -22,7 +25,6 @@ from trainables.declarations import (
     Trial,
     builtin_registry,
     nearest,
-    versioned_by_content,
 )
 
 ENTRY_POINT_GROUP = "gradsweep.studies"
@@ -55,10 +57,16 @@ def of_a_study() -> Iterator[None]:
 
 @dataclass
 class Catalogue:
-    """Every study at hand and the registry of their parts."""
+    """Every study at hand and the registry of their parts.
+
+    Attributes:
+      code: what parts without a version of their own depend on: version -> label of a piece of code
+        -> hash of it, or the version of a package.
+    """
 
     studies: dict[str, Study]
     registry: Registry
+    code: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def spaces(self) -> Iterator[tuple[str, Study, Space]]:
         """(full name, study, space) of every space."""
@@ -100,31 +108,58 @@ def catalogue(study_path: str | None = None, start: str | None = None) -> Catalo
     """
     found = Catalogue(builtin_studies(), builtin_registry())
     for study in found.studies.values():
-        _add_parts(found, study, b"")
+        _add_parts(found, study)
     points = entry_points(group=ENTRY_POINT_GROUP)
     if points or study_path is not None:
         prepare_for_user_code()
     for point in points:
-        spec = importlib.util.find_spec(point.module)
-        _add(found, point.load(), Path(spec.origin or "") if spec else Path())
+        study = point.load()
+        _add(found, study, point.module, _installed_code(point.module))
     if study_path is not None:
         study, neighbours = load_study_file(study_path, start)
-        _add(found, study, Path(study_path), neighbours)
+        _add(found, study, study_path, _file_code(Path(study_path), neighbours), neighbours)
     return found
 
 
-def _add(found: Catalogue, study: Study, path: Path, neighbours: Neighbours | None = None) -> None:
+def _file_code(file: Path, neighbours: Neighbours) -> CodeVersions:
+    """Versions of the parts of a study file that has run."""
+    entry = Place(neighbours.name_of(file), file.resolve())
+    modules = {entry.name: sys.modules[entry.name], **neighbours.modules}
+    return CodeVersions(Locator(neighbours), entry, modules)
+
+
+def _installed_code(module: str) -> CodeVersions | None:
+    """Versions of the parts of a study that an installed package offers; None without its file."""
+    top = module.partition(".")[0]
+    locate = Locator(own=[top])
+    entry = locate(module)
+    if entry is None or entry.file is None:
+        return None
+    inside = {n: m for n, m in list(sys.modules.items()) if n == top or n.startswith(f"{top}.")}
+    return CodeVersions(locate, entry, {module: sys.modules[module], **inside})
+
+
+def _add(
+    found: Catalogue,
+    study: Study,
+    origin: str,
+    code: CodeVersions | None,
+    neighbours: Neighbours | None = None,
+) -> None:
     problems = study.problems()
     if problems:
-        raise RequestError([f"{path}: {problem}" for problem in problems])
+        raise RequestError([f"{origin}: {problem}" for problem in problems])
     if study.name in found.studies:
-        raise RequestError(f"a study named {study.name} exists already; rename STUDY in {path}")
+        raise RequestError(f"a study named {study.name} exists already; rename STUDY in {origin}")
     found.studies[study.name] = study
-    _add_parts(found, study, path.read_bytes() if path.is_file() else b"", neighbours)
+    _add_parts(found, study, code, neighbours)
 
 
 def _add_parts(
-    found: Catalogue, study: Study, content: bytes, neighbours: Neighbours | None = None
+    found: Catalogue,
+    study: Study,
+    code: CodeVersions | None = None,
+    neighbours: Neighbours | None = None,
 ) -> None:
     problems = [one for probe in study.probes for one in probe_problems(probe)]
     problems += [one for part in study.parts for one in part_problems(part)]
@@ -132,12 +167,22 @@ def _add_parts(
         raise RequestError([f"study {study.name}: {problem}" for problem in problems])
     probes, parts = study.probes, study.parts
     try:
+        parts = [_versioned(found, part, code) for part in parts]
         if neighbours is not None:
             probes, parts = map(neighbours.named, probes), map(neighbours.named, parts)
         found.registry.add_probes(*probes)
-        found.registry.add(*(versioned_by_content(part, content) for part in parts))
+        found.registry.add(*with_undeclared(study, found.registry, list(parts)))
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
+
+
+def _versioned(found: Catalogue, part: Part, code: CodeVersions | None) -> Part:
+    """`part` with a version by its code, where it declares none."""
+    if part.version is not None or code is None:
+        return part
+    version = code.of(part)
+    found.code[version.text] = version.pieces
+    return replace(part, version=version.text)
 
 
 def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbours]:

@@ -28,6 +28,7 @@ from orchestrator.worker.last_words import LastWords
 from orchestrator.worker.provenance import metric_columns, signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
+from orchestrator.worker.traced_values import traced_values_named
 from orchestrator.worker.watchdog import Watchdog
 from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store
@@ -130,7 +131,10 @@ class PackRun:
         self._arrays, self._checksum = load_arrays(self.trials[0])
         parents = self._parents()
         compile_cache.watch()
-        with compile_cache.once_per_node(f"{self.spec.program}-{self.spec.width}"):
+        with (
+            compile_cache.once_per_node(f"{self.spec.program}-{self.spec.width}"),
+            traced_values_named(self.trials[0], self._arrays),
+        ):
             begun = time.monotonic()
             strategy = strategy_here(self.spec.strategy)
             self.signature = signature(strategy, self.spec.width, self.context.threads)

@@ -64,7 +64,7 @@ _FIELDS: dict[str, Check] = {
     "parents": _dict_of(_text),
     "select": _dict_of(_word),
     "chance_loss": _number,
-    "keys": _dict_of(_dict_of(_text)),
+    **dict.fromkeys(("keys", "code"), _dict_of(_dict_of(_text))),
     "probes": _dict_of(_probe),
 }
 """Fields that are read somewhere; each may be null or absent, but for `trials`."""

@@ -25,7 +25,7 @@ from trainables.declarations.core.parts import (
     Task,
 )
 from trainables.declarations.core.presets import Meaning, Preset
-from trainables.declarations.core.registry import Registry, versioned_by_content
+from trainables.declarations.core.registry import Registry
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
@@ -91,5 +91,4 @@ __all__ = [
     "digest",
     "nearest",
     "parse_comments",
-    "versioned_by_content",
 ]

@@ -68,16 +68,17 @@ def test_a_file_adds_its_study_and_parts(tmp_path: Path) -> None:
     assert str(tmp_path) not in sys.path
 
 
-def test_a_file_without_versions_is_versioned_by_its_content(tmp_path: Path) -> None:
+def test_parts_without_versions_are_versioned_by_their_code(tmp_path: Path) -> None:
     first = trials(write(tmp_path, OWN))
     again = trials(write(tmp_path, OWN, "copy.py"))
-    changed = trials(write(tmp_path, OWN + "\n    # another line\n"))
+    changed = trials(write(tmp_path, OWN.replace("lambda config: {}", "lambda config: None")))
+    commented = trials(write(tmp_path, OWN + "\n    # another line\n"))
     declared = [
-        trials(write(tmp_path, OWN.replace('name="own_', 'version=1, name="own_') + end))
-        for end in ("", "\n    # another line\n")
+        trials(write(tmp_path, OWN.replace('name="own_', 'version=1, name="own_').replace(*edit)))
+        for edit in (("", ""), ("lambda config: {}", "lambda config: None"))
     ]
-    ids = [[t.id for t in found] for found in (first, again, changed, *declared)]
-    assert ids[0] == ids[1]
+    ids = [[t.id for t in found] for found in (first, again, changed, *declared, commented)]
+    assert ids[0] == ids[1] == ids[5]
     assert set(ids[2]).isdisjoint(ids[0])
     assert [t.config_id for t in changed] == [t.config_id for t in first]
     assert ids[3] == ids[4]
@@ -199,8 +200,8 @@ def test_an_installed_study_is_found_and_planned(
     assert found.registry.find("model", "own_model") is not None
     planned = plan("own/grid")[0].trials
     assert [t.config["units"] for t in planned] == [1, 2]
-    # Its parts are versioned by the content of the module that the entry point names.
-    install(tmp_path, OWN + "\n    # another line\n")
+    # Its parts are versioned by the code of the module that the entry point names.
+    install(tmp_path, OWN.replace("lambda config: {}", "lambda config: None"))
     forget(monkeypatch)
     changed = plan("own/grid")[0].trials
     assert [t.config_id for t in changed] == [t.config_id for t in planned]

@@ -74,7 +74,8 @@ class Key:
 
     `named` maps a paper's spelling of a value to the value, or to a function of the config that
     computes it ("1/sqrt(L)"). `low` and `high` are inclusive unless `open_low` / `open_high`; an
-    integer without `high` is at most MOST_INT.
+    integer without `high` is at most MOST_INT. A key with `declared=False` is one that a study's
+    functions read and nobody declares; its type is that of the values in the study's spaces.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Key:
     named: Mapping[str, Scalar | Callable[[Mapping[str, Any]], Scalar]] = field(
         default_factory=dict
     )
+    declared: bool = True
 
     def __post_init__(self) -> None:
         if str(self.kind) == "observation":  # its former name, in users' files
@@ -167,7 +169,15 @@ class Key:
     def _refused(self, given: Any, value: Any) -> ValueError:
         number = self.type == "int" and isinstance(value, (int, float)) and value == value
         limit = f", at most {MOST_INT}" if number and self._too_large(value) else ""
-        return ValueError(f"{self.name} must be {self.describe()}{limit}; got {shown(given)}")
+        text = f"{self.name} must be {self.describe()}{limit}; got {shown(given)}"
+        return ValueError(text if self.declared else f"{text}. {self._inferred(value)}")
+
+    def _inferred(self, value: Any) -> str:
+        """Why a key that nobody declares has the type that it has."""
+        text = "No Key declares it, so its type is that of the space's values: declare Key("
+        if self.type == "int" and isinstance(value, float):
+            return f'{text}"{self.name}", "float"), or write numbers such as 2.0 in the space'
+        return f'{text}"{self.name}", ...) with another'
 
     def _too_large(self, value: float) -> bool:
         """Whether a number is no count: beyond 32 bits, where no limit is declared."""

@@ -121,13 +121,15 @@ class Part:
       name: as written in a config.
       keys: every key this part reads, each declared here and nowhere else.
       version: raised when the part's numbers or a default change; part of the trial id. None in a
-        user's file means: versioned by that file's content.
+        user's file means: versioned by what it depends on in the user's own code.
       check: impossible combinations of its keys, as sentences.
       aliases: the papers' spellings of `name`.
       build: what makes the part, a function or its place; its signature is given in the docstring
         of each subclass.
       probes: the tables it can fill, as probes or their names; a trial of it has their keys too.
       variants: names a paper has for a trial of it, by column of `trials`; no part of its identity.
+      undeclared: keys that its functions read and that it does not declare, which a trial has where
+        its config gives them and none of its parts declares them; found as a study is read.
     """
 
     role: ClassVar[str] = "base"
@@ -140,6 +142,7 @@ class Part:
     build: Code | None = None
     probes: tuple[Probe | str, ...] = ()
     variants: Callable[[Config], Mapping[str, str]] | None = None
+    undeclared: tuple[Key, ...] | None = None
 
     def builder(self) -> Callable[..., Any]:
         """The function that makes the part.
@@ -310,6 +313,7 @@ class Objective(Part):
         """The model and the task that it stands for, both of its name and version."""
         shared: dict[str, Any] = {
             "name": self.name, "keys": self.keys, "version": self.version, "doc": self.doc,
+            "undeclared": self.undeclared,
         }  # fmt: skip
         drawn = self.data is None
         model = Model(

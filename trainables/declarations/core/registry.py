@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -126,6 +125,9 @@ class Registry:
         for part in self.parts.values():
             for key in part.keys:
                 keys.setdefault(key.name, key)
+        for part in self.parts.values():
+            for key in part.undeclared or ():
+                keys.setdefault(key.name, key)
         return keys
 
     def canonical_name(self, name: str) -> str:
@@ -138,7 +140,8 @@ class Registry:
 
     def declarations(self, name: str) -> list[Key]:
         """Every declaration of the key `name`: parts may give it other ranges and defaults."""
-        return [key for part in self.parts.values() for key in part.keys if key.name == name]
+        keys = (k for part in self.parts.values() for k in (*part.keys, *(part.undeclared or ())))
+        return [key for key in keys if key.name == name]
 
     def resolver(self) -> Resolver:
         """What reads configs by the parts there are now. For many configs: ask once."""
@@ -161,10 +164,3 @@ def _unfolded(parts: Iterable[Part]) -> Iterator[Part]:
 def _fills_any(part: Part) -> bool:
     """Whether a part has weights to measure: a model, or a stage that makes its own."""
     return isinstance(part, Model) or (isinstance(part, Stage) and part.own_weights)
-
-
-def versioned_by_content(part: Part, content: bytes) -> Part:
-    """`part` with a version taken from the file that declares it, where it declares none."""
-    if part.version is not None:
-        return part
-    return replace(part, version="file-" + hashlib.sha256(content).hexdigest()[:12])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Scalar, shown
@@ -33,10 +34,13 @@ class Resolver:
         """
         self._all, self._presets = parts, presets
         keys = [key for part in parts.values() for key in part.keys]
-        self._declared = {key.name for key in keys}
+        undeclared = [key for part in parts.values() if part.undeclared for key in part.undeclared]
+        self._declared = {key.name for key in (*keys, *undeclared)}
+        self._undeclared = frozenset(key.name for key in undeclared)
         self.spellings: dict[str, str] = dict(SELECTOR_ALIASES)
         self.spellings |= {alias: key.name for key in keys for alias in key.aliases}
         self.spellings |= {n: n for n in (*SELECTORS, *presets, *(key.name for key in keys))}
+        self.spellings |= {key.name: key.name for key in undeclared}
         self._chosen: dict[tuple[Any, ...], tuple[Structure | None, list[str]]] = {}
         self._children: dict[tuple[Structure, Structure], Structure] = {}
         self._canonical: set[tuple[str, ...]] = set()
@@ -120,7 +124,8 @@ class Resolver:
         self, given: Mapping[str, Any], stage: Any
     ) -> tuple[Structure | None, list[str]]:
         """Of the parts a config chooses, None without a stage; and the problems met."""
-        choice = (stage, *map(given.get, SELECTORS[1:]))
+        # A key that no part declares is one of the trial's only where its config gives it.
+        choice = (stage, self._undeclared.intersection(given), *map(given.get, SELECTORS[1:]))
         try:
             known = self._chosen.get(choice)
         except TypeError:  # a list, or another value that is no name
@@ -147,7 +152,19 @@ class Resolver:
                 problems.append(self._unknown(role, name))
             else:
                 parts[role] = part
-        return Structure(parts), problems
+        return Structure(self._with_undeclared(parts, given)), problems
+
+    def _with_undeclared(self, parts: dict[str, Part], given: Mapping[str, Any]) -> dict[str, Part]:
+        """Parts with those of the keys of a config that they read and none of them declares."""
+        if self._undeclared.isdisjoint(given):
+            return parts
+        declared = {key.name for part in parts.values() for key in part.keys}
+        wanted = self._undeclared.intersection(given) - declared
+        found = {}
+        for role, part in parts.items():
+            more = tuple(key for key in part.undeclared or () if key.name in wanted)
+            found[role] = replace(part, keys=(*part.keys, *more)) if more else part
+        return found
 
     def _names(self, role: str) -> list[str]:
         return sorted(name for r, name in self._all if r == role)

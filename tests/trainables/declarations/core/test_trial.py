@@ -20,7 +20,6 @@ from trainables.declarations import (
     Trial,
     builtin_registry,
     digest,
-    versioned_by_content,
 )
 from trainables.declarations.core import parts
 from trainables.declarations.core.presets import Meaning, Preset
@@ -175,15 +174,6 @@ def test_a_parent_of_another_version_makes_another_child(registry: Registry) -> 
     assert new.id != old.id
     assert new.config_id == old.config_id
     assert new.program == old.program
-
-
-def test_a_part_without_a_version_is_versioned_by_its_file() -> None:
-    part = Model(name="own")
-    one, two = (versioned_by_content(part, text) for text in (b"a = 1", b"a = 2"))
-    assert one.version != two.version
-    assert one == versioned_by_content(part, b"a = 1")
-    declared = Model(name="own", version=3)
-    assert versioned_by_content(declared, b"a = 1") is declared
 
 
 def test_digest_is_independent_of_order_and_refuses_nan() -> None:

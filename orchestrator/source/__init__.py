@@ -1,0 +1,1 @@
+"""The user's own code as text and as functions: what a part depends on, which keys it reads."""
