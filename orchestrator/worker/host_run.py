@@ -31,9 +31,9 @@ def run_of(
     context: Context,
     guard: Callable[[], None] = lambda: None,
     parents: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    words: LastWords | None = None,
     study: Any = None,
     start: Any = None,
-    words: LastWords | None = None,
 ) -> PackRun:
     """The run of a pack: of a program's lanes, or of a host trainable's function.
 
@@ -42,7 +42,7 @@ def run_of(
     """
     stage = registry.find("stage", str(spec.lanes[0].config.get("stage", "train")))
     if isinstance(stage, HostTrainable):
-        return HostRun(spec, registry, store, context, guard, study, start, words)
+        return HostRun(spec, registry, store, context, guard, words, study, start)
     return PackRun(spec, registry, store, context, guard, parents, words)
 
 
@@ -58,9 +58,9 @@ class HostRun(PackRun):
         store: Store | None,
         context: Context,
         guard: Callable[[], None] = lambda: None,
+        words: LastWords | None = None,
         study: Any = None,
         start: Any = None,
-        words: LastWords | None = None,
     ):
         super().__init__(spec, registry, store, context, guard, words=words)
         stage: Any = self.trials[0].stage
