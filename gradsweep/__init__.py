@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from search_spaces import Space, Study
     from trainables.declarations import (
         Column,
+        HostTrainable,
         Key,
         Loop,
         Metric,
@@ -45,11 +46,14 @@ if TYPE_CHECKING:
         Stage,
         Task,
     )
+    from trainables.optim.path_groups import path_labels, path_mask
+    from trainables.optim.scaled_schedule import scaled_schedule
 
 __all__ = [
     "Column",
     "DebugResult",
     "Figure",
+    "HostTrainable",
     "Key",
     "LaunchResult",
     "Loop",
@@ -73,10 +77,13 @@ __all__ = [
     "launch",
     "load_model",
     "open_store",
+    "path_labels",
+    "path_mask",
     "plan",
     "plot",
     "register_figure",
     "report",
+    "scaled_schedule",
 ]
 
 _PLACES = {
@@ -99,6 +106,7 @@ _PLACES = {
     "search_spaces": ("Space", "Study"),
     "trainables.declarations": (
         "Column",
+        "HostTrainable",
         "Key",
         "Loop",
         "Metric",
@@ -110,6 +118,8 @@ _PLACES = {
         "Stage",
         "Task",
     ),
+    "trainables.optim.path_groups": ("path_labels", "path_mask"),
+    "trainables.optim.scaled_schedule": ("scaled_schedule",),
 }
 _PLACE = {name: module for module, names in _PLACES.items() for name in names}
 _PACKAGES = ("orchestrator", "results", "search_spaces", "trainables")

@@ -25,12 +25,12 @@ from orchestrator.queue.lease import Lease
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from results import Store, StoreError, create_store
 from search_spaces import Study
-from trainables.declarations import ConfigError, PartError, Trial
+from trainables.declarations import ConfigError, HostTrainable, PartError, Trial
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from orchestrator.worker.pack_run import PackRun
+    from orchestrator.worker.pack_run import PackRun, Progress
 
 Watch = Callable[["PackRun", int], None]
 """Called after each epoch with the run and the epoch's number."""
@@ -49,6 +49,7 @@ class DebugResult:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     culprit: str | None = None
     others: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"DebugResult({notebook.debug_title(self)})"
@@ -124,7 +125,11 @@ def debug(
     if damaged:
         raise RequestError(damaged)
     plan = segments(opened, chosen) if exact else []
-    if exact:
+    notes = _host_notes(chosen, plan)
+    if notes:
+        _prepare_or_warn(record)
+        plan = []
+    elif exact:
         try:
             prepare(int(plan[0].signature["threads"]), gpu=_on_gpu(plan[0]))
         except LateEnvironmentError as error:
@@ -144,7 +149,7 @@ def debug(
         raise RequestError(error.problems) from error
     except UserExitError as error:
         result = DebugResult(chosen, "failed", str(error))
-    result.others = others
+    result.others, result.notes = others, notes
     return result
 
 
@@ -243,6 +248,23 @@ def segments(store: Store | None, trial: Trial) -> list[Segment]:
     return found
 
 
+def _host_notes(trial: Trial, plan: Sequence[Segment]) -> list[str]:
+    """What `--exact` can promise of a host trainable; nothing where it promises bits."""
+    stage = trial.stage
+    if not plan or not isinstance(stage, HostTrainable):
+        return []
+    from orchestrator.worker.provenance import host_signature
+
+    there = plan[-1].signature
+    here = host_signature(stage.run, int(there["threads"]))
+    was, now = there["versions"], here["versions"]
+    other = [f"{n} was {was.get(n)}, here it is {now.get(n)}" for n in sorted({*was, *now})
+             if was.get(n) != now.get(n)]  # fmt: skip
+    differing = f"; {', '.join(other)}" if other else ""
+    note = f"{stage.name} is a host trainable, of which no bits are promised: it is replayed from "
+    return [f"{note}epoch 0 in this process with the recorded config{differing}"]
+
+
 def _on_gpu(segment: Segment) -> bool:
     return not str(segment.signature["device"]).startswith("cpu")
 
@@ -294,18 +316,34 @@ def _parent_weights(
     plan = segments(store, parent) if exact else []
     before = _parent_weights(found, store, parent, exact, watch)
     run = _started(found, parent, plan[0].signature if plan else None, None, "debug", before)
-    while True:
-        progress = run.step()
-        watch(run, progress.epoch)
-        if progress.done:
-            break
-    if progress.ended[parent.id] in ("gate_failed", "diverged"):
+    progress = _train(run, watch)
+    assert progress is not None
+    if progress.ended[parent.id] in ("gate_failed", "diverged", "failed"):
         raise RequestError(
             f"its {parent.stage.name} {parent.id} {progress.ended[parent.id]}: "
             f"{progress.reasons.get(parent.id, 'no reason given')}; `gradsweep debug --trial "
             f"{parent.id}` looks at that"
         )
     return {parent.id: run.pack.weights(0)}
+
+
+def _train(
+    run: PackRun, watch: Watch, epochs: int | None = None, later: Sequence[Segment] = ()
+) -> Progress | None:
+    """Runs it to its end, or until it has done `epochs`: then None. `later`: segments to come."""
+    from orchestrator.worker.host_run import HostRun
+
+    if isinstance(run, HostRun):
+        return run.run_here(watch, epochs)
+    coming = list(later)
+    while epochs is None or run.epoch < epochs:
+        if coming and run.epoch == coming[0].from_epoch:
+            run.change_segment(coming.pop(0).signature)
+        progress = run.step()
+        watch(run, progress.epoch)
+        if progress.done:
+            return progress
+    return None
 
 
 def _started(
@@ -316,7 +354,7 @@ def _started(
     launch_id: str,
     parents: Mapping[str, Mapping[str, np.ndarray]],
 ) -> PackRun:
-    from orchestrator.worker.pack_run import PackRun
+    from orchestrator.worker.host_run import HostRun, run_of
 
     lane = Lane(trial.id, dict(trial.config), trial.parent.id if trial.parent else None)
     start = resume_points(store, [trial], [trial.id]).get(trial.id, lane)
@@ -326,10 +364,10 @@ def _started(
     threads = int(signature["threads"]) if signature else 1
     spec = PackSpec(f"debug-{trial.id}-{lane.attempt}", trial.program, [lane], width, strategy)
     context = Context(launch_id=launch_id, space="debug", threads=threads)
-    run = PackRun(spec, found.registry, store, context, parents=parents)
+    run = run_of(spec, found.registry, store, context, parents=parents)
     with _failing(run, found):
         try:
-            run.start()
+            run.start(here=True) if isinstance(run, HostRun) else run.start()
         except (MemoryError, PartError) as error:
             raise RequestError(str(error)) from error
     return run
@@ -374,23 +412,19 @@ def _run(
 ) -> DebugResult:
     run = _started(found, trial, plan[0].signature if plan else None, target, launch_id, weights)
     result = DebugResult(trial, "stopped here", None)
-    later = list(plan[1:])
     with _profiled(profile), _failing(run, found):
-        while epochs is None or run.epoch < epochs:
-            if later and run.epoch == later[0].from_epoch:
-                run.change_segment(later.pop(0).signature)
-            progress = run.step()
-            watch(run, progress.epoch)
-            if progress.done:
-                result.status = progress.ended[trial.id]
-                result.reason = progress.reasons.get(trial.id)
-                break
+        progress = _train(run, watch, epochs, plan[1:])
+        if progress is not None:
+            result.status = progress.ended[trial.id]
+            result.reason = progress.reasons.get(trial.id)
         else:
             run.recorder.flush()
             if target is not None:
                 run.interrupt()
     if check_nans and run.last is not None and run.last.bad_step[0] >= 0:
         result.culprit = run.pack.blame(0, run.epoch - 1, int(run.last.bad_step[0]))
+    elif check_nans and result.status == "diverged":
+        result.culprit = result.reason
     import pyarrow as pa
 
     result.rows = {

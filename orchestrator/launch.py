@@ -13,27 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from orchestrator import notebook
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
 from orchestrator.machine.resources import check_amounts, find_room
-from orchestrator.option_checks import number_problems, require
+from orchestrator.machine.scratch import launch_folder
+from orchestrator.option_checks import number_problems, require, span_problems
 from orchestrator.plan.overrides import typed, with_key
-from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.plan.packs import Context
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json
-from orchestrator.plan.store_state import (
-    drop_finished_checkpoints,
-    newest_attempts,
-    resume_points,
-)
+from orchestrator.plan.store_state import drop_finished_checkpoints, newest_attempts
 from orchestrator.plan.studies import catalogue
 from orchestrator.plan.study_sources import StudySource, is_module
-from orchestrator.plan.workload import workload
 from orchestrator.queue.lease import Lease, check_free
-from orchestrator.queue.queue import PackQueue
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
 from orchestrator.ray_backend.code_bundle import carried_study
 from orchestrator.ray_backend.jobs import run_job, runs_as_job, words_of
@@ -42,20 +35,30 @@ from orchestrator.ray_backend.study_object import sends_objects
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.watch import RayWatch
 from orchestrator.stopping import Stopping, status_of
+from orchestrator.store_queue import end_running, store_queue
 from orchestrator.terminal import out
-from orchestrator.worker.provenance import trial_columns, versions
+from orchestrator.units import seconds_of
+from orchestrator.worker.provenance import versions
 from results import Store, StoreError, create_store
-from results.schema import arrow_schema
 from search_spaces import Study
-from trainables.declarations import Trial
+
+TIME_UP = 124
+"""The exit status of `timeout`."""
 
 
 @dataclass
 class LaunchResult:
-    """What a launch brought. `counts` is by final status over every trial of the plan, `compiles`
-    how many epoch programs its workers compiled or took from the compile cache, `signal` what
-    stopped it. `stuck`: a call to a dead Ray never came back, so this process has to end. Of a job
-    there is its id and, unless it was left alone, its exit status."""
+    """What a launch brought.
+
+    Attributes:
+      counts: by final status, over every trial of the plan.
+      compiles: how many epoch programs its workers compiled or took from the compile cache.
+      reasons: why a trial failed or did not pass, by its id.
+      untried: how many trials failed without a try, since another of their program had, by reason.
+      signal: what stopped it. time_up: its time budget did, before all trials had ended.
+      stuck: a call to a dead Ray never came back, so this process has to end.
+      job: id of a job. job_status: its exit status, unless it was left alone.
+    """
 
     store: str
     plans: list[SpacePlan]
@@ -64,7 +67,9 @@ class LaunchResult:
     counts: Counter[str] = field(default_factory=Counter)
     compiles: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    untried: dict[str, int] = field(default_factory=dict)
     signal: int | None = None
+    time_up: bool = False
     stuck: bool = False
     error: str | None = None
     job: str | None = None
@@ -79,14 +84,16 @@ class LaunchResult:
     @property
     def exit_status(self) -> int:
         """0: every trial has a result (diverged is one); 1: some failed, are blocked or left; 2:
-        the store could not be written, or Ray died; 130, 143 or 129: Ctrl-C, SIGTERM or the end of
-        its terminal stopped it."""
+        the store could not be written, or Ray died; 124: the time budget is used up; 130, 143 or
+        129: Ctrl-C, SIGTERM or the end of its terminal stopped it."""
         if self.error:
             return 2
         if self.signal is not None:
             return status_of(self.signal)
         if self.job_status is not None:
             return self.job_status
+        if self.time_up:
+            return TIME_UP
         bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
         return 1 if bad else 0
 
@@ -116,6 +123,9 @@ def launch(
     gpus_per_pack: float | None = None,
     checkpoint_seconds: float = 60.0,
     keep_weights: str | None = None,
+    trial_timeout: float | str | None = None,
+    time_budget: float | str | None = None,
+    keep_going: bool = False,
     checkpoint_s: float | None = None,
     progress: str = "auto",
     say: Callable[[str], None] = out,
@@ -139,6 +149,10 @@ def launch(
       gpus_per_pack: 1 where there are any, or a fraction to share one.
       checkpoint_seconds: between resume points; `checkpoint_s` is its former name.
       keep_weights: none, last, best or every:K; a short word for that key in `set`.
+      trial_timeout: seconds, or text such as "10m", after which a trial has failed; data and
+        compiling count, and trials that a worker trains in turn share its time.
+      time_budget: the same of the whole launch, which stops then as Ctrl-C stops it.
+      keep_going: try each pack of a program that could not be made.
       progress: auto, bar, plain, notebook or none. say: takes lines of text.
 
     Raises:
@@ -152,7 +166,11 @@ def launch(
     if checkpoint_s is not None:
         checkpoint_seconds = checkpoint_s
     check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
-    require(number_problems("checkpoint_seconds", checkpoint_seconds))
+    require(
+        number_problems("checkpoint_seconds", checkpoint_seconds),
+        span_problems("trial_timeout", trial_timeout),
+        span_problems("time_budget", time_budget),
+    )
     wanted = with_key(set, "keep_weights", keep_weights)
     if runs_as_job(address, detach):
         assert address is not None
@@ -161,6 +179,7 @@ def launch(
             "set": typed(wanted), "smoke": smoke, "limit": limit, "rerun": rerun, "lanes": lanes,
             "width": width, "cpus_per_pack": cpus_per_pack, "cpus": cpus, "gpus": gpus,
             "gpus_per_pack": gpus_per_pack, "checkpoint_seconds": checkpoint_seconds,
+            "trial_timeout": trial_timeout, "time_budget": time_budget, "keep_going": keep_going,
         })  # fmt: skip
         job, status = run_job(address, space, store, words, study, detach, say)
         spent = time.monotonic() - begun
@@ -211,20 +230,24 @@ def launch(
                     context = Context(
                         lease.id, space, cpus_per_pack, checkpoint_seconds, room.gpu, versions(),
                         fetch=address is not None,
+                        trial_seconds=None if trial_timeout is None else seconds_of(trial_timeout),
+                        # The nodes of a cluster have their own folders.
+                        words=None if address else str(stack.enter_context(launch_folder())),
                     )  # fmt: skip
                     job = _job(opened, study, context, travels=address is not None)
-                    queue = _queue(opened, plans, lease)
+                    queue = store_queue(opened, plans, lease, context, keep_going)
+                    budget = None if time_budget is None else seconds_of(time_budget)
                     patient = address is not None
                     stop.gently(patient)
-                    drive(
+                    result.time_up = drive(
                         queue, job, lease, room.resources, room.packs, progress, say, stop, watch,
-                        patient,
+                        patient, None if budget is None else begun + budget,
                     )  # fmt: skip
                     stop.gently(patient=False)
-                    _end_running(opened, queue, lease)
+                    end_running(opened, queue, lease)
                     result.signal, result.stuck = stop.number, watch.stuck
                     result.error = queue.fatal
-                    result.compiles = queue.compiles
+                    result.compiles, result.untried = queue.compiles, dict(queue.untried)
                     if lease.lost.is_set():
                         result.error = "another driver took over this store"
                     result.reasons |= queue.reasons
@@ -259,79 +282,6 @@ def _job(store: Store, study: str | None, context: Context, travels: bool) -> di
     }
 
 
-def _queue(store: Store, plans: Sequence[SpacePlan], lease: Lease) -> PackQueue:
-    work = workload(plans)
-    trials = {trial.id: trial for one in plans for trial in one.trials}
-
-    def refresh(pack: PackSpec) -> tuple[list[Lane], dict[str, str]]:
-        store.refresh()
-        state = store.completeness(pack.trial_ids)
-        left = [trials[lane.trial_id] for lane in pack.lanes if not state[lane.trial_id]["done"]]
-        points = resume_points(store, left)
-        by_id = {lane.trial_id: lane for lane in pack.lanes}
-        lanes = []
-        for trial in left:
-            old, new = by_id[trial.id], points[trial.id]
-            new.attempt = max(new.attempt, old.attempt + 1)
-            new.config, new.parent_id, new.artifact = old.config, old.parent_id, old.artifact
-            lanes.append(new)
-        return lanes, {i: str(known["status"]) for i, known in state.items() if known["done"]}
-
-    return PackQueue(
-        work.packs,
-        work.epochs,
-        work.passed,
-        lease.id,
-        refresh,
-        on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
-        on_end=lambda pack: lease.drop_fence(pack.id),
-        on_lost=lambda pack, why: _publish_failed(store, trials, pack, why, lease.id),
-        outcomes=work.outcomes,
-        reasons=work.reasons,
-    )
-
-
-def _end_running(store: Store, queue: PackQueue, lease: Lease) -> None:
-    """Says of attempts whose workers were not waited for that they are interrupted."""
-    with contextlib.suppress(StoreError, OSError):  # the store is what went wrong
-        lanes = [lane.trial_id for pack in queue.running.values() for lane in pack.lanes]
-        for pack in queue.running.values():
-            lease.drop_fence(pack.id)  # nothing is published after that
-        if lanes:
-            store.refresh()
-            newest = newest_attempts(store)
-            running = [newest[i] for i in lanes if i in newest and newest[i]["status"] == "running"]
-            _publish_ended(store, running, "interrupted", "the launch was stopped")
-
-
-def _publish_failed(
-    store: Store, trials: Mapping[str, Trial], pack: PackSpec, why: str, launch_id: str
-) -> None:
-    """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
-    known = {(r["trial_id"], r["attempt"], r["launch_id"]): r for r in store.attempts().to_pylist()}
-    rows = []
-    for position, lane in enumerate(pack.lanes):
-        # A worker that never came to say that it had started has left no row.
-        row = known.get((lane.trial_id, lane.attempt, launch_id)) or {
-            **trial_columns(trials[lane.trial_id], pack, position),
-            "epochs_done": lane.first_epoch,
-            "launch_id": launch_id,
-        }
-        rows.append(row)
-    _publish_ended(store, rows, "failed", why)
-
-
-def _publish_ended(
-    store: Store, attempts: Sequence[Mapping[str, Any]], status: str, why: str
-) -> None:
-    schema = arrow_schema("trials")
-    assert schema is not None
-    ended = {"event": 1, "status": status, "reason": why, "ended": datetime.now(UTC)}
-    rows = [{name: {**row, **ended}.get(name) for name in schema.names} for row in attempts]
-    if rows:
-        store.publish("trials", pa.Table.from_pylist(rows, schema))
-
-
 def _summarise(result: LaunchResult, store: Store) -> None:
     """Final status of every trial, read back from the store."""
     state = store.completeness([t.id for one in result.plans for t in one.trials])
@@ -350,6 +300,7 @@ def _summarise(result: LaunchResult, store: Store) -> None:
         else:
             counts["missing"] += 1
     result.counts = counts
+    result.time_up &= bool(counts["interrupted"] + counts["missing"])
 
 
 def resume_command(argv: Sequence[str] | None = None) -> str:

@@ -74,6 +74,7 @@ def launch_html(result: Any) -> str:
     rows = [[status, count] for status, count in sorted(result.counts.items())]
     notes = [f"Stopped: {result.error}"] if result.error else []
     notes += ["Stopped before its end; the same call runs what is left."] * result.interrupted
+    notes += ["Its time budget is used up; the same call goes on."] * result.time_up
     notes += [f"{trial}: {why}" for trial, why in sorted(result.reasons.items())]
     then = [f"store = open_store({result.store!r})"]
     then += [f"plot(store, {one.name!r})" for one in result.plans[:1]]

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from orchestrator.errors import RequestError
+from orchestrator.units import seconds_of
 from trainables.declarations.core.keys import MOST_INT, shown
 
 LEAST_SHARE = 1e-4
@@ -34,6 +35,15 @@ def number_problems(name: str, value: Any, least: float = 0, most: float = MOST_
     if value is None or (_is_number(value) and least <= value <= most):
         return []
     return [f"{_option(name)} must be a number from {least:g} to {most:g}; got {shown(value)}"]
+
+
+def span_problems(name: str, value: Any) -> list[str]:
+    """Checks an option that is a span of time."""
+    seconds = None if value is None else seconds_of(value)
+    if value is None or (seconds is not None and 0 < seconds <= MOST_INT):
+        return []
+    form = "a span of time above 0: seconds, or such as 90s, 10m, 2h, 1h30m"
+    return [f"{_option(name)} must be {form}; got {shown(value)}"]
 
 
 def share_problems(share: Any) -> list[str]:

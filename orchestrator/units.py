@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+_SPAN = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
+)
+_SECONDS = (86400, 3600, 60, 1)
+
 
 def counted(count: int, word: str, plural: str | None = None) -> str:
     """`1 trial`, `2 trials`."""
@@ -26,3 +33,26 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02d}:{left:02d}"
     return f"{minutes}:{left:02d}" if minutes else f"{left} s"
+
+
+def seconds_of(span: float | str) -> float | None:
+    """Seconds of a span of time: a number of them, or text such as `600`, `90s`, `10m`, `2h`,
+    `1h30m`, `2d`. None for anything else."""
+    if isinstance(span, (int, float)) and not isinstance(span, bool):
+        return float(span)
+    text = str(span).strip().lower()
+    try:
+        return float(text)
+    except ValueError:
+        found = _SPAN.fullmatch(text)
+    if not text or found is None:
+        return None
+    return sum(float(n) * unit for n, unit in zip(found.groups(), _SECONDS, strict=True) if n)
+
+
+def span_text(seconds: float) -> str:
+    """A span as a person says it, in its largest whole unit: `10 min`, `90 s`, `2 h`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:.10g} s"

@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -66,8 +66,12 @@ def where(error: BaseException, form: str = " ({})") -> str:
 
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames in a user's own files, which are theirs to read, the innermost last."""
-    found = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in found if _owner(frame.filename) == "user"]
+    return of_user(traceback.extract_tb(error.__traceback__))
+
+
+def of_user(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """Those of the frames that lie in a user's own files."""
+    return [frame for frame in frames if _owner(frame.filename) == "user"]
 
 
 def described(error: BaseException) -> str:

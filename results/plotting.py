@@ -57,6 +57,7 @@ def figure(
     trial: str | None = None,
     figures: Mapping[str, FigureFunction] | None = None,
     where: Where = (),
+    metric: str | None = None,
 ) -> go.Figure:
     """A figure of a space, as a Plotly object.
 
@@ -66,6 +67,7 @@ def figure(
       trial: unique prefix of one trial; the whole space if None.
       figures: functions by name; the registered ones if None.
       where: values of config keys, such as `{"init": "xavier"}`; other trials are left out.
+      metric: what a figure draws that lets one choose; without a `name` the figure is `metric`.
 
     Raises:
       StoreError: no such space, figure or trial; the store lacks the rows it needs; or trials
@@ -73,14 +75,24 @@ def figure(
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     known = FIGURES if figures is None else figures
-    wanted = name or figures_of(data)[0]
+    wanted = _wanted(data, name, metric)
     if wanted not in known:
         if wanted in figures_of(data):
             raise StoreError(f"{wanted} is a figure of a study file of yours; give --study FILE.")
         raise StoreError(
             f"no figure is called {wanted!r}{nearest(wanted, known)}; known: {', '.join(known)}."
         )
-    return known[wanted](store, restricted(store, data, where), trial)
+    drawn, shown = known[wanted], restricted(store, data, where)
+    if metric is None:
+        return drawn(store, shown, trial)
+    if not (isinstance(drawn, Figure) and drawn.chooses_metric):
+        able = [n for n, f in known.items() if isinstance(f, Figure) and f.chooses_metric]
+        raise StoreError(f"{wanted} draws no metric of one's choice; {joined(able, 'or')} does.")
+    return drawn(store, {**shown, "metric": metric}, trial)
+
+
+def _wanted(space: Mapping[str, Any], name: str | None, metric: str | None) -> str:
+    return name or ("metric" if metric else figures_of(space)[0])
 
 
 def figures_of(space: Mapping[str, Any]) -> list[str]:
@@ -112,24 +124,26 @@ def plot(
     format: str | None = None,
     figures: Mapping[str, FigureFunction] | None = None,
     where: Where = (),
+    metric: str | None = None,
 ) -> Path:
     """Writes a figure and returns its path, a different one for every space, figure and trial.
 
     Args:
       output: the file to write, or an existing folder for one named as by default:
-        `figures/<study>-<space>-<figure>[-<trial>].<format>`.
+        `figures/<study>-<space>-<figure>[-<metric>][-<trial>].<format>`.
       format: html (self-contained), png, pdf or svg; by the ending of `output` if None.
-      where: as in `figure`.
+      where, metric: as in `figure`.
 
     Raises:
       StoreError: as `figure`; an unknown format; a place not writable; no browser for an image.
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
-    wanted = name or figures_of(data)[0]
-    own = [space_name(data), wanted, store.resolve(trial) if trial else ""]
+    wanted = _wanted(data, name, metric)
+    own = [space_name(data), wanted, metric or "", store.resolve(trial) if trial else ""]
     stem = "-".join(plain_name(part) for part in own if part)
     path, kind = place_of(output, stem, FORMATS, format)
-    write_bytes(path, rendered(figure(store, data, wanted, trial, figures, where), kind, wanted))
+    drawn = figure(store, data, wanted, trial, figures, where, metric)
+    write_bytes(path, rendered(drawn, kind, wanted))
     return path
 
 

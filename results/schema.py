@@ -110,6 +110,9 @@ TRIALS = columns_of("""
     git_commit | string | | Commit of the code; '+' marks uncommitted changes.
     data_checksum | string | | Checksum of the data set.
     space | string | | Space whose launch ran the attempt, as study/space.
+    metric_columns | string | | Metrics that it records, each with its unit and its better end (min,
+        max, or null where nothing says it), as JSON; null in rows of older versions. Each is a
+        column of epochs and runs.
 """)
 
 EPOCHS = (
@@ -142,7 +145,8 @@ EPOCHS = (
     param_norm | float64 | param | 2-norm of all parameters after the epoch.
     bad_step | int32 | steps | First non-finite step of the epoch; null if none.
     seconds | float64 | s | Wall time of the pack's epoch divided by its active lanes.
-    metrics | map | | Further metrics of the task, by name.
+    metrics | map | | Further metrics, by name. Each that metric_columns of trials names is a column
+        too.
 """)
     + OWNER
 )
@@ -162,6 +166,8 @@ LAYERS = (
     nonfinite_steps | int32 | steps | Steps at which the gradient was not finite.
     update_norm | float32 | param | Mean over finite steps of the 2-norm of the update.
     param_norm | float32 | param | 2-norm of the parameters after the epoch.
+    frozen | bool | | Whether the model declares the tensor as not trained, or all tensors of the
+        layer; null in rows of older versions, which means false.
 """)
     + OWNER
 )
@@ -245,8 +251,15 @@ DIAGNOSIS = columns_of("""
         least_loss, times the losses that a gradient sums.
     guess_loss | float64 | loss_unit | Loss of one that knows nothing: chance_loss, or that of
         answering 0 where loss_ratio is recorded; null where neither is.
-    frozen_layers | string | | Layers whose gradient was exactly 0 in every step of every epoch
-        while the next one above learned: frozen by design. They count in no other rule.
+    frozen_layers | string | | Layers that the model declares frozen, and those whose gradient was
+        exactly 0 in every step of every epoch while the next one above learned: frozen by design.
+        They count in no other rule.
+    monitor | string | | Column of epochs, or metric, that the trial watches: its key monitor, or
+        val_loss where it has none. No verdict reads it.
+    monitor_start | float64 | | Its value in the first epoch that has one.
+    monitor_end | float64 | | Its value in the last epoch that has one.
+    monitor_best | float64 | | Its best value: the greatest or the least, as monitor_mode says, or
+        the metric's declaration.
     evidence | string | | These numbers and every threshold, as JSON.
 """)
 """Columns of the view `diagnosis`; the thresholds named are those of `diagnosis.RULES`."""
@@ -268,6 +281,13 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 """Columns that tell a part of a table from any other file. Every part has had them."""
 
+MEASURED = tuple(
+    column.name
+    for column in EPOCHS
+    if column.type in ("float64", "int32") and column.name not in ("attempt", "epoch", "bad_step")
+)
+"""Columns of `epochs` that are measured: what may be ranked, watched and drawn, as metrics may."""
+
 FINISHED = ("done", "diverged", "stopped", "gate_failed")
 """Statuses that need no further attempt: each is a result."""
 
@@ -275,7 +295,8 @@ FINISHED = ("done", "diverged", "stopped", "gate_failed")
 _VIEWS = {
     "trials", "epochs", "layers", "steps", "runs", "diagnosis", "launches", "packs", "attempts",
     "conflicts", "spaces", "space_trials", "configs", "visible", "lines", "run_origins",
-    "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers",
+    "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers", "monitors",
+    "monitored",
 }  # fmt: skip
 
 

@@ -6,8 +6,9 @@ import html
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.ask.units import loss_unit, unit_of, with_unit
+from results.ask.units import loss_unit, metrics_of, unit_of, with_unit
 from results.html_tables import texts_of
+from results.store.metric_columns import MetricColumn
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -22,16 +23,24 @@ def trial_table(store: Store, space: Mapping[str, Any]) -> str:
     varying = [key for key in space.get("swept") or () if key in columns and key != "stage"]
     stages = ["t.stage"] if "stage" in (space.get("swept") or ()) else []
     quoted = [f't."{columns[key]}"' for key in varying]
+    ids = list(space.get("trials") or ())
+    metrics = metrics_of(store, ids)
+    asked = store.sql(
+        "SELECT DISTINCT monitor FROM monitors WHERE trial_id IN (SELECT unnest($ids))",
+        {"ids": ids},
+    ).fetchall()
+    watched = ", d.monitor, d.monitor_end, d.monitor_best" if asked else ""
     rows = store.sql(
         f"""
         SELECT {", ".join(["asked.trial_id", *stages, *quoted])},
             coalesce(t.status, 'not started') AS status, d.verdict, d.first_bad_epoch,
-            t.epochs_done, d.loss_end, d.largest_norm, d.smallest_norm, d.depth_slope, t.reason
+            t.epochs_done, d.loss_end{watched}, d.largest_norm, d.smallest_norm, d.depth_slope,
+            t.reason
         FROM (SELECT unnest($ids) AS trial_id) asked
         LEFT JOIN all_trials t USING (trial_id) LEFT JOIN diagnosis d USING (trial_id)
         ORDER BY status, asked.trial_id
         """,
-        {"ids": list(space.get("trials") or ())},
+        {"ids": ids},
     )
     unit = loss_unit(store, space.get("trials") or (), space.get("loss_unit"))
     units = space.get("keys") or {}
@@ -40,7 +49,7 @@ def trial_table(store: Store, space: Mapping[str, Any]) -> str:
     heads = [
         with_unit(name, units.get(name, {}).get("unit", ""))
         if at in config
-        else with_unit(name.replace("_", " "), unit_of(name, unit))
+        else _head(name, unit, metrics, [one for (one,) in asked])
         for at, name in enumerate(names)
     ]
     values = rows.fetchall()
@@ -60,6 +69,15 @@ def trial_table(store: Store, space: Mapping[str, Any]) -> str:
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         "</div></div>"
     )
+
+
+def _head(
+    name: str, loss_unit: str, metrics: Mapping[str, MetricColumn], watched: Sequence[str]
+) -> str:
+    """A column's name as words, with its unit; of the watched number that of the metric where all
+    trials watch one."""
+    of = watched[0] if name.startswith("monitor_") and len(watched) == 1 else name
+    return with_unit(name.replace("_", " "), unit_of(of, loss_unit, metrics))
 
 
 def _cell(value: Any, text: str) -> tuple[str, str]:

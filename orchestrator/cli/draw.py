@@ -40,6 +40,13 @@ def plot(
     store: StoreOption = "./store",
     trial: Annotated[str | None, typer.Option("--trial", help="One trial's figure.")] = None,
     where: WhereOption = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Draw this metric against epochs (the figure `metric`), such as val_rmse.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -72,8 +79,9 @@ def plot(
         return
     if space is None:
         raise RequestError("name a SPACE that was launched into the store")
-    if all_ and figure:
-        raise RequestError(f"--all draws every figure of the space; leave out --all or {figure}")
+    if all_ and (figure or metric):
+        given = figure or "--metric"
+        raise RequestError(f"--all draws every figure of the space; leave out --all or {given}")
     known = {**FIGURES, **own_figures(space, study)}
     opened = open_for_reading(store, rule)
     space = _space_of_study(opened, space, figure)
@@ -81,7 +89,8 @@ def plot(
     if all_ and output is not None:
         _make_folder(output)
     problems = []
-    for name in dict.fromkeys(names) if all_ else [figure or names[0]]:
+    one = figure or ("metric" if metric else names[0])
+    for name in dict.fromkeys(names) if all_ else [one]:
         try:
             written = draw(
                 opened,
@@ -92,6 +101,7 @@ def plot(
                 format="png" if png else None,
                 figures=known,
                 where=where or (),
+                metric=metric,
             )
         except StoreError as error:
             if not all_:

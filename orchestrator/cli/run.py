@@ -77,13 +77,38 @@ def launch(
         str | None,
         typer.Option("--keep-weights", help="Weights kept: none, last, best or every:K."),
     ] = None,
+    trial_timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--trial-timeout",
+            metavar="TIME",
+            help="A trial that has taken this long fails (600, 90s, 10m, 2h), data and compiling "
+            "included; trials that a worker trains in turn share its time.",
+        ),
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--time-budget",
+            metavar="TIME",
+            help="Stop the launch cleanly after this long (90s, 10m, 2h), with exit status 124; "
+            "the same command goes on.",
+        ),
+    ] = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going",
+            help="Where a program cannot be made, try each of its packs all the same.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> int:
     """Run what is missing, under Ray Tune. The same command again resumes; Ctrl-C stops cleanly."""
     from orchestrator.launch import launch as run_launch
     from orchestrator.launch import resume_command
     from orchestrator.machine.resources import check_amounts
-    from orchestrator.option_checks import number_problems, require
+    from orchestrator.option_checks import number_problems, require, span_problems
     from orchestrator.plan.plan import plan as make_plan
     from orchestrator.ray_backend.jobs import runs_as_job
 
@@ -92,7 +117,11 @@ def launch(
         assert address is not None
         # Wrong requests end here.
         check_amounts(cpus_per_pack, cpus, gpus, gpus_per_pack)
-        require(number_problems("checkpoint_seconds", checkpoint_seconds))
+        require(
+            number_problems("checkpoint_seconds", checkpoint_seconds),
+            span_problems("trial_timeout", trial_timeout),
+            span_problems("time_budget", time_budget),
+        )
         make_plan(space, store=None, set=overrides, smoke=smoke, study=study)
         return _launch_as_job(context, address, detach)
     try:
@@ -112,6 +141,9 @@ def launch(
             gpus=gpus,
             gpus_per_pack=gpus_per_pack,
             checkpoint_seconds=checkpoint_seconds,
+            trial_timeout=trial_timeout,
+            time_budget=time_budget,
+            keep_going=keep_going,
             progress="none" if json else "auto",
             say=(lambda text: None) if json else _say,
         )
@@ -157,6 +189,8 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
         "programs_compiled": result.compiles["compiled"],
         "programs_cached": result.compiles["cached"],
         "reasons": result.reasons,
+        "untried": result.untried,
+        "time_up": result.time_up,
         "interrupted": result.interrupted,
         "error": result.error,
     }
@@ -181,17 +215,22 @@ def _print_launch(result: LaunchResult, again: str) -> None:
         more = len(ids) - _MOST_IDS
         rest = f" and {counted(more, 'other')}" if more > 0 else ""
         _say(f"  {', '.join(ids[:_MOST_IDS])}{rest}: {reason}")
+        if left := result.untried.get(reason):
+            them = f"{left} of them were" if left > 1 else "one of them was"
+            _say(f"  ({them} not tried, being of the same program; --keep-going tries all)")
     if result.compiles:
         new, old = result.compiles["compiled"], result.compiles["cached"]
         _say(f"programs compiled {new}, taken from the compile cache {old}")
     if result.error:
         _say(f"stopped: {result.error}")
-    if result.exit_status:
+    if result.time_up:
+        _say(f"the time budget is used up; go on: {again}")
+    elif result.exit_status:
         _say(f"run what is left: {again}")
     else:
         first = result.plans[0]
         # An analysis has no learning result to choose by.
-        trained = any("task" in trial.parts for trial in first.targets)
+        trained = any(trial.stage.epochs_key for trial in first.targets)
         best = f"gradsweep best {first.name}, " if trained else ""
         _say(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
 
@@ -244,6 +283,8 @@ def debug(
     if json:
         dump(result.to_json() | ({"culprit": result.culprit} if check_nans else {}))
         return int(result.status == "failed")
+    for note in result.notes:
+        out(note)
     if result.others:
         every = counted(result.others + 1, "trial")
         out(f"(the first of {every}; --set narrows them, --trial picks one)")

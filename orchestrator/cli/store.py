@@ -30,6 +30,9 @@ def status(
 ) -> int:
     """What is running, done, diverged, failed, blocked, and why."""
     from orchestrator.queue.lease import fault, holder
+    from results.ask.named_queries import targets_of
+    from results.ask.units import with_unit
+    from results.ask.watched import best_watched
 
     if address is not None:
         _print_jobs(address, json)
@@ -41,7 +44,8 @@ def status(
         say_on_stderr(f"warning: {odd}")
     report = []
     for name, space in sorted(opened.spaces().items()):
-        report.append(_space_status(name, space, states, driver is not None))
+        one = _space_status(name, space, states, driver is not None)
+        report.append({**one, "best": best_watched(opened, targets_of(space))})
     if json:
         dump({"store": opened.uri, "driver": driver, "spaces": report})
         return 0
@@ -56,6 +60,9 @@ def status(
         ],
     )
     for one in report:
+        for line in one["best"]:
+            what = with_unit(line["monitor"], line["unit"])
+            out(f"  {one['space']}: best {what} {line['value']:.4g}, trial {line['trial_id']}")
         for trial_id, reason in one["reasons"].items():
             out(f"  {one['space']} {trial_id}: {reason}")
     stale = opened.sql("SELECT count(*) FROM all_trials WHERE stale").fetchall()[0][0]
@@ -108,6 +115,10 @@ def _space_status(
     return {"space": name, "trials": len(space["trials"]), "counts": counts, "reasons": reasons}
 
 
+_MOST_METRICS = 6
+"""Metrics in the table of `show`."""
+
+
 @app.command()
 def show(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Trial id or any unique prefix.")],
@@ -115,18 +126,25 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """One trial: config, attempts, last epochs, verdict, stored traceback."""
-    from results.ask.units import with_unit
+    from results.ask.units import metrics_of, with_unit
     from results.config_values import pairs_text
     from results.store.config_columns import json_object
+    from results.store.views import quoted
 
     opened = open_for_reading(store)
     trial_id = opened.resolve(trial)
     attempts = [r for r in opened.attempts().to_pylist() if r["trial_id"] == trial_id]
     newest = next(row for row in attempts if row["newest"])
     config = json_object(newest["config"])
+    metrics = metrics_of(opened, [trial_id])
+    if not json and len(metrics) > _MOST_METRICS:  # else the table is too wide to read
+        held = {name: one for name, one in metrics.items() if name.startswith("val_")} or metrics
+        metrics = dict(list(held.items())[:_MOST_METRICS])
+    columns = ["epoch", "attempt", "loss", "val_loss", "test_loss"]
+    columns += [quoted(metric.column) for metric in metrics.values()]
+    columns += ["grad_norm", "grad_norm_smallest", "bad_step"]
     epochs = opened.sql(
-        "SELECT epoch, attempt, loss, val_loss, test_loss, grad_norm, grad_norm_smallest, bad_step "
-        "FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
+        f"SELECT {', '.join(columns)} FROM all_epochs WHERE trial_id = $id ORDER BY epoch",
         {"id": trial_id},
     ).rows()
     unit = newest["loss_unit"]
@@ -161,9 +179,16 @@ def show(
     print_table(names, [[_short(r[n]) for n in names] for r in attempts], "attempts")
     if epochs:
         title = with_unit("last epochs", f"losses in {unit}" if unit else "")
-        print_table(list(epochs[0]), [list(r.values()) for r in epochs[-8:]], title)
+        units = {metric.column: metric.unit for metric in metrics.values()}
+        heads = [with_unit(name, units.get(name, "")) for name in epochs[0]]
+        print_table(heads, [list(r.values()) for r in epochs[-8:]], title)
     for row in verdict:
         out(f"diagnosis: {row['verdict']}; {row['evidence']}")
+        if row["monitor_end"] is not None:
+            out(
+                f"{row['monitor']}: {row['monitor_start']:.4g} at first, {row['monitor_end']:.4g} "
+                f"at last, {row['monitor_best']:.4g} at best"
+            )
     for row in attempts:
         if row["error"]:
             out(f"attempt {row['attempt']} failed:\n{row['error']}")

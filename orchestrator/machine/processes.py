@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -52,3 +53,13 @@ def _marked(name: str, value: str) -> list[psutil.Process]:
             if ours and process.environ().get(name) == value:
                 found.append(process)
     return found
+
+
+def killed_for_memory() -> int:
+    """How many processes Linux has killed on this machine for want of memory; 0 elsewhere."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0

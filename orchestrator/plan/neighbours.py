@@ -27,7 +27,7 @@ from trainables.declarations import Part, Probe
 _OURS = ("gradsweep", "orchestrator", "results", "search_spaces", "trainables")
 _HOME = Path(__file__).resolve().parents[2]
 _CODE = (
-    "build", "cell", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
+    "build", "cell", "run", "runtime", "schedule", "init", "step", "evaluate", "restart", "measure",
 )  # fmt: skip
 """Fields of declarations that may name their code, as "net:build"."""
 

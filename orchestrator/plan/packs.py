@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.declarations import Trial, digest
+from trainables.declarations import HostTrainable, Trial, digest
 from trainables.declarations.core.structure import Structure
 
 MAX_WIDTH = 16
@@ -30,6 +30,9 @@ MAX_WIDTH_GPU = 128
 long as one. A pack that does not fit comes again in halves."""
 
 CHECKPOINT_S = 60.0
+
+HOST = "process"
+"""The strategy of a pack of one trial that is a function of the user's, in a process of its own."""
 
 
 @dataclass(slots=True)
@@ -104,6 +107,8 @@ class Context:
       threads, gpu: CPU threads, and share of a GPU. checkpoint_s: between resume points.
       versions: installed on the driver; a node with others must not take part.
       fetch: a missing data set is downloaded, as on a cluster's nodes, which nobody has prepared.
+      trial_seconds: how long a trial may take; None for as long as it likes.
+      words: a folder of this machine where workers leave what they did when they died.
     """
 
     launch_id: str = ""
@@ -113,6 +118,8 @@ class Context:
     gpu: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     fetch: bool = False
+    trial_seconds: float | None = None
+    words: str | None = None
 
 
 def choose_width(
@@ -180,6 +187,8 @@ def make_packs(
         chosen = width or known.get("width")
         chosen = chosen or choose_width(count, len(groups), devices, gpu=gpu, short=short)
         strategy = lanes if lanes != "auto" else known.get("strategy") or "default"
+        if isinstance(members[0].stage, HostTrainable):
+            chosen, strategy = 1, HOST
         # Children of one parent pack sit together, so that no child waits for a second pack.
         ordered = sorted(members, key=lambda t: t.parent.program if t.parent else "")
         for first in range(0, len(ordered), chosen):

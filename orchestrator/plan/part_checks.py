@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.plan.key_checks import key_problems
+from orchestrator.plan.metric_checks import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
     Column,
+    HostTrainable,
     Key,
     Loop,
-    Metric,
     Objective,
     Part,
     Probe,
@@ -77,6 +78,7 @@ def part_problems(part: Part) -> list[str]:
             found += _call_problems(f"{name} of {what}", value, given)
         elif value is not None or name in _MUST.get(part.role, {}):
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
+    found += metric_problems(part)
     found += _data_problems(part, what) if isinstance(part, (Task, Objective)) else []
     for name, given in _LOOP.items() if isinstance(part, Loop) else ():
         value = getattr(part, name)
@@ -86,12 +88,29 @@ def part_problems(part: Part) -> list[str]:
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
     for probe in part.probes if isinstance(part.probes, (tuple, list)) else ():
         found += probe_problems(probe) if isinstance(probe, Probe) else []
+    if isinstance(part, HostTrainable):
+        found += _host_problems(part)
     if not isinstance(part.version, int | str | None):
         found.append(f"version of {what} must be an integer or a string; got {shown(part.version)}")
     if not isinstance(part.keys, (tuple, list)):
         return [*found, f"keys of {what} must be a tuple of Key objects; got {shown(part.keys)}"]
     for key in part.keys:
         found += key_problems(key, what)
+    return found
+
+
+def _host_problems(part: HostTrainable) -> list[str]:
+    what, found = f"host trainable {part.name}", []
+    if callable(part.run):
+        found += _call_problems(f"run of {what}", part.run, ("config", "report"))
+    elif not isinstance(part.run, str):
+        found.append(
+            f"run of {what} must be a function of config and report; got {shown(part.run)}"
+        )
+    if part.build or part.reads:
+        found.append(f"{what} reads no model, task or optimizer; leave build and reads out")
+    if part.parent is not HostTrainable.parent:
+        found.append(f"{what} starts from no other stage's weights; leave parent out")
     return found
 
 
@@ -119,15 +138,6 @@ def _data_problems(part: Task | Objective, what: str) -> list[str]:
                 f"{name} of {what} must be a whole number of at least 1, or a function; got "
                 f"{shown(value)}"
             )
-    columns = part.metric_columns
-    if not isinstance(columns, (tuple, list)) or any(not isinstance(c, Metric) for c in columns):
-        found.append(f"metric_columns of {what} must be a tuple of Metric objects")
-    else:
-        found += [
-            f"mode of metric {c.name} of {what} must be min or max; got {shown(c.mode)}"
-            for c in columns
-            if c.mode not in ("min", "max")
-        ]
     return found
 
 

@@ -96,7 +96,7 @@ class SpacePlan:
         for pack in self.packs:
             by_program.setdefault(pack.program, []).append(pack)
         example = {trial.program: trial for trial in self.to_run}
-        statics = {program: example[program].statics for program in by_program}
+        statics = {p: {**example[p].statics, **example[p].length} for p in by_program}
         values: dict[str, set[str]] = {}
         for found in statics.values():
             for name, value in found.items():
@@ -327,10 +327,10 @@ def _ask_declarations(trial: Trial) -> None:
       ConfigError: one returned what it must not.
     """
     if "task" in trial.parts:
-        _ = trial.sizes, trial.dataset, trial.chance_loss
+        _ = trial.sizes, trial.dataset
     if "model" in trial.parts:
         _ = trial.rows
-    _ = trial.variants
+    _ = trial.variants, trial.chance_loss
 
 
 def _choose(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
+from orchestrator.plan.metric_checks import watched_problems
 from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.studies import Catalogue
 from results.config_values import value_text
@@ -66,9 +67,12 @@ def trials_of(
             problems += [p for p in error.problems if p not in problems]
             continue
         for one in (*trial.ancestors, trial):
-            problems += [
-                p for p in _at_odds(known.setdefault(one.id, one), one) if p not in problems
+            faults = [
+                *_at_odds(known.setdefault(one.id, one), one),
+                *one.misfits,
+                *watched_problems(one),
             ]
+            problems += [p for p in faults if p not in problems]
         trials.setdefault(trial.id, trial)
     if problems:
         raise RequestError(problems)

@@ -7,7 +7,7 @@ import heapq
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 IMPORTING, COMPILING, TRAINING = "importing", "compiling", "training"
 
@@ -22,6 +22,27 @@ class _Course:
     last: float = 0.0
     work: float = 0.0
     epoch: int = 0
+
+
+@dataclass
+class Snapshot:
+    """Where a launch stands.
+
+    Attributes:
+      phases: how many packs are importing, compiling, training; none while Ray starts.
+      pace: epochs of trials a second, of the packs that train now.
+      left: seconds until the last pack will have ended; None before the first epoch.
+    """
+
+    trials: int
+    counts: Counter[str]
+    running: int
+    epochs_done: int
+    epochs_total: int
+    seconds: float
+    phases: Counter[str] = field(default_factory=Counter)
+    pace: float = 0.0
+    left: float | None = None
 
 
 class Pace:
@@ -61,6 +82,11 @@ class Pace:
         if course is not None:
             self._ended[course.program][0] += course.last - course.begun
             self._ended[course.program][1] += course.work
+
+    def phase(self, runner: str) -> str | None:
+        """What a pack is doing; None where it does not run."""
+        course = self._running.get(runner)
+        return course.phase if course else None
 
     def phases(self) -> Counter[str]:
         """How many packs are importing, compiling and training."""

@@ -10,8 +10,8 @@ from types import TracebackType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator import notebook
-from orchestrator.queue.pace import COMPILING, IMPORTING, TRAINING
-from orchestrator.queue.queue import PackQueue, Snapshot
+from orchestrator.queue.pace import COMPILING, IMPORTING, TRAINING, Snapshot
+from orchestrator.queue.queue import PackQueue
 from orchestrator.terminal import console, out
 from orchestrator.units import counted, duration
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.plan.packs import Lane, PackSpec, has_any, pack_name
-from orchestrator.queue.pace import Pace
+from orchestrator.queue.losses import MAX_DEATHS, MAX_ERRORS, MAX_MOVES, Death, Machines
+from orchestrator.queue.pace import TRAINING, Pace, Snapshot
 from orchestrator.units import counted
 from results import StoreError
 
-MAX_ERRORS = 2
-MAX_DEATHS = 5
-MAX_MOVES = 5
 REPORT_S = 1.0
 """A worker reports to the driver after the epoch that ends this long after its last report."""
 PASSED = frozenset({"done", "stopped"})
@@ -25,35 +23,6 @@ PASSED = frozenset({"done", "stopped"})
 Refresh = Callable[[PackSpec], tuple[list[Lane], dict[str, str]]]
 """The lanes of a lost pack that still have to run, with new attempts and newest checkpoints; and
 the status of those that have ended by what the store holds, reported or not."""
-
-
-class Machines:
-    """What a queue asks about the machines of a launch; here a single one, which lasts."""
-
-    def others(self, avoided: set[str]) -> bool:
-        """Whether a machine is there that can run a pack and is none of these."""
-        return False
-
-
-@dataclass
-class Snapshot:
-    """Where a launch stands.
-
-    Attributes:
-      phases: how many packs are importing, compiling, training; none while Ray starts.
-      pace: epochs of trials a second, of the packs that train now.
-      left: seconds until the last pack will have ended; None before the first epoch.
-    """
-
-    trials: int
-    counts: Counter[str]
-    running: int
-    epochs_done: int
-    epochs_total: int
-    seconds: float
-    phases: Counter[str] = field(default_factory=Counter)
-    pace: float = 0.0
-    left: float | None = None
 
 
 @dataclass
@@ -68,7 +37,13 @@ class PackQueue:
     whose worker died comes again whole, until its deaths are too many, and then in
     halves too. A worker told to leave and a node that died count against no one. A node that
     cannot run a pack (a damaged data file, other versions) is avoided from then on: it stands in
-    `avoid`, with the reason.
+    `avoid`, with the reason. A pack that took too long fails, and its program too where that was
+    still being made.
+
+    Attributes:
+      post_mortem: asks what is known of the death of a pack's worker.
+      keep_going: packs of a program that could not be made are tried all the same.
+      untried: how many trials were given up without a try, by the reason.
     """
 
     packs: list[PackSpec]
@@ -78,7 +53,9 @@ class PackQueue:
     refresh: Refresh
     on_start: Callable[[PackSpec], None] = lambda pack: None
     on_end: Callable[[PackSpec], None] = lambda pack: None
-    on_lost: Callable[[PackSpec, str], None] = lambda pack, why: None
+    on_lost: Callable[[PackSpec, str, str | None], None] = lambda pack, why, error: None
+    post_mortem: Callable[[PackSpec], Death] = lambda pack: Death()
+    keep_going: bool = False
     machines: Machines = field(default_factory=Machines)
     tell: Callable[[str], None] = lambda line: None
     signatures: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -87,6 +64,7 @@ class PackQueue:
     running: dict[str, PackSpec] = field(default_factory=dict)
     avoid: dict[str, str] = field(default_factory=dict)
     compiles: Counter[str] = field(default_factory=Counter)
+    untried: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
     fatal: str | None = None
 
@@ -175,6 +153,7 @@ class PackQueue:
             if result and not gone:
                 self.report(runner, result)
             pack = self.running.pop(runner, None)
+            made = self._pace.phase(runner) == TRAINING
             self._pace.ended(runner)
             if pack is None:
                 return
@@ -200,7 +179,7 @@ class PackQueue:
                     self._tell(pack, "its node is gone" if gone else "its worker was told to leave")
                     self._again(pack, lanes)
                 elif result is None:
-                    self._after_death(pack, lanes)
+                    self._after_death(pack, lanes, made)
                 else:
                     self._after_failure(pack, lanes, result)
 
@@ -213,16 +192,24 @@ class PackQueue:
             self.fatal = str(error)
             self.stopping = True
 
-    def _after_death(self, pack: PackSpec, lanes: list[Lane]) -> None:
+    def _after_death(self, pack: PackSpec, lanes: list[Lane], made: bool) -> None:
+        death = self.post_mortem(pack)
+        if death.final:
+            self._tell(pack, death.why)
+            if made:
+                self._give_up(pack, lanes, death.why, death.said, death.stacks)
+            else:
+                self._give_up_program(pack, lanes, [{}], death.why, death.said, death.stacks)
+            return
         deaths = pack.deaths + 1
-        self._tell(pack, f"its worker died ({deaths} of {MAX_DEATHS} times)")
+        self._tell(pack, f"its worker died ({death.why}; {deaths} of {MAX_DEATHS} times)")
         if deaths < MAX_DEATHS:
             self._again(pack, lanes, deaths=deaths)
         elif len(lanes) > 1:  # one of them may be what kills: each half is tried once more
             self._again(pack, lanes, size=-(-len(lanes) // 2), deaths=MAX_DEATHS - 1)
         else:
-            why = f"its worker died {MAX_DEATHS} times or more (killed, or out of memory)"
-            self._give_up(pack, lanes, f"{why}; launch again", said=False)
+            why = f"its worker died {MAX_DEATHS} times or more ({death.why})"
+            self._give_up(pack, lanes, f"{why}; launch again", False, death.stacks)
 
     def _after_failure(self, pack: PackSpec, lanes: list[Lane], result: dict[str, Any]) -> None:
         reason, errors = str(result["reason"]), pack.errors + 1
@@ -278,27 +265,35 @@ class PackQueue:
         for other in waiting:
             self.packs += _cut(other, other.lanes, width, width=width)
 
-    def _give_up(self, pack: PackSpec, lanes: list[Lane], why: str, said: bool) -> None:
+    def _give_up(
+        self, pack: PackSpec, lanes: list[Lane], why: str, said: bool, error: str | None = None
+    ) -> None:
         """The lanes have failed; `said` is whether their worker has published that itself."""
-        if not said:
-            self.on_lost(replace(pack, lanes=lanes), why)
+        if lanes and not said:
+            self.on_lost(replace(pack, lanes=lanes), why, error)
         for lane in lanes:
             self.outcomes[lane.trial_id] = "failed"
             self.reasons[lane.trial_id] = why
 
     def _give_up_program(
-        self, pack: PackSpec, lanes: list[Lane], of: list[dict[str, Any]], why: str, said: bool
+        self,
+        pack: PackSpec,
+        lanes: list[Lane],
+        of: list[dict[str, Any]],
+        why: str,
+        said: bool,
+        error: str | None = None,
     ) -> None:
-        """The program cannot be made for trials with any of the values `of`: those of the pack and
-        of waiting ones have failed."""
+        """The program cannot be made for trials with any of the values `of`: those of the pack and,
+        unless it is to keep going, of waiting ones have failed."""
         bad = {lane.trial_id for lane in pack.lanes if has_any(lane.config, of)}
-        self._give_up(pack, [lane for lane in lanes if lane.trial_id in bad], why, said)
+        self._give_up(pack, [lane for lane in lanes if lane.trial_id in bad], why, said, error)
         rest = [lane for lane in lanes if lane.trial_id not in bad]
         more = 0
         waiting, self.packs = self.packs, []
         for other in waiting:
             lost = [one for one in other.lanes if has_any(one.config, of)]
-            if other.program != pack.program or not lost:
+            if other.program != pack.program or not lost or self.keep_going:
                 self.packs.append(other)
                 continue
             self._give_up(other, lost, why, said=False)
@@ -306,6 +301,7 @@ class PackQueue:
             left = [one for one in other.lanes if one not in lost]
             self.packs += _cut(other, left, other.width)
         if more:
+            self.untried[why] += more
             self.tell(f"{counted(more, 'more trial')} of program {pack.program} would fail alike")
         if rest:
             self._again(pack, rest)

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import ray_environment, worker_environment
 from orchestrator.machine.scratch import launch_folder
-from orchestrator.queue.queue import Machines
+from orchestrator.queue.losses import Machines
 from orchestrator.ray_backend.code_bundle import copy_code, copy_study
 from orchestrator.ray_backend.ray_patches import ray_speaks_of_nothing, signals_are_ours
 from orchestrator.ray_backend.watch import RayWatch

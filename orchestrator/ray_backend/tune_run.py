@@ -43,7 +43,8 @@ def drive(
     stop: Stopping,
     watch: RayWatch,
     patient: bool,
-) -> None:
+    until: float | None = None,
+) -> bool:
     """Runs the queue to its end on the Ray this process is connected to, or until a signal has
     come. A Ray that dies is the queue's `fatal`.
 
@@ -51,6 +52,10 @@ def drive(
       job: what every worker is told beside its pack.
       resources: granted to each pack. devices: packs at once.
       patient: after a signal, epochs under way are waited for as long as they take.
+      until: when the launch stops as after a signal, by the monotonic clock.
+
+    Returns:
+      Whether it was stopped at that time.
     """
     from ray import tune
     from ray.tune import CheckpointConfig, FailureConfig, RunConfig
@@ -85,11 +90,12 @@ def drive(
         fit = Fit(tuner)
         with Display(queue, progress, say), _quiet():
             fit.start()
-            _wait(fit, queue, lease, say, stop, watch, patient)
+            late = _wait(fit, queue, lease, say, stop, watch, patient, until)
             watch.stuck = not fit.left()
-    if fit.error is not None and queue.fatal is None and stop.number is None:
+    if fit.error is not None and queue.fatal is None and stop.number is None and not late:
         raise fit.error
     queue.block_the_rest()
+    return late
 
 
 def _wait(
@@ -100,23 +106,31 @@ def _wait(
     stop: Stopping,
     watch: RayWatch,
     patient: bool,
-) -> None:
-    """Returns when the fit has ended, or when it is time to leave it."""
-    end = float("inf")
+    until: float | None,
+) -> bool:
+    """Returns when the fit has ended, or when it is time to leave it: whether its time was up."""
+    end, late = float("inf"), False
+    limit = "" if patient else f", or in {STOP_S:g} s"
     while fit.is_alive() and time.monotonic() < end:
         fit.join(POLL_S)
         if queue.fatal is None and (trouble := watch.trouble()):
             queue.fatal = trouble
             _ask_to_stop(queue, lease)
             end = min(end, time.monotonic() + DEAD_S)
-        if stop.number is not None and not queue.stopping:
+        late = late or (_is_past(until) and not queue.stopping)
+        if (late or stop.number is not None) and not queue.stopping:
             _ask_to_stop(queue, lease)
             end = min(end, float("inf") if patient else time.monotonic() + STOP_S)
-            limit = "" if patient else f", or in {STOP_S:g} s"
-            say(f"stopping after the epoch under way{limit}; Ctrl-C again stops at once")
-        if stop.at_once:
+            why, again = ("the time is up, ", "") if late else ("", " again")
+            say(f"{why}stopping after the epoch under way{limit}; Ctrl-C{again} stops at once")
+        if stop.at_once or (late and stop.number is not None):
             say("stopping at once; published rows are kept")
             end = 0.0
+    return late
+
+
+def _is_past(moment: float | None) -> bool:
+    return moment is not None and time.monotonic() >= moment
 
 
 def _ask_to_stop(queue: PackQueue, lease: Lease) -> None:

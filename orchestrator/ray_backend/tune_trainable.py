@@ -8,6 +8,7 @@ import platform
 import time
 import traceback
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import get_runtime_context, tune
@@ -42,6 +43,8 @@ class PackTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
+        if (before := getattr(self, "_run", None)) is not None:
+            before.close()
         self._job = json.loads(config["job"])
         self._text = config["pack"]
         self._node = get_runtime_context().get_node_id()
@@ -138,7 +141,9 @@ class PackTrainable(tune.Trainable):
         # Only now: these import JAX.
         from orchestrator.plan.studies import catalogue
         from orchestrator.queue.lease import passes
-        from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
+        from orchestrator.worker.host_run import run_of
+        from orchestrator.worker.last_words import LastWords
+        from orchestrator.worker.pack_run import stop_on_sigterm
         from results import StoreError, open_store
 
         _require_fit(context)
@@ -150,8 +155,14 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
-        return PackRun(
-            spec, catalogue(job["study"], job["start"]).registry, self._store, context, guard
+        words = None
+        if context.words is not None:
+            with contextlib.suppress(OSError):  # a full disk is met where rows are written
+                words = LastWords(Path(context.words) / spec.id)
+        study, start = job["study"], job["start"]
+        registry = catalogue(study, start).registry
+        return run_of(
+            spec, registry, self._store, context, guard, study=study, start=start, words=words
         )
 
     def _end(self) -> None:

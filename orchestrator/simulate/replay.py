@@ -125,7 +125,7 @@ class Replay:
         for trial_id in pack.trial_ids:
             self.started.setdefault(trial_id, self._env.now)
 
-    def _on_lost(self, pack: PackSpec, why: str) -> None:
+    def _on_lost(self, pack: PackSpec, why: str, error: str | None) -> None:
         rows = self.tally.rows
         rows["trials"] = rows.get("trials", 0.0) + len(pack.lanes)
         self.tally.parts["trials"] += 1

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,15 +18,18 @@ import numpy as np
 
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
+from orchestrator.plan.metric_checks import require_names, require_watched
 from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
 from orchestrator.units import counted
 from orchestrator.user_code import guarded
 from orchestrator.worker import compile_cache
 from orchestrator.worker.lane_strategy import strategy_here
-from orchestrator.worker.provenance import signature, trial_columns
+from orchestrator.worker.last_words import LastWords
+from orchestrator.worker.provenance import metric_columns, signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
 from orchestrator.worker.traced_values import traced_values_named
+from orchestrator.worker.watchdog import Watchdog
 from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store
 from trainables.core.hparams import init_constants, lane_values
@@ -61,8 +66,10 @@ class PackRun:
         context: Context,
         guard: Callable[[], None] = lambda: None,
         parents: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+        words: LastWords | None = None,
     ):
-        """`parents`: weights by trial id that take the place of the store's artifacts."""
+        """`parents`: weights by trial id that take the place of the store's artifacts. `words`:
+        where this process says what it does, for whoever finds it dead."""
         self.spec = spec
         self._parent_weights = parents or {}
         self.store = store
@@ -89,6 +96,10 @@ class PackRun:
         self._keeper = Keeper(spec, self.trials, store, guard, context.launch_id)
         self._seconds = np.zeros(len(spec.lanes))
         self._compile_seconds = 0.0
+        self._words = words
+        limit = context.trial_seconds
+        self._watchdog = Watchdog(limit, self._late, words) if limit else None
+        self._spent = 0.0
         self._interrupted = False
         self._checkpoints: list[str] = []
         self._started = datetime.now(UTC)
@@ -96,6 +107,16 @@ class PackRun:
     @property
     def lanes(self) -> range:
         return range(len(self.spec.lanes))
+
+    def _limited(self, doing: str, share: int = 1) -> AbstractContextManager[None]:
+        """`doing` this ends the process where a trial takes longer than it may, `share` of them in
+        turn."""
+        if self._watchdog is None:
+            return contextlib.nullcontext()
+        return self._watchdog.within(doing, (self._watchdog.limit - self._spent) * share)
+
+    def _late(self, reason: str, stacks: str) -> None:
+        self.fail(stacks, reason)
 
     def start(self) -> None:
         """Loads data, builds the pack, restores parents and checkpoints, publishes the start.
@@ -117,16 +138,18 @@ class PackRun:
             begun = time.monotonic()
             strategy = strategy_here(self.spec.strategy)
             self.signature = signature(strategy, self.spec.width, self.context.threads)
-            self._making = "program"
-            self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
-            self._making = "states"
-            self.pack.init(parents)
-            self._making = "epoch"
-            with compile_cache.kept():
+            with self._making_it("program", "building model and data", begun):
+                self.pack = Pack(self.trials, self._arrays, width=self.spec.width, lanes=strategy)
+            with self._making_it("states", "initialising", begun):
+                self.pack.init(parents)
+            with self._making_it("epoch", "compiling", begun), compile_cache.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
+                require_names(self.trials[0], self.pack.metrics)
             self._making = ""
+            for trial in self.trials:
+                require_watched(trial, (*self.pack.columns, *self.pack.metrics))
             self._require_memory()
-            self._compile_seconds = time.monotonic() - begun
+            self._compile_seconds = self._spent = time.monotonic() - begun
         for lane in self.lanes:
             slot = self.spec.lanes[lane]
             if slot.checkpoint and self.store is not None:
@@ -138,6 +161,14 @@ class PackRun:
         self._checkpointed_at = time.monotonic()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
         self.recorder.flush()
+
+    @contextlib.contextmanager
+    def _making_it(
+        self, what: Literal["program", "states", "epoch"], doing: str, begun: float
+    ) -> Iterator[None]:
+        self._making, self._spent = what, time.monotonic() - begun
+        with self._limited(doing):
+            yield
 
     def _require_memory(self) -> None:
         """A pack that would not fit is refused before an epoch that the system would kill."""
@@ -169,16 +200,28 @@ class PackRun:
         """
         epoch = self.epoch
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
+        # Lanes in sequence take their turns; a vmap advances all of them at once.
+        turns = max(len(active), 1) if self.pack.lanes == "sequential" else 1
         begun = time.monotonic()
-        result = self.pack.epoch(epoch)
+        with self._limited(f"training epoch {epoch}", turns):
+            result = self.pack.epoch(epoch)
         seconds = time.monotonic() - begun
+        self._spent += seconds / turns
         self.last = result
         self._seconds[active] += seconds / max(len(active), 1)
         rows, steps = self.pack.layer_rows, self.pack.steps
-        self.recorder.add_epoch(epoch, result, rows, active, steps, seconds)
+        broken = self._broken_inputs(epoch, active, result)
+        for lane, reason in broken.items():  # no result, so nothing of the epoch is kept
+            self.pack.freeze(lane)
+            self.recorder.add_trials([self._row(lane, 1, "failed", reason)])
+        active = np.array([lane for lane in active if lane not in broken], int)
+        if len(active):
+            self.recorder.add_epoch(epoch, result, rows, active, steps, seconds)
         ends = {int(lane): self._endings.after_epoch(int(lane), epoch, result) for lane in active}
         ended = {lane: end for lane, end in ends.items() if end is not None}
-        self._record_probes(epoch, active, set(ended), result)
+        with self._limited(f"measuring after epoch {epoch}", turns):
+            if len(active):
+                self._record_probes(epoch, active, set(ended), result)
         self._keeper.after_epoch(epoch, [int(lane) for lane in active], self.pack, result)
         for lane, (status, _) in ended.items():
             self.pack.freeze(lane)
@@ -188,6 +231,7 @@ class PackRun:
         self.recorder.add_trials(
             [self._row(lane, 1, status, reason, result) for lane, (status, reason) in ended.items()]
         )
+        ended |= {lane: ("failed", reason) for lane, reason in broken.items()}
         remaining = int(np.sum(self.pack.active[: len(self.lanes)]))
         if self.recorder.due() or not remaining:
             self.recorder.flush()
@@ -195,6 +239,7 @@ class PackRun:
             self.checkpoint()
         if not remaining:
             self._drop_checkpoints(keep=0)
+            self.close()
         ids = self.spec.trial_ids
         return Progress(
             epoch,
@@ -203,6 +248,16 @@ class PackRun:
             self.signature,
             done=not remaining,
         )
+
+    def _broken_inputs(self, epoch: int, active: np.ndarray, result: EpochResult) -> dict[int, str]:
+        """Of each lane whose bad step came from its input, a sentence that says which."""
+        bad = {int(lane): int(result.bad_step[lane]) for lane in active}
+        said = {
+            lane: self.pack.broken_input(lane, epoch, step)
+            for lane, step in bad.items()
+            if step >= 0
+        }
+        return {lane: text for lane, text in said.items() if text}
 
     def _record_probes(
         self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult
@@ -281,6 +336,15 @@ class PackRun:
             )
             self.recorder.flush()
 
+    def close(self) -> None:
+        """Nobody watches it any more, and it leaves nothing for whoever finds it dead."""
+        if self._watchdog is not None:
+            self._watchdog.close()
+            self._watchdog = None
+        if self._words is not None:
+            self._words.close()
+            self._words = None
+
     def unmakeable(self) -> list[dict[str, Scalar]] | None:
         """After `start` has raised: which trials of this program cannot be made, as values of init
         keys (an empty one means all trials), whatever their other values are. None where the
@@ -345,9 +409,15 @@ class PackRun:
             "device": self.signature["device"] if built else None,
             "signature": signature_text(self.signature) if built else None,
             "launch_id": self.context.launch_id,
+            "metric_columns": metric_columns(self.trials[lane], self._metrics()) if built else None,
             "data_checksum": self._checksum if built else None,
             "space": self.context.space,
         }
+
+    def _metrics(self) -> list[str]:
+        """Names of the metrics that epochs have, as far as they are known."""
+        seen = self.last.metrics if self.last is not None else {}
+        return list(dict.fromkeys([*getattr(self.pack, "metrics", ()), *seen]))
 
 
 def _fails(make: Callable[[], object]) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan.packs import PackSpec
+from orchestrator.plan.packs import HOST, PackSpec
 from trainables.core.gpu_flags import PRECISION
 from trainables.declarations import Trial
+from trainables.declarations.core.parts import Code, loaded
 
 COMMIT = "GRADSWEEP_COMMIT"
 
@@ -41,6 +45,42 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
+def host_signature(run: Code, threads: int) -> dict[str, Any]:
+    """As `signature`, of a function of the user's that runs in a process of its own. It says what
+    its numbers may depend on and promises no bits."""
+    return {
+        "strategy": HOST,
+        "width": 1,
+        "device": "host",
+        "machine": platform.machine(),
+        "threads": threads,
+        "versions": {"python": platform.python_version(), **_imported(loaded(run))},
+    }
+
+
+def _imported(run: Callable[..., Any]) -> dict[str, str]:
+    """Installed versions of NumPy and of what the file of a function imports anywhere in it."""
+    try:
+        tree = ast.parse(Path(inspect.getsourcefile(inspect.unwrap(run)) or "").read_bytes())
+    except (OSError, TypeError, ValueError, SyntaxError):  # a notebook's, or a callable object
+        tree = ast.Module([], [])
+    names = {"numpy"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).partition(".")[0])
+    known = _distributions()
+    found = {one for name in names for one in known.get(name, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(found)}
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Installed packages by the names that are imported."""
+    return importlib.metadata.packages_distributions()
+
+
 @cache
 def git_commit() -> str | None:
     """Commit of the code that runs, '+' added where the tree differs; None outside git. Code that
@@ -65,6 +105,19 @@ def git_commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def metric_columns(trial: Trial, metrics: Iterable[str]) -> str | None:
+    """The column `metric_columns` of table `trials`: unit and better end of each metric that is
+    recorded, as its task declares them, as JSON; None where none is."""
+    declared = trial.metrics
+    found = {
+        name: {"unit": declared[name].unit, "mode": declared[name].mode, "doc": declared[name].doc}
+        if name in declared
+        else {"unit": "fraction" if name.endswith("accuracy") else "", "mode": None, "doc": ""}
+        for name in metrics
+    }
+    return json.dumps(found) if found else None
 
 
 def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:

@@ -151,6 +151,7 @@ class Recorder:
                 "layer_name": pa.array([row.layer_name for row in every], pa.string()),
                 "tensor": pa.array([row.tensor for row in every], pa.string()),
                 "tensor_index": pa.array([row.tensor_index for row in every], pa.int32()),
+                "frozen": pa.array([row.frozen for row in every], pa.bool_()),
             }
         self.add(
             "layers",
@@ -222,7 +223,9 @@ def _joined(parts: Sequence[tuple[int, Columns]], schema: pa.Schema) -> pa.Table
     for field in schema:
         own: list[Any] = [columns.get(field.name) for _, columns in parts]
         if all(isinstance(values, np.ndarray) for values in own):
-            found.append(pa.array(np.concatenate(own), type=field.type))
+            masked = any(isinstance(values, np.ma.MaskedArray) for values in own)
+            joined = np.ma.concatenate(own) if masked else np.concatenate(own)
+            found.append(pa.array(joined, type=field.type))
             continue
         chunks = [
             pa.nulls(count, field.type)

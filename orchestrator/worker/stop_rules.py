@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.units import counted
+from orchestrator.worker.monitors import Monitor, value_of
 from results.config_values import value_text
-from trainables.declarations import Trial
+from trainables.declarations import HostTrainable, Trial
 from trainables.packs.pack import EpochResult
 
 End = tuple[str, str | None]
@@ -23,7 +24,8 @@ class Endings:
         self._trials = trials
         self._below = [0] * len(trials)
         self._stale = [0] * len(trials)
-        self._best = [np.inf] * len(trials)
+        self._monitors = [Monitor(trial) for trial in trials]
+        self._best = [monitor.worst for monitor in self._monitors]
 
     def memo(self, lane: int) -> dict[str, Any]:
         """What a resume point must hold of a lane; plain JSON."""
@@ -39,7 +41,7 @@ class Endings:
         self._below[lane] = memo.get("patience", 0)
         self._stale[lane] = memo.get("stale", 0)
         best = memo.get("best_val")
-        self._best[lane] = np.inf if best is None else best
+        self._best[lane] = self._monitors[lane].worst if best is None else best
 
     def after_epoch(self, lane: int, epoch: int, result: EpochResult) -> End | None:
         """Status and reason if the lane's trial ends with this epoch."""
@@ -47,6 +49,8 @@ class Endings:
         if result.bad_step[lane] >= 0:
             reason = f"non-finite at epoch {epoch}, step {result.bad_step[lane]}"
             return _judged(trial, lane, result, "diverged", reason)
+        if isinstance(trial.stage, HostTrainable) and (bad := non_finite(lane, result)):
+            return _judged(trial, lane, result, "diverged", f"{bad} at epoch {epoch}")
         above = self._above(lane, epoch, result)
         if above:
             return _judged(trial, lane, result, "diverged", above)
@@ -55,7 +59,7 @@ class Endings:
         stopped = self._below_threshold(lane, result) or self._no_better(lane, result)
         if stopped:
             return _judged(trial, lane, result, "stopped", stopped)
-        if epoch + 1 >= trial.epochs:
+        if epoch + 1 >= trial.epochs and _length_known(trial):
             return _judged(trial, lane, result, "done", None)
         return None
 
@@ -65,19 +69,21 @@ class Endings:
         if below is None:
             return None
         name = str(config["stop_on"])
-        value = float(result.epochs[name][lane])
+        value = value_of(self._trials[lane], result, name, lane)
         self._below[lane] = self._below[lane] + 1 if value < float(below) else 0
         if self._below[lane] < int(config["stop_patience"] or 1):
             return None
         times = counted(self._below[lane], "epoch")
-        return f"mean {name} below {value_text(below)} for {times} in a row"
+        mean = "mean " if name in ("grad_norm", "grad_norm_smallest") else ""
+        return f"{mean}{name} below {value_text(below)} for {times} in a row"
 
     def _above(self, lane: int, epoch: int, result: EpochResult) -> str | None:
         """Judged on the epoch's last step: a loss that came down again within it is no end."""
         ceiling = self._trials[lane].config.get("diverge_above")
-        if ceiling is None or "loss_last" not in result.epochs:
+        column = result.epochs.get("loss_last", result.epochs.get("loss"))
+        if ceiling is None or column is None:
             return None
-        loss = float(result.epochs["loss_last"][lane])
+        loss = float(column[lane])
         if not loss > float(ceiling):
             return None
         most = value_text(ceiling)
@@ -87,15 +93,31 @@ class Endings:
         patience = self._trials[lane].config.get("early_stopping")
         if patience is None:
             return None
-        loss = float(result.epochs["val_loss"][lane])
-        if loss < self._best[lane]:
-            self._best[lane], self._stale[lane] = loss, 0
+        monitor = self._monitors[lane]
+        value = monitor.value(result, lane)
+        if monitor.is_better(value, self._best[lane]):
+            self._best[lane], self._stale[lane] = value, 0
             return None
         self._stale[lane] += 1
         if self._stale[lane] < int(patience):
             return None
         stale = counted(self._stale[lane], "epoch")
-        return f"val_loss no better than {self._best[lane]:.4g} for {stale}"
+        return f"{monitor.name} no better than {self._best[lane]:.4g} for {stale}"
+
+
+def non_finite(lane: int, result: EpochResult) -> str | None:
+    """The first number of a reported epoch that must be finite and is not, in words."""
+    layers = (value for name, value in result.layers.items() if name.endswith("norm"))
+    norms = (*(result.epochs[name] for name in ("grad_norm",) if name in result.epochs), *layers)
+    loss = float(result.epochs["loss"][lane]) if "loss" in result.epochs else 0.0
+    if not np.isfinite(loss):
+        return f"loss is {loss}"
+    return "a norm is not finite" if any(not np.isfinite(v[lane]).all() for v in norms) else None
+
+
+def _length_known(trial: Trial) -> bool:
+    key = trial.stage.epochs_key
+    return key is None or trial.config[key] is not None
 
 
 def _judged(trial: Trial, lane: int, result: EpochResult, status: str, reason: str | None) -> End:

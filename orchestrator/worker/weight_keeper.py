@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.plan.packs import PackSpec
+from orchestrator.worker.monitors import Monitor
 from results import Store
 from trainables.declarations import Trial
 from trainables.declarations.training.base import kept_every
@@ -39,8 +40,9 @@ class Keeper:
         self.spec = spec
         self.launch_id = launch_id
         self.best: dict[int, float] = {}
-        """Lowest validation loss so far, by lane; part of a resume point."""
+        """Best value so far of what each lane watches; part of a resume point."""
         self._rules = [str(trial.config["keep_weights"]) for trial in trials]
+        self._monitors = [Monitor(trial) for trial in trials]
         self._store = store
         self._guard = guard
         self._best_weights: dict[int, tuple[int, Weights]] = {}
@@ -53,9 +55,10 @@ class Keeper:
         for lane in lanes:
             rule = self._rules[lane]
             if rule == "best":
-                loss = float(result.epochs["val_loss"][lane])
-                if loss < self.best.get(lane, np.inf):
-                    self.best[lane] = loss
+                monitor = self._monitors[lane]
+                value = monitor.value(result, lane)
+                if monitor.is_better(value, self.best.get(lane, monitor.worst)):
+                    self.best[lane] = value
                     self._best_weights[lane] = epoch, pack.weights(lane)
             elif (every := kept_every(rule)) and (epoch + 1) % every == 0:
                 self._gathered.append((lane, epoch, pack.weights(lane)))

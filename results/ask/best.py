@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from results.ask.named_queries import nothing_yet, space_name, space_of, targets_of
-from results.ask.units import reported
+from results.ask.units import metrics_of, reported, with_unit
 from results.errors import StoreError, nearest
-from results.schema import EPOCHS, FINISHED
+from results.schema import FINISHED, MEASURED
+from results.store.metric_columns import MetricColumn, better_end, measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,9 @@ def best(
 
     Args:
       space: `study/space`, or the space's JSON.
-      metric, mode: what ranks the values of `choose`, "min" or "max".
+      metric: what ranks the values of `choose`: a column of `epochs`, or a metric by name.
+      mode: "min" or "max". If None what the space's rule says of its own metric, of another what
+        the task declares; where nothing does, "max" for an accuracy and else "min".
       choose: the key selected, such as lr.
       over: the key or keys averaged over, such as seed.
       by: the keys that make a cell.
@@ -63,8 +66,9 @@ def best(
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     recipe: dict[str, Any] = data.get("select") or {}
+    declared = metrics_of(store, targets_of(data))
     ranked = str(metric or recipe.get("metric") or "val_loss")
-    end = str(mode or recipe.get("mode") or "min")
+    end = str(mode or _ranking_mode(ranked, recipe, declared))
     choose = choose or recipe.get("choose")
     shown = str(report or recipe.get("report") or ranked)
     seeds = over if over is not None else recipe.get("over", "seed")
@@ -82,11 +86,13 @@ def best(
     newest = f"{metric_sql(ranked)} IS NULL, epoch DESC"
     order = newest if moment == "last" else best_first(ranked, end)
     rows = _rows_at(store, data, keys, ranked, shown, order)
-    rule = _Rule(end, average, _report_mode(shown, recipe, ranked, end))
+    rule = _Rule(end, average, _report_mode(shown, recipe, ranked, end, declared))
     frame = _table(rows, cells, choose, rule)
     over_keys = [key for key in averaged if key in store.config_columns]
     what = reported(store, data, report, metric)
-    frame.attrs["says"] = _says(rule, ranked, what, choose, over_keys, moment)
+    unit = declared[ranked].unit if ranked in declared and shown != ranked else ""
+    on = with_unit(ranked, unit) if unit else ranked
+    frame.attrs["says"] = _says(rule, on, what, choose, over_keys, moment)
     return frame
 
 
@@ -131,11 +137,26 @@ def _says(
     return f"{chosen}; reported is {report} at the chosen {choose}, {first}."
 
 
-def _report_mode(report: str, recipe: Mapping[str, Any], metric: str, mode: str) -> str:
-    """Which end of the reported metric is worst, for a diverged seed's place in its median."""
+def _ranking_mode(
+    metric: str, recipe: Mapping[str, Any], declared: Mapping[str, MetricColumn]
+) -> str:
+    """Which end of the ranking metric is better, where nobody asks for one."""
+    own = recipe.get("mode") if metric == recipe.get("metric", "val_loss") else None
+    return str(own or better_end(metric, None, declared))
+
+
+def _report_mode(
+    report: str,
+    recipe: Mapping[str, Any],
+    metric: str,
+    mode: str,
+    declared: Mapping[str, MetricColumn],
+) -> str:
+    """Which end of the reported metric is better: a diverged seed has the other one's place."""
     if report == metric:
         return mode
-    return str(recipe.get("report_mode") or ("max" if "accuracy" in report else "min"))
+    own = recipe.get("report_mode") if report == recipe.get("report") else None
+    return str(own or better_end(report, None, declared))
 
 
 def metric_sql(name: str) -> str:
@@ -144,13 +165,13 @@ def metric_sql(name: str) -> str:
     Raises:
       StoreError: neither a numeric column nor a plain name.
     """
-    columns = [c.name for c in EPOCHS if c.type in ("float64", "int32") and c.name != "attempt"]
+    columns = [*MEASURED, "epoch", "bad_step"]
     if name in columns:
         return name
     bare = name.removeprefix("metrics.")
     if not bare.replace("_", "").replace(".", "").isalnum():
         raise StoreError(f"no metric {name!r}{nearest(name, columns)}; see `query --schema`.")
-    return f"metrics['{bare}']"
+    return measured(bare)
 
 
 def best_first(metric: str, mode: str) -> str:
@@ -203,7 +224,8 @@ def _rows_at(
     if not any(not row["missing"] for row in found):
         if found and all(row["status"] in FINISHED for row in found):
             both = metric if metric == report else f"{metric} and {report}"
-            raise StoreError(f"no trial of this space has {both}; choose another --metric.")
+            close = nearest(metric, [*MEASURED, *store.metrics])
+            raise StoreError(f"no trial of this space has {both}{close}; choose another --metric.")
         raise StoreError(nothing_yet(store, space_name(data), wanted, "a result"))
     return found
 

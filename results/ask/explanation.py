@@ -18,6 +18,7 @@ from results.schema import (
     Column,
     columns_of,
 )
+from results.store.metric_columns import base_name
 from results.store.views import view_name
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
 INTERNAL: dict[str, str] = {
     "configs": "Config keys of each trial, and whether it is stale.",
     "visible": "Attempts whose rows show, and up to which epoch.",
+    "monitors": "What trials watch that do not watch val_loss, and which end of it is better.",
+    "monitored": "What each trial watches, and its first, last and best value.",
     "run_origins": "Study and space of each attempt, as runs has them.",
     "run_verdicts": "Verdicts, as runs has them.",
     "numbered_epochs": "epochs, with the trial as a number.",
@@ -156,7 +159,10 @@ def describe(store: Store | None = None) -> str:
     lines: list[str] = []
     losses = _loss_units(store) if store else LOSS_UNIT
     for view, (doc, columns) in VIEWS.items():
-        lines += [f"{view}: {doc}", *_explained(columns, losses), ""]
+        lines += [f"{view}: {doc}", *_explained(columns, losses)]
+        if view == "epochs" and store:
+            lines += _explained(_metric_columns(store), losses)
+        lines += [""]
     lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
     lines += ["(those whose config also ran under newer versions).", ""]
     lines += ["What these are made of, which may change (files_*: all rows, as they were written):"]
@@ -179,6 +185,22 @@ def describe(store: Store | None = None) -> str:
     if keys:
         lines += ["config keys (columns of trials and runs):", *_explained(keys), ""]
     return "\n".join(lines)
+
+
+def _metric_columns(store: Store) -> list[Column]:
+    """Columns of metrics, each with the set it is of, and the better end where it is declared."""
+    better = {"min": "Lower is better.", "max": "Higher is better.", None: ""}
+    known, columns = store.metrics, []
+    for metric in known.values():
+        base = base_name(metric.name)
+        of = "validation" if metric.name.startswith("val_") else "test"
+        where = f"On the {of} set."
+        if base == metric.name:
+            where = "Mean over training steps." if f"val_{base}" in known else ""
+        said = (metric.doc or f"Metric {base}.", where, better[metric.mode])
+        doc = " ".join(text for text in said if text)
+        columns.append(Column(metric.column, "float64", doc, metric.unit))
+    return columns
 
 
 _SELECTORS = {

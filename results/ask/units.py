@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from results.ask.named_queries import space_of, targets_of
 from results.schema import DIAGNOSIS, EPOCHS, LOSS_UNIT, TRIALS
+from results.store.metric_columns import MetricColumn, metric_columns
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -14,10 +17,18 @@ if TYPE_CHECKING:
 _UNITS = {column.name: column.unit for column in (*TRIALS, *DIAGNOSIS, *EPOCHS)}
 
 
-def unit_of(name: str, loss_unit: str = "") -> str:
-    """The unit of a column of `trials`, `epochs` or `diagnosis`, or of a task's metric; "" where it
-    has none, or none that is known."""
+def unit_of(
+    name: str, loss_unit: str = "", metrics: Mapping[str, MetricColumn] | None = None
+) -> str:
+    """The unit of a column of `trials`, `epochs` or `diagnosis`, or of a metric; "" where it has
+    none, or none that is known.
+
+    Args:
+      metrics: what is declared of metrics, by name (`metrics_of`).
+    """
     bare = name.removeprefix("metrics.")
+    if bare not in _UNITS and metrics and bare in metrics:
+        return metrics[bare].unit
     unit = _UNITS.get(bare, "fraction" if bare.endswith("accuracy") else "")
     if unit == LOSS_UNIT:
         return loss_unit
@@ -25,8 +36,10 @@ def unit_of(name: str, loss_unit: str = "") -> str:
 
 
 def with_unit(words: str, unit: str) -> str:
-    """`words (unit)`; the words alone where they name the unit: epochs done, seconds."""
-    return words if unit.rstrip("s") in words else f"{words} ({unit})"
+    """`words (unit)`; the words alone where there is none or they name it: epochs done, seconds."""
+    word = "second" if unit == "s" else unit.removesuffix("s")
+    named = re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}s?(?![A-Za-z0-9])", words)
+    return words if named or not unit else f"{words} ({unit})"
 
 
 def one_unit(units: Iterable[str | None]) -> str:
@@ -46,6 +59,20 @@ def loss_unit(store: Store, ids: Iterable[str], known: str | None = None) -> str
     return one_unit(unit or known for (unit,) in rows)
 
 
+def metrics_of(store: Store, ids: Iterable[str]) -> dict[str, MetricColumn]:
+    """The metrics that these trials record, by name, as their tasks declare them."""
+    known = store.metrics
+    if not known:
+        return {}
+    rows = store.sql(
+        "SELECT DISTINCT metric_columns FROM all_trials WHERE trial_id IN (SELECT unnest($ids)) "
+        "AND metric_columns IS NOT NULL ORDER BY 1",
+        {"ids": list(ids)},
+    ).fetchall()
+    own = metric_columns((text for (text,) in rows), ())
+    return {name: replace(own[name], column=known[name].column) for name in own if name in known}
+
+
 def reported(
     store: Store, space: str | Mapping[str, Any], report: str | None, metric: str | None
 ) -> str:
@@ -53,8 +80,9 @@ def reported(
     data = space_of(store, space) if isinstance(space, str) else space
     rule = data.get("select") or {}
     name = str(report or rule.get("report") or metric or rule.get("metric") or "val_loss")
-    unit = loss_unit(store, targets_of(data), data.get("loss_unit"))
-    return with_unit(name, unit_of(name, unit))
+    ids = targets_of(data)
+    unit = loss_unit(store, ids, data.get("loss_unit"))
+    return with_unit(name, unit_of(name, unit, metrics_of(store, ids)))
 
 
 def _per_loss(unit: str) -> bool:

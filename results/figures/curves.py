@@ -1,4 +1,4 @@
-"""Curves over epochs and steps: training loss, gradient norms, the last ten steps."""
+"""Curves over epochs and steps: training loss, any metric, gradient norms, the last ten steps."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.declaration import Figure
+from results.ask.best import metric_sql
+from results.ask.units import loss_unit, metrics_of, unit_of, with_unit
+from results.figures.declaration import Figure, metric_of
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import (
     LogScale,
+    Scale,
     draw_series,
     explain_marks,
     finish,
     look,
     mark_end,
+    scale_for,
     threshold,
 )
+from results.store.metric_columns import better_end
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -28,22 +33,45 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def training_loss(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
-    """Mean training loss of each epoch, on a logarithmic axis."""
+    """Mean training loss of each epoch, on a logarithmic axis where none is negative."""
     chosen = select_trials(store, space, trial)
     rows = series(store, "epochs", "epoch, loss", chosen.ids, order="epoch")
-    scale = LogScale()
-    _see(scale, rows, "loss")
+    scale = scale_for(row["loss"] for own in rows.values() for row in own)
     chance = space.get("chance_loss")
     if chance:
         scale.see([chance])
     fig = go.Figure()
     _curves(fig, chosen, rows, "epoch", "loss", scale)
     if chance:
-        threshold(fig, chance, f"chance {chance:.3f}", log=True)
+        threshold(fig, chance, f"chance {chance:.3f}", log=isinstance(scale, LogScale))
     explain_marks(fig, [scale], _any_bad(chosen))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
     fig.update_yaxes(title=chosen.loss("Training loss"), **scale.axis())
     return _finish(fig, f"Training loss — {chosen.title}", chosen)
+
+
+def metric(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """A metric of each epoch: that of --metric, else the one by which `best` ranks."""
+    chosen = select_trials(store, space, trial)
+    name = metric_of(space)
+    value = metric_sql(name)
+    rows = series(
+        store, "epochs", f"epoch, {value} AS value", chosen.ids, f"{value} IS NOT NULL", "epoch"
+    )
+    declared = metrics_of(store, chosen.ids)
+    unit = unit_of(name, loss_unit(store, chosen.ids, space.get("loss_unit")), declared)
+    decades = math.inf if unit == "fraction" else 1.0
+    scale = scale_for((row["value"] for own in rows.values() for row in own), decades)
+    fig = go.Figure()
+    _curves(fig, chosen, rows, "epoch", "value", scale)
+    explain_marks(fig, [scale], _any_bad(chosen))
+    better = "higher" if better_end(name, None, declared) == "max" else "lower"
+    measured = name in declared or name.endswith(("loss", "accuracy"))
+    fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
+    fig.update_yaxes(
+        title=with_unit(name, unit) + (f", {better} is better" if measured else ""), **scale.axis()
+    )
+    return _finish(fig, f"{name} — {chosen.title}", chosen)
 
 
 def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
@@ -68,7 +96,7 @@ def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None)
             draw_series(fig, [r["epoch"] for r in own], [r[column] for r in own], scale, plain,
                         look(index))  # fmt: skip
             points = [(r["epoch"], r[column]) for r in own]
-            _mark_bad(fig, chosen.trials[0], points, look(index))
+            _mark_bad(fig, chosen.trials[0], points, look(index), scale)
         explain_marks(fig, [scale], _any_bad(chosen))
         fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
         fig.update_yaxes(title="Gradient norm (mean over steps)", **scale.axis())
@@ -127,7 +155,7 @@ def _curves(
     rows: Rows,
     x: str,
     y: str,
-    scale: LogScale,
+    scale: Scale,
     legend: bool = True,
     **place: Any,
 ) -> None:
@@ -144,7 +172,8 @@ def _curves(
                 legend=first, opacity=1.0 if len(trials) == 1 else 0.65, hover=trial.name, **place,
             )  # fmt: skip
             first = False
-            _mark_bad(fig, trial, [(row[x], row[y]) for row in own], look(index), **place)
+            points = [(row[x], row[y]) for row in own]
+            _mark_bad(fig, trial, points, look(index), scale, **place)
 
 
 def _cell_name(cell: str, trials: Sequence[Shown]) -> str:
@@ -167,10 +196,15 @@ def _any_bad(chosen: Selection) -> bool:
 
 
 def _mark_bad(
-    fig: go.Figure, trial: Shown, points: list[tuple[Any, Any]], style: dict[str, Any], **place: Any
+    fig: go.Figure,
+    trial: Shown,
+    points: list[tuple[Any, Any]],
+    style: dict[str, Any],
+    scale: Scale,
+    **place: Any,
 ) -> None:
     """Marks the last finite point of a trial that became non-finite."""
-    finite = [p for p in points if p[1] is not None and math.isfinite(p[1]) and p[1] > 0]
+    finite = [p for p in points if p[1] is not None and math.isfinite(p[1]) and scale.shows(p[1])]
     if trial.bad_epoch is not None and finite:
         mark_end(fig, *finite[-1], style, trial.name, **place)
 
@@ -183,6 +217,7 @@ def _finish(
 
 FIGURES = (
     Figure(training_loss),
+    Figure(metric, chooses_metric=True),
     Figure(grad_norms),
     Figure(grad_norms_last_10, table="steps"),
 )

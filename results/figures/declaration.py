@@ -16,8 +16,9 @@ from results.ask.best import metric_sql
 from results.ask.named_queries import space_name, targets_of
 from results.ask.restricted import restricted, spelled
 from results.ask.units import loss_unit
-from results.errors import StoreError
+from results.errors import StoreError, nearest
 from results.figures.selection import averaged_keys, joined
+from results.schema import MEASURED
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -28,6 +29,12 @@ FigureFunction = Callable[["Store", Mapping[str, Any], "str | None"], "go.Figure
 Config = Mapping[str, Any]
 By = str | tuple[str, Callable[[Config], Hashable]]
 """A key; or a word, and the function of a config that gives what it means."""
+
+
+def metric_of(space: Mapping[str, Any]) -> str:
+    """The metric that a figure is asked to draw of a space: `space["metric"]`, else the one that
+    the space's rule ranks by."""
+    return str(space.get("metric") or (space.get("select") or {}).get("metric") or "val_loss")
 
 
 def _nothing(key: str) -> bool:
@@ -42,6 +49,7 @@ class Figure:
       table: the table whose rows it reads: `epochs`, `layers`, `steps` or a probe.
       parents: it reads the rows of pretrainings, where the space has any.
       metrics: metrics of `epochs`, of each of which some trial needs a value.
+      chooses_metric: it draws the metric that is asked for, which `metric_of` gives.
       loss_unit: what losses must be in.
       by: what it keeps trials apart by; it needs the keys among these. None where each trial has a
         line, a point or a panel to itself, or where the figure names the trial that it shows.
@@ -56,6 +64,7 @@ class Figure:
     table: str = "epochs"
     parents: bool = False
     metrics: tuple[str, ...] = ()
+    chooses_metric: bool = False
     loss_unit: str | None = None
     by: tuple[By, ...] | None = None
     apart: Callable[[str], bool] = _nothing
@@ -128,14 +137,15 @@ class Figure:
         for key in (key for key in self.by or () if isinstance(key, str)):
             if all(config.get(key) is None for config in configs.values()):
                 return f"{self.name} needs the key {key}, which no trial of {name} has."
-        for metric in self.metrics:
+        for metric in (*self.metrics, *([metric_of(space)] if self.chooses_metric else ())):
             (found,) = store.sql(
                 f"SELECT count({metric_sql(metric)}) FROM all_epochs "
                 "WHERE trial_id IN (SELECT unnest($ids))",
                 {"ids": list(configs)},
             ).fetchall()[0]
             if not found:
-                return f"{self.name} needs {metric}, which no trial of {name} has."
+                close = nearest(metric, [*MEASURED, *store.metrics])
+                return f"{self.name} needs {metric}{close}, which no trial of {name} has."
         if self.loss_unit is not None:
             unit = loss_unit(store, configs, space.get("loss_unit"))
             if unit not in ("", self.loss_unit):

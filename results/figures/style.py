@@ -1,4 +1,4 @@
-"""How our figures look: colours, fonts, logarithmic axes that hide neither zero nor NaN."""
+"""How our figures look: colours, fonts, axes that hide neither zero nor NaN."""
 
 from __future__ import annotations
 
@@ -144,6 +144,10 @@ class LogScale:
                 self._low = min(self._low, value)
                 self._high = max(self._high, value)
 
+    def shows(self, value: float) -> bool:
+        """Whether a finite value has its own place on the axis."""
+        return value > 0
+
     @property
     def decades(self) -> tuple[float, float]:
         """log10 of the least and greatest positive value, spread to the least span."""
@@ -176,6 +180,77 @@ class LogScale:
             marks = log_ticks(low, high)
             ticks = {"tickvals": list(marks), "ticktext": list(marks.values())}
         return {"type": "log", "range": [low, high], **ticks}
+
+
+@dataclass
+class LinearScale:
+    """A linear axis that has room for non-finite values above; its methods are those of `LogScale`.
+
+    For numbers that may be negative, and for those of about one size.
+    """
+
+    _low: float = math.inf
+    _high: float = -math.inf
+    zeros: bool = False
+    bads: bool = False
+
+    def see(self, values: Iterable[float | None]) -> None:
+        """Takes values into account; None is no value at all."""
+        for value in values:
+            if value is None:
+                continue
+            if math.isfinite(value):
+                self._low, self._high = min(self._low, value), max(self._high, value)
+            else:
+                self.bads = True
+
+    def shows(self, value: float) -> bool:
+        """Whether a finite value has its own place on the axis."""
+        return True
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        if self._high < self._low:
+            return 0.0, 1.0
+        least = 0.02 * abs(self._high) or 1.0  # of equal values
+        short = max(least - (self._high - self._low), 0.0) if self._low == self._high else 0.0
+        return self._low - short / 2, self._high + short / 2
+
+    @property
+    def _pad(self) -> float:
+        low, high = self._ends
+        return 0.06 * (high - low)
+
+    @property
+    def floor(self) -> float:
+        return self._ends[0] - 2 * self._pad
+
+    @property
+    def ceiling(self) -> float:
+        return self._ends[1] + 2 * self._pad
+
+    def axis(self) -> dict[str, Any]:
+        """Properties of the Plotly axis."""
+        low, high = self._ends
+        return {
+            "type": "linear",
+            "range": [low - self._pad, high + self._pad * (3 if self.bads else 1)],
+        }
+
+
+Scale = LogScale | LinearScale
+
+
+def scale_for(values: Iterable[float | None], decades: float = 0.0) -> Scale:
+    """An axis for these values, which it has seen: logarithmic where none is negative and they span
+    as many decades; else linear."""
+    known = list(values)
+    finite = [value for value in known if value is not None and math.isfinite(value)]
+    above = [value for value in finite if value > 0]
+    wide = bool(above) and math.log10(max(above) / min(above)) >= decades
+    scale = LogScale() if wide and min(finite) >= 0 else LinearScale()
+    scale.see(known)
+    return scale
 
 
 _PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
@@ -211,7 +286,7 @@ def draw_series(
     fig: go.Figure,
     x: Sequence[Any],
     y: Sequence[float | None],
-    scale: LogScale,
+    scale: Scale,
     name: str,
     style: dict[str, Any],
     legend: bool = True,
@@ -219,9 +294,9 @@ def draw_series(
     hover: str = "",
     **place: Any,
 ) -> None:
-    """One line on a logarithmic axis. Zeros become hollow triangles at the axis's floor, non-finite
-    values crosses at its ceiling; a line is broken there, not joined across."""
-    kept = [v if v is not None and math.isfinite(v) and v > 0 else None for v in y]
+    """One line. On a logarithmic axis zeros become hollow triangles at its floor; on any non-finite
+    values become crosses at its ceiling; a line is broken there, not joined across."""
+    kept = [v if v is not None and math.isfinite(v) and scale.shows(v) else None for v in y]
     colour = style["colour"]
     fig.add_trace(
         go.Scatter(
@@ -233,7 +308,9 @@ def draw_series(
         ),
         **place,
     )  # fmt: skip
-    zeros = [i for i, v in enumerate(y) if v is not None and math.isfinite(v) and v <= 0]
+    zeros = [
+        i for i, v in enumerate(y) if v is not None and math.isfinite(v) and not scale.shows(v)
+    ]
     bads = [i for i, v in enumerate(y) if v is not None and not math.isfinite(v)]
     for where, height, symbol in (
         (zeros, scale.floor, "triangle-down-open"), (bads, scale.ceiling, "x"),
@@ -267,7 +344,7 @@ def mark_end(
     )  # fmt: skip
 
 
-def explain_marks(fig: go.Figure, scales: Iterable[LogScale], ends: bool = False) -> None:
+def explain_marks(fig: go.Figure, scales: Iterable[Scale], ends: bool = False) -> None:
     """Legend entries for the marks that zeros and non-finite values get, where there are any."""
     found = list(scales)
     for wanted, symbol, name in (

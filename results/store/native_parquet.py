@@ -24,6 +24,8 @@ from results.store.parquet_parts import PART, PartIndex
 from results.store.paths import checksum, told_checksum
 from results.store.views import strings, view_name
 
+_ADDED = frozenset({*(column.name for column in OWNER), "frozen"})
+"""Columns that parts of older versions lack, which are null there."""
 _READ = 4 * 2**20
 _GLOB = frozenset("*?[")
 _READS = {"epochs": ("runs", "diagnosis"), "layers": ("diagnosis",)}
@@ -95,15 +97,22 @@ def _told(index: PartIndex, table: str) -> list[Part]:
 
 
 def _fits(part: Part, table: str) -> bool:
-    """Whether a part has every column of the table, and a path that DuckDB takes as it is."""
+    """Whether a part has every column of the table, but for those added since, and a path that
+    DuckDB takes as it is."""
+    lacking = _lacking(part, table)
+    older = pa.schema([field for field in _pinned(table) if field.name not in lacking])
+    return lacking <= _ADDED and part.schema.equals(older) and _GLOB.isdisjoint(part.path)
+
+
+def _lacking(part: Part, table: str) -> frozenset[str]:
+    """Columns of the table that the part has not."""
+    return frozenset(_pinned(table).names) - frozenset(part.schema.names)
+
+
+def _pinned(table: str) -> pa.Schema:
     schema = arrow_schema(table)
-    known = part.schema.equals(schema) or part.schema.equals(_ownerless(schema))
-    return known and _GLOB.isdisjoint(part.path)
-
-
-def _ownerless(schema: pa.Schema) -> pa.Schema:
-    """As older versions wrote it."""
-    return pa.schema([field for field in schema if field.name not in {c.name for c in OWNER}])
+    assert schema is not None, table  # of others nothing is read here
+    return schema
 
 
 def _names(query: str, table: str) -> bool:
@@ -153,14 +162,18 @@ def _show(
     columns = con.sql(f"SELECT * FROM files_{name} LIMIT 0").columns
     named = PART in columns
     reads = []
-    for ownerless in (False, True):
-        paths = [p.path for p in own if ("launch_id" not in p.schema.names) == ownerless]
-        if paths:
-            # NaN is the greatest number to DuckDB, and none to the statistics in a footer.
-            how = "hive_partitioning = false, can_have_nan = true"
-            how += f", filename = '{PART}'" if named else ""
-            lacking = ", NULL::VARCHAR AS launch_id" if ownerless else ""
-            reads.append(f"SELECT *{lacking} FROM read_parquet({strings(sorted(paths))}, {how})")
+    versions: dict[frozenset[str], list[str]] = {}
+    for part in own:
+        versions.setdefault(_lacking(part, table), []).append(part.path)
+    for lacking, paths in sorted(versions.items(), key=lambda one: sorted(one[0])):
+        # NaN is the greatest number to DuckDB, and none to the statistics in a footer.
+        how = "hive_partitioning = false, can_have_nan = true"
+        how += f", filename = '{PART}'" if named else ""
+        nulls = "".join(
+            f", NULL::{'BOOLEAN' if name == 'frozen' else 'VARCHAR'} AS {name}"
+            for name in sorted(lacking)
+        )
+        reads.append(f"SELECT *{nulls} FROM read_parquet({strings(sorted(paths))}, {how})")
     con.register(f"arrow_{name}", index.dataset(table, rest, named))
     reads += [f"FROM arrow_{name}"] if rest else []
     listed = ", ".join(columns)

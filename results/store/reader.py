@@ -18,6 +18,7 @@ from results.schema import table_name
 from results.store.completeness import Completeness, completeness, row_counts
 from results.store.diagnosis import merged_rules
 from results.store.merging.conflicts import conflicts
+from results.store.metric_columns import MetricColumn
 from results.store.native_parquet import NativeParts
 from results.store.parquet_parts import PartIndex
 from results.store.paths import Paths
@@ -62,6 +63,7 @@ class Reader:
         self._allowed = 0
         self._native = NativeParts(self._index)
         self._columns: dict[str, str] = {}
+        self._metrics: dict[str, MetricColumn] = {}
         self._judged = False
         self._shared: dict[str, dict[int, dict[str, Any]]] = {}
         self._conflicts: list[str] | None = None
@@ -236,7 +238,7 @@ class Reader:
             try:
                 self._native = NativeParts(index)
                 allowed = self._native.paths
-                self._con, self._columns, self._allowed = connect(
+                self._con, self._columns, self._metrics, self._allowed = connect(
                     index, self._spaces, self.rules, allowed, self._asked
                 )
                 self._judged = False
@@ -268,6 +270,14 @@ class Reader:
         with self._lock:
             self._connection()
             return dict(self._columns)
+
+    @property
+    def metrics(self) -> dict[str, MetricColumn]:
+        """The metrics that trials record, by name: column of `epochs` and `runs`, unit and better
+        end. Stores of older versions have theirs in the map `metrics` only."""
+        with self._lock:
+            self._connection()
+            return dict(self._metrics)
 
     def attempts(self) -> pa.Table:
         """The last row of every (trial_id, attempt), in that order, as of now."""

@@ -1,4 +1,4 @@
-"""A DuckDB connection whose views show a store: visible rows, typed configs, diagnosis.
+"""A DuckDB connection whose views show a store: visible rows, typed configs, metrics, diagnosis.
 
 After `connect` the connection is locked: no file, network or setting can be reached from SQL, but
 for Parquet parts that `native_parquet` may come to read. The others are read through pyarrow data
@@ -21,6 +21,7 @@ from results.schema import EPOCHS, KEYS, OWNER, TRIALS
 from results.store.config_columns import config_table
 from results.store.diagnosis import diagnosis_view
 from results.store.merging.lines import chosen_lines
+from results.store.metric_columns import MetricColumn, better_end, measured, metric_columns
 from results.store.parquet_parts import PART, PartIndex
 
 _LOCK = (
@@ -34,6 +35,7 @@ _LOCK = (
 )
 
 
+_WATCH = ("monitor", "monitor_mode")
 _LINES = pa.schema(
     [
         ("trial_id", pa.string()), ("attempt", pa.int32()), ("launch_id", pa.string()),
@@ -69,7 +71,7 @@ def connect(
     rules: Mapping[str, float],
     allowed: Iterable[str] = (),
     memory: int | None = None,
-) -> tuple[duckdb.DuckDBPyConnection, dict[str, str], int]:
+) -> tuple[duckdb.DuckDBPyConnection, dict[str, str], dict[str, MetricColumn], int]:
     """A locked in-memory connection over the parts of `index`.
 
     Args:
@@ -77,30 +79,35 @@ def connect(
       memory: bytes that it may take; half of what is free if None.
 
     Returns:
-      The connection, the column name of every config key, and the bytes that it may take.
+      The connection, the column name of every config key, the metrics by name, and the bytes that
+      it may take.
     """
     con = duckdb.connect()
     con.register("files_trials", index.dataset("trials"))
     con.execute(sql_text("attempts"))
     shared = _choose_lines(con)
     columns = _create_trials(con, spaces)
+    metrics = _metrics(con, columns.values())
+    watched = _create_monitors(con, columns, metrics)
     _create_spaces(con, spaces)
     for table, listing in index.tables.items():
         if table != "trials":
             named = listing.overlapping or (shared and not listing.owned)
             con.register(f"files_{view_name(table)}", index.dataset(table, named=named))
-            _create_rows(con, view_name(table), shared, named)
-    _create_runs(con, columns.values())
+            own = metrics.values() if table == "epochs" else ()
+            _create_rows(con, view_name(table), shared, named, own)
+    _create_runs(con, columns.values(), metrics.values())
     con.execute(sql_text("launches"))
     same = {*(column.name for column in (*KEYS, *OWNER)), "seconds"}
     measured = ", ".join(f"'{c.name}': r.{c.name}" for c in EPOCHS if c.name not in same)
     con.execute(sql_text("conflicts").replace("{columns}", f"{{{measured}}}"))
+    con.execute(sql_text("monitored").replace("{watched}", watched))
     con.execute(diagnosis_view(sql_text("diagnosis"), rules))
     spill = f"{tempfile.gettempdir()}/gradsweep-{os.getpid()}".replace("'", "''")
     given = _memory(con) if memory is None else memory
     for statement in _LOCK:
         con.execute(statement.format(memory=given, spill=spill, allowed=strings(allowed)))
-    return con, columns, given
+    return con, columns, metrics, given
 
 
 def _memory(con: duckdb.DuckDBPyConnection) -> int:
@@ -182,6 +189,50 @@ def _create_trials(
     return columns
 
 
+def _metrics(con: duckdb.DuckDBPyConnection, configs: Iterable[str]) -> dict[str, MetricColumn]:
+    """The metrics that trials say they record; of what older versions wrote, none."""
+    rows = con.execute(
+        "SELECT DISTINCT metric_columns FROM attempts WHERE metric_columns IS NOT NULL AND shown "
+        "ORDER BY 1"
+    ).fetchall()
+    return metric_columns((text for (text,) in rows), configs)
+
+
+def _create_monitors(
+    con: duckdb.DuckDBPyConnection,
+    columns: Mapping[str, str],
+    metrics: Mapping[str, MetricColumn],
+) -> str:
+    """The table `monitors`: what trials watch that do not watch val_loss, and which end of it is
+    better. Returns the SQL of a trial's watched number in a row of epochs, given its monitor."""
+    keys = [
+        f"c.{quoted(columns[key])}::VARCHAR" if key in columns else "NULL::VARCHAR"
+        for key in _WATCH
+    ]
+    asked = con.execute(
+        f"SELECT DISTINCT {keys[0]}, {keys[1]} FROM configs c "
+        f"WHERE {keys[0]} <> 'val_loss' OR {keys[1]} <> 'auto' ORDER BY ALL"
+    ).fetchall()
+    found = {"monitor": [], "asked": [], "mode": []}
+    for name, mode in asked:
+        found["monitor"].append(name)
+        found["asked"].append(mode)
+        found["mode"].append(better_end(name or "val_loss", mode, metrics))
+    types = pa.schema([(key, pa.string()) for key in found])
+    _create_table(con, "asked_monitors", pa.table(found, schema=types))
+    con.execute(
+        "CREATE TABLE monitors AS SELECT c.trial_id, coalesce(m.monitor, 'val_loss') AS monitor, "
+        f"m.mode FROM configs c JOIN asked_monitors m ON {keys[0]} IS NOT DISTINCT FROM m.monitor "
+        f"AND {keys[1]} IS NOT DISTINCT FROM m.asked"
+    )
+    con.execute("DROP TABLE asked_monitors")
+    cases = [
+        f"WHEN {strings([name])[1:-1]} THEN {measured(name)}"
+        for name in dict.fromkeys(name for name in found["monitor"] if name)
+    ]
+    return f"CASE monitor {' '.join(cases)} ELSE val_loss END" if cases else "val_loss"
+
+
 def _create_table(con: duckdb.DuckDBPyConnection, name: str, data: pa.Table) -> None:
     con.register(f"_{name}", data)
     con.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")
@@ -204,7 +255,11 @@ def _create_spaces(con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[
 
 
 def _create_rows(
-    con: duckdb.DuckDBPyConnection, name: str, shared: bool, named: bool = False
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    shared: bool,
+    named: bool = False,
+    metrics: Iterable[MetricColumn] = (),
 ) -> None:
     """`all_<name>`: the rows no later attempt supersedes; `<name>`: without stale trials;
     `numbered_<name>`: these with their trial as a number, which groups and joins faster.
@@ -213,6 +268,7 @@ def _create_rows(
       shared: attempts of several stores have one number, so that the launch distinguishes rows.
       named: rows may be in several parts, whose names are in the column `PART`: of each attempt
         and epoch those of one part show, the first by name of those that name launches, if any.
+      metrics: those to show as columns of `all_<name>` and `<name>`.
     """
     source, everything, view = quoted(f"files_{name}"), quoted(f"all_{name}"), quoted(name)
     own = " AND (r.launch_id = v.launch_id OR r.launch_id IS NULL AND v.ownerless)"
@@ -229,8 +285,10 @@ def _create_rows(
             "ON r.trial_id = u.trial_id AND r.attempt = u.attempt AND r.epoch = u.epoch "
             f"AND r.{PART} = u.{PART}"
         )
-    con.execute(f"CREATE VIEW {everything} AS SELECT {columns} {shown}")
-    con.execute(f"CREATE VIEW {view} AS SELECT {columns} {shown} WHERE NOT v.stale")
+    own = [f"r.{measured(metric.name)} AS {quoted(metric.column)}" for metric in metrics]
+    all_columns = ", ".join([columns, *own])
+    con.execute(f"CREATE VIEW {everything} AS SELECT {all_columns} {shown}")
+    con.execute(f"CREATE VIEW {view} AS SELECT {all_columns} {shown} WHERE NOT v.stale")
     if name in ("epochs", "layers"):
         numbered = quoted(f"numbered_{name}")
         con.execute(
@@ -238,14 +296,21 @@ def _create_rows(
         )
 
 
-def _create_runs(con: duckdb.DuckDBPyConnection, configs: Iterable[str]) -> None:
+def _create_runs(
+    con: duckdb.DuckDBPyConnection, configs: Iterable[str], metrics: Iterable[MetricColumn]
+) -> None:
     """The view `runs`. A config key's column keeps the name that it shares with one of ours."""
     keys = {column.name for column in (*KEYS, *OWNER)}
     taken = {name.lower() for name in configs}
     own = {name: f"run_{name}" if name in taken else name for name in ("study", "verdict")}
     changes = {
         "configs": "c.* EXCLUDE (trial_id, stale)",
-        "metrics": ", ".join(f"e.{c.name}" for c in EPOCHS if c.name not in keys),
+        "metrics": ", ".join(
+            [
+                *(f"e.{c.name}" for c in EPOCHS if c.name not in keys),
+                *(f"e.{quoted(metric.column)}" for metric in metrics),
+            ]
+        ),
         **own,
     }
     text = sql_text("runs")

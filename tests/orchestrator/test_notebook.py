@@ -22,8 +22,8 @@ from orchestrator.errors import RequestError
 from orchestrator.launch import LaunchResult, launch
 from orchestrator.plan.overrides import typed, with_key
 from orchestrator.plan.plan import plan
+from orchestrator.queue.pace import Snapshot
 from orchestrator.queue.progress import Display
-from orchestrator.queue.queue import Snapshot
 from orchestrator.ray_backend.jobs import words_of
 from results import create_store
 

@@ -1,10 +1,12 @@
 """A study whose model fails in the ways that a fault test asks for."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import optax
@@ -15,6 +17,9 @@ from trainables.declarations import Key, Model, Optimizer
 from trainables.optim.schedules import Constant
 
 FAULTS = ("none", "raise", "exit", "kill")
+BUGS = ("none", "build", "call", "exit", "hang", "crash")
+HANG = threading.Event()
+"""What a bug that hangs waits for."""
 
 
 def _limit_memory(spare: int) -> None:
@@ -48,6 +53,11 @@ def build(config, sizes, rngs):
         config["ballsat"]
     if "exit" in (config["bug"], config["fault"]):
         sys.exit("a guard left in the model")
+    if config["bug"] == "hang":
+        HANG.wait()
+        raise RuntimeError("nobody should have woken it")
+    if config["bug"] == "crash":
+        ctypes.string_at(0)
     if config["fault"] == "raise":
         raise ZeroDivisionError("the user divided by zero")
     if config["fault"] == "kill":
@@ -71,7 +81,7 @@ NET = Model(
     name="faulty_net",
     keys=(
         Key("fault", "str", "none", "init", "Of a trial.", choices=FAULTS),
-        Key("bug", "str", "none", "static", "Of all.", choices=("none", "build", "call", "exit")),
+        Key("bug", "str", "none", "static", "Of all.", choices=BUGS),
         Key("ballast", "int", 0, "static", "Side of a square of idle weights.", low=0),
         Key("spare", "int", 0, "static", "MiB a worker may have more than at first.", low=0),
     ),

@@ -73,9 +73,9 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
         if key.kind == "traced":
             values[name] = _number(key, value)
     if "optimizer" in trial.parts:
-        steps = trial.sizes.steps
+        steps = trial.sizes.steps if "task" in trial.parts else 1
         values |= schedule_of(trial).derived(trial.config, values, trial.epochs, steps)
-    return values
+    return values | {name: np.asarray(number, np.int32) for name, number in trial.length.items()}
 
 
 def stack_lanes(lanes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ from trainables.declarations.core.registry import Registry
 from trainables.declarations.core.resolving import Resolver
 from trainables.declarations.core.structure import SELECTORS
 from trainables.declarations.core.trial import ConfigError, Trial, digest, nearest
+from trainables.declarations.training.host import HostTrainable
 from trainables.declarations.training.loop import Loop
 
 _ROLES = ("base", *SELECTORS)
@@ -65,6 +66,7 @@ __all__ = [
     "Column",
     "Config",
     "ConfigError",
+    "HostTrainable",
     "Key",
     "Kind",
     "Loop",

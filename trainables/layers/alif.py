@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,7 @@ class ALIF:
     units: int
     adaptation: float
     signed: bool = False
+    float32_tensors: ClassVar[tuple[str, ...]] = ("tau_v", "tau_a", "threshold", "beta")
 
     @property
     def state_size(self) -> int:

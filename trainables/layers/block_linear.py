@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class BlockCell:
     heads: int
     outputs: int
     rotations: bool = False
+    float32_tensors: ClassVar[tuple[str, ...]] = ("a", "lambda_re", "lambda_im")
 
     @property
     def state_size(self) -> int:
@@ -89,7 +90,9 @@ class BlockCell:
 
     def drive(self, params: Params, u: jax.Array) -> jax.Array:
         """B u of inputs (..., I), shape (..., N)."""
-        return u @ params["b"].T
+        drive = u @ params["b"].T
+        own = params["lambda_re" if self.rotations else "a"]
+        return drive.astype(jnp.result_type(drive, own))
 
     def advance(self, params: Params, state: jax.Array, drive: jax.Array) -> jax.Array:
         """The next state, (..., N) each: the step form."""

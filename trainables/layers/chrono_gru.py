@@ -12,7 +12,7 @@ Shapes are suffixed: T time, B batch, H units, I inputs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ class ChronoGRU:
 
     width: int
     simple: bool = False
+    float32_tensors: ClassVar[tuple[str, ...]] = ("b_ih",)
 
     def init(
         self, key: jax.Array, features: int, memory: tuple[Any, Any], scale_x: Any, scale_h: Any

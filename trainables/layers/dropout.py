@@ -17,7 +17,7 @@ def drop(key: jax.Array, x: jax.Array, rate: jax.Array) -> jax.Array:
 
     def dropped() -> jax.Array:
         kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-        return jnp.where(kept, x / (1 - rate), 0)
+        return jnp.where(kept, (x / (1 - rate)).astype(x.dtype), 0)
 
     # Drawing costs more than a small layer, so lanes without dropout are spared it.
     return lax.cond(rate > 0, dropped, lambda: x)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -242,6 +242,15 @@ class LruCell:
     hidden: int
     spectrum: str = "exp_modulus"
     gamma: str = "log"
+    float32_tensors: ClassVar[tuple[str, ...]] = (
+        "nu",
+        "theta",
+        "gamma",
+        "lambda_re",
+        "lambda_im",
+        "modulus",
+        "phase",
+    )
 
     @property
     def state_size(self) -> int:

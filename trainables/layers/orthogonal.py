@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +120,7 @@ class OrthogonalCell:
     units: int
     transform: str = "expm"
     init_angles: str = "henaff"
+    float32_tensors: ClassVar[tuple[str, ...]] = ("a",)
 
     @property
     def state_size(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ class S4Cell:
     hidden: int
     channels: int = 1
     shared: bool = True
+    float32_tensors: ClassVar[tuple[str, ...]] = ("delta", "a_re", "a_im")
 
     @property
     def state_size(self) -> int:

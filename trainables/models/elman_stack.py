@@ -87,7 +87,7 @@ class RecurrentStack(nnx.Module):
         def layer(below_TBH: jax.Array, own: Any) -> tuple[jax.Array, jax.Array]:
             w_ih, w_hh, bias, gauges = own
             h_TBH = states(w_hh, below_TBH @ w_ih.T + bias, gauges)
-            out_TBH = h_TBH if alpha is None else below_TBH + alpha * h_TBH
+            out_TBH = h_TBH if alpha is None else below_TBH + alpha.astype(h_TBH.dtype) * h_TBH
             return out_TBH, out_TBH
 
         gauges = None if gauges_LT is None else gauges_LT[1:]

@@ -20,6 +20,7 @@ from trainables.layers.block_linear import BlockCell
 from trainables.layers.eigenvalue_init import diagonal_tensors
 from trainables.layers.lru import LruCell, Params
 from trainables.layers.s4 import S4Cell
+from trainables.layers.state_dtype import float32_tensors
 from trainables.layers.tap import tap
 
 
@@ -60,6 +61,7 @@ class LinearNet(nnx.Module):
         self, cell: LinearCell, tensors: Params, features: int, execution: str, scan_mode: str
     ):
         self.cell, self.features = cell, features
+        self.float32_tensors = float32_tensors(cell)
         self.execution, self.scan_mode = execution, scan_mode
         self.layer = Tensors(tensors)
 
@@ -87,7 +89,7 @@ class LinearNet(nnx.Module):
 
     def _run(self, x: jax.Array, gauges_T: jax.Array | None) -> jax.Array:
         if x.ndim == 2:
-            x = jax.nn.one_hot(x, self.features)
+            x = jax.nn.one_hot(x, self.features, dtype=self.layer.values()["d"].dtype)
         w, u_TBI = self.layer.values(), jnp.swapaxes(x, 0, 1)
         drive = self.cell.drive(w, u_TBI)
         if gauges_T is not None:

@@ -24,6 +24,7 @@ from trainables.core.variables import Setting, Tensors
 from trainables.declarations import Sizes
 from trainables.layers.dropout import Dropout, drop_channels
 from trainables.layers.lru import LruCell, Pair, Params, ring
+from trainables.layers.state_dtype import float32_tensors
 from trainables.models import residual_start as start
 from trainables.models.residual_block import Block, Flow, Norm
 
@@ -89,6 +90,7 @@ class ResidualStack(nnx.Module):
         """
         (self.depth, width), (recurrence, dense) = shape, laws
         self.block, self.ends, self.features = block, ends, sizes.features
+        self.float32_tensors = float32_tensors(block.cell)
         key, order = rngs.params(), []
 
         def one(key: jax.Array) -> Params:
@@ -126,7 +128,9 @@ class ResidualStack(nnx.Module):
             return x
         w = self.values(self.ends.above if kind == "tied" else self.ends.below)
         if kind in ("dense", "one_hot"):
-            y = (jax.nn.one_hot(x, self.features) if kind == "one_hot" else x) @ w["w"].T
+            of_type = w["w"].dtype
+            y = jax.nn.one_hot(x, self.features, dtype=of_type) if kind == "one_hot" else x
+            y = y @ w["w"].T
         else:
             y = w["w"][x.astype(jnp.int32)]
         return y + w[self.ends.bias] if self.ends.bias in w else y

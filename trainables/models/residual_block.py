@@ -49,9 +49,12 @@ class Norm:
         self, w: Params, x: jax.Array, moments_2H: Any = None, mask: Any = None,
         training: bool = False,
     ) -> tuple[jax.Array, Any]:  # fmt: skip
-        """The normalised x (..., H), or (T, B, H) for "batch", and the new running moments."""
+        """The normalised x (..., H), or (T, B, H) for "batch", and the new running moments, found
+        in float32 or more."""
         if self.kind == "none":
             return x, moments_2H
+        given = x.dtype
+        x = x.astype(jnp.promote_types(given, jnp.float32))
         axes = (-1,) if self.kind == "layer" else (0, 1)
         if not self.running:
             centred = x - jnp.mean(x, axes, keepdims=True)
@@ -68,7 +71,8 @@ class Norm:
                 mean, variance = moments_2H
             centred = x - mean
         y = centred * lax.rsqrt(variance + self.epsilon)
-        return y * w["norm_scale"] + w["norm_bias"], moments_2H
+        y = y * w["norm_scale"] + w["norm_bias"]
+        return y.astype(given), moments_2H
 
 
 def _moments(x_TBH: jax.Array, mask_TB1: Any) -> tuple[jax.Array, jax.Array]:
@@ -83,8 +87,8 @@ def _moments(x_TBH: jax.Array, mask_TB1: Any) -> tuple[jax.Array, jax.Array]:
 def responses(
     cell: Any, mode: str, w: Params, u_TBH: jax.Array, mask_TB1: Any = None, gauges: Any = None
 ) -> jax.Array:
-    """The recurrent layer's outputs (T, B, H); where w has a tensor c_back, also what that reads of
-    the states of the reversed sequence.
+    """The recurrent layer's outputs (T, B, H), in the type of u; where w has a tensor c_back, also
+    what that reads of the states of the reversed sequence.
 
     A tap on the drive of step t reads the total derivative dL/dh_t of a linear recurrence, since
     h_t is that drive plus A h_{t-1}; so it works in either form. A GRU's states are tapped.
@@ -93,14 +97,14 @@ def responses(
     if mask_TB1 is not None:
         drive = drive * mask_TB1
     if isinstance(cell, ChronoGRU):
-        return cell.states(w, drive, gauges)
+        return cell.states(w, drive, gauges).astype(u_TBH.dtype)
     if gauges is not None:
         drive = jax.vmap(tap)(drive, gauges)
     y = cell.output(w, cell.states(w, drive, mode), u_TBH)
     back = {n.replace("c_back", "c"): v for n, v in w.items() if n.startswith("c_back")}
     if back:
         y = y + cell.read({**w, **back}, cell.states(w, drive[::-1], mode)[::-1])
-    return y
+    return y.astype(u_TBH.dtype)
 
 
 class Flow(NamedTuple):

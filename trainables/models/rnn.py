@@ -19,6 +19,7 @@ from trainables.declarations import Sizes
 from trainables.declarations.models.rnn import carries_state, embedding_width, is_tied, layer_widths
 from trainables.layers.dropout import Dropout
 from trainables.layers.gated import Cell, CellOf, Scheme, prepared, torch_uniform
+from trainables.layers.state_dtype import float32_tensors, following
 from trainables.layers.tap import tap
 
 
@@ -92,6 +93,7 @@ class RecurrentNet(nnx.Module):
         self.tokens = embedding is not None
         carried = carried_batch or 0
         self.carries = carried > 0
+        self.float32_tensors = float32_tensors(*cells)
         self.carried = nnx.List(
             [Carried(jnp.zeros((carried, c.state_size))) for c in cells if self.carries]
         )
@@ -168,7 +170,9 @@ class RecurrentNet(nnx.Module):
             drive = cell.drive(w, self.dropout(h))
             gauges = None if gauges_LT is None else gauges_LT[layer]
             step = partial(_advance, cell, w, seen is not None)
-            end, (h, states_TBS) = lax.scan(step, states[layer], (drive, gauges))
+            start = following(partial(cell.advance, w), states[layer], drive)
+            end, (h, states_TBS) = lax.scan(step, start, (drive, gauges))
+            h = h.astype(drive.dtype)
             ends.append(end)
             if seen is not None and states_TBS is not None:
                 seen.append((states_TBS, h))

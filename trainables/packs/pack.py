@@ -28,7 +28,7 @@ from trainables.packs.programs import programs_for
 from trainables.tasks.base import make_data
 from trainables.training.epoch import Training, first_shown, kept_steps
 from trainables.training.loop import LoopEngine
-from trainables.training.nonfinite import culprit
+from trainables.training.nonfinite import broken_input, culprit
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,42 @@ class Pack:
         for name in probes:
             self._programs.probe(name, self.trials[0], self._values, self._data)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of `EpochResult.epochs`, known once the epoch is compiled."""
+        return self._programs.recorded(self._values, self._data)[0]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of `EpochResult.metrics`, known once the epoch is compiled."""
+        return self._programs.recorded(self._values, self._data)[1]
+
+    def broken_input(self, lane: int, epoch: int, step: int) -> str | None:
+        """Says in a sentence which input was not finite at a lane's bad step; None where all were.
+
+        Of tasks of a user's: those that are built in draw none that is not.
+        """
+        trial = self.trials[lane]
+        ours = "task" not in trial.parts or (
+            not (trial.task.build or trial.task.augment)
+            and str(trial.task.runtime).startswith("trainables.tasks.")
+        )
+        if ours or not isinstance(self._engine, Training):
+            return None
+        values = jax.tree.map(lambda leaf: leaf[lane], self._values)
+        name = broken_input(self._engine, values, self._data, epoch, step)
+        if name is None:
+            return None
+        return f"input {name} of task {trial.task.name} is not finite at epoch {epoch}, step {step}"
+
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""
         engine = self._engine
         if not isinstance(engine, Training | LoopEngine):
             return f"epoch {epoch}, step {step}: a value of stage {self.trials[lane].stage.name}"
+        broken = self.broken_input(lane, epoch, step)
+        if broken:
+            return broken
         state, values = jax.tree.map(lambda leaf: leaf[lane], (self._ready(), self._values))
         if isinstance(engine, LoopEngine):
             what = engine.culprit(state, values, self._data, epoch, step)

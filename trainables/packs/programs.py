@@ -50,6 +50,7 @@ class Programs:
     lanes: Strategy
     device: Any
     _epoch: Any = None
+    _found: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
     _probes: dict[Any, tuple[SharedColumns, Callable[..., Any]] | None] = field(
         default_factory=dict
@@ -75,8 +76,15 @@ class Programs:
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
             epoch = self._abstract((), jnp.int32)
-            self._epoch = jitted.lower(self._state(), values, epoch, data).compile()
+            lowered = jitted.lower(self._state(), values, epoch, data)
+            self._found = lowered.out_info[1]
+            self._epoch = lowered.compile()
         return self._epoch
+
+    def recorded(self, values: Any, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the columns of `epochs`, and of the metrics, that the compiled epoch gives."""
+        self.epoch(values, data)
+        return tuple(self._found.get("epochs", ())), tuple(self._found.get("metrics", ()))
 
     def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         on_device = jax.sharding.SingleDeviceSharding(self.device)

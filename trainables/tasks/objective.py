@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from trainables.core.precision import Precision
 from trainables.declarations import PartError, Sizes, Task
 from trainables.tasks.base import Question, Schedule
 from trainables.tasks.user_task import WEIGHT, Batch, UserTask
@@ -18,6 +19,7 @@ class ObjectiveTask(UserTask):
     def __init__(self, sizes: Sizes, task: Task, fixed: Mapping[str, Any]):
         super().__init__(sizes, task, fixed)
         self.measures = True
+        self._precision = Precision(str(self.fixed.get("compute_dtype", "float32")))
 
     def _keys(self, key: jax.Array, steps: int) -> Schedule:
         return {"key": jax.random.split(key, steps)}
@@ -30,7 +32,10 @@ class ObjectiveTask(UserTask):
 
     def _answer(self, tree: Any, y: Question) -> tuple[jax.Array, dict[str, jax.Array]]:
         given = {} if self.sizes.split == "drawn" else y.batch
-        batch, loss = Batch(given), self.task.loss
+        # The loss computes what a model does elsewhere.
+        tree, lowered = self._precision.params(tree), self._precision.inputs(given)
+        lowered |= {WEIGHT: given[WEIGHT]} if given else {}
+        batch, loss = Batch(lowered), self.task.loss
         assert loss is not None
 
         asked = tree, batch, y.key, self.config(y.hparams)

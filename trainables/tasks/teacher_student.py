@@ -136,6 +136,12 @@ class TeacherStudent:
         x = jax.random.normal(entry["key"], shape)
         return x[..., None], (x, entry["teacher"]), entry["weight"]
 
+    def divided(self, batch: Any, samples: int, parts: int) -> Any:
+        """A batch with a leading axis of parts, each with the teacher's response."""
+        x, (u, k), weight = batch
+        cut = [leaf.reshape(parts, samples // parts, *leaf.shape[1:]) for leaf in (x, u, weight)]
+        return cut[0], (cut[1], jnp.broadcast_to(k, (parts, *k.shape))), cut[2]
+
     def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[tuple[int, ...], ...]:
         return (*x.shape[:2], 1), (x.shape[1],)
 

@@ -145,6 +145,20 @@ class UserTask(ArrayTask):
         batch = {**batch, WEIGHT: entry[WEIGHT]}
         return x, Question(batch, dict(hparams), entry.get("key")), entry[WEIGHT]
 
+    def divided(self, batch: Any, samples: int, parts: int) -> Any:
+        """A batch with a leading axis of parts (`trainables.training.accumulation`)."""
+        x, y, weight = batch
+        key = None if y.key is None else jax.random.split(y.key, parts)
+
+        def cut(leaf: jax.Array) -> jax.Array:
+            return leaf.reshape(parts, samples // parts, *leaf.shape[1:])
+
+        def repeated(leaf: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(leaf, (parts, *jnp.shape(leaf)))
+
+        question = Question(jax.tree.map(cut, y.batch), jax.tree.map(repeated, y.hparams), key)
+        return jax.tree.map(cut, x), question, cut(weight)
+
     def _augmented(self, key: jax.Array, batch: dict[str, Any]) -> dict[str, Any]:
         assert self.task.augment is not None
         found = self.task.augment(key, batch)

@@ -7,6 +7,8 @@ in programs that are called one after another, with the data of some steps at a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +22,11 @@ from trainables.core.lanes import nothing
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
-from trainables.declarations import Trial
+from trainables.declarations import PartError, Trial
 from trainables.optim.clipping import clipped
-from trainables.training import running_stats
+from trainables.tasks.base import TaskRuntime
+from trainables.training import loss_scale, running_stats
+from trainables.training.accumulation import Found, accumulated, divided
 from trainables.training.fit import require_kept
 from trainables.training.network import Hparams, Network, fresh
 
@@ -61,7 +65,17 @@ class Part(NamedTuple):
 
 
 class Training(Network):
-    """The epoch of all trials that share a program."""
+    """The epoch of all trials that share a program.
+
+    Attributes:
+      parts: of a batch, whose gradients are computed one after another.
+    """
+
+    def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
+        super().__init__(trial, task, traced)
+        self.parts = int(self.constants.get("accumulate") or 1)
+        if trial.misfits:
+            raise PartError(trial.misfits[0])
 
     def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         """Mean loss of a batch (x, y, weight), with (new rest, sums over the batch) aside: of
@@ -80,6 +94,8 @@ class Training(Network):
         state = super().init(trial, hparams)
         if self.schedule.carried:
             state[self.schedule.carried] = self.schedule.start(hparams)
+        if self.precision.scales:
+            state["loss_scale"] = loss_scale.first()
         return state
 
     def rates(self, state: State, hparams: Hparams) -> Hparams:
@@ -87,10 +103,31 @@ class Training(Network):
         carried = state.get(self.schedule.carried) if self.schedule.carried else None
         return self.schedule.at(hparams, carried, state["step"])
 
+    def gradients(self, state: State, batch: Any) -> Found:
+        """(mean loss, new rest, sums over samples, gradients of the loss) of a batch, from its
+        parts where `accumulate` says so."""
+        scales = self.precision.scales
+        scale = state["loss_scale"].scale if scales else jnp.float32(1)
+
+        def scaled(params: Any, rest: Any, batch: Any) -> Any:
+            loss, aside = self.loss(params, rest, batch)
+            return loss * scale if scales else loss, (loss, *aside)
+
+        def of_part(rest: Any, batch: Any) -> Found:
+            grad = jax.value_and_grad(scaled, has_aux=True)
+            (_, (loss, rest, sums)), gradients = grad(state["params"], rest, batch)
+            if scales:
+                gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
+            return loss, rest, sums, gradients
+
+        if self.parts == 1:
+            return of_part(state["rest"], batch)
+        divide = getattr(self.task, "divided", divided)
+        return accumulated(of_part, state["rest"], batch, self.parts, divide)
+
     def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite; and what was seen of it."""
-        grad = jax.value_and_grad(self.loss, has_aux=True)
-        (loss, (rest, sums)), gradients = grad(state["params"], state["rest"], batch)
+        loss, rest, sums, gradients = self.gradients(state, batch)
         gradients = ascent(gradients)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
@@ -101,9 +138,17 @@ class Training(Network):
         total = safe_norm(tensors)
         gradients, after = clipped(gradients, total, self.constants, hparams)
         optimizer = self.optimizer(self.rates(state, hparams))
-        updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
+        updates, moments = optimizer.update(
+            gradients,
+            state["optimizer"],
+            state["params"],
+            value=loss,
+            grad=gradients,
+            value_fn=partial(self.value, state["rest"], batch),
+        )
         require_kept("state {} of the optimizer", state["optimizer"], moments)
         params = optax.apply_updates(state["params"], updates)
+        forward = rest
         if self.acts_after_steps:
             params, rest = self.after_step(params, rest, state["step"] + 1)
         moved = self.layout.norms(updates)
@@ -120,10 +165,17 @@ class Training(Network):
         }
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, {**state})
         kept["alive"] = finite
-        scalars = (loss, total, after, smallest_nonzero(tensors), whole)
+        scalars = jnp.stack((loss, total, after, smallest_nonzero(tensors), whole))
+        if self.precision.scales:
+            overflowed = jnp.isfinite(loss) & ~jnp.isfinite(total)
+            overflowed &= state["loss_scale"].scale > 1
+            kept = self._left_out(state, kept, forward, overflowed)
+            scalars = jnp.where(overflowed & (jnp.arange(len(scalars)) > 0), jnp.nan, scalars)
+            norms = jnp.where(overflowed, 1, norms)  # neither 0 nor infinite: no one's gradient
         seen = {
             "finite": finite,
-            "scalars": jnp.stack(scalars),
+            "bad": ~kept["alive"],
+            "scalars": scalars,
             "norms": norms,
             "moved": moved,
             "sums": sums,
@@ -131,6 +183,32 @@ class Training(Network):
             "params": params,
         }
         return kept, seen
+
+    def value(self, rest: Any, batch: Any, params: Any) -> jax.Array:
+        """Mean loss of a batch, for rules that search along a line."""
+        if self.parts == 1:
+            return self.loss(params, rest, batch)[0]
+
+        def of_part(rest: Any, batch: Any) -> Found:
+            loss, (rest, sums) = self.loss(params, rest, batch)
+            return loss, rest, sums, ()
+
+        divide = getattr(self.task, "divided", divided)
+        return accumulated(of_part, rest, batch, self.parts, divide)[0]
+
+    def _left_out(self, state: State, kept: State, rest: Any, overflowed: jax.Array) -> State:
+        """`kept` where gradients overflowed: the step is left out, with half the scale next time;
+        what the module carries goes on."""
+        sound = overflowed
+        for leaf in jax.tree.leaves(rest):
+            if jnp.issubdtype(leaf.dtype, jnp.inexact):
+                sound &= jnp.all(jnp.isfinite(leaf))
+        rest = jax.tree.map(lambda a, b: jnp.where(sound, a, b), rest, kept["rest"])
+        alive = kept["alive"] | overflowed
+        scale = loss_scale.after(state["loss_scale"], overflowed)
+        scale = jax.tree.map(lambda a, b: jnp.where(alive, a, b), scale, state["loss_scale"])
+        step = kept["step"] + overflowed
+        return {**kept, "rest": rest, "step": step, "loss_scale": scale, "alive": alive}
 
     def epoch(
         self, state: State, hparams: Hparams, epoch: jax.Array, data: Any
@@ -190,7 +268,9 @@ class Training(Network):
             values = {name: seen[name] for name in part.running.mean}
             running = running_stats.update(part.running, values, finite)
             tally = self._counted(part.tally, seen)
-            return Part(state, running, tally, jnp.where(finite, part.bad, index)), seen["scalars"]
+            return Part(state, running, tally, jnp.where(seen["bad"], index, part.bad)), seen[
+                "scalars"
+            ]
 
         def skip(part: Part, entry: Any) -> Any:
             return part, jnp.full(len(STEP_COLUMNS), jnp.nan)
@@ -240,6 +320,8 @@ class Training(Network):
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
+        if self.precision.scales:
+            found["metrics"]["loss_scale"] = state["loss_scale"].scale
         carried = self.schedule.carried
         if carried:
             seen = found["epochs"]["val_loss"]

@@ -20,10 +20,12 @@ from trainables.core.hparams import build_config, constants, optimizer_of, sched
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
 from trainables.core.module_state import kept_paths
 from trainables.core.numbers import is_short, widened
+from trainables.core.precision import Precision
 from trainables.core.random_keys import named_key, trial_key
 from trainables.core.variables import Carried
 from trainables.declarations import Trial
 from trainables.models.adapters import adapted
+from trainables.optim.building import built
 from trainables.optim.schedules import Constant
 from trainables.optim.trained_leaves import of_trained
 from trainables.tasks.base import TaskRuntime, example_batch
@@ -80,6 +82,7 @@ class Network:
       cells: of a model that stacks recurrent cells, the lowest first; else empty.
       steps: optimizer steps per epoch.
       schedule: of the learning rate.
+      precision: what the module computes in.
       acts_after_steps: whether the model acts on its weights after each optimizer step.
       measures: names of the task's metrics that are averaged over training steps.
       shared_columns: of the probes an epoch brings; none here.
@@ -98,7 +101,7 @@ class Network:
         self.steps = trial.sizes.steps
         self.constants = constants(trial)
         self._build_model = trial.model.builder()
-        self._build_optimizer = optimizer_of(trial).builder()
+        self._optimizer, self._length = optimizer_of(trial), trial.length
         self.schedule: Constant = schedule_of(trial)
         order: dict[str, str] = {}
 
@@ -118,6 +121,8 @@ class Network:
         self._plain = not frozen and not any(map(is_short, jax.tree.leaves(params)))
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None
         self.cells: tuple[Any, ...] = getattr(module, "cells", ())
+        full = getattr(module, "float32_tensors", ())
+        self.precision = Precision(str(self.constants.get("compute_dtype", "float32")), full)
         self.acts_after_steps = bool(getattr(module, "acts_after_steps", False))
         self.measures = self._metric_names(module, traced)
 
@@ -146,15 +151,15 @@ class Network:
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
         rngs = nnx.Rngs(key)
-        built = self._build_model(build_config(trial, hparams), trial.sizes, rngs)
-        built = adapted(trial.model, built, rngs, hparams, self._example)
-        require_module(trial.model, built)
-        return built
+        model = self._build_model(build_config(trial, hparams), trial.sizes, rngs)
+        module = adapted(trial.model, model, rngs, hparams, self._example)
+        require_module(trial.model, module)
+        return module
 
-    def optimizer(self, hparams: Hparams) -> optax.GradientTransformation:
+    def optimizer(self, hparams: Hparams) -> optax.GradientTransformationExtraArgs:
         """The update rule at a lane's hyperparameters, with float32 moments and of trained leaves
         alone."""
-        rule = self._build_optimizer(self.constants, hparams)
+        rule = built(self._optimizer, {**self.constants, **self._length}, hparams)
         return rule if self._plain else of_trained(rule, self.layout.trained)
 
     def init(self, trial: Trial, hparams: Hparams) -> State:
@@ -185,9 +190,9 @@ class Network:
     def apply(self, params: Any, rest: Any, x: Any, train: bool) -> tuple[Any, Any]:
         """Outputs of x, such as logits (B, classes) of (B, T, F), and the new `rest`; outputs of 16
         bits as float32, so that losses are."""
-        module = self.module(params, rest, train)
-        outputs = widened(module(x))
-        return outputs, split(module)[2]
+        module = self.module(self.precision.params(params), self.precision.rest(rest), train)
+        outputs = widened(module(self.precision.inputs(x)))
+        return outputs, self.precision.kept(split(module)[2], rest)
 
     def losses(self, batch: Any, outputs: Any) -> jax.Array:
         """Loss of each sample, (B,), of the model's outputs for a batch (x, y, weight).

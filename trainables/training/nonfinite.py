@@ -1,4 +1,5 @@
-"""Finding what went non-finite first: a layer's output, the loss, a gradient or an update."""
+"""Finding what went non-finite first: an input, a layer's output, the loss, a gradient or an
+update."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainables.core.engine import State
-from trainables.core.layout import LayerRow
+from trainables.core.layout import LayerRow, by_path
 from trainables.core.random_keys import trial_key
 from trainables.training.epoch import STEP_COLUMNS, Training
 from trainables.training.layer_signals import Place, signals
@@ -50,6 +51,47 @@ def culprit(
     found = _repeated(training, state, hparams, data, epoch, step)
     rows = training.layout.rows[: training.layout.tensors]
     return _forward(rows, found) or _backward(rows, found) or _update(rows, found)
+
+
+def broken_input(
+    training: Training, hparams: Hparams, data: Any, epoch: int, step: int
+) -> str | None:
+    """Draws the batch of a step again and looks at it alone.
+
+    Returns:
+      The name of the first array of it that is not finite in a sample that counts; None where all
+      are, so that the model or the loss is at fault.
+    """
+    program, names = _batch_program(training)
+    finite = jax.device_get(program(hparams, data, jnp.int32(epoch), jnp.int32(step)))
+    return next((name for name, sound in zip(names, finite, strict=True) if not sound), None)
+
+
+@lru_cache(maxsize=4)
+def _batch_program(training: Training) -> tuple[Any, list[str]]:
+    """The batch of a step as a compiled program that gives whether each array is finite; and their
+    names, which are known once it is traced."""
+    names: list[str] = []
+
+    @jax.jit
+    def measured(hparams: Hparams, data: Any, epoch: Any, step: Any) -> list[jax.Array]:
+        schedule = training.task.training(trial_key(hparams["seed"]), hparams, epoch)
+        entry = jax.tree.map(lambda leaf: leaf[step], schedule)
+        x, y, weight = training.task.batch(data, entry, hparams)
+        found: dict[str, jax.Array] = {}
+        given = getattr(y, "batch", {"x": x, "y": y})  # a study's task has the batch by its names
+        for path, leaf in by_path(given).items():
+            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                continue
+            broken = ~jnp.isfinite(leaf)
+            if leaf.shape[:1] == weight.shape:
+                counts = weight.reshape(-1, *[1] * (leaf.ndim - 1)) > 0
+                broken &= counts
+            found[path.replace("/", ".")] = ~jnp.any(broken)
+        names[:] = found
+        return list(found.values())
+
+    return measured, names
 
 
 def _repeated(

@@ -71,10 +71,11 @@ bursts AS (  -- first epoch with a norm or a loss out of all proportion, or too 
     WHERE top_norm > most_norm OR top_loss > most_loss OR isinf(top_loss)
     GROUP BY trial
 ),
-norms AS MATERIALIZED (  -- G_l: gradient norm of each whole layer
-    SELECT trial, epoch, layer, grad_norm
+all_norms AS MATERIALIZED (  -- gradient norm of each whole layer, declared frozen or not
+    SELECT trial, epoch, layer, grad_norm, coalesce(frozen, false) AS declared
     FROM numbered_layers WHERE tensor = '*' AND isfinite(grad_norm)
 ),
+norms AS (SELECT * EXCLUDE (declared) FROM all_norms WHERE NOT declared),  -- G_l
 silent AS MATERIALIZED (SELECT DISTINCT trial FROM norms WHERE grad_norm = 0),
 weights AS (  -- of trials with a layer at exactly 0: where tensors that are no bias have a gradient
     SELECT
@@ -111,9 +112,14 @@ frozen AS (  -- by design, as the next layer that is not learns from what they g
 ),
 frozen_names AS (
     SELECT trial, string_agg(layer_name, ', ' ORDER BY layer) AS frozen_layers
-    FROM frozen GROUP BY trial
+    FROM (
+        SELECT trial, layer, layer_name FROM frozen
+        UNION
+        SELECT trial, layer, layer_name FROM numbered_layers WHERE frozen AND tensor = '*'
+    )
+    GROUP BY trial
 ),
-readouts AS (SELECT trial, max(layer) AS readout FROM norms GROUP BY trial),
+readouts AS (SELECT trial, max(layer) AS readout FROM all_norms GROUP BY trial),
 whole AS (  -- those below the readout with the floor for logarithms, the readout without
     SELECT
         trial, epoch, grad_norm,
@@ -250,6 +256,7 @@ SELECT
     rho AS loss_spearman, chance_loss, largest_norm, smallest_norm, depth_slope, depth_r2,
     depth_ratio, spread, total_slope, first_slope, bad_epoch, rising, burst, burst_epoch,
     norm_start, loss_scale, guess_loss, frozen_layers,
+    w.monitor, w.monitor_start, w.monitor_end, w.monitor_best,
     to_json({
         'loss_start': loss_start, 'loss_end': loss_end, 'loss_fall': fall,
         'window_fall': window_fall, 'window_epochs': window_epochs, 'loss_spearman': rho,
@@ -261,4 +268,4 @@ SELECT
         'guess_loss': guess_loss, 'frozen_layers': frozen_layers,
         'rules': (SELECT r FROM rules r)
     })::VARCHAR AS evidence
-FROM named;
+FROM named LEFT JOIN monitored w USING (trial_id);

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.queue import progress
+from orchestrator.queue.pace import Snapshot
 from orchestrator.queue.progress import Display, line, rates
-from orchestrator.queue.queue import PackQueue, Snapshot
+from orchestrator.queue.queue import PackQueue
 from orchestrator.units import counted, duration
 
 

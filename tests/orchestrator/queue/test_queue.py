@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.queue import queue as queueing
-from orchestrator.queue.queue import MAX_DEATHS, MAX_ERRORS, PASSED, Machines, PackQueue
+from orchestrator.queue.losses import MAX_DEATHS, MAX_ERRORS, Death, Machines
+from orchestrator.queue.queue import PASSED, PackQueue
 from results import StoreError
 
 SIGNATURE = {"strategy": "vmap"}
@@ -65,7 +66,7 @@ class World:
         ]
         return left, ended
 
-    def on_lost(self, pack: PackSpec, why: str) -> None:
+    def on_lost(self, pack: PackSpec, why: str, error: str | None) -> None:
         self.lost |= set(pack.trial_ids)
 
     def hand_out(self, runner: str) -> None:
@@ -269,7 +270,9 @@ def test_the_width_that_did_not_fit_is_forgotten_and_its_failures_with_it() -> N
 
 def test_a_single_lane_that_does_not_fit_fails_and_says_so_in_the_store() -> None:
     lost: list[str] = []
-    queue = queue_of(pack(lane("a")), on_lost=lambda given, why: lost.extend(given.trial_ids))
+    queue = queue_of(
+        pack(lane("a")), on_lost=lambda given, why, error: lost.extend(given.trial_ids)
+    )
     for _ in range(MAX_ERRORS):
         assert queue.next("r")
         queue.complete(
@@ -333,7 +336,7 @@ def test_a_program_that_cannot_be_made_starts_once_and_fails_all_its_trials() ->
     packs = [pack(*(lane(f"{p}{i}") for i in range(2)), width=2) for p in "abcd"]
     child, other = pack(lane("child", "b1"), program="c"), pack(lane("o"), program="q")
     queue = queue_of(
-        *packs, other, child, on_lost=lambda given, why: lost.extend(given.trial_ids),
+        *packs, other, child, on_lost=lambda given, why, error: lost.extend(given.trial_ids),
         tell=said.append,
     )  # fmt: skip
     queue.next("r")
@@ -354,13 +357,79 @@ def test_a_program_that_cannot_be_made_starts_once_and_fails_all_its_trials() ->
     assert queue.exhausted
 
 
+def test_those_not_tried_are_counted_by_their_reason() -> None:
+    queue = queue_of(*(pack(lane(name)) for name in "abc"), pack(lane("o"), program="q"))
+    handed(queue)
+    queue.complete("r", UNMAKEABLE)
+    assert queue.untried == {"ValueError: shapes": 2}
+    assert names(queue) == [["o"]]
+
+
+def test_keeping_going_tries_each_pack_of_a_program_that_cannot_be_made() -> None:
+    queue = queue_of(*(pack(lane(name)) for name in "abc"), keep_going=True)
+    tried = []
+    while given := queue.next("r"):
+        tried += given.trial_ids
+        queue.complete("r", UNMAKEABLE)
+    assert tried == ["a", "b", "c"]
+    assert queue.outcomes == dict.fromkeys("abc", "failed")
+    assert queue.untried == {}
+
+
+LATE = Death("still compiling after 10 min, the --trial-timeout", final=True, stacks="Thread 1")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_pack_that_took_too_long_to_make_fails_with_its_program(said: bool) -> None:
+    lost: list[tuple[list[str], str, str | None]] = []
+    queue = queue_of(
+        pack(lane("a"), lane("b")), pack(lane("c")), pack(lane("o"), program="q"),
+        post_mortem=lambda given: replace(LATE, said=said),
+        on_lost=lambda given, why, error: lost.append((given.trial_ids, why, error)),
+    )  # fmt: skip
+    handed(queue)
+    queue.complete("r", None)
+    assert names(queue) == [["o"]]
+    assert queue.outcomes == dict.fromkeys("abc", "failed")
+    assert set(queue.reasons.values()) == {LATE.why}
+    own, others = (["a", "b"], LATE.why, "Thread 1"), (["c"], LATE.why, None)
+    assert lost == ([others] if said else [own, others])
+
+
+def test_a_pack_that_took_too_long_to_train_fails_alone() -> None:
+    queue = queue_of(pack(lane("a"), lane("b")), pack(lane("c")), post_mortem=lambda given: LATE)
+    handed(queue)
+    queue.report("r", {"epoch": -1})
+    queue.report("r", {"epoch": 0, "ended": {"a": "stopped"}})
+    queue.complete("r", None)
+    assert names(queue) == [["c"]]
+    assert queue.outcomes == {"a": "stopped", "b": "failed"}
+
+
+def test_what_ended_a_worker_is_said_each_time_and_in_the_reason() -> None:
+    said: list[str] = []
+    death = Death("Segmentation fault at net.py:12", stacks="Thread 1")
+    lost: list[tuple[str, str | None]] = []
+    queue = queue_of(
+        pack(lane("a")), post_mortem=lambda given: death, tell=said.append,
+        on_lost=lambda given, why, error: lost.append((why, error)),
+    )  # fmt: skip
+    for _ in range(MAX_DEATHS):
+        handed(queue)
+        queue.complete("r", None)
+    assert said[0].endswith("its worker died (Segmentation fault at net.py:12; 1 of 5 times)")
+    why = "its worker died 5 times or more (Segmentation fault at net.py:12); launch again"
+    assert lost == [(why, "Thread 1")]
+    assert queue.reasons == {"a": why}
+
+
 def test_of_a_program_only_trials_with_the_values_at_fault_fail() -> None:
     lost: list[str] = []
     queue = queue_of(
         pack(chosen("a", "bad"), chosen("b", "good"), width=3),
         pack(chosen("c", "good"), chosen("d", "bad"), width=3),
         pack(chosen("e", "bad"), width=3),
-        on_lost=lambda given, why: lost.extend(given.trial_ids),
+        on_lost=lambda given, why, error: lost.extend(given.trial_ids),
     )
     queue.next("r")
     queue.complete("r", {**UNMAKEABLE, "program": [{"init": "bad"}, {"init": "worse"}]})
@@ -375,7 +444,7 @@ def test_a_program_that_may_be_made_the_next_time_is_tried_twice() -> None:
     lost: list[str] = []
     queue = queue_of(
         pack(lane("a"), lane("b")), pack(lane("c")),
-        on_lost=lambda given, why: lost.extend(given.trial_ids),
+        on_lost=lambda given, why, error: lost.extend(given.trial_ids),
     )  # fmt: skip
     starts = 0
     while given := queue.next("r"):
@@ -410,7 +479,7 @@ def test_a_node_that_cannot_run_a_pack_is_avoided_and_the_last_one_ends_it() -> 
     queue = queue_of(
         pack(lane("a"), lane("b")),
         machines=Few(),
-        on_lost=lambda given, why: lost.extend(given.trial_ids),
+        on_lost=lambda given, why, error: lost.extend(given.trial_ids),
     )
     for number in range(3):
         assert queue.next("r")
@@ -435,7 +504,7 @@ def test_moves_between_nodes_that_cannot_run_a_pack_end() -> None:
     queue = queue_of(
         pack(lane("a"), lane("b")),
         machines=Endless(),
-        on_lost=lambda given, why: lost.append((given.trial_ids, why)),
+        on_lost=lambda given, why, error: lost.append((given.trial_ids, why)),
     )
     moves = []
     while given := queue.next("r"):
@@ -666,7 +735,8 @@ def test_a_worker_that_published_its_failure_is_not_spoken_for() -> None:
     for said in (True, False):
         lost: list[list[str]] = []
         queue = queue_of(
-            pack(lane("a")), on_lost=lambda given, why, lost=lost: lost.append(given.trial_ids)
+            pack(lane("a")),
+            on_lost=lambda given, why, error, lost=lost: lost.append(given.trial_ids),
         )
         for _ in range(MAX_ERRORS):
             handed(queue)
@@ -678,7 +748,7 @@ def test_a_worker_that_published_its_failure_is_not_spoken_for() -> None:
 def test_only_the_lanes_that_were_left_have_failed() -> None:
     lost: list[list[str]] = []
     queue = queue_of(
-        pack(lane("a"), lane("b")), on_lost=lambda given, why: lost.append(given.trial_ids)
+        pack(lane("a"), lane("b")), on_lost=lambda given, why, error: lost.append(given.trial_ids)
     )
     handed(queue)
     queue.report("r", {"epoch": 0, "ended": {"a": "stopped"}})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.cli import app as cli
 from orchestrator.errors import RequestError
 from orchestrator.plan.packs import Lane, PackSpec
-from orchestrator.queue.queue import MAX_DEATHS
+from orchestrator.queue.losses import MAX_DEATHS
 from orchestrator.simulate.cluster import Cluster
 from orchestrator.simulate.pace import Pace
 from orchestrator.simulate.publishing import LaneWork

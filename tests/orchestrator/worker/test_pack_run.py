@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from orchestrator.worker import pack_run
 from orchestrator.worker import recorder as recording
 from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
 from orchestrator.worker.recorder import Recorder
+from orchestrator.worker.watchdog import Watchdog
 from results import Store, StoreError, create_store, open_store
 from tests.support import faulty_study, tiny_study
 from tests.support.small_trials import same
@@ -426,6 +429,56 @@ def test_what_fails_in_training_may_be_one_trial_s_fault() -> None:
     with pytest.raises(RuntimeError):
         run.step()
     assert run.unmakeable() is None
+
+
+def test_a_trial_that_takes_too_long_has_failed_by_what_it_did(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lanes of the pack, and the rows say where it hung."""
+    found = catalogue(FAULTY)
+    seen: list[list[tuple[Any, ...]]] = []
+
+    def end(status: int) -> None:
+        rows = store.sql("SELECT status, reason, error, attempt FROM attempts")
+        seen.append(rows.fetchall())
+        hang.set()
+
+    monkeypatch.setattr(pack_run, "Watchdog", partial(Watchdog, end=end))
+    grid = {**faulty_study.SMALL, "bug": "hang"}
+    trials = [found.registry.resolve({**grid, "seed": seed}) for seed in (0, 1)]
+    build: Any = trials[0].model.build
+    hang = build.__globals__["HANG"]  # the study's own, as `catalogue` has read it
+    (spec,) = make_packs(trials, {}, {}, devices=1, width=2)
+    with pytest.raises(RuntimeError, match="woken"):
+        PackRun(spec, found.registry, store, Context(trial_seconds=0.2)).start()
+    (rows,) = seen
+    line = 1 + Path(FAULTY).read_text().splitlines().index("        HANG.wait()")
+    for status, reason, error, attempt in rows:
+        assert (status, attempt) == ("failed", 0)
+        limit = "after 0.2 s, the --trial-timeout"
+        assert reason == f"still building model and data {limit} ({FAULTY}:{line})"
+        assert "HANG.wait()" in error
+    assert len(rows) == 2
+
+
+def test_trials_that_train_in_turn_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch of two lanes may take twice what one of them has left."""
+    allowed: list[tuple[str, float]] = []
+
+    class Noted(Watchdog):
+        def within(self, doing: str, seconds: float) -> AbstractContextManager[None]:
+            allowed.append((doing, seconds))
+            return contextlib.nullcontext()
+
+    monkeypatch.setattr(pack_run, "Watchdog", Noted)
+    run = started(tiny({"epochs": 1}, {"seed": 1, "epochs": 2}), trial_seconds=1000.0)
+    finished(run)
+    making = [name for name, _ in allowed[:3]]
+    assert making == ["building model and data", "initialising", "compiling"]
+    left = {name: seconds for name, seconds in allowed if name.startswith("training")}
+    assert 1000 < left["training epoch 0"] <= 2000
+    assert left["training epoch 1"] < 1000
+    assert run._spent < 1000
 
 
 def test_only_lanes_with_the_values_at_fault_are_ended(store: Store) -> None:

@@ -178,7 +178,7 @@ def epoch_of(width: int = 3, **changes: Any) -> EpochResult:
     })  # fmt: skip
 
 
-LAYERS = (LayerRow(0, "rnn.0", "w", 0), LayerRow(1, "fc", "*", -1))
+LAYERS = (LayerRow(0, "rnn.0", "w", 0), LayerRow(1, "fc", "*", -1, frozen=True))
 
 
 def test_an_epoch_is_a_row_of_epochs_and_some_of_layers_and_steps_for_each_active_lane() -> None:
@@ -193,7 +193,8 @@ def test_an_epoch_is_a_row_of_epochs_and_some_of_layers_and_steps_for_each_activ
     ]  # fmt: skip
     assert rows(to, "layers") == [
         {**key, "epoch": 5, "layer": row.layer, "layer_name": row.layer_name,
-         "tensor": row.tensor, "tensor_index": row.tensor_index, "grad_norm": ten + norm}
+         "tensor": row.tensor, "tensor_index": row.tensor_index, "frozen": row.frozen,
+         "grad_norm": ten + norm}
         for key, ten in zip(keys, (0, 20), strict=True)
         for row, norm in zip(LAYERS, (2.0, 3.0), strict=True)
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
@@ -374,3 +375,42 @@ def test_a_metric_is_a_column_of_numbers_or_a_name_in_the_map() -> None:
         assert metric_sql(name) == f"metrics['{name.removeprefix('metrics.')}']"
     with pytest.raises(StoreError, match=r"no metric 'lo ss' \(did you mean loss\?\)"):
         metric_sql("lo ss")
+
+
+DECLARED = {
+    "val_hits": {"unit": "fraction", "mode": "max"},
+    "val_rmse": {"unit": "m", "mode": "min"},
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "chosen"),
+    [
+        ("val_hits", None, 0.1),  # declared: higher is better
+        ("val_hits", "min", 0.2),
+        ("val_rmse", None, 0.2),
+        ("val_other", None, 0.2),  # nothing says it: lower is
+        ("val_other_accuracy", None, 0.1),
+        (None, None, 0.1),  # as the space's rule says of its own metric
+        ("val_loss", None, 0.2),  # which says nothing of another
+    ],
+)
+def test_a_metric_s_better_end_is_the_one_that_is_declared(
+    store: Store, metric: str | None, mode: Any, chosen: float
+) -> None:
+    for lr, value in ((0.1, 2.0), (0.2, 1.0)):
+        names = ("val_hits", "val_rmse", "val_other", "val_other_accuracy")
+        extra = {0: {"val_loss": value, "metrics": [(name, value) for name in names]}}
+        publish_trial(store, f"t{lr}", [1.0], config={"lr": lr}, extra=extra,
+                      metric_columns=json.dumps(DECLARED))  # fmt: skip
+    select = {"metric": "val_other", "mode": "max", "choose": "lr", "over": "seed"}
+    if metric == "val_other":
+        select = {"metric": "val_loss", "choose": "lr", "over": "seed"}
+    space = space_of(["t0.1", "t0.2"], swept=["lr"], select=select)
+    assert best(store, space, metric=metric, mode=mode).lr.tolist() == [chosen]
+
+
+def test_a_misspelt_metric_is_told_the_nearest(store: Store) -> None:
+    publish_trial(store, "t0", [1.0], metric_columns=json.dumps(DECLARED))
+    with pytest.raises(StoreError, match=r"has val_rmes \(did you mean val_rmse\?\)"):
+        best(store, space_of(["t0"], swept=[]), metric="val_rmes", report="val_rmes")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from results import Store
+from results.ask.best import best
 from results.ask.explanation import describe
-from results.ask.units import loss_unit, one_unit, reported, unit_of
+from results.ask.units import loss_unit, one_unit, reported, unit_of, with_unit
 from results.html_report import report
 from results.plotting import FIGURES, figure, unfit
 from tests.support.made_up_rows import publish_trial, space_of
@@ -97,6 +99,34 @@ def test_the_report_has_units(store: Store, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_units_of_columns_and_metrics(name: str, unit: str) -> None:
     assert unit_of(name, "nats") == unit
+
+
+@pytest.mark.parametrize(
+    ("words", "unit", "shown"),
+    [
+        ("val_mae", "m", "val_mae (m)"), ("val loss", "", "val loss"),
+        ("epochs done", "epochs", "epochs done"), ("seconds", "s", "seconds"),
+        ("latency", "s", "latency (s)"), ("val_bits_per_token", "bits", "val_bits_per_token"),
+        ("first bad epoch", "epochs", "first bad epoch"), ("gap", "m/s", "gap (m/s)"),
+    ],
+)  # fmt: skip
+def test_words_that_name_their_unit_need_none(words: str, unit: str, shown: str) -> None:
+    assert with_unit(words, unit) == shown
+
+
+def test_best_and_the_report_know_the_unit_of_a_metric(store: Store, tmp_path: Path) -> None:
+    says = json.dumps({"val_rmse": {"unit": "m", "mode": "min"}})
+    for trial, value in (("a", 1.0), ("b", 2.0)):
+        extra = {0: {"val_loss": 0.5, "metrics": [("val_rmse", value)]}}
+        publish_trial(store, trial, [1.0], extra=extra, metric_columns=says,
+                      config={"monitor": "val_rmse", "depth": 2})  # fmt: skip
+    space = space_of(["a", "b"], swept=[], select={"metric": "val_rmse", "over": "seed"})
+    store.write_space("demo/grid", space)
+    assert reported(store, "demo/grid", None, None) == "val_rmse (m)"
+    assert best(store, "demo/grid").attrs["says"].startswith("val_rmse (m) over seed")
+    page = report(store, "demo/grid", output=tmp_path).read_text()
+    for head in ("monitor end (m)", "monitor best (m)", "val_rmse (m)"):
+        assert head in page, head
 
 
 def test_one_unit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -13,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 
 from results import Store, StoreError
-from results.figures.style import BAD_NAME, ZERO_NAME, LogScale
+from results.figures.style import BAD_NAME, ZERO_NAME, LinearScale, LogScale, scale_for
 from results.html_report import report
 from results.plotting import FIGURES, GENERAL, figure, plot, register_figure
 from tests.support import gallery
@@ -188,3 +189,78 @@ def test_log_scale(values: list[float | None], decades: tuple[float, float]) -> 
     assert low < decades[0] < decades[1] < high
     assert scale.floor < 10 ** decades[0]
     assert scale.ceiling > 10 ** decades[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [([-1.0, 3.0], -1, 3), ([2.0, 2.0], 1.98, 2.02), ([0.0], -0.5, 0.5), ([], 0, 1),
+     ([None, float("nan"), -2.0, -1.0], -2, -1)],
+)  # fmt: skip
+def test_linear_scale(values: list[float | None], low: float, high: float) -> None:
+    scale = LinearScale()
+    scale.see(values)
+    bottom, top = scale.axis()["range"]
+    assert bottom < low < high < top
+    assert bottom == pytest.approx(low - 0.06 * (high - low))
+    assert scale.bads == any(value is not None and value != value for value in values)
+    if scale.bads:
+        assert high < scale.ceiling < top
+    assert not scale.zeros
+    assert scale.shows(-5.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "decades", "logarithmic"),
+    [
+        ([1.0, 100.0], 1.0, True), ([1.0, 5.0], 1.0, False), ([1.0, 5.0], 0.0, True),
+        ([-1.0, 100.0], 1.0, False), ([0.0, 1.0, 100.0], 1.0, True), ([0.0], 0.0, False),
+        ([0.01, 1.0], float("inf"), False), ([None, float("nan")], 0.0, False),
+    ],
+)  # fmt: skip
+def test_which_axis_fits(values: list[float | None], decades: float, logarithmic: bool) -> None:
+    assert isinstance(scale_for(values, decades), LogScale) == logarithmic
+
+
+def measured(store: Store, values: list[float], **says: Any) -> dict[str, Any]:
+    """The space of a trial whose metric `val_rmse` has these values."""
+    extra = {e: {"metrics": [("val_rmse", v)]} for e, v in enumerate(values)}
+    text = json.dumps({"val_rmse": {"unit": "m", "mode": "min", **says}})
+    publish_trial(store, "a", [2.0] * len(values), extra=extra, metric_columns=text)
+    space = space_of(["a"], swept=[])
+    store.write_space("demo/grid", space)
+    return space
+
+
+def test_a_metric_against_epochs_with_its_unit_and_better_end(store: Store) -> None:
+    space = measured(store, [4.0, 0.25, 0.1])
+    fig = figure(store, space, metric="val_rmse")
+    assert fig.layout.yaxis.title.text == "val_rmse (m), lower is better"
+    assert fig.layout.yaxis.type == "log"
+    assert (list(fig.data[0].x), list(fig.data[0].y)) == ([0, 1, 2], [4.0, 0.25, 0.1])
+    assert figure(store, space, "metric", metric="loss").layout.yaxis.title.text.startswith("loss")
+    with pytest.raises(StoreError, match="overview draws no metric of one's choice; metric does"):
+        figure(store, space, "overview", metric="val_rmse")
+    with pytest.raises(StoreError, match=r"metric needs val_rmes \(did you mean val_rmse\?\)"):
+        figure(store, space, metric="val_rmes")
+
+
+def test_values_below_0_have_their_own_place(store: Store) -> None:
+    fig = figure(store, measured(store, [0.5, -0.5, -2.0], mode="max", unit=""), metric="val_rmse")
+    assert fig.layout.yaxis.type == "linear"
+    assert fig.layout.yaxis.title.text == "val_rmse, higher is better"
+    assert list(fig.data[0].y) == [0.5, -0.5, -2.0]
+    assert ZERO_NAME not in text_of(fig)
+
+
+def test_a_loss_below_0_is_drawn_as_it_is(store: Store) -> None:
+    publish_trial(store, "a", [1.0, -1.0, -3.0], chance_loss=None)
+    space = space_of(["a"], swept=[], chance_loss=None)
+    fig = figure(store, space, "training_loss")
+    assert list(fig.data[0].y) == [1.0, -1.0, -3.0]
+    assert fig.layout.yaxis.type == "linear"
+
+
+def test_the_file_of_a_metric_has_its_name(store: Store, tmp_path: Path) -> None:
+    measured(store, [1.0, 2.0])
+    path = plot(store, "demo/grid", metric="val_rmse", output=tmp_path)
+    assert path.name == "demo-grid-metric-val_rmse.html"

@@ -22,7 +22,7 @@ from tests.support.verdicts.rules import DECISIONS, EDGES
 from tests.support.verdicts.sql_mutants import Query
 
 CASES = {**COURSES, **DECISIONS}
-READS = ("attempts", "visible", "numbered_epochs", "numbered_layers")
+READS = ("attempts", "visible", "numbered_epochs", "numbered_layers", "monitored")
 
 WANTED = {name: numbers(case) for name, case in CASES.items()}
 

@@ -44,7 +44,8 @@ class Case:
 
     `idle` are layers of which no weight has a gradient, but their biases have; `deaf` those of
     which the weights of what is below have none; `readout` is the gradient norm of the last layer;
-    without `tensors` rows are of whole layers only.
+    without `tensors` rows are of whole layers only. `declared` are layers that the model says are
+    frozen, `fixed` those of which it says so of the tensor w_ih only.
 
     `edge` names a threshold that makes a difference to it; `at`, `above` and `below`: what it shows
     where that is as `rules.EDGES` says, or the next number above or below.
@@ -60,6 +61,8 @@ class Case:
     loss_terms: int | None = None
     idle: Collection[int] = ()
     deaf: Collection[int] = ()
+    declared: Collection[int] = ()
+    fixed: Collection[int] = ()
     readout: float = 0.3
     tensors: bool = True
     edge: str = ""
@@ -93,6 +96,10 @@ class Case:
             silent = row["layer"] in self.idle and row["tensor"].startswith("w")
             if silent or (row["layer"] in self.deaf and row["tensor"] == "w_ih"):
                 row |= {"grad_norm": 0.0, "grad_norm_max": 0.0, "zero_steps": 10}
+            if row["layer"] in self.declared or (
+                row["layer"] in self.fixed and row["tensor"] == "w_ih"
+            ):
+                row["frozen"] = True
         return [row for row in rows if self.tensors or row["tensor"] == "*"]
 
 
@@ -172,6 +179,12 @@ COURSES = {
     ),
     "a layer at exactly 0 from the start": Case(PLATEAU, stuck(), [[0.0, 1.0, 1.0, 1.0]] * N),
     "frozen features": Case(HEALTHY, falling(), [[0.0, 0.0, 1.0, 1.0]] * N),
+    "layers that the model declares frozen": Case(
+        HEALTHY, falling(), [[0.0, 0.0, 1.0, 1.0]] * N, declared={0, 1}, fixed={2}, deaf={2}
+    ),
+    "a readout that the model declares frozen": Case(
+        since(0, "vanishing_depth plateau"), stuck(), [STEEP] * N, declared={4}, readout=0.0
+    ),
     "no weight has a gradient": Case(
         since(0, "dead vanishing_abs plateau", "dead"), stuck(), [[0.0] * 4] * N, idle={4}
     ),

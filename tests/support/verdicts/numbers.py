@@ -94,9 +94,11 @@ def _burst(rows: list[dict[str, Any]], guess: float | None, longest: float) -> i
 
 
 def _frozen(case: Case, kept: list[dict[str, Any]], scale: float) -> dict[int, str]:
-    """Layers at 0 throughout, above the highest of which a weight learns, or else below; by
-    number, their names."""
-    shown = [row for each in case.profiles() for row in each if math.isfinite(row["grad_norm"])]
+    """Layers that are declared frozen, and those at 0 throughout, above the highest of which a
+    weight learns, or else below; by number, their names."""
+    every = [row for each in case.profiles() for row in each if math.isfinite(row["grad_norm"])]
+    found = {row["layer"]: row["layer_name"] for row in every if row["layer"] in case.declared}
+    shown = [row for row in every if row["layer"] not in found]
     layers = sorted({row["layer"] for row in shown})
     of = {layer: [row for row in shown if row["layer"] == layer] for layer in layers}
     always = {layer for layer in layers if not any(row["grad_norm_max"] for row in of[layer])}
@@ -109,12 +111,11 @@ def _frozen(case: Case, kept: list[dict[str, Any]], scale: float) -> dict[int, s
         if {r["grad_norm"] > 0 for r in rows if r["tensor"][0] not in "*b"} == {True}
         and rows[-1]["grad_norm"] >= RULES["abs_norm"] * scale
     }
-    found = {}
     for layer in sorted(always):
         above = [other for other in layers if other > layer and other not in always]
         if above[0] in passing if above else passing:
             found[layer] = of[layer][0]["layer_name"]
-    return found
+    return dict(sorted(found.items()))
 
 
 def _fall(start: float | None, loss: Sequence[float]) -> float | None:

@@ -51,6 +51,8 @@ def _fields(of: Part | Key, without: tuple[str, ...]) -> str:
         value = getattr(of, field.name)
         if field.name == "probes" and value:
             value = tuple(probe.name for probe in value)
+        elif field.name == "metric_columns" and value:
+            value = tuple(f"{each.name} {each.unit} {each.mode}" for each in value)
         elif field.name == "named" and value:
             value = {name: "..." if callable(v) else v for name, v in value.items()}
         elif field.name in without or value == field.default or field.name == "named":

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from trainables.declarations.core.keys import Key, Scalar, cadence
+from trainables.declarations.core.step_keys import STEP_KEYS
 
 Config = Mapping[str, Any]
 Code = Callable[..., Any] | str
@@ -343,12 +344,18 @@ class Optimizer(Part):
     Attributes:
       schedule: `schedule(config)` gives how `lr` changes: a `trainables.optim.schedules.Constant`,
         which is the default, or one of its kind.
+      reads_length: `config` also has the trial's `epochs`, `steps_per_epoch` and `total_steps` as
+        whole numbers, so that any schedule of optax can be made of them; trials of other lengths
+        then are other programs. `hparams` has the three as arrays. False: neither, and one program
+        serves all lengths.
     """
 
     role: ClassVar[str] = "optimizer"
     schedule: Code = "trainables.optim.schedules:Constant"
+    reads_length: bool = True
 
 
+_TRAINING = "trainables.training.epoch:Training"
 Gate = Callable[[Config, Mapping[str, Any]], str | None]
 
 
@@ -369,16 +376,23 @@ class Stage(Part):
       task_loss: whether its loss is the task's, so that a chance loss means something.
 
     `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
-    default. `task` is the task's functions, `values` those of one lane.
+    default, which has the keys `accumulate` and `compute_dtype`. `task` is the task's functions,
+    `values` those of one lane.
     """
 
     role: ClassVar[str] = "stage"
     own_weights: ClassVar[bool] = False
     """Whether it makes its weights itself, without a model."""
-    build: Code | None = "trainables.training.epoch:Training"
+    build: Code | None = _TRAINING
     reads: tuple[str, ...] = ("model", "task", "optimizer")
     parent: Callable[[Config], str | None] = _nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
+
+    def __post_init__(self) -> None:
+        if self.build == _TRAINING:
+            own = {key.name for key in self.keys}
+            added = (key for key in STEP_KEYS if key.name not in own)
+            object.__setattr__(self, "keys", (*self.keys, *added))

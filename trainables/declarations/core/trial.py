@@ -12,7 +12,18 @@ from typing import Any
 
 from trainables.declarations.core.data_tree import derived_sizes
 from trainables.declarations.core.keys import MOST_INT, Key, Scalar, shown
-from trainables.declarations.core.parts import Model, Part, PartError, Probe, Sizes, Stage, Task
+from trainables.declarations.core.parts import (
+    Metric,
+    Model,
+    Optimizer,
+    Part,
+    PartError,
+    Probe,
+    Sizes,
+    Stage,
+    Task,
+)
+from trainables.declarations.core.step_keys import of_program, uneven
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -143,34 +154,64 @@ class Trial:
     @property
     def chance_loss(self) -> float | None:
         """Loss of a uniform guess; None where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
+        owner = self._loss_owner
+        if owner is None:
             return None
-        found = self.task.chance_loss(self.config)
+        found = owner.chance_loss(self.config)
         try:
             return None if found is None else float(found)
         except (TypeError, ValueError, OverflowError):
-            wrong = _returned(self.task, "chance_loss", "a number or None", found)
+            wrong = _returned(owner, "chance_loss", "a number or None", found)
             raise ConfigError([wrong]) from None
+
+    @property
+    def _loss_owner(self) -> Any:
+        """The part that says what the losses mean: the task, or a stage with a loss of its own;
+        None where neither does."""
+        if self.stage.task_loss:
+            return self.parts.get("task")
+        return self.stage if hasattr(self.stage, "chance_loss") else None
 
     @property
     def loss_terms(self) -> int | None:
         """Losses that a step's gradient sums; None where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
-            return None
-        return self.task.loss_terms(self.config)
+        owner = self._loss_owner
+        return owner.loss_terms(self.config) if owner else None
 
     @property
     def loss_unit(self) -> str | None:
         """What its losses are in; None where the stage's loss is not the task's."""
-        if "task" not in self.parts or not self.stage.task_loss:
-            return None
-        return self.task.loss_unit or (None if self.task.loss else "nats")
+        owner = self._loss_owner
+        if isinstance(owner, Task):
+            return owner.loss_unit or (None if owner.loss else "nats")
+        return owner.loss_unit if owner else None
+
+    @property
+    def misfits(self) -> list[str]:
+        """What its static keys and its task's sizes cannot be together, as sentences."""
+        parts = int(self.config.get("accumulate") or 1)
+        if parts == 1 or "task" not in self.parts:
+            return []
+        found = uneven(parts, self.sizes.batch_size)
+        return [found] if found else []
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its task, or a stage with metrics of its own, declares of its metrics, by column:
+        the name as it is returned, and that with `val_` and `test_` in front. Empty where the
+        stage's loss is not the task's."""
+        declared: list[Metric] = list(getattr(self.stage, "metric_columns", ()))
+        if "task" in self.parts and self.stage.task_loss:
+            declared += self.task.metric_columns
+        return {f"{of}{metric.name}": metric for metric in declared for of in ("", "val_", "test_")}
 
     @property
     def epochs(self) -> int:
-        """Epochs the stage runs; an analysis is one, without training."""
+        """Epochs the stage runs; an analysis is one, without training, and so is what nobody knows
+        the length of."""
         key = self.stage.epochs_key
-        return int(self.config[key] or 0) if key else 1
+        epochs = self.config[key] if key else None
+        return 1 if epochs is None else int(epochs)
 
     @property
     def probes(self) -> Mapping[str, Probe]:
@@ -243,14 +284,30 @@ class Trial:
         """What fixes the compiled epoch: the static keys of the trial's own parts."""
         return {name: self.config[name] for name in self.structure.statics}
 
+    @property
+    def length(self) -> dict[str, int]:
+        """`epochs`, `steps_per_epoch` and `total_steps` of a trial whose optimizer reads them; else
+        nothing. Without a task only the epochs are known."""
+        optimizer = self.parts.get("optimizer")
+        if not isinstance(optimizer, Optimizer) or not optimizer.reads_length:
+            return {}
+        if "task" not in self.parts:
+            return {"epochs": self.epochs}
+        steps = self.sizes.steps
+        return {
+            "epochs": self.epochs,
+            "steps_per_epoch": steps,
+            "total_steps": self.epochs * steps,
+        }
+
     @cached_property
     def program(self) -> str:
         """Hash of the compiled program: equal for all trials that can share a pack."""
-        known = self.structure.programs
-        values = tuple([self.config[name] for name in self.structure.statics])
+        known, length = self.structure.programs, self.length
+        values = *[self.config[name] for name in self.structure.statics], *length.values()
         if values not in known:
-            own = {"statics": self.statics, "versions": self.structure.versions}
-            known[values] = digest(own, 12)
+            own = {"statics": of_program(self.statics), "versions": self.structure.versions}
+            known[values] = digest(own | ({"length": length} if length else {}), 12)
         return known[values]
 
     def traced(self) -> dict[str, Scalar]:

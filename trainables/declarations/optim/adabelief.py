@@ -11,6 +11,7 @@ ADABELIEF = Optimizer(
     name="adabelief",
     version=1,
     build="trainables.optim.adabelief:adabelief",
+    reads_length=False,
     doc="Rectified AdaBelief (b1 .9, b2 .999, eps 1e-14) within Lookahead(6, .5).",
     keys=(
         SMALL_LR,
@@ -25,6 +26,7 @@ ADABELIEF_OPTAX = Optimizer(
     name="adabelief_optax",
     version=1,
     build="trainables.optim.adabelief:adabelief_optax",
+    reads_length=False,
     doc="optax's AdaBelief: not rectified, so its learning rates are not those of adabelief.",
     keys=(SMALL_LR, DECOUPLED, *CLIPPING),
 )

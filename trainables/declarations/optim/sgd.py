@@ -10,6 +10,7 @@ SGD = Optimizer(
     name="sgd",
     version=1,
     build="trainables.optim.sgd:sgd",
+    reads_length=False,
     doc="Plain stochastic gradient descent.",
     keys=(LR, DECAY, *CLIPPING),
     aliases=("SGD",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config
+from trainables.declarations.core.parts import Config, Metric
 
 BATCH = Key("batch_size", "int", 64, "static", "Samples per optimizer step.", unit="samples", low=1)
 NOISE = Key("noise_std", "float", 0.0, "traced", "N(0, noise_std) added to training inputs.",
@@ -23,6 +23,14 @@ TIME_REPEAT = Key("time_repeat", "int", 1, "static",
                   "Every input step and target comes so many times along time.", low=1,
                   aliases=("timerepeat",))  # fmt: skip
 
+
+OVER_TIME = (
+    Metric("mode_accuracy", "fraction", "max",
+           "Accuracy of the mean of the logits over time, of models with an output at every step."),
+    Metric("last_accuracy", "fraction", "max",
+           "Accuracy of the last time step, of models with an output at every step."),
+)  # fmt: skip
+"""What classifying tasks measure beside loss and accuracy."""
 
 _ONE_A_SAMPLE = ("vanilla_rnn", "residual_rnn", "ffn")
 

@@ -9,6 +9,7 @@ from trainables.declarations.core.parts import Config, Sizes, Task
 from trainables.declarations.tasks.base import (
     BATCH,
     NOISE,
+    OVER_TIME,
     SEQ_LEN,
     SPLIT,
     STANDARDISE,
@@ -54,6 +55,7 @@ def _image_task(name: str, shapes: str, default: str, doc: str, classes: int = 1
         name=name,
         version=1,
         runtime="trainables.tasks.images:ImageSet",
+        metric_columns=OVER_TIME,
         doc=doc,
         keys=(BATCH, NOISE, SPLIT, VALIDATION, _layout(tuple(layouts), default), STANDARDISE),
         sizes=sizes,
@@ -75,6 +77,7 @@ DIGITS = Task(
     name="digits",
     version=1,
     runtime="trainables.tasks.images:ImageSet",
+    metric_columns=OVER_TIME,
     doc="scikit-learn's 8x8 digits, 1437 / 180 / 180 of 1,797, pixels standardised.",
     keys=(BATCH, NOISE, SPLIT, _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"), STANDARDISE),
     sizes=_digits_sizes,
@@ -99,6 +102,7 @@ GAUSSIAN = Task(
     name="gaussian",
     version=1,
     runtime="trainables.tasks.base:GaussianTask",
+    metric_columns=OVER_TIME,
     doc="N(0,1) input and random labels, drawn on the device: for measurements at initialisation.",
     keys=(
         BATCH,

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.core.parts import Config, Metric, Sizes, Task
 from trainables.declarations.tasks.base import (
     BATCH,
     SEQ_LEN,
@@ -72,6 +72,11 @@ WORDPTB = Task(
     name="wordptb",
     version=1,
     runtime="trainables.tasks.language:StreamTask",
+    metric_columns=(
+        Metric("bits_per_token", "bits", "min", "Mean cross-entropy of a token."),
+        Metric("batch_perplexity", "", "min",
+               "exp of each batch's mean cross-entropy, averaged over batches."),
+    ),
     doc="Next word of the Penn Treebank, read in order: segment k + 1 of a row follows segment k.",
     keys=(
         with_default(BATCH, 32),

@@ -10,6 +10,7 @@ from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Sizes, Task
 from trainables.declarations.tasks.base import (
     BATCH,
+    OVER_TIME,
     SEQ_LEN,
     SPLIT,
     VALIDATION,
@@ -89,6 +90,7 @@ def _image_task(
         name=name,
         version=1,
         runtime="trainables.tasks.long_sequences:ImageTask",
+        metric_columns=OVER_TIME,
         doc=doc,
         keys=(
             with_default(BATCH, batch),
@@ -155,6 +157,7 @@ LISTOPS = Task(
     name="listops",
     version=1,
     runtime="trainables.tasks.long_sequences:ListOpsTask",
+    metric_columns=OVER_TIME,
     doc="Value of a nested expression of MIN, MAX, MED and SM over digits.",
     keys=(
         with_default(BATCH, 32),
@@ -187,6 +190,7 @@ IMDB = Task(
     name="imdb",
     version=1,
     runtime="trainables.tasks.long_sequences:ReviewTask",
+    metric_columns=OVER_TIME,
     doc="Sentiment of film reviews, character by character.",
     keys=(
         with_default(BATCH, 32),

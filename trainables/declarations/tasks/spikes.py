@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Sizes, Task
-from trainables.declarations.tasks.base import BATCH, TIME_REPEAT, counts, with_default
+from trainables.declarations.tasks.base import BATCH, OVER_TIME, TIME_REPEAT, counts, with_default
 
 LATENCIES, PIXELS = 100, 784
 """Time steps of sl_mnist, and its channels: MNIST's pixels."""
@@ -35,6 +35,7 @@ SL_MNIST = Task(
     name="sl_mnist",
     version=1,
     runtime="trainables.tasks.spikes:LatencyTask",
+    metric_columns=OVER_TIME,
     doc="MNIST as spike latencies: one spike a bright pixel, the brighter the earlier.",
     keys=(
         with_default(BATCH, 256),
@@ -55,6 +56,7 @@ HEIDELBERG = Task(
     name="heidelberg",
     version=1,
     runtime="trainables.tasks.spikes:BinnedTask",
+    metric_columns=OVER_TIME,
     doc="Spiking Heidelberg Digits in 250 bins of 4 ms: spoken digits as binary spikes.",
     keys=(
         with_default(BATCH, 100),
@@ -74,6 +76,7 @@ SPIKES = Task(
     name="spikes",
     version=1,
     runtime="trainables.tasks.spikes:DrawnTask",
+    metric_columns=OVER_TIME,
     doc="Generated spikes of heidelberg's shape: each class is moving bands of firing channels.",
     keys=(
         with_default(BATCH, 100),

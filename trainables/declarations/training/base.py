@@ -43,7 +43,8 @@ BASE = Part(
             "str",
             "none",
             "recording",
-            "Weights kept in the store: none, last, best (lowest val_loss) or every:K epochs.",
+            "Weights kept in the store: none, last, best (of the epoch of the best `monitor`; the "
+            "lowest val_loss unless that says otherwise) or every:K epochs.",
         ),
     ),
 )

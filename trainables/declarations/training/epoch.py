@@ -11,13 +11,24 @@ from trainables.declarations.probes.sharpness import SHARPNESS
 
 _STOP = (
     Key("stop_below", "float", None, "host",
-        "Stop after `stop_patience` epochs in a row whose mean `stop_on` is below this.", low=0,
+        "Stop after `stop_patience` epochs in a row whose `stop_on` is below this.",
         nullable=True, aliases=("vanishing_threshold",)),
     Key("stop_patience", "int", 3, "host", "Epochs in a row before stopping.", unit="epochs", low=1,
         aliases=("vanishing_patience",)),
     Key("stop_on", "str", "grad_norm", "host",
-        "grad_norm: the total as published (it hardly ever vanishes); grad_norm_smallest: the "
-        "smallest non-zero tensor.", choices=("grad_norm", "grad_norm_smallest")),
+        "Column of epochs, or metric of the task, that `stop_below` is compared with. grad_norm: "
+        "the mean total as published (it hardly ever vanishes); grad_norm_smallest: the smallest "
+        "non-zero tensor."),
+)  # fmt: skip
+
+_WATCH = (
+    Key("monitor", "str", "val_loss", "host",
+        "Column of epochs, or metric of the task, that `early_stopping` and `keep_weights=best` "
+        "watch, such as val_rmse."),
+    Key("monitor_mode", "str", "auto", "host",
+        "Which end of `monitor` is better: min, max, or auto, which is what the task declares of "
+        "it; where nothing does, max if `accuracy` is in its name, else min.",
+        choices=("auto", "min", "max")),
 )  # fmt: skip
 
 TRAIN = Stage(
@@ -30,11 +41,12 @@ TRAIN = Stage(
             aliases=("num_epochs",)),
         Key("pretrain", "str", "none", "init", "Stage whose weights training starts from."),
         *_STOP,
+        *_WATCH,
         Key("diverge_above", "float", None, "host",
             "A trial whose loss at the end of an epoch is above this ends as diverged; null: only "
             "one that is not finite does.", low=0, nullable=True),
         Key("early_stopping", "int", None, "host",
-            "Stop after this many epochs without a lower val_loss; null: never.", unit="epochs",
+            "Stop after this many epochs without a better `monitor`; null: never.", unit="epochs",
             low=1, nullable=True, aliases=("patience",)),
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],

@@ -1,0 +1,146 @@
+"""The queue of a launch with its store: what it reads there of packs that were lost, and what it
+writes for workers that no longer can."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.machine.processes import killed_for_memory
+from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.plan.plan import SpacePlan
+from orchestrator.plan.store_state import newest_attempts, resume_points
+from orchestrator.plan.workload import workload
+from orchestrator.queue.lease import Lease
+from orchestrator.queue.losses import Death
+from orchestrator.queue.queue import PackQueue
+from orchestrator.worker import last_words
+from orchestrator.worker.provenance import trial_columns
+from orchestrator.worker.watchdog import late_reason
+from results import Store, StoreError
+from results.schema import arrow_schema
+from trainables.declarations import Trial
+
+
+def store_queue(
+    store: Store, plans: Sequence[SpacePlan], lease: Lease, context: Context, keep_going: bool
+) -> PackQueue:
+    """The packs of these plans.
+
+    Args:
+      context: what their workers are told. keep_going: as in `launch`.
+    """
+    work = workload(plans)
+    trials = {trial.id: trial for one in plans for trial in one.trials}
+    killed_before = killed_for_memory()
+
+    def refresh(pack: PackSpec) -> tuple[list[Lane], dict[str, str]]:
+        store.refresh()
+        state = store.completeness(pack.trial_ids)
+        left = [trials[lane.trial_id] for lane in pack.lanes if not state[lane.trial_id]["done"]]
+        points = resume_points(store, left)
+        by_id = {lane.trial_id: lane for lane in pack.lanes}
+        lanes = []
+        for trial in left:
+            old, new = by_id[trial.id], points[trial.id]
+            new.attempt = max(new.attempt, old.attempt + 1)
+            new.config, new.parent_id, new.artifact = old.config, old.parent_id, old.artifact
+            lanes.append(new)
+        return lanes, {i: str(known["status"]) for i, known in state.items() if known["done"]}
+
+    def post_mortem(pack: PackSpec) -> Death:
+        return _post_mortem(store, pack, context, killed_for_memory() > killed_before)
+
+    return PackQueue(
+        work.packs,
+        work.epochs,
+        work.passed,
+        lease.id,
+        refresh,
+        on_start=lambda pack: lease.raise_fence(pack.id, pack.generation),
+        on_end=lambda pack: lease.drop_fence(pack.id),
+        on_lost=lambda pack, why, error: _publish_failed(store, trials, pack, why, error, lease.id),
+        post_mortem=post_mortem,
+        keep_going=keep_going,
+        outcomes=work.outcomes,
+        reasons=work.reasons,
+    )
+
+
+def _post_mortem(store: Store, pack: PackSpec, context: Context, memory: bool) -> Death:
+    """What a pack's dead worker has published or left behind.
+
+    Args:
+      memory: whether the system has killed processes for want of memory meanwhile.
+    """
+    ours = {
+        (row["trial_id"], row["attempt"]): row
+        for row in store.attempts().to_pylist()
+        if row["launch_id"] == context.launch_id and row["status"] == "failed"
+    }
+    for lane in pack.lanes:  # its last act, since it took too long, or what raised
+        if row := ours.get((lane.trial_id, lane.attempt)):
+            return Death(str(row["reason"]), final=True, said=True)
+    left = last_words.found(Path(context.words) / pack.id) if context.words else None
+    if left is not None and left.late and context.trial_seconds:
+        why = late_reason(left.doing, context.trial_seconds, left.place)
+        return Death(why, final=True, stacks=left.text)
+    if left is not None and left.fatal:
+        return Death(left.fatal + (f" at {left.place}" if left.place else ""), stacks=left.text)
+    return Death("killed while the system was out of memory") if memory else Death()
+
+
+def end_running(store: Store, queue: PackQueue, lease: Lease) -> None:
+    """Says of attempts whose workers were not waited for that they are interrupted."""
+    with contextlib.suppress(StoreError, OSError):  # the store is what went wrong
+        lanes = [lane.trial_id for pack in queue.running.values() for lane in pack.lanes]
+        for pack in queue.running.values():
+            lease.drop_fence(pack.id)  # nothing is published after that
+        if lanes:
+            store.refresh()
+            newest = newest_attempts(store)
+            running = [newest[i] for i in lanes if i in newest and newest[i]["status"] == "running"]
+            _publish_ended(store, running, "interrupted", "the launch was stopped")
+
+
+def _publish_failed(
+    store: Store,
+    trials: Mapping[str, Trial],
+    pack: PackSpec,
+    why: str,
+    error: str | None,
+    launch_id: str,
+) -> None:
+    """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
+    known = {(r["trial_id"], r["attempt"], r["launch_id"]): r for r in store.attempts().to_pylist()}
+    rows = []
+    for position, lane in enumerate(pack.lanes):
+        # A worker that never came to say that it had started has left no row.
+        row = known.get((lane.trial_id, lane.attempt, launch_id)) or {
+            **trial_columns(trials[lane.trial_id], pack, position),
+            "epochs_done": lane.first_epoch,
+            "launch_id": launch_id,
+        }
+        rows.append(row)
+    _publish_ended(store, rows, "failed", why, error)
+
+
+def _publish_ended(
+    store: Store,
+    attempts: Sequence[Mapping[str, Any]],
+    status: str,
+    why: str,
+    error: str | None = None,
+) -> None:
+    schema = arrow_schema("trials")
+    assert schema is not None
+    ended = {"event": 1, "status": status, "reason": why, "ended": datetime.now(UTC)}
+    ended |= {"error": error} if error else {}
+    rows = [{name: {**row, **ended}.get(name) for name in schema.names} for row in attempts]
+    if rows:
+        store.publish("trials", pa.Table.from_pylist(rows, schema))
