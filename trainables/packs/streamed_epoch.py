@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from trainables.core.layout import by_path
+from trainables.core.stepwise import stepwise
 from trainables.declarations import PartError, Trial
 from trainables.packs.chunk_programs import ChunkPrograms
 from trainables.packs.programs import Programs
@@ -50,6 +51,10 @@ class StreamedEpoch:
             raise PartError(
                 f"task {trial.task.name} streams, and stage {trial.stage.name} reads all of its "
                 "data at once; leave stream out, or use a stage that trains step by step, as train"
+            )
+        if stepwise():
+            raise PartError(
+                f"task {trial.task.name} streams, which --no-jit cannot do; leave stream out"
             )
         if programs.streamed is None:
             programs.streamed = ChunkPrograms(programs, trial, source, values)
