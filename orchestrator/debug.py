@@ -19,10 +19,12 @@ from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import Catalogue, StudyFileError, catalogue, of_a_study
+from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
 from orchestrator.queue.lease import Lease
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from results import Store, StoreError, create_store
+from search_spaces import Study
 from trainables.declarations import ConfigError, HostTrainable, PartError, Trial
 
 if TYPE_CHECKING:
@@ -79,13 +81,13 @@ class Segment:
 
 
 def debug(
-    space: str | None = None,
+    space: str | Study | None = None,
     *,
     trial: str | None = None,
     store: str = "./store",
     set: Sequence[str] | Mapping[str, Any] = (),
     smoke: bool = False,
-    study: str | None = None,
+    study: StudySource | None = None,
     epochs: int | None = None,
     check_nans: bool = False,
     profile: str | None = None,
@@ -112,11 +114,12 @@ def debug(
       RuntimeWarning: JAX was imported first, so its settings are not those of a launch.
     """
     require(count_problems("epochs", epochs))
+    wanted, study = (None, study) if space is None else asked(space, study)
     with of_a_study():
         found = catalogue(study)
     opened = open_or_none(store)
     with of_a_study():
-        chosen, others = choose(found, opened, space, trial, set, smoke)
+        chosen, others = choose(found, opened, wanted, trial, set, smoke)
         name = chosen.dataset
     damaged = loader.damage(name) if name else []
     if damaged:

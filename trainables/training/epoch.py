@@ -135,7 +135,7 @@ class Training(Network):
             gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
-            return loss, rest, sums, gradients
+            return loss, rest, sums, ascent(gradients)
 
         if self.parts == 1:
             return of_part(state["rest"], batch)
@@ -190,6 +190,7 @@ class Training(Network):
             norms = jnp.where(overflowed, 1, norms)  # neither 0 nor infinite: no one's gradient
         seen = {
             "finite": finite,
+            "left_out": kept["alive"] & ~finite,
             "bad": ~kept["alive"],
             "scalars": scalars,
             "norms": norms,
@@ -261,16 +262,24 @@ class Training(Network):
         }
         if self.schedule.recorded:
             tally["clipped"] = jnp.float32(0)
+        if self.precision.scales:
+            tally["left_out"] = jnp.int32(0)
         return Part(state, running_stats.start(like), tally, jnp.int32(-1))
 
     def advance(
-        self, part: Part, hparams: Hparams, entries: tuple[jax.Array, Any], data: Any
+        self,
+        part: Part,
+        hparams: Hparams,
+        entries: tuple[jax.Array, Any],
+        data: Any,
+        filled: bool = False,
     ) -> tuple[Part, jax.Array]:
         """Some steps of an epoch, one after another; those of a lane that is not alive are skipped.
 
         Args:
           part: what the steps before them left.
           entries: numbers of the steps within the epoch (n,), and their schedule.
+          filled: whether there may be entries beyond the last step, which are skipped.
 
         Returns:
           What the steps left, and `STEP_COLUMNS` of each, (n, columns), NaN where skipped.
@@ -292,7 +301,10 @@ class Training(Network):
             return part, jnp.full(len(STEP_COLUMNS), jnp.nan)
 
         def step(part: Part, entry: Any) -> Any:
-            return lax.cond(part.state["alive"], run, skip, part, entry)
+            due = part.state["alive"]
+            if filled:
+                due &= entry[0] < self.steps
+            return lax.cond(due, run, skip, part, entry)
 
         return lax.scan(step, part, entries)
 
@@ -304,6 +316,8 @@ class Training(Network):
             kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
         else:
             kept = {}
+        if self.precision.scales:
+            kept["left_out"] = tally["left_out"] + seen["left_out"]
         return {
             **kept,
             "zero": tally["zero"] + self.layout.zeros(seen["norms"]),
@@ -336,8 +350,11 @@ class Training(Network):
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
+        steps = running.count
         if self.precision.scales:
+            steps += tally["left_out"]
             found["metrics"]["loss_scale"] = state["loss_scale"].scale
+            found["metrics"]["skipped_steps"] = tally["left_out"].astype(jnp.float32)
         carried = self.schedule.carried
         if carried:
             seen = found["epochs"]["val_loss"]
@@ -348,8 +365,7 @@ class Training(Network):
         scale = self.task.scale(hparams)
         if scale is not None:
             found["epochs"]["loss_ratio"] = found["epochs"]["loss"] / scale
-        steps = running.count + (bad >= 0)
-        found["epochs"] |= {"steps": steps, "finite_steps": running.count}
+        found["epochs"] |= {"steps": steps + (bad >= 0), "finite_steps": steps}
         found["bad_step"] = bad
         return state, found
 
