@@ -304,6 +304,7 @@ MISFITS = {
         "model net freezes 'fetures', which is none of its layers (features.0, ",
     ),
     "all": ("*", "model net freezes all its layers, so nothing is left to train"),
+    "one number": (3, "frozen of model net holds 3; it must hold names"),
     "number": ((3,), "frozen of model net holds 3; it must hold names or patterns of layers"),
     "key": (lambda config: (config["layer"],), "frozen of model net reads 'layer', which is not"),
 }
