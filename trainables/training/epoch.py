@@ -135,7 +135,7 @@ class Training(Network):
             gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
-            return loss, rest, sums, ascent(gradients)
+            return loss, rest, sums, gradients
 
         if self.parts == 1:
             return of_part(state["rest"], batch)
