@@ -14,14 +14,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from orchestrator.user_code import UserExitError, described, guarded, where
 from orchestrator.worker.host_report import Message, Report, ReportError, TrialStopped
+from orchestrator.worker.last_words import Found, LastWords, found
 
 END_S = 10.0
 """How long a function that is told to end may take to clean up."""
@@ -69,6 +72,10 @@ class HostProcess:
           threads: CPU threads of libraries that ask OMP_NUM_THREADS and its like.
         """
         self.name = str(job["stage"])
+        number, words = tempfile.mkstemp(prefix="gradsweep-words-")
+        os.close(number)
+        self._words = Path(words)
+        job = {**job, "words": words}
         ours, theirs = socket.socketpair()
         # Only this process holds the writing end, so it closes with this process.
         watched, self._life = os.pipe()
@@ -136,12 +143,17 @@ class HostProcess:
         if status >= 0:
             return f"its process ended with status {status}"
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        hints = {
-            "SIGKILL": " (kill -9, or the system had no memory left)",
-            "SIGSEGV": " (a fault in compiled code; the log shows where)",
-            "SIGABRT": " (a fault in compiled code; the log shows where)",
-        }
-        return f"its process was killed by {name}{hints.get(name, '')}"
+        hint = " (kill -9, or the system had no memory left)" if name == "SIGKILL" else ""
+        left = found(self._words)
+        place = f" at {left.place}" if left is not None and left.place else ""
+        return f"its process was killed by {name}{hint}{place}"
+
+    def abort(self) -> Found | None:
+        """Ends the process and says where it was."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait(END_S)
+        return found(self._words)
 
     def end(self, why: str | None = None) -> None:
         """Ends the process, and all that it has started. With a reason the function is told so and
@@ -159,6 +171,7 @@ class HostProcess:
         self._process.wait()
         self._line.close()
         os.close(self._life)
+        self._words.unlink(missing_ok=True)
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, of a dead group
@@ -180,6 +193,8 @@ def main(line: int, life: int) -> None:
         state = channel.recv_bytes()
     except (EOFError, OSError):
         return
+    with contextlib.suppress(OSError):  # a full disk: the log has them then
+        LastWords(Path(job["words"]))
     last = _run(job, state, channel)
     sys.stdout.flush()
     with contextlib.suppress(OSError):

@@ -66,7 +66,7 @@ REFUSED = {
     "input": "x[7, 2, 1] of task misfit is nan; its arrays must be finite",
     "steps": "model misfit returned the shape (10, 3, 2) for x of shape (10, 3, 2); task misfit, "
     "whose y has the shape (10,), needs (10, 2); return the logits of one time step",
-    "parameter": "parameter table of model misfit is int32, and only float32 can be trained",
+    "parameter": "parameter table of model misfit is float8_e4m3fn, and only float32, bfloat16",
     "sizes": "the sizes of task misfit have classes=0; it must be a whole number from 1 to "
     "2147483647",
 }

@@ -47,6 +47,8 @@ def misbehave(config, report):
         ctypes.CDLL(None)._exit(4)
     elif how == "kill":
         os.kill(os.getpid(), getattr(signal, config["of"]))
+    elif how == "hang":
+        _ = flag.open("w").close(), signal.pause()  # on one line, where the test looks for it
     elif how == "import":
         import no_such_module_of_theirs  # pyright: ignore[reportMissingImports]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -25,7 +25,9 @@ from trainables.core.layout import LayerRow, by_path
 from trainables.core.module_state import kept_state, restored
 from trainables.declarations import Trial
 from trainables.packs.programs import programs_for
+from trainables.packs.streamed_epoch import StreamedEpoch
 from trainables.tasks.base import make_data
+from trainables.tasks.streaming import Source
 from trainables.training.epoch import Training, first_shown, kept_steps
 from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import broken_input, culprit
@@ -116,9 +118,14 @@ class Pack:
         self._programs = programs_for(trials[0], self._own[0], data, self.width, lanes, self.device)
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
-        self._data = self._put(data)
         self._state: Any = None
         self._engine = self._programs.engine
+        self._stream: StreamedEpoch | None = None
+        if isinstance(data, Source):
+            own = self._own + padding
+            self._stream = StreamedEpoch(self._programs, trials[0], data, own, self._values)
+        else:
+            self._data = self._put(data)
         self._layout = self._engine.layout
         self.layer_rows: tuple[LayerRow, ...] = self._layout.rows if self._layout else ()
         self.steps = self._engine.steps
@@ -128,6 +135,17 @@ class Pack:
 
     def _put(self, tree: Any) -> Any:
         return jax.device_put(tree, self.device)
+
+    @cached_property
+    def _data(self) -> Any:
+        """The task's data on the device; of data that stream, what probes use."""
+        assert self._stream is not None
+        return self._stream.probe_table()
+
+    @property
+    def position(self) -> int:
+        """Steps done of an epoch under way, as data that stream leave it; 0 between epochs."""
+        return self._stream.position if self._stream else 0
 
     def _ready(self) -> Any:
         if self._state is None:
@@ -157,6 +175,8 @@ class Pack:
         states += [{**states[0], "alive": np.bool_(False)}] * (self.width - len(states))
         # On the host: every shape that `jnp.stack` meets is a program to compile.
         self._state = self._put(jax.tree.map(_stacked, *states))
+        if self._stream:
+            self._stream.reset()
         self.active = self._real.copy()
 
     def _given(self, params: Any, weights: Mapping[str, np.ndarray]) -> Any:
@@ -168,19 +188,29 @@ class Pack:
 
     def compile(self, probes: Sequence[str] = ()) -> None:
         """Compiles the epoch and these probes now rather than at their first calls."""
-        self._programs.epoch(self._values, self._data)
+        self._epoch_programs()
         for name in probes:
             self._programs.probe(name, self.trials[0], self._values, self._data)
+
+    def _epoch_programs(self) -> list[Any]:
+        if self._stream:
+            return self._stream.compiled()
+        return [self._programs.epoch(self._values, self._data)]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of `EpochResult.epochs`, known once the epoch is compiled."""
-        return self._programs.recorded(self._values, self._data)[0]
+        return self._recorded()[0]
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of `EpochResult.metrics`, known once the epoch is compiled."""
-        return self._programs.recorded(self._values, self._data)[1]
+        return self._recorded()[1]
+
+    def _recorded(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if self._stream:
+            return self._stream.recorded()
+        return self._programs.recorded(self._values, self._data)
 
     def broken_input(self, lane: int, epoch: int, step: int) -> str | None:
         """Says in a sentence which input was not finite at a lane's bad step; None where all were.
@@ -195,7 +225,8 @@ class Pack:
         if ours or not isinstance(self._engine, Training):
             return None
         values = jax.tree.map(lambda leaf: leaf[lane], self._values)
-        name = broken_input(self._engine, values, self._data, epoch, step)
+        own = self._stream.step_table(lane, epoch, step) if self._stream else self._data
+        name = broken_input(self._engine, values, own, epoch, step)
         if name is None:
             return None
         return f"input {name} of task {trial.task.name} is not finite at epoch {epoch}, step {step}"
@@ -212,19 +243,44 @@ class Pack:
         if isinstance(engine, LoopEngine):
             what = engine.culprit(state, values, self._data, epoch, step)
         else:
-            what = culprit(engine, state, values, self._data, epoch, step)
+            own = self._stream.step_table(lane, epoch, step) if self._stream else self._data
+            what = culprit(engine, state, values, own, epoch, step)
         return f"epoch {epoch}, step {step}: {what}"
 
     def epoch(self, epoch: int) -> EpochResult:
-        """Trains every active lane for one epoch; one compiled call, one transfer to the host.
+        """Trains every active lane for one epoch; one compiled call, one transfer to the host. Of
+        data that stream: what is left of the epoch, in several calls.
 
         Raises:
           RuntimeError: no state yet.
         """
-        state, program = self._ready(), self._programs.epoch(self._values, self._data)
-        # The old state's buffers are donated: after a failed call there is no state any more.
-        self._state = None
-        self._state, found = program(state, self._values, self._put(np.int32(epoch)), self._data)
+        while True:
+            found = self.advance(epoch)
+            if found is not None:
+                return found
+
+    def advance(self, epoch: int) -> EpochResult | None:
+        """One call of the compiled epoch; None where others must follow, as data stream.
+
+        Raises:
+          RuntimeError: no state yet.
+          PartError: data that stream cannot be read, or are not what the task declares.
+        """
+        self._ready()
+        if self._stream:
+            self._state, found = self._stream.advance(self._taken, epoch, self.active)
+        else:
+            program = self._programs.epoch(self._values, self._data)
+            given = self._values, self._put(np.int32(epoch)), self._data
+            self._state, found = program(self._taken(), *given)
+        return None if found is None else self._result(epoch, found)
+
+    def _taken(self) -> Any:
+        """The state, whose buffers are donated: after a failed call there is none any more."""
+        state, self._state = self._ready(), None
+        return state
+
+    def _result(self, epoch: int, found: Any) -> EpochResult:
         found = jax.device_get(found)
         nothing = np.full(self.width, -1, np.int32)
         bad = found.get("bad_step", nothing)
@@ -280,7 +336,8 @@ class Pack:
 
     def state(self) -> dict[str, np.ndarray]:
         """All state by path, leading axis the lane: what a checkpoint holds."""
-        return {path: to_host(leaf) for path, leaf in by_path(self._ready()).items()}
+        found = {path: to_host(leaf) for path, leaf in by_path(self._ready()).items()}
+        return {**found, **self._stream.leaves()} if self._stream else found
 
     def load(self, lane: int, leaves: Mapping[str, np.ndarray]) -> None:
         """Puts one lane's leaves (no lane axis) of any pack of the same program into `lane`.
@@ -305,21 +362,23 @@ class Pack:
         own = self._put(jax.tree.unflatten(jax.tree.structure(shapes), new))
         self._state = _set_lane(self._state, np.int32(lane), own)
         self.active = self.active.copy()
-        self.active[lane] = bool(leaves["alive"])
+        under_way = self._stream.load(self._state, lane, leaves) if self._stream else False
+        self.active[lane] = bool(leaves["alive"]) or under_way
 
     def memory_bytes(self) -> int:
         """Device memory of the epoch program: arguments, results and temporaries, in bytes."""
-        found = self._programs.epoch(self._values, self._data).memory_analysis()
-        if found is None:
+        found = [program.memory_analysis() for program in self._epoch_programs()]
+        if any(one is None for one in found):
             trees = (self._values, self._data, [self._programs.shapes] * (2 * self.width))
             return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
-        return found.argument_size_in_bytes + _rise(found)
+        return max(one.argument_size_in_bytes + _rise(one) for one in found)
 
     def rise_bytes(self) -> int:
-        """What an epoch takes beside what the pack holds already: results and temporaries; 0 where
-        XLA does not say."""
-        found = self._programs.epoch(self._values, self._data).memory_analysis()
-        return 0 if found is None else _rise(found)
+        """What an epoch takes beside what the pack holds already: results and temporaries, and
+        samples where they stream; 0 where XLA does not say."""
+        found = [program.memory_analysis() for program in self._epoch_programs()]
+        most = 0 if any(one is None for one in found) else max(map(_rise, found))
+        return most + (self._stream.buffers if self._stream else 0)
 
 
 def _rise(found: Any) -> int:

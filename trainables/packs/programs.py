@@ -30,7 +30,7 @@ EPOCH_NAME = "pack_epoch"
 _KEPT = 16
 _CODE = (
     "build", "cell", "frozen", "runtime", "schedule", "init", "step", "evaluate", "restart",
-    "measure", "loss", "metrics", "augment",
+    "measure", "loss", "metrics", "augment", "stream", "stream_steps",
 )  # fmt: skip
 """Fields of declarations that are functions or name some."""
 _known: OrderedDict[Any, Programs] = OrderedDict()
@@ -42,6 +42,7 @@ class Programs:
 
     Attributes:
       shapes: one lane's state, abstract.
+      streamed: those of data that stream (`chunk_programs.ChunkPrograms`), once there are such.
     """
 
     engine: Engine
@@ -49,6 +50,7 @@ class Programs:
     width: int
     lanes: Strategy
     device: Any
+    streamed: Any = None
     _epoch: Any = None
     _found: Any = None
     _inits: dict[str, Callable[..., Any]] = field(default_factory=dict)
@@ -75,8 +77,8 @@ class Programs:
 
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
-            epoch = self._abstract((), jnp.int32)
-            lowered = jitted.lower(self._state(), values, epoch, data)
+            epoch = self.abstract((), jnp.int32)
+            lowered = jitted.lower(self.abstract_state(), values, epoch, data)
             self._found = lowered.out_info[1]
             self._epoch = lowered.compile()
         return self._epoch
@@ -84,15 +86,16 @@ class Programs:
     def recorded(self, values: Any, data: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the columns of `epochs`, and of the metrics, that the compiled epoch gives."""
         self.epoch(values, data)
-        return tuple(self._found.get("epochs", ())), tuple(self._found.get("metrics", ()))
+        return recorded_in(self._found)
 
-    def _abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    def abstract(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        """An array on the device, abstract."""
         on_device = jax.sharding.SingleDeviceSharding(self.device)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=on_device)
 
-    def _state(self) -> Any:
+    def abstract_state(self) -> Any:
         """All lanes' state, abstract."""
-        return jax.tree.map(lambda s: self._abstract((self.width, *s.shape), s.dtype), self.shapes)
+        return jax.tree.map(lambda s: self.abstract((self.width, *s.shape), s.dtype), self.shapes)
 
     def probe(
         self, name: str, trial: Trial, values: Any, data: Any
@@ -125,8 +128,8 @@ class Programs:
 
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
-        real = self._abstract((self.width,), bool)
-        lowered = jax.jit(run).lower(self._state(), values, real, data)
+        real = self.abstract((self.width,), bool)
+        lowered = jax.jit(run).lower(self.abstract_state(), values, real, data)
         own = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in lowered.out_info.items()}
         require_columns(probe, {**shared, **own})
         return lowered.compile()
@@ -161,6 +164,11 @@ def _on_host(
     for other in every:
         require_equal_rows(probe, one, other)
     return {name: np.stack([columns[name] for columns in every]) for name in one}
+
+
+def recorded_in(found: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the columns of `epochs`, and of the metrics, of an epoch's result."""
+    return tuple(found.get("epochs", ())), tuple(found.get("metrics", ()))
 
 
 def check_start(trial: Trial, arrays: Mapping[str, np.ndarray]) -> None:

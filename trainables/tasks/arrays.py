@@ -47,8 +47,11 @@ def numbers(trial: Trial, name: str, value: Any) -> np.ndarray:
     return found
 
 
-def inputs(trial: Trial, name: str, value: Any) -> np.ndarray:
+def inputs(trial: Trial, name: str, value: Any, rows: np.ndarray | None = None) -> np.ndarray:
     """`value` as float32, all of it finite.
+
+    Args:
+      rows: which rows of array `name` these are; None: all, in order.
 
     Raises:
       PartError: it is not an array of real numbers, or holds NaN, infinity, or a number that
@@ -57,15 +60,19 @@ def inputs(trial: Trial, name: str, value: Any) -> np.ndarray:
     given = numbers(trial, name, value)
     with np.errstate(over="ignore"):
         found = given.astype(np.float32, copy=False)
-    require_finite(trial, name, found, given)
+    require_finite(trial, name, found, given, rows)
     return found
 
 
 def require_finite(
-    trial: Trial, name: str, found: np.ndarray, given: np.ndarray | None = None
+    trial: Trial,
+    name: str,
+    found: np.ndarray,
+    given: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> None:
     """Raises PartError for the first value that is not finite; `given` is the array before it was
-    made float32."""
+    made float32, `rows` as for `inputs`."""
     finite = np.isfinite(found)
     if finite.all():
         return
@@ -74,13 +81,16 @@ def require_finite(
     why = "its arrays must be finite" if not np.isfinite(value) else "float32 cannot hold it"
     count = found.size - int(np.sum(finite))
     raise PartError(
-        f"{at(name, place)} of task {trial.task.name} is {value}; {why}, and {count:,} of "
+        f"{at(name, place, rows)} of task {trial.task.name} is {value}; {why}, and {count:,} of "
         f"{found.size:,} numbers fail"
     )
 
 
-def labels(trial: Trial, name: str, value: Any) -> np.ndarray:
+def labels(trial: Trial, name: str, value: Any, rows: np.ndarray | None = None) -> np.ndarray:
     """`value` as int32, all of it classes that the task declares.
+
+    Args:
+      rows: which rows of array `name` these are; None: all, in order.
 
     Raises:
       PartError: it is not an array of real numbers, or one of them is not a whole number of
@@ -101,7 +111,7 @@ def labels(trial: Trial, name: str, value: Any) -> np.ndarray:
     value, bad = given[place], given.size - int(np.sum(fits))
     real = np.any(np.isfinite(given) & (given != np.floor(given)))
     raise PartError(
-        f"{at(name, place)} of task {task} is {value}; its labels must be whole numbers in "
+        f"{at(name, place, rows)} of task {task} is {value}; its labels must be whole numbers in "
         f"0..{classes - 1}, since it declares classes={classes}, and {bad:,} of {given.size:,} are "
         "not" + ("; a task of real numbers needs a loss: Task(loss=...)" if real else "")
     )
@@ -166,6 +176,8 @@ def require_shapes(trial: Trial, x: np.ndarray, y: np.ndarray, sample: tuple[int
         )
 
 
-def at(name: str, place: tuple[Any, ...]) -> str:
-    """The place of a value as it is written in Python: x[3, 0]."""
-    return f"{name}[{', '.join(str(int(i)) for i in place)}]"
+def at(name: str, place: tuple[Any, ...], rows: np.ndarray | None = None) -> str:
+    """The place of a value as it is written in Python: x[3, 0]; `rows` as for `inputs`."""
+    first, *others = map(int, place)
+    row = first if rows is None else int(rows[first])
+    return f"{name}[{', '.join(map(str, (row, *others)))}]"

@@ -20,6 +20,7 @@ from trainables.declarations import Sizes, Trial
 from trainables.declarations.core.data_tree import Statics
 from trainables.declarations.core.parts import loaded
 from trainables.tasks.arrays import joined, require_finite
+from trainables.tasks.streaming import Source, Streamed
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]
@@ -289,13 +290,17 @@ def make_task(trial: Trial, data: Any = None) -> TaskRuntime | None:
     if "task" not in trial.parts:
         return None
     runtime: Any = loaded(trial.task.runtime)
-    task: TaskRuntime = runtime.of(trial)
+    task: Any = runtime.of(trial)
+    if trial.task.stream:
+        task = Streamed(task)
     task.data_shapes = None if data is None else abstract(data)
     return task
 
 
 def abstract(tree: Any) -> Any:
-    """The shapes and types of a tree's arrays."""
+    """The shapes and types of a tree's arrays, or of those that a source reads."""
+    if isinstance(tree, Source):
+        return tree.shapes
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
@@ -308,8 +313,9 @@ def example_batch(task: TaskRuntime, values: Mapping[str, Any]) -> Batch:
     return jax.eval_shape(partial(probe_batch, task), dict(values), task.data_shapes)
 
 
-def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The data of a trial's task, shared by all lanes of a pack.
+def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The data of a trial's task, shared by all lanes of a pack: a tree of arrays, or a `Source` of
+    a task that streams.
 
     Args:
       arrays: of the data set the task names; unused by tasks that make their own.

@@ -27,7 +27,7 @@ def gathered(trial: Trial, found: Any) -> Arrays:
     """
     task, sizes = trial.task, trial.sizes
     arrays = named(task.name, found)
-    if _is_classical(trial, arrays):
+    if is_classical(trial, arrays):
         return dict(joined(trial, arrays))
     apart = given_apart(arrays)
     if apart is not None and sizes.split != "apart":
@@ -41,13 +41,13 @@ def gathered(trial: Trial, found: Any) -> Arrays:
     else:
         sets = {f" of {split}": apart[split] for split in SPLITS if split in apart}
     checked = [_set(trial, own, where) for where, own in sets.items()]
-    _require_alike(trial, checked)
+    require_alike(trial, checked)
     joint = jax.tree.map(lambda *parts: np.concatenate(parts), *checked)
     _require_count(trial, joint)
     return joint
 
 
-def _is_classical(trial: Trial, arrays: Mapping[str, Any]) -> bool:
+def is_classical(trial: Trial, arrays: Mapping[str, Any]) -> bool:
     """Whether the task declares inputs (n, seq_len, features) with labels (n,)."""
     task, sizes = trial.task, trial.sizes
     plain = task.loss is None and task.sizes is not None and sizes.split == "pool"
@@ -72,7 +72,7 @@ def _set(trial: Trial, own: Mapping[str, Any], where: str) -> Arrays:
         if path == "y" and task.loss is None:
             found[path] = labels(trial, name, value)
         else:
-            found[path] = _leaf(trial, name, value)
+            found[path] = leaf(trial, name, value)
         if not found[path].ndim:
             raise PartError(
                 f"{name} of task {task.name} is one number; an array needs a first axis, the sample"
@@ -85,23 +85,28 @@ def _set(trial: Trial, own: Mapping[str, Any], where: str) -> Arrays:
             f"{other} of task {task.name} has {lengths[other]:,} samples and {first} has "
             f"{lengths[first]:,}; each array must have one entry for each sample"
         )
-    return _tree(own, found)
+    return tree_like(own, found)
 
 
-def _tree(like: Mapping[str, Any], found: Mapping[str, np.ndarray], above: str = "") -> Arrays:
+def tree_like(like: Mapping[str, Any], found: Mapping[str, np.ndarray], above: str = "") -> Arrays:
+    """Arrays by path as a tree with the names of another."""
     return {
-        name: _tree(value, found, f"{above}{name}.")
+        name: tree_like(value, found, f"{above}{name}.")
         if isinstance(value, Mapping)
         else found[f"{above}{name}"]
         for name, value in like.items()
     }
 
 
-def _leaf(trial: Trial, name: str, value: Any) -> np.ndarray:
-    """An array of numbers as the device holds it: 32 bits where it has 64, all of it finite."""
+def leaf(trial: Trial, name: str, value: Any, rows: np.ndarray | None = None) -> np.ndarray:
+    """An array of numbers as the device holds it: 32 bits where it has 64, all of it finite.
+
+    Args:
+      rows: which rows of array `name` these are; None: all, in order.
+    """
     found = array(trial, name, value)
     if found.dtype == np.float64 or (found.dtype.kind == "f" and found.dtype.itemsize > 8):
-        return inputs(trial, name, value)
+        return inputs(trial, name, value, rows)
     if found.dtype == np.complex128:
         found = found.astype(np.complex64)
     if found.dtype.kind in "iu" and found.dtype.itemsize == 8:
@@ -109,16 +114,16 @@ def _leaf(trial: Trial, name: str, value: Any) -> np.ndarray:
         if beyond.any():
             place = np.unravel_index(int(np.argmax(beyond)), found.shape)
             raise PartError(
-                f"{at(name, place)} of task {trial.task.name} is {found[place]}; whole numbers are "
-                "held in 32 bits, which cannot hold it"
+                f"{at(name, place, rows)} of task {trial.task.name} is {found[place]}; whole "
+                "numbers are held in 32 bits, which cannot hold it"
             )
         return found.astype(np.int32)
     if jnp.issubdtype(found.dtype, jnp.inexact):
-        require_finite(trial, name, found)
+        require_finite(trial, name, found, rows=rows)
     return found
 
 
-def _require_alike(trial: Trial, sets: list[Arrays]) -> None:
+def require_alike(trial: Trial, sets: list[Arrays]) -> None:
     """Refuses sets whose names, types or shapes of a sample differ."""
 
     def kinds(arrays: Arrays) -> dict[str, str]:

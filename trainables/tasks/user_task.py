@@ -15,6 +15,7 @@ from trainables.core.random_keys import named_key
 from trainables.declarations import PartError, Sizes, Task, Trial
 from trainables.declarations.core.data_tree import Statics
 from trainables.tasks.base import ArrayTask, Hparams, Question, Schedule, TaskRuntime
+from trainables.tasks.streaming import Source
 from trainables.tasks.user_arrays import gathered
 
 WEIGHT = "weight"
@@ -51,13 +52,14 @@ class UserTask(ArrayTask):
         return cls(trial.sizes, trial.task, constants(trial))
 
     @staticmethod
-    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> Any:
         task = trial.task
         if task.build is None and trial.sizes.split == "drawn":
             return {}
         statics = Statics(task.name, trial.statics)
         given = (statics, arrays) if trial.dataset else (statics,)
-        return gathered(trial, task.builder()(*given))
+        built = task.builder()(*given)
+        return Source(trial, built) if task.stream else gathered(trial, built)
 
     def config(self, hparams: Hparams) -> dict[str, Any]:
         """What the task's functions read: constants, and traced values as arrays."""

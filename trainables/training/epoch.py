@@ -116,6 +116,7 @@ class Training(Network):
         def of_part(rest: Any, batch: Any) -> Found:
             grad = jax.value_and_grad(scaled, has_aux=True)
             (_, (loss, rest, sums)), gradients = grad(state["params"], rest, batch)
+            gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
             return loss, rest, sums, ascent(gradients)
@@ -250,13 +251,19 @@ class Training(Network):
         return Part(state, running_stats.start(like), tally, jnp.int32(-1))
 
     def advance(
-        self, part: Part, hparams: Hparams, entries: tuple[jax.Array, Any], data: Any
+        self,
+        part: Part,
+        hparams: Hparams,
+        entries: tuple[jax.Array, Any],
+        data: Any,
+        filled: bool = False,
     ) -> tuple[Part, jax.Array]:
         """Some steps of an epoch, one after another; those of a lane that is not alive are skipped.
 
         Args:
           part: what the steps before them left.
           entries: numbers of the steps within the epoch (n,), and their schedule.
+          filled: whether there may be entries beyond the last step, which are skipped.
 
         Returns:
           What the steps left, and `STEP_COLUMNS` of each, (n, columns), NaN where skipped.
@@ -278,7 +285,10 @@ class Training(Network):
             return part, jnp.full(len(STEP_COLUMNS), jnp.nan)
 
         def step(part: Part, entry: Any) -> Any:
-            return lax.cond(part.state["alive"], run, skip, part, entry)
+            due = part.state["alive"]
+            if filled:
+                due &= entry[0] < self.steps
+            return lax.cond(due, run, skip, part, entry)
 
         return lax.scan(step, part, entries)
 

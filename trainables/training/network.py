@@ -5,7 +5,7 @@ Arrays here have no lane axis; `packs` adds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -40,6 +40,8 @@ from trainables.training.fit import (
 from trainables.training.frozen_layers import frozen_leaves
 
 Hparams = Mapping[str, jax.Array]
+_ALWAYS = ("loss", "accuracy")
+"""What an evaluation measures of every task."""
 
 
 def fresh(rest: Any, entry: Mapping[str, jax.Array]) -> Any:
@@ -234,8 +236,29 @@ class Network:
         """Loss, accuracy and the task's metrics, each as val_ and test_; NaN for an empty set."""
         schedule = dict(self.task.evaluation(trial_key(hparams["seed"]), hparams))
         segments = jnp.moveaxis(schedule.pop("segments"), 0, 1)
-        entry = jax.tree.map(lambda leaf: leaf[0], schedule) if len(segments) else None
-        names = ["loss", "accuracy"]
+        if not len(segments):
+            return self.judged(_ALWAYS, jnp.full((len(_ALWAYS), 2), jnp.nan))
+        names, (sums, _) = self.judge(state, hparams, (segments, schedule), data)
+        return self.judged(names, sums / jnp.sum(segments, (0, 2)))
+
+    def judge(
+        self,
+        state: State,
+        hparams: Hparams,
+        entries: tuple[jax.Array, Any],
+        data: Any,
+        before: tuple[jax.Array, Any] | None = None,
+    ) -> tuple[tuple[str, ...], tuple[jax.Array, Any]]:
+        """Some batches of an evaluation, one after another.
+
+        Args:
+          entries: weights of the batches in validation and test, (n, 2, B), and their schedule.
+          before: sums and `rest` that the batches before them left; None at the start.
+
+        Returns:
+          Names of what is measured, and (weighed sums (names, 2), `rest`).
+        """
+        segments, schedule = entries
 
         @jax.jit  # traced once, for its names and for the scan
         def measured(rest: Any, entry: Any) -> tuple[dict[str, jax.Array], Any]:
@@ -257,14 +280,14 @@ class Network:
             # A sample of weight 0 must not spoil the sum with a loss that is not finite.
             return (sums + jnp.sum(jnp.where(segment > 0, segment * values, 0), -1), rest), None
 
-        if entry is None:
-            means = jnp.full((len(names), 2), jnp.nan)
-        else:
-            names += [
-                n for n in jax.eval_shape(measured, state["rest"], entry)[0] if n not in names
-            ]
-            start = jnp.zeros((len(names), 2)), state["rest"]
-            (sums, _), _ = lax.scan(step, start, (segments, schedule))
-            means = sums / jnp.sum(segments, (0, 2))
+        entry = jax.tree.map(lambda leaf: leaf[0], schedule)
+        found = jax.eval_shape(measured, state["rest"], entry)[0]
+        names = (*_ALWAYS, *(name for name in found if name not in _ALWAYS))
+        start = before or (jnp.zeros((len(names), 2)), state["rest"])
+        after, _ = lax.scan(step, start, (segments, schedule))
+        return names, after
+
+    def judged(self, names: Sequence[str], means: jax.Array) -> dict[str, jax.Array]:
+        """Means (names, 2) over validation and test set by name."""
         held = ("val", "test")
         return {f"{h}_{n}": means[i, j] for i, n in enumerate(names) for j, h in enumerate(held)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import subprocess
 import sys
@@ -151,15 +152,15 @@ def test_a_function_that_returns_early_is_done_and_says_so() -> None:
         ("hard exit", "", "descend: its process ended with status 4 in epoch 2"),
         ("kill", "SIGKILL", ("descend: its process was killed by SIGKILL (kill -9, or the "
           "system had no memory left) in epoch 2")),
-        ("kill", "SIGSEGV", ("descend: its process was killed by SIGSEGV (a fault in compiled "
-          "code; the log shows where) in epoch 2")),
+        ("kill", "SIGSEGV", ("descend: its process was killed by SIGSEGV at {study}:{line} in "
+          "epoch 2")),
         ("import", "", ("No module named no_such_module_of_theirs; pip install "
           "no_such_module_of_theirs ({study}:{line})")),
     ],
 )  # fmt: skip
 def test_each_way_to_fail_is_named(how: str, of: str, reason: str) -> None:
     lines = {"raise": "raise RuntimeError", "exit": "sys.exit(3)", "memory": "raise MemoryError",
-             "import": "import no_such"}  # fmt: skip
+             "import": "import no_such", "kill": "getattr(signal"}  # fmt: skip
     place = line(lines[how]) if how in lines else 0
     found = failed(fails_at=2, how=how, of=of)
     assert found == reason.format(study=STUDY, line=place)
@@ -226,6 +227,27 @@ def test_a_loss_above_the_ceiling_is_divergence() -> None:
     run, ended = ran(epochs=9, rate=3.0, diverge_above=10)  # w is -2, 4, -8, ...
     assert ended == ("diverged", "loss 32 at the end of epoch 3, above diverge_above=10")
     assert len(rows(run, "epochs")) == 4
+
+
+def test_a_function_that_hangs_is_ended_and_its_place_named(tmp_path: Path) -> None:
+    store = create_store(str(tmp_path / "store"))
+    flag = tmp_path / "flag"
+    os.mkfifo(flag)
+    (pack,) = packs(store, fails_at=1, how="hang", flag=str(flag))
+    run = begun(pack, store)
+    run.step()
+    process = run.pack.process
+    process.answer({})
+    assert flag.read_text() == ""  # once the function is there
+    # What the watchdog calls when the time is over.
+    run._late("still training epoch 1 after 600 s, the --trial-timeout", "stacks of the worker")
+    (row,) = store.attempts().to_pylist()
+    assert row["reason"] == (
+        "still training epoch 1 after 600 s, the --trial-timeout "
+        f"({STUDY}:{line('signal.pause()')})"
+    )
+    assert "in misbehave" in row["error"]
+    assert process.pid not in psutil.pids()
 
 
 # ---- resume points and weights -----------------------------------------------------------------

@@ -43,13 +43,22 @@ def named(task: str, found: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def given_apart(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
+def is_random_access(found: Any) -> bool:
+    """Whether this gives samples one at a time, as a data source of Grain does: `len(found)`, and
+    `found[i]`, a dict of arrays."""
+    kind = type(found)
+    own = hasattr(kind, "__len__") and hasattr(kind, "__getitem__")
+    return own and not isinstance(found, Mapping) and not hasattr(found, "dtype")
+
+
+def given_apart(arrays: Mapping[str, Any]) -> dict[str, Any] | None:
     """Training, validation and test arrays that are given apart, each by name; None where they are
     not: `{"train": {"x": ..., "y": ...}, "val": ...}`."""
     own = arrays.get("train")
-    if not isinstance(own, Mapping) or not set(arrays) <= set(SPLITS):
+    apart = isinstance(own, Mapping) or is_random_access(own)
+    if not apart or not set(arrays) <= set(SPLITS):
         return None
-    return {split: dict(arrays[split]) for split in SPLITS if split in arrays}
+    return {split: arrays[split] for split in SPLITS if split in arrays}
 
 
 def with_test(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -75,7 +84,8 @@ def derived_sizes(task: Task, statics: Config) -> Sizes:
       PartError: the task does not say how its data are made, or they have no length.
     """
     batch = _batch_size(task, statics)
-    mark = (task.build, batch, tuple((task.split or {}).items()), task.steps, str(statics))
+    mark = (task.build, batch, tuple((task.split or {}).items()), task.steps, task.classes)
+    mark = (*mark, str(statics))
     if mark not in _known:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
@@ -98,19 +108,22 @@ def _derived(task: Task, statics: Config, batch: int) -> Sizes:
             f"task {task.name} declares no sizes, and they cannot be known without its data set; "
             "give it sizes=Sizes(n_train=..., n_val=..., n_test=..., batch_size=...)"
         )
-    arrays = named(task.name, task.builder()(Statics(task.name, statics)))
-    apart = given_apart(arrays)
+    built = task.builder()(Statics(task.name, statics))
+    pool, test, apart = built, None, None
+    if not (task.stream and is_random_access(built)):
+        arrays = named(task.name, built)
+        apart = given_apart(arrays)
+        pool, test = with_test(arrays)
     if apart is not None:
         counts = [_length(task, apart[split]) if split in apart else 0 for split in SPLITS]
-        return _sizes(apart["train"], counts, batch, "apart")
-    pool, test = with_test(arrays)
+        return _sizes(task, apart["train"], counts, batch, "apart")
     count = _length(task, pool)
     shares = _shares(task)
     held = round(shares.get("val", 0) * count)
     if test:
-        return _sizes(pool, [count - held, held, _length(task, test)], batch, "pool")
+        return _sizes(task, pool, [count - held, held, _length(task, test)], batch, "pool")
     tested = round(shares.get("test", 0) * count)
-    return _sizes(pool, [count - held - tested, held, tested], batch, "shares")
+    return _sizes(task, pool, [count - held - tested, held, tested], batch, "shares")
 
 
 def _shares(task: Task) -> Mapping[str, float]:
@@ -128,7 +141,7 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
 
 
-def _length(task: Task, arrays: Mapping[str, Any]) -> int:
+def _length(task: Task, arrays: Any) -> int:
     """Samples of arrays, as the first of them has it; that all agree is checked with the values."""
     for name, value in leaves(arrays):
         try:
@@ -141,15 +154,30 @@ def _length(task: Task, arrays: Mapping[str, Any]) -> int:
     raise PartError(f"task {task.name} lacks arrays; its function returned none")
 
 
-def _sizes(arrays: Mapping[str, Any], counts: list[int], batch: int, split: Split) -> Sizes:
+def _sizes(task: Task, pool: Any, counts: list[int], batch: int, split: Split) -> Sizes:
+    arrays = pool if isinstance(pool, Mapping) else {}
     shape = getattr(arrays.get("x"), "shape", ())[1:]
     steps, features = (shape[0], shape[-1]) if len(shape) > 1 else (1, shape[0] if shape else 1)
-    classes = max(_classes(arrays.get("y")), 1)
     train, val, test = counts
+    classes = max(_classes(task, arrays.get("y")), 1)
     return Sizes(int(steps), int(features), classes, train, val, test, batch, split=split)
 
 
-def _classes(y: Any) -> int:
-    """One more than the greatest label; 0 where `y` holds other than whole numbers."""
+def _classes(task: Task, y: Any) -> int:
+    """Those that the task declares, or one more than the greatest label; 0 where `y` holds other
+    than whole numbers.
+
+    Raises:
+      PartError: the task streams, so that its labels are not read here, and does not declare them.
+    """
+    if task.classes is not None:
+        return task.classes
+    if task.stream:
+        if task.loss is None:
+            raise PartError(
+                f"task {task.name} streams, so its labels are not read before it trains; say how "
+                "many classes they have: Task(classes=...), or give it a loss"
+            )
+        return 0
     whole = getattr(getattr(y, "dtype", None), "kind", "-") in "iub"
     return int(y.max()) + 1 if whole and len(y) else 0

@@ -248,6 +248,15 @@ class Task(Part):
         without `sizes` whose arrays are not given apart. `{"val": 0.2}` where nothing is said.
       steps: steps of an epoch, or a function of the config, of a task without arrays.
       sizes: `sizes(config)`, or a Sizes. Without it the data are built once to see.
+      classes: how many there are, where the task has no `sizes`; one more than the greatest label
+        where nothing is said.
+      stream: data stay where `build` left them and are read batch by batch, for what is larger than
+        the device or than memory. `build` then returns memory-mapped arrays
+        (`np.load(file, mmap_mode="r")`), any objects with `shape` and `dtype` that take an array of
+        row numbers as an index, or one that gives samples singly, `len(source)` and `source[i]`, a
+        dict of arrays, such as a data source of Grain.
+      stream_steps: steps of one call of the compiled program, and so between two checks for a stop
+        or a checkpoint; without it as many as 64 MB of samples for all lanes.
       dataset: name of a built-in data set.
       runtime: a class with `of(trial)`, which gives the task's functions
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
@@ -268,6 +277,9 @@ class Task(Part):
     split: Mapping[str, float] | None = None
     steps: int | Callable[[Config], int] | None = None
     sizes: Callable[[Config], Sizes] | Sizes | None = None
+    classes: int | None = None
+    stream: bool = False
+    stream_steps: int | None = None
     dataset: Callable[[Config], str | None] = _nothing
     chance_loss: Callable[[Config], float | None] = _nothing
     loss_unit: str | None = None
@@ -294,7 +306,8 @@ class Objective(Part):
         in every step.
       data: `data(config) -> dict of arrays`, as `build` of a Task.
       steps: steps of an epoch where there are no data.
-      batch_size, split, sizes, loss_unit, chance_loss, metric_columns: as for a Task.
+      batch_size, split, sizes, stream, stream_steps, loss_unit, chance_loss, metric_columns: as for
+        a Task.
     """
 
     role: ClassVar[str] = "objective"
@@ -305,6 +318,8 @@ class Objective(Part):
     batch_size: int | Callable[[Config], int] = 32
     split: Mapping[str, float] | None = None
     sizes: Callable[[Config], Sizes] | Sizes | None = None
+    stream: bool = False
+    stream_steps: int | None = None
     loss_unit: str | None = None
     chance_loss: Callable[[Config], float | None] = _nothing
     metric_columns: tuple[Metric, ...] = ()
@@ -329,6 +344,8 @@ class Objective(Part):
             batch_size=1 if drawn else self.batch_size,
             split=self.split,
             sizes=self.sizes,
+            stream=self.stream,
+            stream_steps=self.stream_steps,
             loss_unit=self.loss_unit,
             chance_loss=self.chance_loss,
             metric_columns=self.metric_columns,
