@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,8 @@ def misbehave(config, report):
         os.kill(os.getppid() if config["of"] == "worker" else os.getpid(), signal.SIGKILL)
     elif how == "raise":
         raise RuntimeError("as it was asked to")
+    elif how == "hang":
+        threading.Event().wait()
     elif how == "exit":
         sys.exit(3)
     elif how == "hard exit":

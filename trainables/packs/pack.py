@@ -23,7 +23,9 @@ from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy
 from trainables.core.layout import LayerRow, by_path
 from trainables.core.module_state import kept_state, restored
+from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
+from trainables.packs.probe_columns import require_brought
 from trainables.packs.programs import programs_for
 from trainables.packs.streamed_epoch import StreamedEpoch
 from trainables.tasks.base import make_data
@@ -119,6 +121,7 @@ class Pack:
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
         self._state: Any = None
+        self._probes_fit = False
         self._engine = self._programs.engine
         self._stream: StreamedEpoch | None = None
         if isinstance(data, Source):
@@ -217,19 +220,19 @@ class Pack:
 
         Of tasks of a user's: those that are built in draw none that is not.
         """
-        trial = self.trials[lane]
-        ours = "task" not in trial.parts or (
-            not (trial.task.build or trial.task.augment)
-            and str(trial.task.runtime).startswith("trainables.tasks.")
-        )
-        if ours or not isinstance(self._engine, Training):
+        trial, engine = self.trials[lane], self._engine
+        if not isinstance(engine, Training | LoopEngine) or engine.task is None:
+            return None
+        task = trial.task
+        own = task.build or task.augment or task.steps is not None
+        if not own and str(task.runtime).startswith("trainables.tasks."):
             return None
         values = jax.tree.map(lambda leaf: leaf[lane], self._values)
-        own = self._stream.step_table(lane, epoch, step) if self._stream else self._data
-        name = broken_input(self._engine, values, own, epoch, step)
+        data = self._stream.step_table(lane, epoch, step) if self._stream else self._data
+        name = broken_input(engine.task, values, data, epoch, step)
         if name is None:
             return None
-        return f"input {name} of task {trial.task.name} is not finite at epoch {epoch}, step {step}"
+        return f"input {name} of task {task.name} is not finite at epoch {epoch}, step {step}"
 
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""
@@ -289,10 +292,12 @@ class Pack:
         index = kept_steps(self.steps)
         shown = index >= first_shown(self.steps, epoch)
         steps = {name: column[:, shown] for name, column in found.get("steps", {}).items()}
-        probes = {
-            name: {**self._engine.shared_columns[name], **columns}
-            for name, columns in found.get("probes", {}).items()
-        }
+        brought = found.get("probes", {})
+        shared = self._engine.shared_columns
+        probes = {name: {**shared.get(name, {}), **columns} for name, columns in brought.items()}
+        if not self._probes_fit:
+            require_brought(self.trials[0], shared, brought)
+            self._probes_fit = True
         return EpochResult(
             epochs=found.get("epochs", {}),
             layers=found.get("layers", {}),
@@ -367,7 +372,7 @@ class Pack:
 
     def memory_bytes(self) -> int:
         """Device memory of the epoch program: arguments, results and temporaries, in bytes."""
-        found = [program.memory_analysis() for program in self._epoch_programs()]
+        found = self._memory()
         if any(one is None for one in found):
             trees = (self._values, self._data, [self._programs.shapes] * (2 * self.width))
             return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
@@ -376,9 +381,14 @@ class Pack:
     def rise_bytes(self) -> int:
         """What an epoch takes beside what the pack holds already: results and temporaries, and
         samples where they stream; 0 where XLA does not say."""
-        found = [program.memory_analysis() for program in self._epoch_programs()]
+        found = self._memory()
         most = 0 if any(one is None for one in found) else max(map(_rise, found))
         return most + (self._stream.buffers if self._stream else 0)
+
+    def _memory(self) -> list[Any]:
+        """Of each program of an epoch; None where XLA does not say, or nothing is compiled."""
+        programs = self._epoch_programs()
+        return [None if stepwise() else program.memory_analysis() for program in programs]
 
 
 def _rise(found: Any) -> int:

@@ -18,7 +18,7 @@ import optax
 from jax import lax
 
 from trainables.core.engine import State
-from trainables.core.lanes import nothing
+from trainables.core.lanes import if_active
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
@@ -222,11 +222,7 @@ class Training(Network):
         schedule = self.task.training(trial_key(hparams["seed"]), hparams, epoch)
         entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
         part, scalars = self.advance(self.begin(state), hparams, entries, data)
-        measured = jax.jit(self.evaluate)
-        unmeasured = nothing(jax.eval_shape(measured, part.state, hparams, data))
-        held = lax.cond(
-            part.state["alive"], measured, lambda *_: unmeasured, part.state, hparams, data
-        )
+        held = if_active(part.state["alive"], self.evaluate, part.state, hparams, data)
         return self.finish(part, hparams, scalars[kept_steps(self.steps)], held)
 
     def begin(self, state: State) -> Part:
