@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import notebook
 from orchestrator.datasets import loader
 from orchestrator.errors import RequestError
+from orchestrator.exact_replay import Segment, on_gpu, require_rebuildable, segments
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import Catalogue, StudyFileError, catalogue, of_a_study
-from orchestrator.plan.trials import trials_of
+from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.queue.lease import Lease
+from orchestrator.trial_choice import choose
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from results import Store, StoreError, create_store
+from search_spaces import Study
 from trainables.declarations import ConfigError, HostTrainable, PartError, Trial
 
 if TYPE_CHECKING:
@@ -70,27 +72,20 @@ class DebugResult:
         }
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Epochs of a trial that ran under one signature."""
-
-    from_epoch: int
-    signature: Mapping[str, Any]
-
-
 def debug(
-    space: str | None = None,
+    space: str | Study | None = None,
     *,
     trial: str | None = None,
     store: str = "./store",
     set: Sequence[str] | Mapping[str, Any] = (),
     smoke: bool = False,
-    study: str | None = None,
+    study: StudySource | None = None,
     epochs: int | None = None,
     check_nans: bool = False,
     profile: str | None = None,
     exact: bool = False,
     record: bool = False,
+    no_jit: bool = False,
     watch: Watch = lambda run, epoch: None,
 ) -> DebugResult:
     """Runs one trial here.
@@ -103,6 +98,9 @@ def debug(
       profile: folder for a JAX profiler trace.
       exact: rebuild the recorded pack width and strategy, so that rows agree bit for bit.
       record: publish to the store; otherwise nothing is written.
+      no_jit: compile nothing, so that what the model prints and where a `breakpoint()` in it stops
+        are numbers: under a gradient as `primal`. Some hundred times slower, and equal but for
+        rounding.
 
     Raises:
       RequestError: the request is wrong, or `exact` or `record` cannot be had here; says why.
@@ -111,12 +109,13 @@ def debug(
     Warns:
       RuntimeWarning: JAX was imported first, so its settings are not those of a launch.
     """
-    require(count_problems("epochs", epochs))
+    wanted, study = (None, study) if space is None else asked(space, study)
+    require(count_problems("epochs", epochs), _no_jit_problems(no_jit, exact, record))
     with of_a_study():
         found = catalogue(study)
     opened = open_or_none(store)
     with of_a_study():
-        chosen, others = choose(found, opened, space, trial, set, smoke)
+        chosen, others = choose(found, opened, wanted, trial, set, smoke)
         name = chosen.dataset
     damaged = loader.damage(name) if name else []
     if damaged:
@@ -128,14 +127,14 @@ def debug(
         plan = []
     elif exact:
         try:
-            prepare(int(plan[0].signature["threads"]), gpu=_on_gpu(plan[0]))
+            prepare(int(plan[0].signature["threads"]), gpu=on_gpu(plan[0]))
         except LateEnvironmentError as error:
             raise RequestError(f"--exact cannot be had in this process: {error}") from error
-        _check_rebuildable(plan)
+        require_rebuildable(plan)
     else:
         _prepare_or_warn(record)
     try:
-        with _recording(store, record) as (target, launch_id), guarded():
+        with _recording(store, record) as (target, launch_id), guarded(), _stepwise(no_jit):
             weights = _parent_weights(found, opened, chosen, exact, watch)
             result = _run(
                 found, chosen, plan, target, launch_id, weights, epochs, profile, watch, check_nans
@@ -148,6 +147,26 @@ def debug(
         result = DebugResult(chosen, "failed", str(error))
     result.others, result.notes = others, notes
     return result
+
+
+def _no_jit_problems(no_jit: bool, exact: bool, record: bool) -> list[str]:
+    given = [name for name, on in (("--exact", exact), ("--record", record)) if on and no_jit]
+    return [
+        f"{name} wants the numbers of a launch, and those of --no-jit are rounded otherwise; leave "
+        "one of the two out"
+        for name in given
+    ]
+
+
+@contextlib.contextmanager
+def _stepwise(no_jit: bool) -> Iterator[None]:
+    if not no_jit:
+        yield
+        return
+    from trainables.core.stepwise import step_by_step  # imports JAX
+
+    with step_by_step():
+        yield
 
 
 def _prepare_or_warn(record: bool) -> None:
@@ -170,81 +189,6 @@ def _prepare_or_warn(record: bool) -> None:
         )
 
 
-def choose(
-    found: Catalogue,
-    store: Store | None,
-    space: str | None,
-    trial: str | None,
-    set_: Sequence[str] | Mapping[str, Any] = (),
-    smoke: bool = False,
-) -> tuple[Trial, int]:
-    """The trial meant, and how many others the same words also mean."""
-    if space is not None:
-        name, _, entry = found.find(space)[0]
-        targets = trials_of(found, entry, set_, smoke)
-        every = {t.id: t for t in targets} | {t.parent.id: t.parent for t in targets if t.parent}
-        if trial is None:
-            return targets[0], len(targets) - 1
-        matches = [t for trial_id, t in every.items() if trial_id.startswith(trial)]
-        if len(matches) != 1:
-            what = "is the start of several trials" if matches else "is no trial"
-            raise RequestError(
-                f"{trial!r} {what} of {name}; `gradsweep plan {name} --json` lists them"
-            )
-        return matches[0], 0
-    if trial is None:
-        raise RequestError("name a SPACE, or a trial with --trial ID")
-    if set_:
-        raise RequestError("--set changes a space's trial; with --trial alone name the SPACE too")
-    if store is None:
-        raise RequestError(f"there is no store to find trial {trial!r} in; give --store or a SPACE")
-    try:
-        trial_id = store.resolve(trial)
-    except StoreError as error:
-        raise RequestError(str(error)) from error
-    row = next(r for r in store.attempts().to_pylist() if r["trial_id"] == trial_id)
-    try:
-        resolved = found.registry.resolve(json.loads(row["config"]))
-    except ConfigError as error:
-        hint = "; if it belongs to a study file of yours, give --study"
-        raise RequestError([problem + hint for problem in error.problems]) from error
-    if resolved.id != trial_id:
-        raise RequestError(
-            f"trial {trial_id} was run by another version of the code: the same config is now "
-            f"{resolved.id}; `gradsweep launch --rerun stale` runs it anew"
-        )
-    return resolved, 0
-
-
-def segments(store: Store | None, trial: Trial) -> list[Segment]:
-    """Under which signatures the trial's visible epochs ran.
-
-    Raises:
-      RequestError: the store holds no attempt of it.
-    """
-    rows = (
-        []
-        if store is None
-        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id and r["shown"]]
-    )
-    found: list[Segment] = []
-    for row in rows:
-        if row["signature"] is None:
-            continue
-        if row["until_epoch"] is not None and row["until_epoch"] <= row["first_epoch"]:
-            continue
-        signature = json.loads(row["signature"])
-        found = [s for s in found if s.from_epoch < row["first_epoch"]]
-        if not found or found[-1].signature != signature:
-            found.append(Segment(row["first_epoch"], signature))
-    if not found:
-        raise RequestError(
-            f"--exact replays what a store recorded, and it holds no attempt of {trial.id}; leave "
-            "--exact out, or give the --store of the launch"
-        )
-    return found
-
-
 def _host_notes(trial: Trial, plan: Sequence[Segment]) -> list[str]:
     """What `--exact` can promise of a host trainable; nothing where it promises bits."""
     stage = trial.stage
@@ -260,34 +204,6 @@ def _host_notes(trial: Trial, plan: Sequence[Segment]) -> list[str]:
     differing = f"; {', '.join(other)}" if other else ""
     note = f"{stage.name} is a host trainable, of which no bits are promised: it is replayed from "
     return [f"{note}epoch 0 in this process with the recorded config{differing}"]
-
-
-def _on_gpu(segment: Segment) -> bool:
-    return not str(segment.signature["device"]).startswith("cpu")
-
-
-def _check_rebuildable(plan: Sequence[Segment]) -> None:
-    """Raises RequestError naming everything about the signatures this process cannot rebuild."""
-    from orchestrator.worker.provenance import signature
-
-    differing = []
-    for segment in plan:
-        there = segment.signature
-        here = signature(there["strategy"], there["width"], there["threads"])
-        differing += [
-            f"{name} was {there[name]}, here it is {here.get(name)}"
-            for name in sorted(there)
-            if there[name] != here.get(name)
-        ]
-        if there["threads"] != plan[0].signature["threads"]:
-            differing.append("segments ran with different numbers of threads")
-    if differing:
-        raise RequestError(
-            [
-                f"--exact cannot be had here: {what}; leave --exact out"
-                for what in dict.fromkeys(differing)
-            ]
-        )
 
 
 @contextlib.contextmanager

@@ -25,11 +25,13 @@ from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json
 from orchestrator.plan.store_state import drop_finished_checkpoints, newest_attempts
 from orchestrator.plan.studies import catalogue
+from orchestrator.plan.study_sources import StudySource, is_module
 from orchestrator.queue.lease import Lease, check_free
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
 from orchestrator.ray_backend.code_bundle import carried_study
 from orchestrator.ray_backend.jobs import run_job, runs_as_job, words_of
 from orchestrator.ray_backend.local import local_ray
+from orchestrator.ray_backend.study_object import sends_objects
 from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.watch import RayWatch
 from orchestrator.stopping import Stopping, status_of
@@ -38,6 +40,7 @@ from orchestrator.terminal import out
 from orchestrator.units import seconds_of
 from orchestrator.worker.provenance import versions
 from results import Store, StoreError, create_store
+from search_spaces import Study
 
 TIME_UP = 124
 """The exit status of `timeout`."""
@@ -100,15 +103,16 @@ class LaunchResult:
         return self.signal is not None
 
 
+@sends_objects
 def launch(
-    space: str,
+    space: str | Study,
     *,
     store: str = "./store",
     set: Sequence[str] | Mapping[str, Any] = (),
     smoke: bool = False,
     limit: int | None = None,
     rerun: Sequence[str] = (),
-    study: str | None = None,
+    study: StudySource | None = None,
     address: str | None = None,
     detach: bool = False,
     lanes: str = "auto",
@@ -128,7 +132,12 @@ def launch(
 ) -> LaunchResult:
     """Runs a space, or every space of a study; the same call again runs only what is missing.
 
+        launch("vanishing/quickstart")
+        launch(STUDY)                       # of a notebook's cell: sent to workers by value
+        launch("mine/depth", study=STUDY)   # one space of it
+
     Args:
+      space: `study/space`, or a study by its name or as an object of your own.
       store: URI; made if it does not exist.
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
       address: of a running Ray cluster, or `http://...` of its job server; None starts and stops a
@@ -151,6 +160,8 @@ def launch(
         Ray does not start.
       Stopped: a signal came before anything ran.
     """
+    assert isinstance(space, str)  # by `sends_objects`; a study is then a path or a module
+    study = None if study is None else str(study)
     begun = time.monotonic()
     if checkpoint_s is not None:
         checkpoint_seconds = checkpoint_s
@@ -257,9 +268,11 @@ def _job(store: Store, study: str | None, context: Context, travels: bool) -> di
     """What every worker is told beside its pack. A study file that travels lies in the folder in
     which workers start."""
     local = "://" not in store.uri
-    if study and not travels:
+    if study and not travels and not is_module(study):
         study = str(Path(study).resolve())
-    elif study and not in_job():  # a job names its own from the folder in which workers start
+    elif (
+        study and travels and not in_job()
+    ):  # a job names its own from the folder in which workers start
         study = carried_study(study)
     return {
         "store": str(Path(store.uri).resolve()) if local else store.uri,

@@ -31,7 +31,7 @@ def load_model(
     Returns:
       A Flax NNX module, called with a batch x as in training. Of a model whose function gives a
       `flax.linen.Module` that module bound to its variables, of an `equinox.Module` that module in
-      inference mode, each called as it is written.
+      inference mode, each called as it is written; of an objective its tree.
 
     Raises:
       RequestError: there is no such store or trial, no weights were kept, the trial was run by

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dis
 import os
+import re
 import sys
 import sysconfig
 import threading
@@ -22,6 +23,10 @@ _IMPORTS = _ROOT / "orchestrator" / "plan" / "neighbours.py"
 """What an import statement of a study's calls, as it would Python's own."""
 _LIBRARIES = frozenset({"site-packages", "dist-packages"})
 _STANDARD = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+
+
+_CELL = re.compile(r"<ipython-input-|[\\/]ipykernel_\d+[\\/]")
+"""What Jupyter and IPython call the code of a cell; no file has that name."""
 
 
 class UserExitError(Exception):
@@ -96,6 +101,8 @@ def raised_by_user(error: BaseException) -> bool:
 
 def _owner(filename: str) -> str:
     """Whose file: ours, library, user or python; python too where there is no file."""
+    if _CELL.search(filename):
+        return "user"
     file = Path(filename)
     if filename.startswith("<") or not file.is_file():
         return "python"

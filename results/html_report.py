@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import plotly.offline
 
 from results.ask.best import best
-from results.ask.named_queries import space_name, space_of
+from results.ask.named_queries import space_name, space_of, targets_of
 from results.ask.units import unit_of, with_unit
+from results.ask.watched import best_watched
 from results.errors import StoreError, printable
 from results.figures.declaration import FigureFunction
 from results.html_tables import table_of
@@ -132,14 +133,18 @@ def _best(store: Store, data: Mapping[str, Any]) -> str:
 def _figures(
     store: Store, data: Mapping[str, Any], known: Mapping[str, FigureFunction]
 ) -> Iterable[str]:
-    for name in data.get("figures") or ():
-        yield f"<h2>{html.escape(str(name).replace('_', ' '))}</h2>"
+    """Those of the space, then each number that its trials watch, val_loss left out."""
+    watched = [row["monitor"] for row in best_watched(store, targets_of(data))]
+    asked = [(name, None) for name in data.get("figures") or ()]
+    for name, metric in [*asked, *(("metric", monitor) for monitor in watched)]:
+        yield f"<h2>{html.escape(metric or str(name).replace('_', ' '))}</h2>"
         try:
-            drawn = figure(store, data, name, figures=known)
+            drawn = figure(store, data, name, figures=known, metric=metric)
         except StoreError as error:
             yield f"<p>{html.escape(str(error))}</p>"
             continue
-        yield drawn.to_html(include_plotlyjs=False, full_html=False, div_id=f"figure-{name}")
+        place = f"figure-{plain_name(metric or name)}"
+        yield drawn.to_html(include_plotlyjs=False, full_html=False, div_id=place)
 
 
 def heads_of(columns: Sequence[str], loss_unit: str = "") -> list[str]:

@@ -119,7 +119,7 @@ EPOCHS = (
     KEYS
     + columns_of("""
     steps | int32 | steps | Optimizer steps the epoch has.
-    finite_steps | int32 | steps | Steps whose loss, gradient and update were all finite.
+    finite_steps | int32 | steps | Steps that ended finite; float16's skipped ones are among them.
     loss | float64 | loss_unit | Mean over finite steps of the batch loss, before each update.
     loss_first | float64 | loss_unit | Loss of the epoch's first step.
     loss_last | float64 | loss_unit | Loss of the epoch's last finite step.

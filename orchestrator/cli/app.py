@@ -84,7 +84,13 @@ SetOption = Annotated[
     ),
 ]
 StudyOption = Annotated[
-    str | None, typer.Option("--study", help="Python file that sets STUDY: a study of your own.")
+    str | None,
+    typer.Option(
+        "--study",
+        metavar="FILE|MODULE",
+        help="A study of your own: a Python file that sets STUDY, or a module, package.module or "
+        "package.module:NAME.",
+    ),
 ]
 SmokeOption = Annotated[
     bool, typer.Option("--smoke", help="The space's small variant: under a minute on two cores.")

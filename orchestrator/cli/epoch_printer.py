@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from orchestrator.terminal import console
@@ -15,10 +16,12 @@ WIDTH = 40
 _SHOWN = ("loss", "val_loss", "val_accuracy", "grad_norm", "grad_norm_smallest")
 
 
-def gradient_bars(names: list[str], norms: list[float], width: int = WIDTH) -> list[str]:
+def gradient_bars(
+    names: list[str], norms: list[float], width: int = WIDTH, frozen: Collection[str] = ()
+) -> list[str]:
     """One line per layer: a bar on a log scale from the smallest to the largest norm.
 
-    A norm of exactly 0 and a non-finite one have no bar and say so.
+    A norm of exactly 0, a non-finite one and that of a `frozen` layer have no bar and say so.
     """
     logs = [math.log10(n) for n in norms if n > 0 and math.isfinite(n)]
     low, high = (min(logs), max(logs)) if logs else (0.0, 0.0)
@@ -26,7 +29,9 @@ def gradient_bars(names: list[str], norms: list[float], width: int = WIDTH) -> l
     label = max((len(name) for name in names), default=0)
     lines = []
     for name, norm in zip(names, norms, strict=True):
-        if not math.isfinite(norm):
+        if name in frozen:
+            bar = "frozen"
+        elif not math.isfinite(norm):
             bar = "not finite"
         elif norm <= 0:
             bar = "exactly zero"
@@ -71,5 +76,6 @@ class EpochPrinter:
             return
         rows = [(i, row) for i, row in enumerate(run.pack.layer_rows) if row.tensor == "*"]
         norms = [float(run.last.layers["grad_norm"][0, i]) for i, _ in rows]
-        for line in gradient_bars([row.layer_name for _, row in rows], norms):
+        frozen = [row.layer_name for _, row in rows if row.frozen]
+        for line in gradient_bars([row.layer_name for _, row in rows], norms, frozen=frozen):
             self.console.print(line, soft_wrap=True)

@@ -259,6 +259,14 @@ def debug(
     record: Annotated[
         bool, typer.Option("--record", help="Publish the rows to the store.")
     ] = False,
+    no_jit: Annotated[
+        bool,
+        typer.Option(
+            "--no-jit",
+            help="Compile nothing: print and breakpoint() in your model show numbers. Slow; give "
+            "--epochs 1.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> int:
     """Run one trial in this process, without Ray; a breakpoint in your model works."""
@@ -278,6 +286,7 @@ def debug(
         profile=profile,
         exact=exact,
         record=record,
+        no_jit=no_jit,
         watch=printer,
     )
     if json:

@@ -22,6 +22,7 @@ from typing import Any
 
 from orchestrator.plan.neighbours import Neighbours, found_by_python
 from orchestrator.source.closure import CodeVersion, Graph, Piece, Place, version_of
+from orchestrator.source.live import Live
 from orchestrator.source.statements import Statement
 from orchestrator.user_code import is_users
 from trainables.declarations import Part
@@ -112,20 +113,17 @@ class CodeVersions:
 
     Args:
       locate: finds the modules that it imports.
-      entry: full name, file and content of the module that sets STUDY.
+      entry: the module that sets STUDY, where that is a file; parts that no name holds are then
+        versioned by the whole file. None of a study that is an object: they are followed from
+        object to object.
       modules: those that may hold its parts under a name, by full name; `entry` first.
     """
 
-    def __init__(
-        self,
-        locate: Locator,
-        entry: Place,
-        modules: Mapping[str, ModuleType],
-        content: bytes | None = None,
-    ):
+    def __init__(self, locate: Locator, entry: Place | None, modules: Mapping[str, ModuleType]):
         self._graph = Graph(locate)
-        self._locate, self._modules = locate, modules
-        self._entry = self._graph.file(entry, content)
+        self._locate, self._modules, self._entry = locate, modules, entry
+        if entry is not None:
+            self._graph.file(entry)
 
     def of(self, part: Part) -> CodeVersion:
         """The version of a part, as the study made it."""
@@ -136,7 +134,7 @@ class CodeVersions:
 
     def _bound(self, part: Part) -> list[Piece]:
         """What makes the part: the statements that bind it or a list that it is in, the call that
-        makes it, or else the whole file of the study."""
+        makes it, or else the whole file of the study, or the object as it is."""
         graph, places = self._graph, list(self._places())
         for place, module in places:
             for name, value in vars(module).items():
@@ -150,16 +148,20 @@ class CodeVersions:
             if len(calls) == 1:
                 label = f"{part.role} {part.name}"
                 return [graph.statement(file, Statement(calls[0]), label)]
+        if self._entry is None:
+            label = f"{part.role} {part.name}"
+            return [Live(graph).fields(part, label, ("version", "doc", "undeclared"))]
         for place, module in places:
             for name, value in vars(module).items():
                 found = graph.name(graph.file(place), name) if _holds(value, part) else []
                 if found:
                     return found
-        return graph.whole(self._entry)
+        return graph.whole(graph.file(self._entry))
 
     def _places(self) -> Iterator[tuple[Place, ModuleType]]:
         for name, module in self._modules.items():
-            place = self._entry.place if name == self._entry.place.name else self._locate(name)
+            entry = self._entry
+            place = entry if entry and name == entry.name else self._locate(name)
             if place is not None and place.file is not None:
                 yield place, module
 

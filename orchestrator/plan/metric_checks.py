@@ -15,60 +15,71 @@ from results.ask.explanation import RUNS
 from results.schema import EPOCHS, KEYS, MEASURED
 from trainables.declarations import Metric, Part, PartError, Trial, nearest
 from trainables.declarations.core.keys import shown
+from trainables.declarations.tasks.base import OVER_TIME
 
-WATCHED = ("monitor", "stop_on")
-"""Keys whose value is the name of a column of `epochs` or of a metric."""
 DEFAULT_MONITOR = "val_loss"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAKEN = {column.name.lower() for column in (*KEYS, *EPOCHS, *RUNS)}
+_COLUMNS = frozenset(MEASURED)
 _OURS = "trainables."
 _SCHEDULED = ("lr", "lr_recurrent", "clip_fraction")
 """What schedules of ours record."""
+_USUAL = tuple(f"{of}{metric.name}" for metric in OVER_TIME for of in ("val_", "test_"))
+"""What classifying tasks record."""
 
 
-def metric_problems(task: Part) -> list[str]:
-    """Says what is wrong with the metrics that a task declares: a sentence for each fault."""
-    declared = getattr(task, "metric_columns", ())
-    what = f"metric_columns of task {task.name}"
+def metric_problems(part: Part) -> list[str]:
+    """Says what is wrong with the metrics that a task or a stage declares: a sentence for each
+    fault."""
+    declared, whose = getattr(part, "metric_columns", ()), f"{part.role} {part.name}"
     if not isinstance(declared, (tuple, list)):
-        return [f"{what} must be a tuple of Metric objects; got {shown(declared)}"]
+        return [
+            f"metric_columns of {whose} must be a tuple of Metric objects; got {shown(declared)}"
+        ]
     found, columns = [], []
     for metric in declared:
         if not isinstance(metric, Metric):
-            found.append(f"{what} must be Metric objects; got {shown(metric)}")
-        elif not isinstance(metric.name, str):
-            found.append(f"the name of a metric of task {task.name} must be a string; got "
-                         f"{shown(metric.name)}")  # fmt: skip
-        else:
-            own = [f"{of}{metric.name}" for of in ("", "val_", "test_")]
-            columns += own
-            found += name_problems(task.name, own)[:1]
-            if metric.mode not in ("min", "max"):
-                found.append(f"mode of metric {metric.name} of task {task.name} must be min or max,"
-                             f" whichever end is better; got {shown(metric.mode)}")  # fmt: skip
-            if not isinstance(metric.unit, str):
-                found.append(f"unit of metric {metric.name} of task {task.name} must be a string; "
-                             f"got {shown(metric.unit)}")  # fmt: skip
+            found.append(f"metric_columns of {whose} must be Metric objects; got {shown(metric)}")
+            continue
+        what = f"metric {metric.name} of {whose}"
+        if not isinstance(metric.name, str):
+            found.append(
+                f"the name of a metric of {whose} must be a string; got {shown(metric.name)}"
+            )
+            continue
+        own = [f"{of}{metric.name}" for of in ("", "val_", "test_")]
+        columns += own
+        found += name_problems(whose, own)[:1]
+        if metric.mode not in ("min", "max"):
+            found.append(
+                f"mode of {what} must be min or max, whichever end is better; got "
+                f"{shown(metric.mode)}"
+            )
+        if not isinstance(metric.unit, str):
+            found.append(f"unit of {what} must be a string; got {shown(metric.unit)}")
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
-        found.append(f"two metrics of task {task.name} would fill the column {twice[0]}; rename "
-                     "one")  # fmt: skip
+        found.append(f"two metrics of {whose} would fill the column {twice[0]}; rename one")
     return found
 
 
-def name_problems(task: str, names: Iterable[str]) -> list[str]:
-    """Says which columns of metrics cannot have their names: a sentence for each."""
+def name_problems(whose: str, names: Iterable[str]) -> list[str]:
+    """Says which columns of metrics cannot have their names: a sentence for each.
+
+    Args:
+      whose: they are, as "task spirals".
+    """
     found = []
     for name in names:
         if not _NAME.fullmatch(name):
             found.append(
-                f"task {task} records the metric {shown(name)}, which cannot be a column; use "
-                "letters, digits and _ only, a letter first"
+                f"{whose} records the metric {shown(name)}, which cannot be a column; use letters, "
+                "digits and _ only, a letter first"
             )
         elif name.lower() in _TAKEN:
             found.append(
-                f"task {task} records the metric {name}, but every store has a column of that name "
+                f"{whose} records the metric {name}, but every store has a column of that name "
                 f"already; call it {_other(name)}, say"
             )
     return found
@@ -77,7 +88,7 @@ def name_problems(task: str, names: Iterable[str]) -> list[str]:
 def _other(name: str) -> str:
     """A name in place of one that is taken."""
     of = next((of for of in ("val_", "test_") if name.startswith(of)), "")
-    return f"task_{name.removeprefix(of)}"
+    return f"my_{name.removeprefix(of)}"
 
 
 def watched_problems(trial: Trial) -> list[str]:
@@ -85,24 +96,28 @@ def watched_problems(trial: Trial) -> list[str]:
     others are looked at when the pack starts."""
     task: Any = trial.parts.get("task")
     stage, optimizer = trial.stage, trial.parts.get("optimizer")
-    if task is None:
+    if task is None or all(name in _COLUMNS for _, name in _watched(trial)):
         return []
-    ours = not task.build and str(task.runtime).startswith(_OURS)
+    known = task.metric_columns or (
+        getattr(task, "metrics", None) is None and str(task.runtime).startswith(_OURS)
+    )
     schedule = getattr(optimizer, "schedule", _OURS)
     if (
-        not (ours or task.metric_columns)
-        or not str(stage.build).startswith(f"{_OURS}training")
+        not known
+        or not str(stage.build).startswith(f"{_OURS}training.epoch")
         or not (isinstance(schedule, str) and schedule.startswith(_OURS))
     ):
         return []
-    known = {*MEASURED, *trial.metrics, *_SCHEDULED}
-    return _unknown(trial, known, f"task {task.name} does not record")
+    columns = {*MEASURED, *trial.metrics, *_USUAL, *_SCHEDULED}
+    found = _unknown(trial, columns, f"task {task.name} declares no metric")
+    hint = "; declare what its `metrics` returns in metric_columns"
+    return [text + hint if getattr(task, "metrics", None) else text for text in found]
 
 
 def require_names(trial: Trial, metrics: Iterable[str]) -> None:
     """Raises PartError where a metric that a program records cannot be a column."""
-    task = trial.parts.get("task")
-    problems = name_problems(task.name if task else trial.stage.name, metrics)
+    part = trial.parts.get("task", trial.stage)
+    problems = name_problems(f"{part.role} {part.name}", metrics)
     if problems:
         raise PartError(problems[0])
 
@@ -118,21 +133,24 @@ def require_watched(trial: Trial, recorded: Collection[str]) -> None:
         raise PartError(problems[0])
 
 
-def _unknown(trial: Trial, known: Collection[str], who: str) -> list[str]:
-    found = []
-    for key in WATCHED:
-        name = trial.config.get(key)
-        # What nobody reads need not be there: `stop_on` without `stop_below`, and the default.
-        unread = key == "stop_on" and trial.config.get("stop_below") is None
-        if name is None or unread or name in known or _unused_default(trial, key, name):
-            continue
-        metrics = [column for column in known if column not in MEASURED]
-        there = f"; its metrics are {', '.join(sorted(metrics))}" if metrics else ""
-        found.append(f"{key}={name}: {who} {shown(name)}{nearest(str(name), known)}{there}")
+def _watched(trial: Trial) -> list[tuple[str, Any]]:
+    """Keys that name what the trial watches, and what they name. What nobody reads need not be
+    there: `stop_on` without `stop_below`, and the default of `monitor`."""
+    config, found = trial.config, []
+    monitor = config.get("monitor")
+    reads = config.get("early_stopping") is not None or config.get("keep_weights") == "best"
+    if monitor is not None and (reads or monitor != DEFAULT_MONITOR):
+        found.append(("monitor", monitor))
+    if config.get("stop_below") is not None:
+        found.append(("stop_on", config["stop_on"]))
     return found
 
 
-def _unused_default(trial: Trial, key: str, name: Any) -> bool:
-    watches = trial.config.get("early_stopping") is not None
-    watches |= trial.config.get("keep_weights") == "best"
-    return key == "monitor" and name == DEFAULT_MONITOR and not watches
+def _unknown(trial: Trial, known: Collection[str], who: str) -> list[str]:
+    metrics = sorted(c for c in known if c not in (*MEASURED, *_SCHEDULED, *_USUAL))
+    there = f"; its metrics are {', '.join(metrics)}" if metrics else ""
+    return [
+        f"{key}={name}: {who} {shown(name)}{nearest(str(name), known)}{there}"
+        for key, name in _watched(trial)
+        if name not in known
+    ]

@@ -88,6 +88,7 @@ def part_problems(part: Part) -> list[str]:
             found.append(f"{name} of {what} must be a function; got {shown(value)}")
     for probe in part.probes if isinstance(part.probes, (tuple, list)) else ():
         found += probe_problems(probe) if isinstance(probe, Probe) else []
+    found += metric_problems(part)
     if isinstance(part, HostTrainable):
         found += _host_problems(part)
     if not isinstance(part.version, int | str | None):

@@ -25,6 +25,7 @@ from orchestrator.plan.store_state import (
     resume_points,
 )
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
+from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
@@ -177,14 +178,14 @@ def _uncollected() -> Iterator[None]:
 @_uncollected()
 @of_a_study()
 def plan(
-    space: str,
+    space: str | Study,
     *,
     store: str | Store | None = "./store",
     set: Sequence[str] | Mapping[str, Any] = (),
     smoke: bool = False,
     limit: int | None = None,
     rerun: Sequence[str] = (),
-    study: str | None = None,
+    study: StudySource | None = None,
     lanes: str = "auto",
     width: int | None = None,
     devices: int = 2,
@@ -193,12 +194,13 @@ def plan(
     """Plans a space, or every space of a study; reads the store, writes nothing.
 
     Args:
-      space: `study/space`, or a study.
+      space: `study/space`, or a study by its name or as an object of your own.
       store: URI or open store; None, or one that does not exist yet, counts as empty.
       set: overrides, as `key=value` strings or a mapping.
       smoke, limit: the space's small variant; only its first trials.
       rerun: any of `stale`, `failed`, or trial ids (a unique prefix will do).
-      study: path of a user's study file.
+      study: a study of your own: the path of its file, a module that sets it ("package.module",
+        "package.module:NAME"), or the object.
       lanes: auto, vmap or sequential. width: lanes per pack. devices: packs at once. gpu: whether
         on GPUs.
 
@@ -211,10 +213,11 @@ def plan(
         count_problems("width", width),
         count_problems("devices", devices),
     )
+    wanted, study = asked(space, study)
     found = catalogue(study)
     opened = open_or_none(store)
     plans = Plans()
-    for name, owner, entry in found.find(space):
+    for name, owner, entry in found.find(wanted):
         plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
         finish = plans[-1]
         needed = frozenset(t.parent.id for t in finish.to_run if t.parent)

@@ -1,21 +1,18 @@
-"""Finding studies: the built-in ones, installed entry points, and a user's own file."""
+"""Every study at hand, with its parts: built in, installed, and a user's own."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
-from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
-from orchestrator.plan.code_versions import CodeVersions, Locator
-from orchestrator.plan.neighbours import Neighbours, neighbours_of
+from orchestrator.plan.code_versions import CodeVersions
+from orchestrator.plan.neighbours import Neighbours
 from orchestrator.plan.part_checks import part_problems, probe_problems
+from orchestrator.plan.study_sources import Loaded, StudyFileError, StudySource, load, offered
 from orchestrator.plan.undeclared_keys import with_undeclared
-from orchestrator.source.closure import Place
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import (
@@ -26,12 +23,6 @@ from trainables.declarations import (
     builtin_registry,
     nearest,
 )
-
-ENTRY_POINT_GROUP = "gradsweep.studies"
-
-
-class StudyFileError(Exception):
-    """A user's study file failed; the cause is the user's own exception, frames and all."""
 
 
 @contextlib.contextmanager
@@ -62,11 +53,13 @@ class Catalogue:
     Attributes:
       code: what parts without a version of their own depend on: version -> label of a piece of code
         -> hash of it, or the version of a package.
+      of_study: parts of the study that was read last, with their versions.
     """
 
     studies: dict[str, Study]
     registry: Registry
     code: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    of_study: list[Part] = field(default_factory=list)
 
     def spaces(self) -> Iterator[tuple[str, Study, Space]]:
         """(full name, study, space) of every space."""
@@ -99,60 +92,45 @@ class Catalogue:
         return found
 
 
-def catalogue(study_path: str | None = None, start: str | None = None) -> Catalogue:
-    """All studies: built in, installed, and the one in the file `study_path`.
+def catalogue(study: StudySource | None = None, start: str | None = None) -> Catalogue:
+    """All studies: built in, installed, and one of the user's own.
 
     Args:
+      study: the file, module or object of the user's own.
       start: the folder that the launch started in, which the file may import from too; None: the
         current one.
     """
     found = Catalogue(builtin_studies(), builtin_registry())
-    for study in found.studies.values():
-        _add_parts(found, study)
-    points = entry_points(group=ENTRY_POINT_GROUP)
-    if points or study_path is not None:
+    for ours in found.studies.values():
+        _add_parts(found, ours)
+    if study is not None:
         prepare_for_user_code()
-    for point in points:
-        study = point.load()
-        _add(found, study, point.module, _installed_code(point.module))
-    if study_path is not None:
-        study, neighbours = load_study_file(study_path, start)
-        _add(found, study, study_path, _file_code(Path(study_path), neighbours), neighbours)
+    for one in offered():
+        _add(found, one)
+    if study is not None:
+        _add(found, load(study, start))
     return found
 
 
-def _file_code(file: Path, neighbours: Neighbours) -> CodeVersions:
-    """Versions of the parts of a study file that has run."""
-    entry = Place(neighbours.name_of(file), file.resolve())
-    modules = {entry.name: sys.modules[entry.name], **neighbours.modules}
-    return CodeVersions(Locator(neighbours), entry, modules)
+def settled(study: Study) -> tuple[Study, dict[str, Mapping[str, str]]]:
+    """A study that is an object with the versions of its parts and the keys that they read, so that
+    they are the same wherever it is sent; and the pieces of code of these versions."""
+    found = catalogue(study)
+    return replace(study, parts=tuple(found.of_study)), found.code
 
 
-def _installed_code(module: str) -> CodeVersions | None:
-    """Versions of the parts of a study that an installed package offers; None without its file."""
-    top = module.partition(".")[0]
-    locate = Locator(own=[top])
-    entry = locate(module)
-    if entry is None or entry.file is None:
-        return None
-    inside = {n: m for n, m in list(sys.modules.items()) if n == top or n.startswith(f"{top}.")}
-    return CodeVersions(locate, entry, {module: sys.modules[module], **inside})
-
-
-def _add(
-    found: Catalogue,
-    study: Study,
-    origin: str,
-    code: CodeVersions | None,
-    neighbours: Neighbours | None = None,
-) -> None:
+def _add(found: Catalogue, one: Loaded) -> None:
+    study = one.study
     problems = study.problems()
     if problems:
-        raise RequestError([f"{origin}: {problem}" for problem in problems])
+        raise RequestError([f"{one.origin}: {problem}" for problem in problems])
     if study.name in found.studies:
-        raise RequestError(f"a study named {study.name} exists already; rename STUDY in {origin}")
+        raise RequestError(
+            f"a study named {study.name} exists already; rename STUDY in {one.origin}"
+        )
     found.studies[study.name] = study
-    _add_parts(found, study, code, neighbours)
+    found.code |= one.pieces
+    _add_parts(found, study, one.code, one.neighbours)
 
 
 def _add_parts(
@@ -170,8 +148,9 @@ def _add_parts(
         parts = [_versioned(found, part, code) for part in parts]
         if neighbours is not None:
             probes, parts = map(neighbours.named, probes), map(neighbours.named, parts)
+        found.of_study = with_undeclared(study, found.registry, list(parts))
         found.registry.add_probes(*probes)
-        found.registry.add(*with_undeclared(study, found.registry, list(parts)))
+        found.registry.add(*found.of_study)
     except (ValueError, TypeError, AttributeError) as error:  # a Part made of something else
         raise RequestError(f"study {study.name}: {error}") from error
 
@@ -183,58 +162,3 @@ def _versioned(found: Catalogue, part: Part, code: CodeVersions | None) -> Part:
     version = code.of(part)
     found.code[version.text] = version.pieces
     return replace(part, version=version.text)
-
-
-def load_study_file(path: str, start: str | None = None) -> tuple[Study, Neighbours]:
-    """The STUDY of a Python file, and the modules beside it.
-
-    Raises:
-      RequestError: no such file, or it defines no STUDY.
-      StudyFileError: the file itself raised.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise RequestError(f"no study file {path}; give the path of a Python file that sets STUDY")
-    if file.suffix != ".py":
-        raise RequestError(f"{path} is no Python file: the name of a study file ends with .py")
-    installed = {point.module.partition(".")[0] for point in entry_points(group=ENTRY_POINT_GROUP)}
-    neighbours = neighbours_of(file.resolve(), _start(start), installed)
-    try:
-        with guarded():
-            study = getattr(neighbours.run(file), "STUDY", None)
-    except Exception as error:
-        said = neighbours.in_words(described(error))
-        hint = "".join(
-            f"; {origin} hides gradsweep's package {package!r}: rename it, or import from gradsweep"
-            for package, origin in neighbours.hiding.items()
-        )
-        raise StudyFileError(f"{path} failed: {said}{hint}") from error
-    if not isinstance(study, Study):
-        raise RequestError(f"{path} sets no STUDY; see examples/my_study.py")
-    return study, neighbours
-
-
-def code_beside(path: str) -> dict[str, Path]:
-    """The modules that a study file imports from its own folder or the current one, by the places
-    that they have under one folder.
-
-    Raises:
-      RequestError, StudyFileError: as for `load_study_file`.
-    """
-    prepare_for_user_code()
-    study, neighbours = load_study_file(path)
-    for part in (*study.parts, *study.probes):
-        neighbours.named(part)
-    try:
-        with guarded():
-            return neighbours.files()
-    except Exception as error:  # of a module that only a part names
-        raise StudyFileError(f"{path} failed: {neighbours.in_words(described(error))}") from error
-
-
-def _start(given: str | None) -> Path | None:
-    if given is not None:
-        return Path(given)
-    with contextlib.suppress(OSError):  # it has been deleted since
-        return Path.cwd()
-    return None

@@ -7,7 +7,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
-from orchestrator.plan.studies import code_beside
+from orchestrator.plan.study_sources import code_beside, is_module
 
 PACKAGES = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
 
@@ -16,19 +16,26 @@ STUDY = "study"
 """The folder that a study file travels in, with what lies beside it."""
 
 
-def carried_study(path: str) -> str:
-    """Where a study file that has travelled lies, from where jobs and workers start."""
-    return f"{STUDY}/{Path(path).name}"
+def carried_study(study: str) -> str:
+    """What a study that has travelled is called where jobs and workers start: a file by where it
+    lies, a module by its name."""
+    return study if is_module(study) else f"{STUDY}/{Path(study).name}"
 
 
 def copy_study(path: str, folder: Path) -> None:
-    """Copies a study file, and the modules of the user's that it imports, into `folder`.
+    """Copies a study, and the modules of the user's that it imports, into `folder`: a file with
+    them into a folder there, a module to where it is found by its name.
 
     Raises:
       RequestError, StudyFileError: the file cannot be read.
     """
-    for place, file in {**code_beside(path), Path(path).name: Path(path)}.items():
-        copy = folder / STUDY / place
+    own, files = folder / STUDY, code_beside(path)
+    if is_module(path):
+        own = folder
+    else:
+        files[Path(path).name] = Path(path)
+    for place, file in files.items():
+        copy = own / place
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
 

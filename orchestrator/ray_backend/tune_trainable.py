@@ -155,15 +155,13 @@ class PackTrainable(tune.Trainable):
         except StoreError as error:
             raise NodeError(str(error)) from error
         guard = partial(passes, self._store, spec.id, spec.generation)
+        registry = catalogue(job["study"], job["start"]).registry
         words = None
         if context.words is not None:
             with contextlib.suppress(OSError):  # a full disk is met where rows are written
                 words = LastWords(Path(context.words) / spec.id)
-        study, start = job["study"], job["start"]
-        registry = catalogue(study, start).registry
-        return run_of(
-            spec, registry, self._store, context, guard, study=study, start=start, words=words
-        )
+        place = {"study": job["study"], "start": job["start"]}
+        return run_of(spec, registry, self._store, context, guard, words=words, **place)
 
     def _end(self) -> None:
         self._asked_to_end = True

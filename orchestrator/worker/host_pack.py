@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.plan.packs import HOST
 from orchestrator.worker.host_process import HostProcess, Returned
 from orchestrator.worker.host_report import Message
 from orchestrator.worker.host_state import from_bytes
 from orchestrator.worker.stop_rules import non_finite
-from results.schema import EPOCHS, LAYERS
+from results.ask.explanation import RUNS
+from results.schema import EPOCHS, KEYS, LAYERS
 from trainables.core.layout import LayerRow
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
@@ -23,8 +25,8 @@ _OURS = {
 COLUMNS = {
     table: tuple(column.name for column in columns if column.name not in _OURS)
     for table, columns in (("epochs", EPOCHS), ("layers", LAYERS))
-}
-"""What a report may fill, by table."""
+} | {"taken": tuple({column.name.lower() for column in (*KEYS, *EPOCHS, *RUNS)})}
+"""What a report may fill, by table; and the names that no metric may have."""
 _COUNTS = {c.name for c in (*EPOCHS, *LAYERS) if c.type.startswith("int")}
 
 
@@ -36,7 +38,7 @@ class HostPack:
       fresh: whether it came with the last epoch.
     """
 
-    width = 1
+    width, lanes = 1, HOST
     parameter_count: int | None = None
 
     def __init__(self, trial: Trial, process: HostProcess | None):

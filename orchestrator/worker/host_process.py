@@ -10,21 +10,28 @@ import contextlib
 import faulthandler
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from orchestrator.user_code import UserExitError, described, guarded, where
 from orchestrator.worker.host_report import Message, Report, ReportError, TrialStopped
+from orchestrator.worker.last_words import Found, LastWords, found
 
 END_S = 10.0
 """How long a function that is told to end may take to clean up."""
+
+STACKS_S = 5.0
+"""How long it may take to say where it is."""
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _BEGIN = (
@@ -69,9 +76,14 @@ class HostProcess:
           threads: CPU threads of libraries that ask OMP_NUM_THREADS and its like.
         """
         self.name = str(job["stage"])
+        number, words = tempfile.mkstemp(prefix="gradsweep-words-")
+        os.close(number)
+        self._words = Path(words)
+        job = {**job, "words": words}
         ours, theirs = socket.socketpair()
         # Only this process holds the writing end, so it closes with this process.
         watched, self._life = os.pipe()
+        self._stacks, stacks = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [
@@ -79,16 +91,17 @@ class HostProcess:
                     "-c",
                     _BEGIN,
                     json.dumps(sys.path),
-                    *map(str, (theirs.fileno(), watched)),
+                    *map(str, (theirs.fileno(), watched, stacks)),
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), watched),
+                pass_fds=(theirs.fileno(), watched, stacks),
                 start_new_session=True,
                 env=os.environ | {f"{name}_NUM_THREADS": str(threads) for name in _THREADS},
             )
         finally:
             theirs.close()
             os.close(watched)
+            os.close(stacks)
         self._line = Connection(ours.detach())
         self._ended = False
         with contextlib.suppress(OSError):  # it is gone already, which `message` finds
@@ -127,6 +140,19 @@ class HostProcess:
         error.missing = head["missing"]
         raise error from _TheirTraceback(head["text"])
 
+    def stacks(self) -> str:
+        """Where its threads are, innermost frames first, also where it hangs; "" if it gives no
+        answer."""
+        text = b""
+        with contextlib.suppress(OSError):
+            os.kill(self._process.pid, signal.SIGUSR1)
+            while select.select([self._stacks], [], [], 0.5 if text else STACKS_S)[0]:
+                more = os.read(self._stacks, 65536)
+                if not more:
+                    break
+                text += more
+        return text.decode(errors="replace")
+
     def _death(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S)
@@ -136,12 +162,17 @@ class HostProcess:
         if status >= 0:
             return f"its process ended with status {status}"
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        hints = {
-            "SIGKILL": " (kill -9, or the system had no memory left)",
-            "SIGSEGV": " (a fault in compiled code; the log shows where)",
-            "SIGABRT": " (a fault in compiled code; the log shows where)",
-        }
-        return f"its process was killed by {name}{hints.get(name, '')}"
+        hint = " (kill -9, or the system had no memory left)" if name == "SIGKILL" else ""
+        left = found(self._words)
+        place = f" at {left.place}" if left is not None and left.place else ""
+        return f"its process was killed by {name}{hint}{place}"
+
+    def abort(self) -> Found | None:
+        """Ends the process and says where it was."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait(END_S)
+        return found(self._words)
 
     def end(self, why: str | None = None) -> None:
         """Ends the process, and all that it has started. With a reason the function is told so and
@@ -159,6 +190,8 @@ class HostProcess:
         self._process.wait()
         self._line.close()
         os.close(self._life)
+        self._words.unlink(missing_ok=True)
+        os.close(self._stacks)
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, of a dead group
@@ -170,16 +203,19 @@ class HostProcess:
                 self.end()
 
 
-def main(line: int, life: int) -> None:
+def main(line: int, life: int, stacks: int) -> None:
     """The process: runs the function of the trial that its worker sends."""
     _live_with(life)
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, stacks)
     channel = Connection(line)
     try:
         job = json.loads(channel.recv_bytes())
         state = channel.recv_bytes()
     except (EOFError, OSError):
         return
+    with contextlib.suppress(OSError):  # a full disk: the log has them then
+        LastWords(Path(job["words"]))
     last = _run(job, state, channel)
     sys.stdout.flush()
     with contextlib.suppress(OSError):

@@ -17,11 +17,6 @@ Talk = Callable[[Message], Mapping[str, Any]]
 """Hands one epoch over and gives the answer: {} to go on, {"stop": reason} to end."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TAKEN = {
-    "trial_id", "epoch", "attempt", "launch_id", "status", "stage", "space", "study", "verdict",
-    "metrics", "seconds", "bad_step",
-}  # fmt: skip
-"""Columns that a report does not fill."""
 
 
 class ReportError(ValueError):
@@ -58,7 +53,8 @@ class Report:
     ):
         """
         Args:
-          columns: of the tables `epochs` and `layers` that a report may fill.
+          columns: of the tables `epochs` and `layers` that a report may fill, and names that are
+            `taken`.
           state: of a resume point, as `host_state.to_bytes` gave it.
           artifact: the last weights are kept whatever `keep_weights` says.
         """
@@ -148,7 +144,7 @@ class Report:
                 )
             if name.lower() in lowered:
                 raise ReportError(f"{name} is written {lowered[name.lower()]} in the store")
-            if name.lower() in _TAKEN:
+            if name.lower() in self._columns["taken"]:
                 raise ReportError(f"{name} is filled by gradsweep; give the metric another name")
 
     def _check_watched(self, numbers: Mapping[str, float]) -> None:

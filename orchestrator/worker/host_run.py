@@ -13,7 +13,7 @@ from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.worker.host_pack import COLUMNS, HostPack
 from orchestrator.worker.host_process import HostError, HostProcess, Returned, with_remedy
 from orchestrator.worker.host_report import Message, Report, TrialStopped
-from orchestrator.worker.last_words import LastWords
+from orchestrator.worker.last_words import LastWords, user_place
 from orchestrator.worker.pack_run import PackRun, Progress
 from orchestrator.worker.provenance import host_signature
 from orchestrator.worker.stop_rules import non_finite
@@ -31,19 +31,18 @@ def run_of(
     context: Context,
     guard: Callable[[], None] = lambda: None,
     parents: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    words: LastWords | None = None,
     study: Any = None,
     start: Any = None,
-    words: LastWords | None = None,
 ) -> PackRun:
     """The run of a pack: of a program's lanes, or of a host trainable's function.
 
     Args:
-      study, start: what `catalogue` needs to find the study again, in a function's process; its
-        function runs in this process where `start_host` is not called.
+      study, start: what `catalogue` needs to find the study again, in a function's process.
     """
     stage = registry.find("stage", str(spec.lanes[0].config.get("stage", "train")))
     if isinstance(stage, HostTrainable):
-        return HostRun(spec, registry, store, context, guard, study, start, words)
+        return HostRun(spec, registry, store, context, guard, words, study, start)
     return PackRun(spec, registry, store, context, guard, parents, words)
 
 
@@ -59,9 +58,9 @@ class HostRun(PackRun):
         store: Store | None,
         context: Context,
         guard: Callable[[], None] = lambda: None,
+        words: LastWords | None = None,
         study: Any = None,
         start: Any = None,
-        words: LastWords | None = None,
     ):
         super().__init__(spec, registry, store, context, guard, words=words)
         stage: Any = self.trials[0].stage
@@ -188,6 +187,7 @@ class HostRun(PackRun):
         self.recorder.add_trials([self._row(0, 1, "done", reason)])
         self.recorder.flush()
         self._drop_checkpoints(keep=0)
+        self.close()
         reasons = {trial.id: reason} if reason else {}
         return Progress(epoch, {trial.id: "done"}, reasons, self.signature, done=True)
 
@@ -231,12 +231,27 @@ class HostRun(PackRun):
         finally:
             self.pack.end()
 
+    def _late(self, reason: str, stacks: str) -> None:
+        """What hangs is the function, in its own process."""
+        found = self.pack.process.stacks() if self.pack.process is not None else ""
+        place = user_place(found)
+        super()._late(f"{reason} ({place})" if place else reason, found or stacks)
+
     def fail(self, error: str, reason: str, of: Any = ({},)) -> None:
         """As of every pack; its newest state is kept, for a next attempt."""
         if hasattr(self, "pack"):
             self.pack.end()
             self.checkpoint()
         super().fail(error, reason, of)
+
+    def _late(self, reason: str, stacks: str) -> None:
+        """As of every pack, with the place and the stacks of the function's process."""
+        if self.pack.process is not None:
+            found = self.pack.process.abort()
+            if found is not None:
+                place = f" ({found.place})" if found.place else ""
+                reason, stacks = f"{reason}{place}", found.text
+        super()._late(reason, stacks)
 
     def unmakeable(self) -> list[dict[str, Scalar]] | None:
         """Every trial of the function, where it needs a module that is not installed."""

@@ -83,11 +83,17 @@ def found(path: Path) -> Found | None:
     if late is None and fatal is None:
         return None
     stack = text[(late or fatal).start() :]  # type: ignore[union-attr]
-    frames = [
-        traceback.FrameSummary(file, int(line), name, lookup_line=False)
-        for file, line, name in _FRAME.findall(stack)
-    ]
-    theirs = of_user(frames)  # the innermost first
-    place = f"{theirs[0].filename}:{theirs[0].lineno}" if theirs else ""
+    place = user_place(stack)
     doing = text.partition("\n")[0] if not text.startswith(("Timeout (", "Fatal ")) else ""
     return Found(late is not None, doing, fatal.group(1) if fatal else "", place, stack)
+
+
+def user_place(stacks: str) -> str:
+    """File and line of the first frame of a user's code in what Python's fault handler wrote, which
+    begins with the innermost; "" where there is none."""
+    frames = [
+        traceback.FrameSummary(file, int(line), name, lookup_line=False)
+        for file, line, name in _FRAME.findall(stacks)
+    ]
+    theirs = of_user(frames)
+    return f"{theirs[0].filename}:{theirs[0].lineno}" if theirs else ""

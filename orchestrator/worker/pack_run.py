@@ -34,6 +34,7 @@ from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store
 from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
+from trainables.core.stepwise import stepwise
 from trainables.declarations import PartError, Registry, Scalar, Trial
 from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult, Pack
@@ -151,9 +152,10 @@ class PackRun:
                 self.pack.init(parents)
             with self._making_it("epoch", "compiling", begun), compile_cache.kept():
                 self.pack.compile([name for name in self.trials[0].probes if self._measures(name)])
-                require_names(self.trials[0], self.pack.metrics)
+                if not stepwise():  # where it is unknown before an epoch has run
+                    require_names(self.trials[0], self.pack.metrics)
             self._making = ""
-            for trial in self.trials:
+            for trial in self.trials if not stepwise() else ():
                 require_watched(trial, (*self.pack.columns, *self.pack.metrics))
             self._require_memory()
             self._compile_seconds = self._spent = time.monotonic() - begun
@@ -209,7 +211,7 @@ class PackRun:
         epoch = self.epoch
         active = np.flatnonzero(self.pack.active[: len(self.lanes)])
         # Lanes in sequence take their turns; a vmap advances all of them at once.
-        turns = max(len(active), 1) if self.pack.lanes == "sequential" else 1
+        turns = 1 if self.signature["strategy"] == "vmap" else max(len(active), 1)
         begun = time.monotonic()
         with self._limited(f"training epoch {epoch}", turns):
             result = self._advanced(epoch)

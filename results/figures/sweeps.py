@@ -31,8 +31,8 @@ def overview(store: Store, space: Mapping[str, Any], trial: str | None = None) -
     chosen = select_trials(store, space, trial)
     # The last epoch with a finite step: that of a diverged trial shows where it was before.
     rows = series(
-        store, "layers", "epoch, layer, grad_norm", chosen.ids, where="tensor = '*'",
-        order="epoch, layer",
+        store, "layers", "epoch, layer, grad_norm", chosen.ids,
+        where="tensor = '*' AND NOT coalesce(frozen, false)", order="epoch, layer",
     )  # fmt: skip
     profiles = {trial_id: _last_profile(own) for trial_id, own in rows.items()}
     if not profiles:

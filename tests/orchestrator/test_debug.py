@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from orchestrator.debug import debug
+from orchestrator.errors import RequestError
+from orchestrator.user_code import user_frames
 from tests.orchestrator.cli.test_app import GRID, STUDY, Said, many
 from tests.support.small_trials import SlowStack
 from trainables.core.random_keys import trial_key
@@ -66,7 +68,7 @@ REFUSED = {
     "input": "x[7, 2, 1] of task misfit is nan; its arrays must be finite",
     "steps": "model misfit returned the shape (10, 3, 2) for x of shape (10, 3, 2); task misfit, "
     "whose y has the shape (10,), needs (10, 2); return the logits of one time step",
-    "parameter": "parameter table of model misfit is int32, and only float32 can be trained",
+    "parameter": "parameter table of model misfit is float8_e4m3fn, and only float32, bfloat16",
     "sizes": "the sizes of task misfit have classes=0; it must be a whole number from 1 to "
     "2147483647",
 }
@@ -114,3 +116,38 @@ def test_the_named_layer_and_time_step_are_those_of_the_weights_before_the_bad_s
         f"epoch {epoch}, step {step}: the output of layer rnn.{layer} at time step {at}, "
         "in the forward pass"
     )
+
+
+NUMBERS = str(Path(__file__).parents[1] / "support" / "numbers_study.py")
+
+
+@pytest.mark.slow
+def test_without_jit_a_model_of_one_s_own_sees_numbers_and_learns_the_same() -> None:
+    """It asks for the number of each array that it is given, in `build` and in each call."""
+    options: dict[str, Any] = {"study": NUMBERS, "epochs": 1}
+    found = debug("numbers/a", no_jit=True, **options)
+    assert found.status == "done"
+    net: Any = found.trial.model.build
+    seen = net.__call__.__globals__["SEEN"]
+    assert len(seen) >= 4, "two steps, and two batches of the evaluation"
+    assert len({*seen}) > 1
+    want = debug("numbers/a", set=["number=false"], **options)
+    for table in ("epochs", "layers"):
+        for row, wanted in zip(found.rows[table], want.rows[table], strict=True):
+            numbers = {k: v for k, v in row.items() if isinstance(v, float) and k != "seconds"}
+            assert numbers == pytest.approx({k: wanted[k] for k in numbers}, rel=1e-4, nan_ok=True)
+    with pytest.raises(RequestError, match="needs a Python value"):
+        debug("numbers/a", **options)
+
+
+def test_without_jit_an_exception_has_the_user_s_frames() -> None:
+    with pytest.raises(AttributeError, match="raedout") as caught:
+        debug("numbers/a", study=NUMBERS, set=["slip=true"], no_jit=True)
+    assert [frame.name for frame in user_frames(caught.value)][-1] == "__call__"
+
+
+@pytest.mark.parametrize("option", ["exact", "record"])
+def test_numbers_of_a_launch_are_not_had_without_jit(option: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {option: True}
+    with pytest.raises(RequestError, match=f"--{option} wants the numbers of a launch"):
+        debug("vanishing/quickstart", store=str(tmp_path), no_jit=True, **options)

@@ -135,6 +135,14 @@ STUDY = Study(
                 "seed": {"grid_search": list(range(16))},
             },
         ),
+        "hang": Space(
+            reproduces="tests of a program that hangs while it is made",
+            param_space={**SMALL, "bug": {"grid_search": ["none", "hang"]}},
+        ),
+        "crash": Space(
+            reproduces="tests of a program that ends its worker in C",
+            param_space={**SMALL, "bug": "crash"},
+        ),
         "memory": Space(
             reproduces="tests of memory",
             param_space={**SMALL, "ballast": 2048, "spare": 500, "seed": {"grid_search": SEEDS}},

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,16 @@ def misbehave(config, report):
         os.kill(os.getppid() if config["of"] == "worker" else os.getpid(), signal.SIGKILL)
     elif how == "raise":
         raise RuntimeError("as it was asked to")
+    elif how == "hang":
+        threading.Event().wait()
     elif how == "exit":
         sys.exit(3)
     elif how == "hard exit":
         ctypes.CDLL(None)._exit(4)
     elif how == "kill":
         os.kill(os.getpid(), getattr(signal, config["of"]))
+    elif how == "hang":
+        _ = flag.open("w").close(), signal.pause()  # on one line, where the test looks for it
     elif how == "import":
         import no_such_module_of_theirs  # pyright: ignore[reportMissingImports]
 

@@ -12,7 +12,7 @@ class Net(nnx.Module):
         self.readout = nnx.Linear(sizes.features, sizes.classes, rngs=rngs)
         self.fault = fault
         if fault == "parameter":
-            self.table = nnx.Param(jnp.arange(4))
+            self.table = nnx.Param(jnp.ones(4, jnp.float8_e4m3fn))
 
     def __call__(self, x):
         logits = self.readout(x)

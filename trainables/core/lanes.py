@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from trainables.core.stepwise import stepwise
+
 Strategy = Literal["vmap", "sequential"]
 
 
@@ -20,6 +22,15 @@ def nothing(like: Any) -> Any:
         return jnp.full(leaf.shape, jnp.nan if floating else -1, leaf.dtype)
 
     return jax.tree.map(blank, like)
+
+
+def if_active(active: jax.Array, function: Callable[..., Any], *given: Any) -> Any:
+    """`function(*given)` where it is active, and `nothing` elsewhere."""
+    if stepwise() and active:
+        return function(*given)
+    function = jax.jit(function)  # traced once, for its shapes and its work
+    empty = nothing(jax.eval_shape(function, *given))
+    return lax.cond(active, function, lambda *_: empty, *given)
 
 
 def over_lanes(
@@ -40,6 +51,9 @@ def over_lanes(
         takes one after the other, updates the state in place and skips inactive ones.
     """
 
+    if stepwise():
+        return _one_by_one(function, state, values, active)
+
     # Traced once for its shapes and its work: tracing is most of a start with a warm compile cache.
     function = jax.jit(function)
 
@@ -56,3 +70,15 @@ def over_lanes(
         return jax.tree.map(lambda all_, new: all_.at[lane].set(new), stacked, state), result
 
     return lax.scan(body, state, jnp.arange(len(active)))
+
+
+def _one_by_one(function: Any, state: Any, values: Any, active: jax.Array) -> tuple[Any, Any]:
+    """`over_lanes` in Python; at least one lane is active."""
+    found: dict[int, Any] = {}
+    for lane in [n for n in range(len(active)) if active[n]]:
+        own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (state, values))
+        new, found[lane] = function(*own)
+        state = jax.tree.map(lambda all_, one, lane=lane: all_.at[lane].set(one), state, new)
+    empty = nothing(next(iter(found.values())))
+    every = [found.get(lane, empty) for lane in range(len(active))]
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)

@@ -98,7 +98,9 @@ def _in_order_of_definition(
     if id(node) in above:  # a module that holds the one it is in
         return
     above = (*above, id(node))
-    if isinstance(node, nnx.Variable) or hasattr(node, "dtype"):
+    # Layers have a dtype too, in which they compute.
+    array = hasattr(node, "dtype") and not isinstance(node, nnx.Module)
+    if isinstance(node, nnx.Variable) or array:
         found.append(("/".join(path), node))
         return
     if isinstance(node, nnx.Module):

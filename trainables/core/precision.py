@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from flax import nnx
 
 from trainables.core.layout import path_text
 from trainables.core.variables import Carried
+from trainables.declarations import PartError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
@@ -65,6 +67,25 @@ class Precision:
         if not self.lowers or jax.tree.structure(new) != jax.tree.structure(old):
             return new
         return jax.tree.map(_as, new, old)
+
+    @contextmanager
+    def explained(self, whose: str) -> Iterator[None]:
+        """Turns JAX's page about a carry that changes its type into a sentence.
+
+        Raises:
+          PartError: in its place.
+        """
+        try:
+            yield
+        except TypeError as error:
+            if not (self.lowers and "carry" in str(error) and "types" in str(error)):
+                raise
+            raise PartError(
+                f"{whose} cannot compute in {self.name}: a loop starts from numbers of another "
+                f"type than its steps give ({str(error).splitlines()[0][:200]}); start it with "
+                "zeros in the dtype of its input, jnp.zeros(shape, x.dtype), or leave "
+                "compute_dtype at float32"
+            ) from error
 
     def _lowered(self, leaf: Any) -> Any:
         if getattr(leaf, "dtype", None) != jnp.float32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 
 from trainables.core.norms import safe_norm
+from trainables.core.numbers import widened
 
 
 @jax.custom_vjp
@@ -21,7 +22,7 @@ def _tap_forward(h: jax.Array, gauge: jax.Array) -> tuple[jax.Array, None]:
 
 
 def _tap_backward(kept: None, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cotangent, safe_norm(cotangent)
+    return cotangent, safe_norm(widened(cotangent))
 
 
 tap.defvjp(_tap_forward, _tap_backward)

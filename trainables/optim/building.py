@@ -119,26 +119,20 @@ def _reading_what_it_takes(
 def _explained(
     part: Optimizer, hparams: Hparams, attempt: Callable[[Hparams], Any]
 ) -> Iterator[None]:
-    """Turns JAX's page about a value that is not known yet into a sentence."""
+    """Turns JAX's page about an array that optax needs as a Python number into a sentence; a
+    user's own condition on one is told of as every model's is (`trainables.packs.traced_keys`)."""
     try:
         yield
     except jax.errors.ConcretizationTypeError as error:
-        key = _culprit(hparams, attempt)
         where, function = _place(error)
+        key = _culprit(hparams, attempt) if function else None
         if key is None:
-            what = "a value that is known only when the program runs, such as the step,"
-            remedy = "use jnp.where in place of a Python condition"
-        else:
-            what = f"hparams[{key!r}], an array that each lane has its own of,"
-            remedy = (
-                "make a schedule for a rate of 1 and scale it, "
-                f"gradsweep.scaled_schedule(schedule, hparams[{key!r}]); or declare the key static"
-            )
-        if function:
-            what += f" is given to {function}, which needs a Python number"
-        else:
-            what += " is used where Python needs a number"
-        raise PartError(f"optimizer {part.name}{where}: {what}; {remedy}") from error
+            raise
+        raise PartError(
+            f"optimizer {part.name}{where}: optax's {function} is given hparams[{key!r}], an array "
+            "of each lane, and needs a Python number; make the schedule for a rate of 1 and scale "
+            f"it, gradsweep.scaled_schedule(schedule, hparams[{key!r}]), or declare the key static"
+        ) from error
 
 
 def _culprit(hparams: Hparams, attempt: Callable[[Hparams], Any]) -> str | None:
@@ -165,7 +159,7 @@ def _place(error: BaseException) -> tuple[str, str]:
     at, calls = own[-1], frames[own[-1] + 1 :]
     called = calls[0].name if calls and "optax" in Path(calls[0].filename).parts else ""
     named = called if called.isidentifier() else ""
-    return f" ({frames[at].filename}:{frames[at].lineno})", f"optax's {named}" if named else ""
+    return f" ({frames[at].filename}:{frames[at].lineno})", named
 
 
 def _is_users(filename: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
 from trainables.core.numbers import widened
@@ -21,12 +22,32 @@ def of_trained(
       trained: a tree like the parameters -> one of booleans, False for frozen leaves, whose updates
         are their gradients, which are 0.
     """
-    rule = optax.masked(optax.with_extra_args_support(rule), trained)
+    # The gradients that some rules take once more are masked as the updates are.
+    rule = optax.masked(
+        optax.with_extra_args_support(rule), trained, mask_compatible_extra_args=True
+    )
 
     def init(params: Any) -> Any:
         return rule.init(widened(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        if "value_fn" in extra:
+            extra["value_fn"] = _of_all(extra["value_fn"], params)
         return rule.update(widened(updates), state, widened(params), **extra)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _of_all(value_fn: Callable[[Any], Any], params: Any) -> Callable[[Any], Any]:
+    """A loss of trained leaves, the frozen ones as in `params`: for rules that search a line."""
+
+    def frozen(leaf: Any) -> bool:
+        return isinstance(leaf, optax.MaskedNode)
+
+    def value(trained: Any) -> Any:
+        whole = jax.tree.map(
+            lambda own, given: given if frozen(own) else own, trained, params, is_leaf=frozen
+        )
+        return value_fn(whole)
+
+    return value

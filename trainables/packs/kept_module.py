@@ -14,6 +14,7 @@ from trainables.core.layout import by_path
 from trainables.core.module_state import restored
 from trainables.declarations import PartError, Trial
 from trainables.models.adapters import as_written
+from trainables.models.adapters.linen_module import NoBatchError
 from trainables.tasks.base import make_data, make_task
 from trainables.training.network import Network
 
@@ -32,8 +33,11 @@ def module_with(
       ValueError: the weights do not fit the model.
     """
     values = jax.tree.map(jnp.asarray, lane_values(trial))
-    task = make_task(trial, lambda: make_data(trial, arrays()))
-    engine: Any = trial.stage.builder()(trial, task, lane_values(trial))
+    build = trial.stage.builder()
+    try:
+        engine: Any = build(trial, make_task(trial), lane_values(trial))
+    except NoBatchError:
+        engine = build(trial, make_task(trial, make_data(trial, arrays())), lane_values(trial))
     if not isinstance(engine, Network):
         raise PartError(f"stage {trial.stage.name} of trial {trial.id} trains no module")
     shapes = jax.eval_shape(lambda v: engine.init(trial, v)["params"], values)

@@ -23,11 +23,14 @@ from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy
 from trainables.core.layout import LayerRow, by_path
 from trainables.core.module_state import kept_state, restored
+from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
+from trainables.packs.probe_columns import require_brought
 from trainables.packs.programs import programs_for
 from trainables.packs.streamed_epoch import StreamedEpoch
 from trainables.tasks.base import make_data
 from trainables.tasks.streaming import Source
+from trainables.tasks.user_task import UserTask
 from trainables.training.epoch import Training, first_shown, kept_steps
 from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import broken_input, culprit
@@ -119,6 +122,7 @@ class Pack:
         padding = [self._own[0]] * (self.width - len(trials))
         self._values = self._put(stack_lanes(self._own + padding))
         self._state: Any = None
+        self._probes_fit = False
         self._engine = self._programs.engine
         self._stream: StreamedEpoch | None = None
         if isinstance(data, Source):
@@ -217,16 +221,15 @@ class Pack:
 
         Of tasks of a user's: those that are built in draw none that is not.
         """
-        trial = self.trials[lane]
-        ours = "task" not in trial.parts or (
-            not (trial.task.build or trial.task.augment)
-            and str(trial.task.runtime).startswith("trainables.tasks.")
-        )
-        if ours or not isinstance(self._engine, Training):
+        trial, engine = self.trials[lane], self._engine
+        if not isinstance(engine, Training | LoopEngine) or engine.task is None:
+            return None
+        kind = type(engine.task)
+        if kind.__module__.startswith("trainables.tasks.") and not issubclass(kind, UserTask):
             return None
         values = jax.tree.map(lambda leaf: leaf[lane], self._values)
         own = self._stream.step_table(lane, epoch, step) if self._stream else self._data
-        name = broken_input(self._engine, values, own, epoch, step)
+        name = broken_input(engine.task, values, own, epoch, step)
         if name is None:
             return None
         return f"input {name} of task {trial.task.name} is not finite at epoch {epoch}, step {step}"
@@ -289,10 +292,12 @@ class Pack:
         index = kept_steps(self.steps)
         shown = index >= first_shown(self.steps, epoch)
         steps = {name: column[:, shown] for name, column in found.get("steps", {}).items()}
-        probes = {
-            name: {**self._engine.shared_columns[name], **columns}
-            for name, columns in found.get("probes", {}).items()
-        }
+        brought = found.get("probes", {})
+        shared = self._engine.shared_columns
+        probes = {name: {**shared.get(name, {}), **columns} for name, columns in brought.items()}
+        if not self._probes_fit:
+            require_brought(self.trials[0], shared, brought)
+            self._probes_fit = True
         return EpochResult(
             epochs=found.get("epochs", {}),
             layers=found.get("layers", {}),
@@ -367,7 +372,7 @@ class Pack:
 
     def memory_bytes(self) -> int:
         """Device memory of the epoch program: arguments, results and temporaries, in bytes."""
-        found = [program.memory_analysis() for program in self._epoch_programs()]
+        found = self._memory()
         if any(one is None for one in found):
             trees = (self._values, self._data, [self._programs.shapes] * (2 * self.width))
             return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
@@ -376,9 +381,14 @@ class Pack:
     def rise_bytes(self) -> int:
         """What an epoch takes beside what the pack holds already: results and temporaries, and
         samples where they stream; 0 where XLA does not say."""
-        found = [program.memory_analysis() for program in self._epoch_programs()]
+        found = self._memory()
         most = 0 if any(one is None for one in found) else max(map(_rise, found))
         return most + (self._stream.buffers if self._stream else 0)
+
+    def _memory(self) -> list[Any]:
+        """Of each program of an epoch; None where XLA does not say, or nothing is compiled."""
+        programs = self._epoch_programs()
+        return [None if stepwise() else program.memory_analysis() for program in programs]
 
 
 def _rise(found: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.declarations import PartError, Probe
+from trainables.declarations import PartError, Probe, Trial
 
 _KINDS = {
     "int32": "iu", "int64": "iu", "float32": "f", "float64": "f", "bool": "b", "string": "UO",
@@ -45,6 +45,24 @@ def require_columns(probe: Probe, columns: Mapping[str, Any]) -> None:
         raise PartError(
             f"the columns of probe {probe.name} have different numbers of rows: {several}"
         )
+
+
+def require_brought(
+    trial: Trial, shared: Mapping[str, Any], brought: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Raises PartError where the probes that an epoch brings are not those of the trial.
+
+    Args:
+      shared: columns that all lanes share, (rows,), by probe. brought: the others, (width, rows).
+    """
+    for name, columns in brought.items():
+        if name not in trial.probes:
+            raise PartError(
+                f"an epoch of stage {trial.stage.name} brings rows of {name}, which it does not "
+                "declare; name that probe in its probes"
+            )
+        own = {column: values[0] for column, values in columns.items()}
+        require_columns(trial.probes[name], {**shared.get(name, {}), **own})
 
 
 def require_equal_rows(

@@ -19,6 +19,7 @@ import numpy as np
 from trainables.core.engine import Engine, OnHost, SharedColumns
 from trainables.core.hparams import init_constants, lane_values, optimizer_of
 from trainables.core.lanes import Strategy, over_lanes
+from trainables.core.stepwise import stepwise
 from trainables.declarations import Probe, Trial
 from trainables.declarations.core.parts import loaded
 from trainables.packs.probe_columns import require_columns, require_equal_rows
@@ -75,6 +76,9 @@ class Programs:
 
                 return over_lanes(one, state, values, state["alive"], self.lanes)
 
+            if stepwise():
+                self._epoch = run
+                return run
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
             epoch = self.abstract((), jnp.int32)
@@ -128,6 +132,8 @@ class Programs:
 
             return over_lanes(one, (), (state, values), real, self.lanes)[1]
 
+        if stepwise():
+            return run
         real = self.abstract((self.width,), bool)
         lowered = jax.jit(run).lower(self.abstract_state(), values, real, data)
         own = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in lowered.out_info.items()}
@@ -206,8 +212,8 @@ def programs_for(
     builds = tuple(getattr(part, name, None) for part in declared for name in _CODE)
     rename = repr(sorted((trial.stage.rename or {}).items()))
     sizes = trial.sizes if "task" in trial.parts else None
-    shapes = str(abstract(data))
-    key = (trial.program, sizes, builds, rename, width, lanes, device, shapes)
+    like = str(abstract(data))
+    key = (trial.program, sizes, builds, rename, width, lanes, device, like, stepwise())
     if key not in _known:
         _known[key] = Programs(*_traced(trial, values, data), width, lanes, device)
         if len(_known) > _KEPT:

@@ -37,6 +37,7 @@ def sharpness(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] | N
     """Builds the probe, for training."""
     if not isinstance(engine, Training):
         return None
+    engine = engine.in_float32()
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
         x, y, weight = probe_batch(engine.task, values, data)

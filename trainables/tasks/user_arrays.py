@@ -50,7 +50,7 @@ def gathered(trial: Trial, found: Any) -> Arrays:
 def is_classical(trial: Trial, arrays: Mapping[str, Any]) -> bool:
     """Whether the task declares inputs (n, seq_len, features) with labels (n,)."""
     task, sizes = trial.task, trial.sizes
-    plain = task.loss is None and task.sizes is not None and sizes.split == "pool"
+    plain = _labelled(trial) and task.sizes is not None and sizes.split == "pool"
     if not plain or not {"x"} <= set(arrays) <= {"x", "y", "x_test", "y_test"}:
         return False
     sample = np.shape(arrays["x"])[1:] if hasattr(arrays["x"], "shape") else (1, 1)
@@ -58,10 +58,16 @@ def is_classical(trial: Trial, arrays: Mapping[str, Any]) -> bool:
     return (declared != (1, 1) and sample != (sizes.features,)) or len(sample) == 2
 
 
+def _labelled(trial: Trial) -> bool:
+    """Whether outputs are judged by labels: without a loss of the task's or of the stage's."""
+    return trial.task.loss is None and not trial.stage.own_weights
+
+
 def _set(trial: Trial, own: Mapping[str, Any], where: str) -> Arrays:
     """One set of samples, checked and converted."""
     task = trial.task
-    if task.loss is None and "y" not in own:
+    labelled = _labelled(trial)
+    if labelled and "y" not in own:
         raise PartError(
             f"task {task.name} lacks the array y; its function returned {', '.join(own) or 'none'}"
             ", and without a loss of the task's the labels y are what outputs are judged by"
@@ -69,7 +75,7 @@ def _set(trial: Trial, own: Mapping[str, Any], where: str) -> Arrays:
     found, lengths = {}, {}
     for path, value in leaves(own):
         name = f"{path}{where}"
-        if path == "y" and task.loss is None:
+        if path == "y" and labelled:
             found[path] = labels(trial, name, value)
         else:
             found[path] = leaf(trial, name, value)

@@ -18,7 +18,7 @@ import optax
 from jax import lax
 
 from trainables.core.engine import State
-from trainables.core.lanes import nothing
+from trainables.core.lanes import if_active
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
@@ -116,9 +116,10 @@ class Training(Network):
         def of_part(rest: Any, batch: Any) -> Found:
             grad = jax.value_and_grad(scaled, has_aux=True)
             (_, (loss, rest, sums)), gradients = grad(state["params"], rest, batch)
+            gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
-            return loss, rest, sums, gradients
+            return loss, rest, sums, ascent(gradients)
 
         if self.parts == 1:
             return of_part(state["rest"], batch)
@@ -128,7 +129,6 @@ class Training(Network):
     def step(self, state: State, hparams: Hparams, batch: Any) -> tuple[State, dict[str, Any]]:
         """One update, undone where anything is not finite; and what was seen of it."""
         loss, rest, sums, gradients = self.gradients(state, batch)
-        gradients = ascent(gradients)
         require_kept(f"variable {{}} of model {self.model.name}", state["rest"], rest)
         if self.constants.get("loss_reduction") == "sum":
             terms = jnp.sum(batch[2]) * getattr(self.task, "terms", 1)
@@ -174,6 +174,7 @@ class Training(Network):
             norms = jnp.where(overflowed, 1, norms)  # neither 0 nor infinite: no one's gradient
         seen = {
             "finite": finite,
+            "left_out": kept["alive"] & ~finite,
             "bad": ~kept["alive"],
             "scalars": scalars,
             "norms": norms,
@@ -221,11 +222,7 @@ class Training(Network):
         schedule = self.task.training(trial_key(hparams["seed"]), hparams, epoch)
         entries = (jnp.arange(self.steps, dtype=jnp.int32), schedule)
         part, scalars = self.advance(self.begin(state), hparams, entries, data)
-        measured = jax.jit(self.evaluate)
-        unmeasured = nothing(jax.eval_shape(measured, part.state, hparams, data))
-        held = lax.cond(
-            part.state["alive"], measured, lambda *_: unmeasured, part.state, hparams, data
-        )
+        held = if_active(part.state["alive"], self.evaluate, part.state, hparams, data)
         return self.finish(part, hparams, scalars[kept_steps(self.steps)], held)
 
     def begin(self, state: State) -> Part:
@@ -245,6 +242,8 @@ class Training(Network):
         }
         if self.schedule.recorded:
             tally["clipped"] = jnp.float32(0)
+        if self.precision.scales:
+            tally["left_out"] = jnp.int32(0)
         return Part(state, running_stats.start(like), tally, jnp.int32(-1))
 
     def advance(
@@ -297,6 +296,8 @@ class Training(Network):
             kept = {"clipped": tally["clipped"] + jnp.where(finite, clipped, 0)}
         else:
             kept = {}
+        if self.precision.scales:
+            kept["left_out"] = tally["left_out"] + seen["left_out"]
         return {
             **kept,
             "zero": tally["zero"] + self.layout.zeros(seen["norms"]),
@@ -329,8 +330,11 @@ class Training(Network):
             rates = self.rates({**state, "step": state["step"] - 1}, hparams)
             found["metrics"] |= {name: rates[name] for name in self.schedule.recorded}
             found["metrics"]["clip_fraction"] = tally["clipped"] / jnp.maximum(running.count, 1)
+        steps = running.count
         if self.precision.scales:
+            steps += tally["left_out"]
             found["metrics"]["loss_scale"] = state["loss_scale"].scale
+            found["metrics"]["skipped_steps"] = tally["left_out"].astype(jnp.float32)
         carried = self.schedule.carried
         if carried:
             seen = found["epochs"]["val_loss"]
@@ -341,8 +345,7 @@ class Training(Network):
         scale = self.task.scale(hparams)
         if scale is not None:
             found["epochs"]["loss_ratio"] = found["epochs"]["loss"] / scale
-        steps = running.count + (bad >= 0)
-        found["epochs"] |= {"steps": steps, "finite_steps": running.count}
+        found["epochs"] |= {"steps": steps + (bad >= 0), "finite_steps": steps}
         found["bad_step"] = bad
         return state, found
 

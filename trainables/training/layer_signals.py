@@ -37,19 +37,20 @@ def signals(training: Training, state: State, batch: Any) -> tuple[list[Signal],
     A model of ours says what its layers hand on (`outputs_by_layer`) and lets gradients be read
     where they flow (`tapped`). Of a user's, the modules inside are watched.
     """
-    module = _module(training, state)
+    module, x = _module(training, state), training.precision.inputs(batch[0])
     if not hasattr(module, "outputs_by_layer"):
         return _of_submodules(training, state, batch)
     outputs = [
         (Place(name, what=what), _finite(values, 0 if timed else None))
-        for name, values, timed, what in module.outputs_by_layer(batch[0])
+        for name, values, timed, what in module.outputs_by_layer(x)
     ]
     # `tapped` starts from states of 0, so it does not repeat a step of a net that carries them on.
     if training.depth is None or getattr(module, "carries", False):
         return outputs, []
 
     def loss(gauges: jax.Array) -> jax.Array:
-        return _loss(training, batch, _module(training, state).tapped(batch[0], gauges))
+        answer = _module(training, state).tapped(x, gauges)
+        return _loss(training, batch, widened(answer))
 
     norms = jax.grad(loss)(jnp.zeros((training.depth, training.sizes.seq_len)))
     names = {row.layer: row.layer_name for row in training.layout.rows}
@@ -64,7 +65,7 @@ def _of_submodules(
     def loss(added: dict[int, jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
         module = _module(training, state)
         with watched(module, lambda i, value: value + added[i] if i in added else value) as seen:
-            answer = module(batch[0])
+            answer = module(training.precision.inputs(batch[0]))
         calls[:] = seen
         return _loss(training, batch, widened(answer)), [call.value for call in seen]
 
@@ -89,7 +90,7 @@ def _of_submodules(
 
 def _module(training: Training, state: State) -> Any:
     """The module of a lane, as it trains."""
-    return training.module(state["params"], state["rest"], train=True)
+    return training.computing(state["params"], state["rest"], train=True)
 
 
 def _loss(training: Training, batch: Any, outputs: Any) -> jax.Array:

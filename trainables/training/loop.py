@@ -16,7 +16,7 @@ from jax import lax
 
 from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import init_constants
-from trainables.core.lanes import nothing
+from trainables.core.lanes import if_active
 from trainables.core.layout import Layout, by_path, slots_of, variable_order
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import named_key, trial_key
@@ -62,14 +62,15 @@ class LoopEngine:
         self._init, self._step = loaded(stage.init), loaded(stage.step)
         self._evaluate = loaded(stage.evaluate) if stage.evaluate else None
         self._restart = loaded(stage.restart) if stage.restart else None
-        self._statics = dict(trial.statics)
+        self._constants = {**trial.statics, **trial.length}
         self._own = trial.structure.own
         order: dict[str, str] = {}
 
         def first(values: Values) -> Any:
             made = self._init(*self._start(trial, values))
             require_state(self.name, made)
-            order.update(variable_order(made["params"]))
+            # Two names of one array are two arrays as soon as JAX has taken the tree apart.
+            order.update({path: path for path in variable_order(made["params"])})
             return made["params"]
 
         params = jax.eval_shape(first, dict(values))
@@ -78,8 +79,8 @@ class LoopEngine:
         self.layout = Layout(slots, params)
 
     def _config(self, values: Values) -> dict[str, Any]:
-        """What the user's functions read of a trial: its static and traced keys."""
-        return {**self._statics, **{n: v for n, v in values.items() if n in self._own}}
+        """What the user's functions read of a trial: its static and traced keys, its length."""
+        return {**{n: v for n, v in values.items() if n in self._own}, **self._constants}
 
     def _start(self, trial: Trial, values: Values) -> tuple[jax.Array, dict[str, Any]]:
         key = named_key(trial_key(values["seed"]), "init")
@@ -245,9 +246,7 @@ class LoopEngine:
         finite any more."""
         if self._evaluate is None:
             return {}
-        measured = jax.jit(self._evaluated)
-        like = nothing(jax.eval_shape(measured, state, values, epoch, data))
-        return lax.cond(state["alive"], measured, lambda *_: like, state, values, epoch, data)
+        return if_active(state["alive"], self._evaluated, state, values, epoch, data)
 
     def _evaluated(
         self, state: State, values: Values, epoch: jax.Array, data: Any

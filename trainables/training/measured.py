@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from trainables.core.engine import Engine, Measure, OnHost, SharedColumns, State
 from trainables.declarations import PartError, Probe, Trial
 from trainables.declarations.core.parts import loaded
+from trainables.models.adapters import as_written
+from trainables.models.plain_tree import PlainTree
 from trainables.tasks.base import named_batch, probe_batch
 from trainables.training.loop import LoopEngine
 from trainables.training.network import Network
@@ -32,12 +33,12 @@ def measured(
     if model_of is None or probe.measure is None:
         return None
     function, task = loaded(probe.measure), getattr(engine, "task", None)
-    constants = {**trial.statics, **trial.recordings()}
+    constants = {**trial.statics, **trial.length, **trial.recordings()}
     own = trial.structure.own
 
     def called(state: State, values: Values, data: Any) -> dict[str, Any]:
         batch = None if task is None else named_batch(task, probe_batch(task, values, data))
-        config = {**constants, **{n: v for n, v in values.items() if n in own}}
+        config = {**{n: v for n, v in values.items() if n in own}, **constants}
         if probe.on_host:
             batch = jax.tree.map(np.asarray, batch)
         found = function(model_of(state), batch, config)
@@ -67,10 +68,9 @@ def _model_of(engine: Engine) -> Callable[[State], Any] | None:
     if not isinstance(engine, Network):
         return None
 
-    def module(state: State) -> nnx.Module:
-        merged: Any = nnx.merge(engine.graph, state["params"], state["rest"], copy=True)
-        merged.eval()
-        return merged
+    def module(state: State) -> Any:
+        found = engine.module(state["params"], state["rest"], train=False)
+        return found() if isinstance(found, PlainTree) else as_written(found)
 
     return module
 

@@ -6,7 +6,8 @@ Arrays here have no lane axis; `packs` adds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -189,11 +190,23 @@ class Network:
             module.eval()
         return module
 
+    def computing(self, params: Any, rest: Any, train: bool) -> Any:
+        """The module with its numbers in the type that it computes in, to be called with inputs of
+        that type (`precision.inputs`)."""
+        return self.module(self.precision.params(params), self.precision.rest(rest), train)
+
+    def in_float32(self) -> Self:
+        """The same network computing in float32, as second derivatives need."""
+        other = copy(self)
+        other.precision = Precision("float32")
+        return other
+
     def apply(self, params: Any, rest: Any, x: Any, train: bool) -> tuple[Any, Any]:
         """Outputs of x, such as logits (B, classes) of (B, T, F), and the new `rest`; outputs of 16
         bits as float32, so that losses are."""
-        module = self.module(self.precision.params(params), self.precision.rest(rest), train)
-        outputs = widened(module(self.precision.inputs(x)))
+        module = self.computing(params, rest, train)
+        with self.precision.explained(f"model {self.model.name}"):
+            outputs = widened(module(self.precision.inputs(x)))
         return outputs, self.precision.kept(split(module)[2], rest)
 
     def losses(self, batch: Any, outputs: Any) -> jax.Array:

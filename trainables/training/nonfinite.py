@@ -14,6 +14,7 @@ import numpy as np
 from trainables.core.engine import State
 from trainables.core.layout import LayerRow, by_path
 from trainables.core.random_keys import trial_key
+from trainables.tasks.base import TaskRuntime, named_batch
 from trainables.training.epoch import STEP_COLUMNS, Training
 from trainables.training.layer_signals import Place, signals
 from trainables.training.network import Hparams, fresh
@@ -54,7 +55,7 @@ def culprit(
 
 
 def broken_input(
-    training: Training, hparams: Hparams, data: Any, epoch: int, step: int
+    task: TaskRuntime, hparams: Hparams, data: Any, epoch: int, step: int
 ) -> str | None:
     """Draws the batch of a step again and looks at it alone.
 
@@ -62,25 +63,24 @@ def broken_input(
       The name of the first array of it that is not finite in a sample that counts; None where all
       are, so that the model or the loss is at fault.
     """
-    program, names = _batch_program(training)
+    program, names = _batch_program(task)
     finite = jax.device_get(program(hparams, data, jnp.int32(epoch), jnp.int32(step)))
     return next((name for name, sound in zip(names, finite, strict=True) if not sound), None)
 
 
 @lru_cache(maxsize=4)
-def _batch_program(training: Training) -> tuple[Any, list[str]]:
+def _batch_program(task: TaskRuntime) -> tuple[Any, list[str]]:
     """The batch of a step as a compiled program that gives whether each array is finite; and their
     names, which are known once it is traced."""
     names: list[str] = []
 
     @jax.jit
     def measured(hparams: Hparams, data: Any, epoch: Any, step: Any) -> list[jax.Array]:
-        schedule = training.task.training(trial_key(hparams["seed"]), hparams, epoch)
+        schedule = task.training(trial_key(hparams["seed"]), hparams, epoch)
         entry = jax.tree.map(lambda leaf: leaf[step], schedule)
-        x, y, weight = training.task.batch(data, entry, hparams)
-        found: dict[str, jax.Array] = {}
-        given = getattr(y, "batch", {"x": x, "y": y})  # a study's task has the batch by its names
-        for path, leaf in by_path(given).items():
+        batch = task.batch(data, entry, hparams)
+        weight, found = batch[2], {}
+        for path, leaf in by_path(named_batch(task, batch)).items():
             if not jnp.issubdtype(leaf.dtype, jnp.inexact):
                 continue
             broken = ~jnp.isfinite(leaf)

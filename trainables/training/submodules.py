@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from flax import nnx
+from flax import linen, nnx
 from jax.extend.core import get_opaque_trace_state
 
 from trainables.core.host_arrays import is_key
+from trainables.models.adapters.linen_module import LinenModule
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ def watched(module: nnx.Module, change: Change) -> Iterator[list[Call]]:
     counts: Counter[str] = Counter()
     under_way: set[int] = set()
 
+    def handed_on(name: str, found: Any) -> Any:
+        if get_opaque_trace_state(convention="nnx") != here:
+            return found
+
+        def note(leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array) or is_key(leaf):
+                return leaf
+            leaf = change(len(calls), leaf)
+            calls.append(Call(name, counts[name], leaf))
+            return leaf
+
+        found = jax.tree.map(note, found)
+        counts[name] += 1
+        return found
+
     def noting(call: Callable[..., Any]) -> Callable[..., Any]:
         def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
             if id(self) in under_way:  # a class that calls the one it inherits from
@@ -57,22 +73,17 @@ def watched(module: nnx.Module, change: Change) -> Iterator[list[Call]]:
             finally:
                 under_way.remove(id(self))
             name = names.get(id(self))
-            outside = get_opaque_trace_state(convention="nnx") == here
-            if name is None or not outside:
-                return found
-
-            def note(leaf: Any) -> Any:
-                if not isinstance(leaf, jax.Array) or is_key(leaf):
-                    return leaf
-                leaf = change(len(calls), leaf)
-                calls.append(Call(name, counts[name], leaf))
-                return leaf
-
-            found = jax.tree.map(note, found)
-            counts[name] += 1
-            return found
+            return found if name is None else handed_on(name, found)
 
         return noted
+
+    def of_linen(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        found = call(*args, **kwargs)
+        name = ".".join(context.module.path)
+        # The whole is seen as the NNX module that it is wrapped in.
+        if context.method_name != "__call__" or not name or not isinstance(module, LinenModule):
+            return found
+        return handed_on(name, found)
 
     kinds = {type(m) for _, m in nnx.iter_modules(module) if callable(m)}
     own = {kind: vars(kind).get("__call__") for kind in kinds}
@@ -80,7 +91,8 @@ def watched(module: nnx.Module, change: Change) -> Iterator[list[Call]]:
     try:
         for kind, call in wrapped.items():
             kind.__call__ = call
-        yield calls
+        with linen.intercept_methods(of_linen):
+            yield calls
     finally:
         for kind, call in own.items():
             if call is None:

@@ -56,11 +56,12 @@ bad AS (  -- first epoch with something not finite, shown though no step of it w
         OR NOT isfinite(loss) OR NOT isfinite(grad_norm)
     GROUP BY trial
 ),
-bursts AS (  -- first epoch with a norm or a loss out of all proportion, or too great to hold
+bursts AS (  -- first epoch with a norm or a loss out of all proportion, or too great to hold; a
+             -- stage that has no loss has no scale of norms
     SELECT trial, min(epoch) AS burst_epoch
     FROM (
         SELECT
-            e.trial, e.epoch, explode_loss * s.guess_loss AS most_loss,
+            e.trial, e.epoch, e.loss, explode_loss * s.guess_loss AS most_loss,
             explode_growth * greatest(s.norm_start, s.loss_scale) AS most_norm,
             nullif(coalesce(e.grad_norm_max, e.grad_norm), 'nan') AS top_norm,
             greatest(
@@ -68,7 +69,7 @@ bursts AS (  -- first epoch with a norm or a loss out of all proportion, or too 
             ) AS top_loss
         FROM numbered_epochs e JOIN scales s USING (trial), rules
     )
-    WHERE top_norm > most_norm OR top_loss > most_loss OR isinf(top_loss)
+    WHERE loss IS NOT NULL AND top_norm > most_norm OR top_loss > most_loss OR isinf(top_loss)
     GROUP BY trial
 ),
 all_norms AS MATERIALIZED (  -- gradient norm of each whole layer, declared frozen or not

@@ -27,6 +27,7 @@ def test_zero_and_non_finite_norms_say_so_instead() -> None:
     assert length(lines[3]) == WIDTH
     assert gradient_bars(["a"], [0.0]) == ["  a exactly zero"]
     assert gradient_bars([], []) == []
+    assert gradient_bars(["a", "b"], [0.0, 2.0], frozen=["a"])[0] == "  a frozen"
 
 
 def test_equal_norms_have_equal_full_bars() -> None:

@@ -64,12 +64,12 @@ def of(own: Task, **config: Any) -> Trial:
         (
             (Metric("loss"),),
             [("task own records the metric loss, but every store has a column of that name "
-             "already; call it task_loss, say")],
+             "already; call it my_loss, say")],
         ),
         (
             (Metric("Verdict"),),  # names of SQL have no case
             [("task own records the metric Verdict, but every store has a column of that name "
-             "already; call it task_Verdict, say")],
+             "already; call it my_Verdict, say")],
         ),
         (
             (Metric("top-5"),),
@@ -95,9 +95,9 @@ def test_a_list_that_is_none() -> None:
 
 def test_a_recorded_name_that_is_taken_is_refused() -> None:
     require_names(trial(), ["rmse", "val_rmse", "select", "RMSE"])
-    with pytest.raises(PartError, match=r"records the metric val_loss, .*call it task_loss, say$"):
+    with pytest.raises(PartError, match=r"records the metric val_loss, .*call it my_loss, say$"):
         require_names(trial(), ["rmse", "val_loss"])
-    assert len(name_problems("t", ["a b", "epoch", "fine"])) == 2
+    assert len(name_problems("task t", ["a b", "epoch", "fine"])) == 2
 
 
 def test_what_a_task_declares_may_be_watched() -> None:
@@ -107,8 +107,8 @@ def test_what_a_task_declares_may_be_watched() -> None:
         assert watched_problems(of(own, stop_on=name, stop_below=0.1)) == []
     (problem,) = watched_problems(of(own, monitor="val_rmes"))
     assert problem == (
-        "monitor=val_rmes: task own does not record 'val_rmes' (did you mean val_rmse?); its "
-        "metrics are clip_fraction, lr, lr_recurrent, rmse, test_rmse, val_rmse"
+        "monitor=val_rmes: task own declares no metric 'val_rmes' (did you mean val_rmse?); its "
+        "metrics are rmse, test_rmse, val_rmse"
     )
     assert watched_problems(of(own, stop_on="rmes")) == []  # nothing stops by it
     assert len(watched_problems(of(own, stop_on="rmes", stop_below=1))) == 1
@@ -116,7 +116,14 @@ def test_what_a_task_declares_may_be_watched() -> None:
 
 def test_what_is_not_declared_is_looked_at_when_the_pack_starts() -> None:
     """Of a task that declares nothing, a stage with its own loop, a schedule of a study's."""
-    assert watched_problems(of(task(), monitor="anything")) == []
+
+    def own_metrics(outputs: Any, batch: Any, config: Any) -> dict[str, Any]:
+        return {}
+
+    assert watched_problems(of(task(metrics=own_metrics), monitor="anything")) == []
+    (problem,) = watched_problems(of(task(Metric("a"), metrics=own_metrics), monitor="anything"))
+    assert problem.endswith("; declare what its `metrics` returns in metric_columns")
+    assert len(watched_problems(of(task(), monitor="anything"))) == 1  # it can record nothing else
     registry = builtin_registry()
     stage = registry.parts["stage", "train"]
     registry.add(task(Metric("rmse")), Stage(name="mine", keys=stage.keys, build=print, version=1))
@@ -137,7 +144,7 @@ def test_a_plan_refuses_what_is_not_recorded() -> None:
     with pytest.raises(RequestError) as caught:
         trials_of(Catalogue({}, builtin_registry()), space)
     assert [p.partition(";")[0] for p in caught.value.problems] == [
-        "monitor=val_los: task gaussian does not record 'val_los' (did you mean val_loss?)"
+        "monitor=val_los: task gaussian declares no metric 'val_los' (did you mean val_loss?)"
     ]
 
 

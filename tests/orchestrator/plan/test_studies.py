@@ -14,7 +14,8 @@ import pytest
 
 from orchestrator.errors import RequestError
 from orchestrator.plan.plan import plan
-from orchestrator.plan.studies import ENTRY_POINT_GROUP, StudyFileError, catalogue, load_study_file
+from orchestrator.plan.studies import StudyFileError, catalogue
+from orchestrator.plan.study_sources import ENTRY_POINT_GROUP, load_study_file
 from search_spaces import Space
 from trainables.declarations import Key, Kind, Trial
 

@@ -14,9 +14,21 @@ import pytest
 
 from orchestrator.machine.resources import cpus_here
 from orchestrator.plan.plan import plan
+from orchestrator.ray_backend import tune_run
 from results import open_store
 from tests.fuzz.command_line import say
-from tests.support.launches import SPACE, TINY, Begun, command, run, start, wait_for
+from tests.support.launches import (
+    EPOCHS,
+    OFTEN,
+    SPACE,
+    TINY,
+    Begun,
+    command,
+    run,
+    sets,
+    start,
+    wait_for,
+)
 from tests.support.processes import below, is_raylet, those
 from tests.support.stores import attempts, differing, parts
 
@@ -111,6 +123,56 @@ def test_a_trial_that_calls_sys_exit_fails_alone(
     called = f"it called sys.exit('a guard left in the model') at {STUDY}:"
     assert str(failed["reason"]).startswith(called)
     assert differing(store, harmless) == {"trials": 1}, "the failed one, and nothing else"
+
+
+@pytest.mark.slow
+def test_a_trial_that_hangs_is_ended_and_named(ray_session: str, tmp_path: Path) -> None:
+    """The other is done before: how long it takes depends on the machine."""
+    store = tmp_path / "store"
+    words = ("launch", "faulty/hang", "--study", STUDY, "--store", str(store))
+    assert say(*words, "--set", "bug=none").status == 0
+    said = say(*words, "--trial-timeout", "1s")
+    assert said.status == 1
+    assert "1 done, 1 failed" in said.out
+    at = 1 + Path(STUDY).read_text().splitlines().index("        HANG.wait()")
+    why = f"still building model and data after 1 s, the --trial-timeout ({STUDY}:{at})"
+    assert said.out.count(why) == 2, "as it happens, and at the end"
+    (failed,) = [row for row in attempts(store) if row["status"] == "failed"]
+    assert (failed["reason"], failed["attempt"]) == (why, 0)
+    assert "HANG.wait()" in str(failed["error"])
+    for command_ in (("status",), ("show", str(failed["trial_id"]))):
+        assert why in say(*command_, "--store", str(store)).out
+
+
+@pytest.mark.slow
+def test_a_trial_whose_worker_crashes_says_where(ray_session: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    said = say("launch", "faulty/crash", "--study", STUDY, "--store", str(store))
+    assert said.status == 1
+    at = 1 + Path(STUDY).read_text().splitlines().index("        ctypes.string_at(0)")
+    where = f"Segmentation fault at {STUDY}:{at}"
+    (failed,) = [row for row in attempts(store) if row["status"] == "failed"]
+    assert failed["reason"] == f"its worker died 5 times or more ({where}); launch again"
+    assert f"its worker died ({where}; 1 of 5 times)" in said.out
+    assert "string_at" in str(failed["error"])
+
+
+@pytest.mark.slow
+def test_a_launch_whose_time_is_up_stops_and_goes_on(
+    ray_session: str, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once some epochs are stored, whenever that is."""
+    store = tmp_path / "store"
+    with monkeypatch.context() as patched:
+        patched.setattr(tune_run, "_is_past", lambda moment: bool(parts(store, "epochs")))
+        words = ("launch", SPACE, "--store", str(store), *sets(*TINY, f"epochs={EPOCHS}"))
+        said = say(*words, "--time-budget", "2h", "--checkpoint-seconds", OFTEN)
+    assert said.status == 124
+    assert "the time is up, stopping after the epoch under way" in said.out
+    assert said.out.splitlines()[-1].startswith("the time budget is used up; go on: gradsweep ")
+    assert "interrupted" in {row["status"] for row in attempts(store)}
+    assert run(store, f"epochs={EPOCHS}").exit_status == 0
+    assert differing(store, uninterrupted) == {}
 
 
 @pytest.mark.slow

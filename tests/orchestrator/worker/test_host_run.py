@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
+import re
 import subprocess
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,11 @@ from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.user_code import described
+from orchestrator.worker import pack_run
 from orchestrator.worker.host_process import HostError
 from orchestrator.worker.host_run import HostRun, run_of
 from orchestrator.worker.pack_run import Progress
+from orchestrator.worker.watchdog import Watchdog
 from results import Store, create_store
 from tests.support import stores
 
@@ -151,15 +156,15 @@ def test_a_function_that_returns_early_is_done_and_says_so() -> None:
         ("hard exit", "", "descend: its process ended with status 4 in epoch 2"),
         ("kill", "SIGKILL", ("descend: its process was killed by SIGKILL (kill -9, or the "
           "system had no memory left) in epoch 2")),
-        ("kill", "SIGSEGV", ("descend: its process was killed by SIGSEGV (a fault in compiled "
-          "code; the log shows where) in epoch 2")),
+        ("kill", "SIGSEGV", ("descend: its process was killed by SIGSEGV at {study}:{line} in "
+          "epoch 2")),
         ("import", "", ("No module named no_such_module_of_theirs; pip install "
           "no_such_module_of_theirs ({study}:{line})")),
     ],
 )  # fmt: skip
 def test_each_way_to_fail_is_named(how: str, of: str, reason: str) -> None:
     lines = {"raise": "raise RuntimeError", "exit": "sys.exit(3)", "memory": "raise MemoryError",
-             "import": "import no_such"}  # fmt: skip
+             "import": "import no_such", "kill": "getattr(signal"}  # fmt: skip
     place = line(lines[how]) if how in lines else 0
     found = failed(fails_at=2, how=how, of=of)
     assert found == reason.format(study=STUDY, line=place)
@@ -226,6 +231,27 @@ def test_a_loss_above_the_ceiling_is_divergence() -> None:
     run, ended = ran(epochs=9, rate=3.0, diverge_above=10)  # w is -2, 4, -8, ...
     assert ended == ("diverged", "loss 32 at the end of epoch 3, above diverge_above=10")
     assert len(rows(run, "epochs")) == 4
+
+
+def test_a_function_that_hangs_is_ended_and_its_place_named(tmp_path: Path) -> None:
+    store = create_store(str(tmp_path / "store"))
+    flag = tmp_path / "flag"
+    os.mkfifo(flag)
+    (pack,) = packs(store, fails_at=1, how="hang", flag=str(flag))
+    run = begun(pack, store)
+    run.step()
+    process = run.pack.process
+    process.answer({})
+    assert flag.read_text() == ""  # once the function is there
+    # What the watchdog calls when the time is over.
+    run._late("still training epoch 1 after 600 s, the --trial-timeout", "stacks of the worker")
+    (row,) = store.attempts().to_pylist()
+    assert row["reason"] == (
+        "still training epoch 1 after 600 s, the --trial-timeout "
+        f"({STUDY}:{line('signal.pause()')})"
+    )
+    assert "in misbehave" in row["error"]
+    assert process.pid not in psutil.pids()
 
 
 # ---- resume points and weights -----------------------------------------------------------------
@@ -308,3 +334,23 @@ def test_rows_of_a_plan_are_estimated_and_packs_have_one_lane() -> None:
     assert [(pack.width, pack.strategy) for pack in one.packs] == [(1, "process")] * 2
     assert one.rows == {"trials": 4, "epochs": 8}
     assert one.programs == [one.packs[0].program]
+
+
+def test_a_function_that_takes_too_long_has_failed_and_its_process_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_run, "Watchdog", partial(Watchdog, end=lambda status: None))
+    store = create_store(tmp_path / "store")
+    (pack,) = packs(store, fails_at=1, how="hang")
+    run: Any = begun(pack, store, trial_seconds=5.0)
+    process = run.pack.process.pid
+    with pytest.raises(HostError):  # which nobody hears where the worker ends
+        finished(run)
+    ((status, reason, error),) = store.sql("SELECT status, reason, error FROM attempts").fetchall()
+    assert status == "failed"
+    # On a busy machine its process may still be starting.
+    at = rf"epoch 1 .* \({re.escape(STUDY)}:{line('threading.Event().wait()')}\)|epoch 0 "
+    assert re.match(f"still training (?:{at})", reason), reason
+    assert "after 5 s, the --trial-timeout" in reason
+    assert "in misbehave" in error or "epoch 0" in reason
+    assert process not in psutil.pids()

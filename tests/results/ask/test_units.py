@@ -125,7 +125,7 @@ def test_best_and_the_report_know_the_unit_of_a_metric(store: Store, tmp_path: P
     assert reported(store, "demo/grid", None, None) == "val_rmse (m)"
     assert best(store, "demo/grid").attrs["says"].startswith("val_rmse (m) over seed")
     page = report(store, "demo/grid", output=tmp_path).read_text()
-    for head in ("monitor end (m)", "monitor best (m)", "val_rmse (m)"):
+    for head in ("monitor end (m)", "monitor best (m)", "val_rmse (m), lower is better"):
         assert head in page, head
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from results import Store, StoreError, open_store
 from results.schema import TABLES, arrow_schema
-from results.store import native_parquet
+from results.store import files, native_parquet
+from results.store.parquet_parts import encode
 from results.store.views import view_name
 from tests.support.made_up_rows import publish_trial
 
@@ -171,3 +173,38 @@ def test_nothing_else_can_be_read(store: Store, tmp_path: Path) -> None:
     for place in (secret, Path(store.root, "layers", "..", "..", "secret.csv"), manifest):
         with pytest.raises(StoreError, match="disabled"):
             store.sql(f"SELECT * FROM read_text('{place}')")
+
+
+def aged(store: Store, table: str, lacking: set[str]) -> None:
+    """Replaces the table's parts by what a version without these columns wrote."""
+    for part in list(store.index.tables[table].live):
+        path = Path(part.path)
+        data = pq.ParquetFile(path).read()
+        content = encode(data.drop_columns([n for n in data.column_names if n in lacking]))
+        files.publish(store.fs, store.paths.new_part(table, content), content)
+        path.unlink()
+    store.refresh()
+
+
+@pytest.mark.parametrize("lacking", [{"frozen"}, {"launch_id"}, {"frozen", "launch_id"}])
+def test_parts_of_older_versions_are_read_beside_newer_ones(
+    store: Store, lacking: set[str]
+) -> None:
+    publish_trial(store, "old", [2.0, 1.0], layers=[[0.0, 2.0]] * 2)
+    aged(store, "layers", lacking)
+    publish_trial(store, "new", [2.0, 1.0], layers=[[1.0, 2.0]] * 2)
+    frozen = {"trial_id": ["new"], "attempt": [0], "epoch": [1], "layer": [9], "tensor": ["*"],
+              "layer_name": ["fixed"], "grad_norm": [0.0], "frozen": [True]}  # fmt: skip
+    store.publish("layers", pa.table(frozen))
+    queries = [
+        "SELECT trial_id, layer, tensor, frozen, launch_id, grad_norm FROM layers",
+        "SELECT trial_id, verdict, frozen_layers FROM diagnosis",
+    ]
+    rows, verdicts = both_ways(store, queries)
+    assert rows[0] == rows[1]
+    assert {row[3] for row in rows[0] if row[0] == "old"} == {None}
+    assert verdicts[0] == verdicts[1]
+    assert {row[0]: row[2] for row in verdicts[0]} == {"old": "rnn.0", "new": "fixed"}
+    before = store.sql(queries[0]).fetchall()
+    store.compact(grace_s=0)
+    assert sorted(store.sql(queries[0]).fetchall(), key=repr) == sorted(before, key=repr)

@@ -52,7 +52,7 @@ class Case:
     """
 
     shows: Shows
-    losses: Sequence[float]
+    losses: Sequence[float | None]
     layers: Sequence[Sequence[float] | None] | None = None
     norms: Sequence[float] | None = None
     each: Mapping[str, Any] = field(default_factory=dict)

@@ -62,7 +62,11 @@ def numbers(case: Case) -> Numbers:
 
 def counted(case: Case) -> list[dict[str, Any]]:
     """The epochs that had a finite step."""
-    return [r for r in _rows(case) if math.isfinite(r["loss"]) and r["finite_steps"] != 0]
+    return [r for r in _rows(case) if _finite(r["loss"]) and r["finite_steps"] != 0]
+
+
+def _finite(loss: float | None) -> bool:
+    return loss is not None and math.isfinite(loss)
 
 
 def _rows(case: Case) -> list[dict[str, Any]]:
@@ -75,7 +79,7 @@ def _is_bad(row: dict[str, Any]) -> bool:
         row.get("bad_step") is not None
         or row["nonfinite_tensors"] > 0
         or (steps is not None and steps < row["steps"])
-        or not math.isfinite(row["loss"])
+        or (row["loss"] is not None and not math.isfinite(row["loss"]))
         or not math.isfinite(row["grad_norm"])
     )
 
@@ -88,7 +92,8 @@ def _burst(rows: list[dict[str, Any]], guess: float | None, longest: float) -> i
         norm = row["grad_norm"] if row["grad_norm_max"] is None else row["grad_norm_max"]
         if any(loss is not None and (loss > most or loss == math.inf) for loss in losses):
             return row["epoch"]
-        if norm > RULES["explode_growth"] * longest or norm == math.inf:
+        has_loss = row["loss"] is not None  # else there is no scale of norms
+        if has_loss and (norm > RULES["explode_growth"] * longest or norm == math.inf):
             return row["epoch"]
     return None
 

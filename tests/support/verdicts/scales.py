@@ -42,6 +42,10 @@ SCALES = {
     "a burst of a gradient that sums 10 losses": Case(
         PLATEAU, stuck(), extra={2: {"grad_norm_max": 3e3}}, loss_terms=10
     ),
+    "a stage without a loss has no scale that a norm could be far above": Case(
+        Shows("undetermined", None, "plateau?"), [None] * N, [EVEN] * N, [5e3] * N,
+        chance_loss=None,
+    ),
     "a burst from a norm of 10": Case(
         PLATEAU, stuck(), norms=[10.0, *[12.0] * 5],
         extra={0: {"grad_norm_min": None}, 2: {"grad_norm_max": 9e3}},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trainables.core.engine import Analysis, State
-from trainables.declarations import Column, Key, Probe, Stage, Trial, builtin_registry
+from trainables.declarations import Column, Key, PartError, Probe, Stage, Trial, builtin_registry
 from trainables.packs.pack import Pack
 
 
@@ -46,9 +46,11 @@ POWERS = Stage(
 )
 
 
-def trials(*bases: float, **config: Any) -> list[Trial]:
+COLUMNS = (Column("k", "int32", "Exponent."), Column("value", "float64", "Power."))
+
+
+def trials(*bases: float, columns: tuple[Column, ...] = COLUMNS, **config: Any) -> list[Trial]:
     registry = builtin_registry()
-    columns = (Column("k", "int32", "Exponent."), Column("value", "float64", "Power."))
     registry.add_probes(Probe("powers", columns))
     registry.add(POWERS)
     return [registry.resolve({"stage": "powers", "base": base, **config}) for base in bases]
@@ -83,3 +85,12 @@ def test_traced_keys_of_an_analysis_share_a_program() -> None:
     assert a.program == b.program
     assert a.program != trials(2.0, count=6)[0].program
     assert a.id != b.id
+
+
+def test_columns_that_an_epoch_brings_are_those_of_its_probe() -> None:
+    whole = (COLUMNS[0], Column("value", "int32", "Power."))
+    for columns, said in ((COLUMNS[:1], "has no column value"), (whole, "measured as float32")):
+        pack = Pack(trials(2.0, columns=columns), {})
+        pack.init()
+        with pytest.raises(PartError, match=said):
+            pack.epoch(0)

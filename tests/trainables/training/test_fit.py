@@ -123,10 +123,10 @@ ANSWERS: dict[str, tuple[Any, str]] = {
     "a scalar": (jnp.sum, "returned the shape () for x"),
     "a dictionary": (
         lambda y: {"logits": y, "hidden": y},
-        "returned a dict of hidden, logits, and task mine has the cross-entropy of one array, its",
+        "returned a dict of hidden, logits; it must return one array, its logits, or task mine",
     ),
-    "a pair": (lambda y: (y, y), "returned a tuple, and task mine has"),
-    "nothing": (lambda y: None, "returned a NoneType, and task mine has"),
+    "a pair": (lambda y: (y, y), "returned a tuple; it must return one array, its logits, or"),
+    "nothing": (lambda y: None, "returned a NoneType; it must return one array, its"),
     "classes": (lambda y: jnp.argmax(y[:, -1], -1), "returned an array of int32; its outputs must"),
     "complex numbers": (lambda y: y[:, -1] * 1j, "returned an array of complex64; its outputs"),
 }

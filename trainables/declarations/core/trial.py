@@ -188,7 +188,10 @@ class Trial:
 
     @property
     def misfits(self) -> list[str]:
-        """What its static keys and its task's sizes cannot be together, as sentences."""
+        """What its stage, static keys and task cannot be together, as sentences."""
+        if self.stage.own_weights and "task" in self.parts and self.task.stream:
+            what = f"stage {self.stage.name} is a loop, which holds all data of its task"
+            return [f"{what}, and task {self.task.name} streams; leave stream out of the task"]
         parts = int(self.config.get("accumulate") or 1)
         if parts == 1 or "task" not in self.parts:
             return []
@@ -285,15 +288,22 @@ class Trial:
         return {name: self.config[name] for name in self.structure.statics}
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch, of its task, or of a loop without one."""
+        return (
+            self.sizes.steps if "task" in self.parts else int(self.config["steps_per_epoch"] or 1)
+        )
+
+    @property
     def length(self) -> dict[str, int]:
-        """`epochs`, `steps_per_epoch` and `total_steps` of a trial whose optimizer reads them; else
-        nothing. Without a task only the epochs are known."""
-        optimizer = self.parts.get("optimizer")
-        if not isinstance(optimizer, Optimizer) or not optimizer.reads_length:
+        """`epochs`, `steps_per_epoch` and `total_steps` of a trial whose optimizer, or loop of its
+        own, reads them; else nothing. Of an optimizer without a task only the epochs are known."""
+        optimizer, loop = self.parts.get("optimizer"), self.stage.own_weights
+        if not loop and not (isinstance(optimizer, Optimizer) and optimizer.reads_length):
             return {}
-        if "task" not in self.parts:
+        if "task" not in self.parts and not loop:
             return {"epochs": self.epochs}
-        steps = self.sizes.steps
+        steps = self.steps
         return {
             "epochs": self.epochs,
             "steps_per_epoch": steps,

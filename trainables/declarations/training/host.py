@@ -10,11 +10,15 @@ from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Code, Config, Metric, Stage
 from trainables.declarations.training.epoch import TRAIN
 
+_ENDS = (
+    "early_stopping", "monitor", "monitor_mode", "diverge_above", "stop_below", "stop_patience",
+    "stop_on",
+)  # fmt: skip
 _BUDGET = (
     Key("epochs", "int", None, "host",
         "Reports after which the trial is done; null: as many as the function makes.",
         unit="epochs", low=1, nullable=True, aliases=("num_epochs",)),
-    *(key for key in TRAIN.keys if key.name not in ("epochs", "pretrain")),
+    *(key for key in TRAIN.keys if key.name in _ENDS),
 )  # fmt: skip
 """Offered to every host trainable: its length, and the stop rules that hold for all trials."""
 
@@ -44,8 +48,9 @@ class HostTrainable(Stage):
 
     Attributes:
       run: the function, or its place as "module:name".
-      keys: what it reads. All are of kind host, whatever they say. `epochs`, `early_stopping`,
-        `diverge_above`, `stop_below`, `stop_patience` and `stop_on` come with it.
+      keys: what it reads. All are of kind host, whatever they say. `epochs` and the stop rules of
+        the stage train (`early_stopping`, `monitor`, `diverge_above`, `stop_below`, ...) come with
+        it.
       metric_columns: unit and better end of metrics that it reports, each by the name reported.
       loss_unit: what its losses are in, where that has a name. chance_loss: the loss of a guess;
         None where there is none.

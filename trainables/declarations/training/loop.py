@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Code, Metric, PartError, Stage
+from trainables.declarations.core.step_keys import STEP_KEYS
 from trainables.declarations.training.epoch import TRAIN
 
-_MODELS_ONLY = ("pretrain",)
-"""Keys of the stage train that need a model."""
+_MODELS_ONLY = ("pretrain", *(key.name for key in STEP_KEYS))
+"""Keys of the stage train that are about a model, or about how its step computes."""
 _STEPS = Key(
     "steps_per_epoch", "int", 100, "static", "Calls of the step function in an epoch.",
     unit="steps", low=1,
@@ -46,7 +47,8 @@ class Loop(Stage):
 
     `key` is drawn from the trial's seed, the epoch and the step. `batch` is a dict of arrays, with
     "weight" (batch,), 0 for samples that only fill a batch up; None without a task. `config` holds
-    static keys as Python values and traced ones as arrays; in `init` also those of kind init.
+    static keys as Python values and traced ones as arrays, and `epochs`, `steps_per_epoch` and
+    `total_steps` for schedules; in `init` also keys of kind init.
     """
 
     own_weights: ClassVar[bool] = True

@@ -11,6 +11,7 @@ from flax import linen, nnx
 from trainables.declarations import Model
 from trainables.models.adapters import equinox_module
 from trainables.models.adapters.linen_module import LinenModule, of_linen
+from trainables.models.plain_tree import PlainTree
 
 
 def adapted(
@@ -40,9 +41,9 @@ def adapted(
 
 def as_written(module: Any) -> Any:
     """The module of the user's own kind, to evaluate: a bound `flax.linen.Module`, an
-    `equinox.Module` in inference mode, or the NNX module itself."""
+    `equinox.Module` in inference mode, the tree of an objective, or the NNX module itself."""
     if isinstance(module, LinenModule):
         return module.bound()
     if isinstance(module, equinox_module.EquinoxModule):
         return module.inference()
-    return module
+    return module() if isinstance(module, PlainTree) else module

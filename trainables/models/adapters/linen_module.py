@@ -26,6 +26,10 @@ _FLAGS = {
 """Arguments and fields that say whether a Linen module trains, with their value while it does."""
 
 
+class NoBatchError(PartError):
+    """A model needs a batch to be initialised, and none is known."""
+
+
 class LinenModule(bridge.ToNNX):
     """The module `linen` called as NNX modules are: its collections, such as batch_stats, are
     variables, and `train()` and `eval()` set the flag that its `__call__`, or else one of its
@@ -43,10 +47,7 @@ class LinenModule(bridge.ToNNX):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         written = self.to_nnx__module
-        taken = inspect.signature(type(written).__call__).parameters
-        flags = {n: self._flag(n) for n in _FLAGS if n in taken}
-        if not flags:
-            self.to_nnx__module = self._with_fields()
+        self.to_nnx__module, flags = self._flagged()
         # What is sown is looked at by nobody here, and would make new variables in every step.
         kept = DenyList(("params", "intermediates")) if self.to_nnx__trains else False
         try:
@@ -54,8 +55,19 @@ class LinenModule(bridge.ToNNX):
         finally:
             self.to_nnx__module = written
 
+    def fresh(self, x: Any) -> Mapping[str, Any]:
+        """New variables of the module, by collection, in the order in which they are made."""
+        module, flags = self._flagged()
+        return module.init(jax.random.key(0), x, **flags)
+
+    def _flagged(self) -> tuple[linen.Module, dict[str, bool]]:
+        """The module, and the arguments that say whether it trains, if its fields do not."""
+        written: Any = self.to_nnx__module
+        taken = inspect.signature(type(written).__call__).parameters
+        flags = {n: self._flag(n) for n in _FLAGS if n in taken}
+        return (written, flags) if flags else (self._with_fields(), {})
+
     def _with_fields(self) -> linen.Module:
-        """The module with what its fields say of training, if they do."""
         written: Any = self.to_nnx__module
         own = {field.name for field in dataclasses.fields(written)}
         return written.clone(**{n: self._flag(n) for n in _FLAGS if n in own})
@@ -84,7 +96,8 @@ def of_linen(
     """The module with variables of the shapes that a batch of the task needs.
 
     Raises:
-      PartError: a field of the module is a traced value, or the task's data are not known.
+      PartError: a field of the module is a traced value.
+      NoBatchError: the task's data are not known.
     """
     for name, value in _fields(module):
         if isinstance(value, jax.Array):
@@ -93,14 +106,24 @@ def of_linen(
                 "a traced key; declare that key static"
             )
     if example is None:
-        raise PartError(
+        raise NoBatchError(
             f"model {model.name} is a flax.linen module, which is initialised with a batch of the "
             "task, and this one has no data here"
         )
     x = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example(dict(traced)))
     adapted = LinenModule(module, rngs)
     adapted.lazy_init(x)
+    jax.eval_shape(lambda: _sort(vars(adapted), adapted.fresh(x)["params"]))
     return adapted
+
+
+def _sort(node: dict[str, Any], like: Mapping[str, Any]) -> None:
+    """Brings names into the order of `like`, in which Linen made them; the bridge sorts them by the
+    alphabet."""
+    for name, inside in like.items():
+        node[name] = node.pop(name)
+        if isinstance(inside, Mapping):
+            _sort(node[name], inside)
 
 
 def _fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
