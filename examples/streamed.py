@@ -13,7 +13,6 @@ from flax import nnx
 
 from gradsweep import Key, Model, Sizes, Space, Study, Task
 
-doc = __doc__
 PIXELS, CLASSES, BLOCK = 1024, 4, 10_000
 
 
@@ -82,5 +81,5 @@ SPACE = Space(
     select={"choose": "lr", "metric": "val_loss", "mode": "min", "report": "test_loss",
             "over": "seed"},
 )  # fmt: skip
-STUDY = Study(name="streamed", title="A million samples", doc=doc, spaces={"width": SPACE},
+STUDY = Study(name="streamed", title="A million samples", spaces={"width": SPACE},
               parts=(Model(name="mlp", build=Net), TASK))  # fmt: skip

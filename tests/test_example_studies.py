@@ -120,7 +120,7 @@ def test_a_killed_launch_is_finished_by_the_same_command(example: str, tmp_path:
     for store in stores:
         launched(store).ended()
         whole(store)
-    assert differing(*stores) == {}
+    assert differing(stores[0], stores[1]) == {}
     opened = open_store(str(stores[0]))
     (counts,) = opened.sql("SELECT count(*), count(DISTINCT trial_id) FROM runs").fetchall()
     assert counts == (len(space_of(example).trials),) * 2

@@ -13,7 +13,6 @@ from unittest import mock
 import psutil
 from ray import tune
 
-from orchestrator import launch
 from orchestrator.machine.resources import find_room
 from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.plan.plan import plan
@@ -23,6 +22,7 @@ from orchestrator.ray_backend.tune_run import drive
 from orchestrator.ray_backend.tune_trainable import PackTrainable
 from orchestrator.ray_backend.watch import RayWatch
 from orchestrator.stopping import Stopping
+from orchestrator.store_queue import store_queue
 from orchestrator.worker.provenance import versions
 from results import create_store
 
@@ -135,9 +135,9 @@ def _packs(marks: Marks, seeds: int, width: int | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(folder)
         with Lease(store) as lease:
-            context = asdict(Context(lease.id, SPACE, versions=versions()))
-            job = {"store": folder, "study": None, "context": context}
-            queue = launch._queue(store, plans, lease)
+            context = Context(lease.id, SPACE, versions=versions())
+            job = {"store": folder, "study": None, "context": asdict(context)}
+            queue = store_queue(store, plans, lease, context, keep_going=False)
             start = queue.on_start
             queue.on_start = lambda pack: (marks.mark(), start(pack))[1]
             patched = mock.patch(

@@ -177,7 +177,7 @@ class ChunkPrograms:
         def run(state: Any, part: Any, sums: Any, totals: Any, values: Any, started: Any) -> Any:
             def one(state: Any, given: Any) -> Any:
                 part, sums, total, values = given
-                held = self._engine.judged(self.names(), sums / total)
+                held = self._engine.held_means(self.names(), sums / total)
                 held = jax.tree.map(partial(jnp.where, state["alive"]), held, nothing(held))
                 whole = Part(state, part["running"], part["tally"], part["bad"])
                 return self._engine.finish(whole, values, part["kept"], held)

@@ -237,9 +237,9 @@ class Network:
         schedule = dict(self.task.evaluation(trial_key(hparams["seed"]), hparams))
         segments = jnp.moveaxis(schedule.pop("segments"), 0, 1)
         if not len(segments):
-            return self.judged(_ALWAYS, jnp.full((len(_ALWAYS), 2), jnp.nan))
+            return self.held_means(_ALWAYS, jnp.full((len(_ALWAYS), 2), jnp.nan))
         names, (sums, _) = self.judge(state, hparams, (segments, schedule), data)
-        return self.judged(names, sums / jnp.sum(segments, (0, 2)))
+        return self.held_means(names, sums / jnp.sum(segments, (0, 2)))
 
     def judge(
         self,
@@ -287,7 +287,7 @@ class Network:
         after, _ = lax.scan(step, start, (segments, schedule))
         return names, after
 
-    def judged(self, names: Sequence[str], means: jax.Array) -> dict[str, jax.Array]:
+    def held_means(self, names: Sequence[str], means: jax.Array) -> dict[str, jax.Array]:
         """Means (names, 2) over validation and test set by name."""
         held = ("val", "test")
         return {f"{h}_{n}": means[i, j] for i, n in enumerate(names) for j, h in enumerate(held)}

@@ -349,6 +349,7 @@ def test_real_set_has_the_shape_its_task_declares(
     task = builtin_registry().parts["task", name]
     assert isinstance(task, Task)
     config = {key.name: key.default for key in task.keys}
+    assert callable(task.sizes)
     sizes = task.sizes(config)
     held = sizes.n_test if name == "digits" else 0  # digits are split by the task itself
     assert len(arrays["train_images"]) == sizes.n_train + sizes.n_val + held

@@ -155,6 +155,7 @@ def test_a_start_refuses_what_the_compiled_epoch_does_not_give() -> None:
         require_watched(trial(monitor="val_mse"), recorded)
     # The default is asked for only where something watches it.
     require_watched(trial(), ("loss",))
-    for asked in ({"early_stopping": 3}, {"keep_weights": "best"}):
+    watching: tuple[dict[str, Any], ...] = ({"early_stopping": 3}, {"keep_weights": "best"})
+    for asked in watching:
         with pytest.raises(PartError, match="monitor=val_loss"):
             require_watched(trial(**asked), ("loss",))

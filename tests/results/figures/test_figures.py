@@ -233,7 +233,7 @@ def measured(store: Store, values: list[float], **says: Any) -> dict[str, Any]:
 
 def test_a_metric_against_epochs_with_its_unit_and_better_end(store: Store) -> None:
     space = measured(store, [4.0, 0.25, 0.1])
-    fig = figure(store, space, metric="val_rmse")
+    fig: Any = figure(store, space, metric="val_rmse")
     assert fig.layout.yaxis.title.text == "val_rmse (m), lower is better"
     assert fig.layout.yaxis.type == "log"
     assert (list(fig.data[0].x), list(fig.data[0].y)) == ([0, 1, 2], [4.0, 0.25, 0.1])
@@ -245,7 +245,9 @@ def test_a_metric_against_epochs_with_its_unit_and_better_end(store: Store) -> N
 
 
 def test_values_below_0_have_their_own_place(store: Store) -> None:
-    fig = figure(store, measured(store, [0.5, -0.5, -2.0], mode="max", unit=""), metric="val_rmse")
+    fig: Any = figure(
+        store, measured(store, [0.5, -0.5, -2.0], mode="max", unit=""), metric="val_rmse"
+    )
     assert fig.layout.yaxis.type == "linear"
     assert fig.layout.yaxis.title.text == "val_rmse, higher is better"
     assert list(fig.data[0].y) == [0.5, -0.5, -2.0]
@@ -255,7 +257,7 @@ def test_values_below_0_have_their_own_place(store: Store) -> None:
 def test_a_loss_below_0_is_drawn_as_it_is(store: Store) -> None:
     publish_trial(store, "a", [1.0, -1.0, -3.0], chance_loss=None)
     space = space_of(["a"], swept=[], chance_loss=None)
-    fig = figure(store, space, "training_loss")
+    fig: Any = figure(store, space, "training_loss")
     assert list(fig.data[0].y) == [1.0, -1.0, -3.0]
     assert fig.layout.yaxis.type == "linear"
 

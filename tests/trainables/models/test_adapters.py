@@ -108,7 +108,7 @@ def test_the_users_own_kind_comes_back() -> None:
         state = jax.tree.map(lambda leaf: leaf[0], pack._state)
         x = jnp.asarray(study.arrays({})["x"][:20])
         want, _ = engine.apply(state["params"], state["rest"], x, train=False)
-        own = as_written(engine.module(state["params"], state["rest"], train=False))
+        own: Any = as_written(engine.module(state["params"], state["rest"], train=False))
         assert isinstance(own, type_)
         found = own(x, train=False) if kind == "linen" else jax.vmap(own)(x)
         np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)

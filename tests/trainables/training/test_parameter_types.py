@@ -187,7 +187,7 @@ def test_leaves_of_32_bits_move_as_without_those_of_16() -> None:
 
     rule = sgd({}, HPARAMS)
     everything = of_trained(rule, lambda tree: jax.tree.map(lambda _: True, tree))
-    found = moved(both, everything)
+    found: Any = moved(both, everything)
     assert np.array_equal(found["w"], moved(wide, rule)["w"])
     assert found["h"].dtype == jnp.float32
     assert optax.apply_updates(both, found)["h"].dtype == jnp.bfloat16
@@ -320,7 +320,7 @@ def test_what_cannot_be_frozen_is_named(case: str) -> None:
 
 def test_a_rule_that_searches_a_line_sees_trained_leaves_alone() -> None:
     """The loss is (a - 1)^2 + (b - 1)^2 with b frozen at 0 and a of 16 bits."""
-    params = {"a": jnp.bfloat16(5), "b": jnp.float32(0)}
+    params: Any = {"a": jnp.bfloat16(5), "b": jnp.float32(0)}
 
     def value(params: Any) -> jax.Array:
         return jnp.sum((params["a"] - 1) ** 2 + (params["b"] - 1) ** 2)
@@ -366,7 +366,7 @@ class Cyclic(Net):
 
     def __init__(self, rngs: nnx.Rngs):
         super().__init__(rngs)
-        self.readout.owner = self
+        setattr(self.readout, "owner", self)  # noqa: B010
 
 
 def test_a_module_that_holds_its_owner_is_read() -> None:
