@@ -89,6 +89,6 @@ SMALL = {
     "epochs": 1,
     "compute_dtype": "bfloat16",
 }
-RATES = Space(param_space=GRID, select=SELECT, smoke=SMALL, figures=("curves",))
+RATES = Space(param_space=GRID, select=SELECT, smoke=SMALL, figures=("metric",))
 STUDY = Study(name="gpt", title="A GPT on characters", spaces={"rates": RATES},
               parts=(GPT_MODEL, TEXT, RULE))  # fmt: skip

@@ -59,6 +59,6 @@ SPACE = Space(
     param_space=GRID,
     select={"choose": "residual", "metric": "val_loss", "mode": "min", "report": "test_accuracy"},
     smoke={"epochs": 2, "units": 8, "seed": 0},
-    figures=("grad_per_layer",),
+    figures=("overview",),
 )
 STUDY = Study(name="equinox", title="A residual Equinox net", parts=(NET,), spaces={"depth": SPACE})

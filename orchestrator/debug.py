@@ -250,10 +250,11 @@ def _train(
         return run.run_here(watch, epochs)
     coming = list(later)
     while epochs is None or run.epoch < epochs:
-        if coming and run.epoch == coming[0].from_epoch:
+        if coming and (run.epoch, run.pack.position) == (coming[0].from_epoch, 0):
             run.change_segment(coming.pop(0).signature)
         progress = run.step()
-        watch(run, progress.epoch)
+        if not progress.partial:
+            watch(run, progress.epoch)
         if progress.done:
             return progress
     return None

@@ -52,6 +52,11 @@ class Lane:
     follows: list[tuple[int, str]] = field(default_factory=list)
     """Attempts, each with its launch, that this one comes after; first the one it goes on from."""
 
+    @property
+    def resumes_at(self) -> tuple[int, int]:
+        """Epoch, and step within it where data stream."""
+        return self.first_epoch, int(self.memo.get("step", 0))
+
 
 @dataclass
 class PackSpec:
@@ -167,7 +172,7 @@ def make_packs(
     observed = {one: _observed(one) for one in {trial.structure for trial in trials}}
     running = {trial.id for trial in trials}
     for trial in trials:
-        start = resume[trial.id].first_epoch if trial.id in resume else 0
+        start = resume[trial.id].resumes_at if trial.id in resume else (0, 0)
         # A lane that need not wait for a parent must not sit in a pack that does.
         waits = trial.parent is not None and trial.parent.id in running
         names = observed[trial.structure]

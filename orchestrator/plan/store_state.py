@@ -58,9 +58,12 @@ def resume_points(
                 continue  # an index of somebody else
             if not store.shows(entry):
                 continue
+            if type(entry.get("step", 0)) is not int:
+                continue
             known = saved.get(trial_id)
-            if known is None or epoch >= known.first_epoch:
-                saved[trial_id] = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
+            lane = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
+            if known is None or lane.resumes_at >= known.resumes_at:
+                saved[trial_id] = lane
     wanted = {trial.id for trial in trials}
     lanes: dict[str, Lane] = {}
     for trial_id in wanted:

@@ -248,11 +248,11 @@ class PackQueue:
         return others
 
     def _again(self, pack: PackSpec, lanes: list[Lane], size: int = 0, **changes: int) -> None:
-        """Queues the lanes, first in line, one pack per resume epoch and at most `size` of them."""
-        by_epoch: dict[int, list[Lane]] = {}
+        """Queues the lanes, first in line, one pack per resume point and at most `size` of them."""
+        by_point: dict[tuple[int, int], list[Lane]] = {}
         for lane in lanes:
-            by_epoch.setdefault(lane.first_epoch, []).append(lane)
-        parts = [_cut(pack, them, size or pack.width, **changes) for them in by_epoch.values()]
+            by_point.setdefault(lane.resumes_at, []).append(lane)
+        parts = [_cut(pack, them, size or pack.width, **changes) for them in by_point.values()]
         self.packs = [*(part for some in parts for part in some), *self.packs]
 
     def _narrower(self, pack: PackSpec, lanes: list[Lane], width: int) -> None:

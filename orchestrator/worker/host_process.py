@@ -10,7 +10,6 @@ import contextlib
 import faulthandler
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -29,9 +28,6 @@ from orchestrator.worker.last_words import LastWords, found
 
 END_S = 10.0
 """How long a function that is told to end may take to clean up."""
-
-STACKS_S = 5.0
-"""How long it may take to say where it is."""
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _BEGIN = (
@@ -83,7 +79,6 @@ class HostProcess:
         ours, theirs = socket.socketpair()
         # Only this process holds the writing end, so it closes with this process.
         watched, self._life = os.pipe()
-        self._stacks, stacks = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [
@@ -91,17 +86,16 @@ class HostProcess:
                     "-c",
                     _BEGIN,
                     json.dumps(sys.path),
-                    *map(str, (theirs.fileno(), watched, stacks)),
+                    *map(str, (theirs.fileno(), watched)),
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), watched, stacks),
+                pass_fds=(theirs.fileno(), watched),
                 start_new_session=True,
                 env=os.environ | {f"{name}_NUM_THREADS": str(threads) for name in _THREADS},
             )
         finally:
             theirs.close()
             os.close(watched)
-            os.close(stacks)
         self._line = Connection(ours.detach())
         self._ended = False
         with contextlib.suppress(OSError):  # it is gone already, which `message` finds
@@ -140,19 +134,6 @@ class HostProcess:
         error.missing = head["missing"]
         raise error from _TheirTraceback(head["text"])
 
-    def stacks(self) -> str:
-        """Where its threads are, innermost frames first, also where it hangs; "" if it gives no
-        answer."""
-        text = b""
-        with contextlib.suppress(OSError):
-            os.kill(self._process.pid, signal.SIGUSR1)
-            while select.select([self._stacks], [], [], 0.5 if text else STACKS_S)[0]:
-                more = os.read(self._stacks, 65536)
-                if not more:
-                    break
-                text += more
-        return text.decode(errors="replace")
-
     def _death(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S)
@@ -184,7 +165,6 @@ class HostProcess:
         self._line.close()
         os.close(self._life)
         self._words.unlink(missing_ok=True)
-        os.close(self._stacks)
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, of a dead group
@@ -196,11 +176,10 @@ class HostProcess:
                 self.end()
 
 
-def main(line: int, life: int, stacks: int) -> None:
+def main(line: int, life: int) -> None:
     """The process: runs the function of the trial that its worker sends."""
     _live_with(life)
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, stacks)
     channel = Connection(line)
     try:
         job = json.loads(channel.recv_bytes())

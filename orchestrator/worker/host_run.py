@@ -13,7 +13,7 @@ from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.worker.host_pack import COLUMNS, HostPack
 from orchestrator.worker.host_process import HostError, HostProcess, Returned, with_remedy
 from orchestrator.worker.host_report import Message, Report, TrialStopped
-from orchestrator.worker.last_words import LastWords, user_place
+from orchestrator.worker.last_words import LastWords
 from orchestrator.worker.pack_run import PackRun, Progress
 from orchestrator.worker.provenance import host_signature
 from orchestrator.worker.stop_rules import non_finite
@@ -230,12 +230,6 @@ class HostRun(PackRun):
             super().interrupt(why)
         finally:
             self.pack.end()
-
-    def _late(self, reason: str, stacks: str) -> None:
-        """What hangs is the function, in its own process."""
-        found = self.pack.process.stacks() if self.pack.process is not None else ""
-        place = user_place(found)
-        super()._late(f"{reason} ({place})" if place else reason, found or stacks)
 
     def fail(self, error: str, reason: str, of: Any = ({},)) -> None:
         """As of every pack; its newest state is kept, for a next attempt."""

@@ -83,12 +83,12 @@ def found(path: Path) -> Found | None:
     if late is None and fatal is None:
         return None
     stack = text[(late or fatal).start() :]  # type: ignore[union-attr]
-    place = user_place(stack)
+    place = _user_place(stack)
     doing = text.partition("\n")[0] if not text.startswith(("Timeout (", "Fatal ")) else ""
     return Found(late is not None, doing, fatal.group(1) if fatal else "", place, stack)
 
 
-def user_place(stacks: str) -> str:
+def _user_place(stacks: str) -> str:
     """File and line of the first frame of a user's code in what Python's fault handler wrote, which
     begins with the innermost; "" where there is none."""
     frames = [

@@ -35,7 +35,7 @@ from results import Store
 from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
 from trainables.core.stepwise import stepwise
-from trainables.declarations import Registry, Scalar, Trial
+from trainables.declarations import PartError, Registry, Scalar, Trial
 from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult, Pack
 from trainables.packs.programs import check_start
@@ -43,13 +43,19 @@ from trainables.packs.programs import check_start
 
 @dataclass
 class Progress:
-    """What one step of a pack brought."""
+    """What one step of a pack brought.
+
+    Attributes:
+      epoch: the last one that is whole.
+      partial: an epoch goes on, of data that stream: no epoch has ended with this step.
+    """
 
     epoch: int
     ended: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     signature: dict[str, Any] = field(default_factory=dict)
     done: bool = False
+    partial: bool = False
 
 
 class PackRun:
@@ -91,11 +97,12 @@ class PackRun:
         self.epoch = spec.lanes[0].first_epoch
         self.last: EpochResult | None = None
         self.pack: Pack
-        self._making: Literal["", "program", "states", "epoch"] = ""
+        self._making: Literal["", "program", "states", "epoch", "data"] = ""
         self._guard = guard
         self._endings = Endings(self.trials)
         self._keeper = Keeper(spec, self.trials, store, guard, context.launch_id)
         self._seconds = np.zeros(len(spec.lanes))
+        self._epoch_seconds = 0.0
         self._compile_seconds = 0.0
         self._words = words
         limit = context.trial_seconds
@@ -195,7 +202,8 @@ class PackRun:
         return found
 
     def step(self) -> Progress:
-        """Trains every active lane one epoch and records it.
+        """Trains every active lane one epoch and records it; where data stream, some steps of an
+        epoch.
 
         Raises:
           StoreError: the store cannot be written. SupersededError: the guard said so.
@@ -206,11 +214,17 @@ class PackRun:
         turns = 1 if self.signature["strategy"] == "vmap" else max(len(active), 1)
         begun = time.monotonic()
         with self._limited(f"training epoch {epoch}", turns):
-            result = self.pack.epoch(epoch)
+            result = self._advanced(epoch)
         seconds = time.monotonic() - begun
         self._spent += seconds / turns
-        self.last = result
         self._seconds[active] += seconds / max(len(active), 1)
+        self._epoch_seconds += seconds
+        if result is None:
+            if time.monotonic() - self._checkpointed_at >= self.context.checkpoint_s:
+                self.checkpoint()
+            return Progress(epoch - 1, signature=self.signature, partial=True)
+        self.last = result
+        seconds, self._epoch_seconds = self._epoch_seconds, 0.0
         rows, steps = self.pack.layer_rows, self.pack.steps
         broken = self._broken_inputs(epoch, active, result)
         for lane, reason in broken.items():  # no result, so nothing of the epoch is kept
@@ -251,6 +265,13 @@ class PackRun:
             done=not remaining,
         )
 
+    def _advanced(self, epoch: int) -> EpochResult | None:
+        try:
+            return self.pack.advance(epoch)
+        except PartError:  # samples that stream, which all trials of the program read
+            self._making = "data"
+            raise
+
     def _broken_inputs(self, epoch: int, active: np.ndarray, result: EpochResult) -> dict[int, str]:
         """Of each lane whose bad step came from its input, a sentence that says which."""
         bad = {int(lane): int(result.bad_step[lane]) for lane in active}
@@ -284,7 +305,8 @@ class PackRun:
         return any(trial.config.get(f"{probe}_every") is not None for trial in self.trials)
 
     def checkpoint(self) -> None:
-        """Publishes what is gathered, then a resume point at the coming epoch."""
+        """Publishes what is gathered, then a resume point at the coming epoch, or within the one
+        that is under way."""
         self.recorder.flush()
         if self.store is None:
             return
@@ -295,6 +317,7 @@ class PackRun:
                 "attempt": self.spec.lanes[lane].attempt,
                 "launch_id": self.context.launch_id or None,
                 "epoch": self.epoch,
+                **({"step": self.pack.position} if self.pack.position else {}),
                 "rows": dict(self.recorder.counts[lane]),
                 **self._endings.memo(int(lane)),
                 "best": self._keeper.best.get(int(lane)),
@@ -304,6 +327,8 @@ class PackRun:
         self._keeper.save(with_best=True)
         leaves = {name: values[active] for name, values in self.pack.state().items()}
         name = f"{save_name(self.spec, self.context.launch_id)}-{self.epoch:06d}"
+        if self.pack.position:
+            name += f"-{self.pack.position:09d}"
         self._guard()
         path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
         if path not in self._checkpoints:  # an interrupt may follow a resume point at once
@@ -353,6 +378,8 @@ class PackRun:
         fault may be one trial's alone."""
         if not self._making:
             return None
+        if self._making == "data":
+            return [{}]
         if self._making == "program":
             alone = [_fails(partial(lane_values, trial)) for trial in self.trials]
             if any(alone):  # a learning rate, say, that its schedule refuses

@@ -4,7 +4,6 @@ import ctypes
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +41,6 @@ def misbehave(config, report):
         os.kill(os.getppid() if config["of"] == "worker" else os.getpid(), signal.SIGKILL)
     elif how == "raise":
         raise RuntimeError("as it was asked to")
-    elif how == "hang":
-        threading.Event().wait()
     elif how == "exit":
         sys.exit(3)
     elif how == "hard exit":

@@ -19,7 +19,8 @@ class LayerRow:
     """One row of the `layers` table; tensor "*" and tensor_index -1 mean the whole layer.
 
     Attributes:
-      frozen: it is not trained; of a whole layer, that none of its tensors is.
+      frozen: no gradient reaches it, by what the model declares or how it is written; of a whole
+        layer, none of its tensors.
     """
 
     layer: int
@@ -157,6 +158,7 @@ class Layout:
       slots: one per tensor, in registration order.
       rows: a row per tensor, then a row "*" per layer.
       frozen: paths of the leaves that are not trained.
+      unreached: paths of those that are, but that no gradient reaches.
       state: paths of what a module carries beside its parameters and is kept with its weights.
     """
 
@@ -166,13 +168,16 @@ class Layout:
         params: Any,
         frozen: Collection[str] = (),
         state: Collection[str] = (),
+        unreached: Collection[str] = (),
     ):
         self.slots = tuple(slots)
         self.frozen = frozenset(frozen)
+        self.unreached = frozenset(unreached)
+        still = self.frozen | self.unreached
         self.state = tuple(state)
         names = dict.fromkeys((s.layer, s.layer_name) for s in self.slots)
         tensors = [
-            LayerRow(s.layer, s.layer_name, s.tensor, i, s.path in self.frozen)
+            LayerRow(s.layer, s.layer_name, s.tensor, i, s.path in still)
             for i, s in enumerate(self.slots)
         ]
         trained = {row.layer for row in tensors if not row.frozen}
@@ -210,7 +215,8 @@ class Layout:
         """Which rows' gradient norms are exactly 0, (rows,); none of a frozen one, which has no
         gradient."""
         zero = norms == 0
-        return zero & ~np.array([row.frozen for row in self.rows]) if self.frozen else zero
+        frozen = np.array([row.frozen for row in self.rows])
+        return zero & ~frozen if frozen.any() else zero
 
     def trained(self, params: Any) -> Any:
         """A tree like the parameters, True where a leaf is trained."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from trainables.core.lanes import nothing, over_lanes
 from trainables.core.random_keys import trial_key
+from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
 from trainables.packs.programs import EPOCH_NAME, Programs, recorded_in
 from trainables.tasks.streaming import Source, chunk_steps
@@ -126,7 +127,7 @@ class ChunkPrograms:
             jitted = jax.jit(run, donate_argnums=(0, 1))
             return jitted.lower(self.state, self._on(part), self._values, entries, rows)
 
-        return self._made("train", lowered)
+        return self._made("train", run, lowered)
 
     def judge(self) -> Any:
         """(state, (sums, rest), values, (segments, order), rows) -> (sums, rest)."""
@@ -146,7 +147,7 @@ class ChunkPrograms:
             held = self._on(held), self.state["rest"]
             return jax.jit(run).lower(self.state, held, self._values, entries, rows)
 
-        return self._made("judge", lowered)
+        return self._made("judge", run, lowered)
 
     def _judge(self, state: Any, values: Any, entries: Any, rows: Any, held: Any) -> Any:
         segments, order = entries
@@ -185,7 +186,7 @@ class ChunkPrograms:
             return over_lanes(one, state, given, started, self._programs.lanes)
 
         def lowered() -> Any:
-            run.__name__ = "pack_epoch_end"
+            run.__name__ = "pack_summary"
             width = self._programs.width
             part = self._on(jax.eval_shape(self.begin, self.state))
             sums = jax.ShapeDtypeStruct((width, len(self.names()), 2), jnp.float32)
@@ -195,14 +196,16 @@ class ChunkPrograms:
             jitted = jax.jit(run, donate_argnums=0)
             return jitted.lower(self.state, part, sums, totals, self._values, started)
 
-        return self._made("finish", lowered)
+        return self._made("finish", run, lowered)
 
     def compiled(self) -> list[Any]:
         """All programs, made now where they are not yet."""
         with_held = [self.judge()] if self.passes["evaluation"].batches else []
         return [self.train(), *with_held, self.finish()]
 
-    def _made(self, name: str, lowered: Any) -> Any:
+    def _made(self, name: str, run: Any, lowered: Any) -> Any:
+        if stepwise():
+            return run
         if name not in self._compiled:
             found = lowered()
             self._results[name] = found.out_info

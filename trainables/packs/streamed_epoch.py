@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from trainables.core.layout import by_path
+from trainables.core.stepwise import stepwise
 from trainables.declarations import PartError, Trial
 from trainables.packs.chunk_programs import ChunkPrograms
 from trainables.packs.programs import Programs
@@ -50,6 +51,10 @@ class StreamedEpoch:
             raise PartError(
                 f"task {trial.task.name} streams, and stage {trial.stage.name} reads all of its "
                 "data at once; leave stream out, or use a stage that trains step by step, as train"
+            )
+        if stepwise():
+            raise PartError(
+                f"task {trial.task.name} streams, which --no-jit cannot do; leave stream out"
             )
         if programs.streamed is None:
             programs.streamed = ChunkPrograms(programs, trial, source, values)
@@ -203,13 +208,27 @@ class StreamedEpoch:
 
     def _rows(self, orders: Sequence[np.ndarray], which: np.ndarray) -> Any:
         """The samples of some batches, one order after the other; what is equal is read once."""
-        read: dict[int, Any] = {}
-        for order in orders:
-            if id(order) not in read:
-                read[id(order)] = self._source.take(order[which].reshape(-1))
+        read = self._source.take(orders[0][which].reshape(-1))
         if len(orders) == 1:
-            return read[id(orders[0])]
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *(read[id(o)] for o in orders))
+            return read
+        count = which.size * self._batch
+        places = [slice(i * count, (i + 1) * count) for i in range(len(orders))]
+        # Filled place by place, so that never more than one lane's samples are held twice.
+        found = jax.tree.map(
+            lambda leaf: np.empty((count * len(orders), *leaf.shape[1:]), leaf.dtype), read
+        )
+        leaves, first = jax.tree.leaves(found), {}
+        for place, order in zip(places, orders, strict=True):
+            known = first.setdefault(id(order), place)
+            if known is not place:
+                own = [leaf[known] for leaf in leaves]
+            else:
+                if place.start:
+                    read = self._source.take(order[which].reshape(-1))
+                own = jax.tree.leaves(read)
+            for leaf, rows in zip(leaves, own, strict=True):
+                leaf[place] = rows
+        return found
 
     def probe_table(self) -> Table:
         """The samples that any lane's probes use."""

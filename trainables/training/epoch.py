@@ -19,16 +19,18 @@ from jax import lax
 
 from trainables.core.engine import State
 from trainables.core.lanes import if_active
+from trainables.core.layout import Layout
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
 from trainables.declarations import PartError, Trial
 from trainables.optim.clipping import clipped
-from trainables.tasks.base import TaskRuntime
+from trainables.tasks.base import TaskRuntime, example_batch
 from trainables.training import loss_scale, running_stats
 from trainables.training.accumulation import Found, accumulated, divided
 from trainables.training.fit import require_kept
 from trainables.training.network import Hparams, Network, fresh
+from trainables.training.unreached import unreached
 
 STEP_COLUMNS = ("loss", "grad_norm", "grad_norm_clipped", "grad_norm_smallest", "update_norm")
 _HELD = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
@@ -76,6 +78,20 @@ class Training(Network):
         self.parts = int(self.constants.get("accumulate") or 1)
         if trial.misfits:
             raise PartError(trial.misfits[0])
+        self._mark_unreached(trial, traced)
+
+    def _mark_unreached(self, trial: Trial, traced: Mapping[str, np.ndarray]) -> None:
+        """Marks the layers of a user's model that no gradient reaches."""
+        if self.own_layers or getattr(self.task, "data_shapes", None) is None:
+            return
+        values = dict(traced)
+        first = jax.eval_shape(partial(self.init, trial), values)
+        batch = example_batch(self.task, values)
+        gradient = jax.grad(lambda *given: self.loss(*given)[0])
+        found = unreached(gradient, first["params"], first["rest"], batch)
+        if found:
+            old = self.layout
+            self.layout = Layout(old.slots, first["params"], old.frozen, old.state, found)
 
     def loss(self, params: Any, rest: Any, batch: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         """Mean loss of a batch (x, y, weight), with (new rest, sums over the batch) aside: of
@@ -119,7 +135,7 @@ class Training(Network):
             gradients = ascent(gradients)  # before they are added, since it makes them float32
             if scales:
                 gradients = jax.tree.map(lambda g: g / scale.astype(g.dtype), gradients)
-            return loss, rest, sums, ascent(gradients)
+            return loss, rest, sums, gradients
 
         if self.parts == 1:
             return of_part(state["rest"], batch)

@@ -56,7 +56,8 @@ def _patterns(model: Model, constants: Mapping[str, Any]) -> tuple[str, ...]:
                 f"frozen of model {model.name} reads {error}, which is not one of its static keys; "
                 "all lanes of a program freeze the same layers, so declare that key static"
             ) from error
-    patterns = (given,) if isinstance(given, str) else tuple(given or ())
+    several = isinstance(given, (tuple, list, set, frozenset))
+    patterns = tuple(given) if several else () if given is None else (given,)
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise PartError(

@@ -27,6 +27,7 @@ from trainables.tasks.base import TaskRuntime, named_batch
 from trainables.training import running_stats
 from trainables.training.epoch import kept_steps
 from trainables.training.fit import require_kept
+from trainables.training.held_means import held_means
 from trainables.training.loop_checks import (
     require_gradients,
     require_metrics,
@@ -262,33 +263,12 @@ class LoopEngine:
         if self.task is None:
             found = measured(None, named_key(key, "evaluate", epoch, 0))
             return {f"val_{name}": value for name, value in found.items()}
-        schedule = dict(self.task.evaluation(key, values))
-        segments = jnp.moveaxis(schedule.pop("segments"), 0, 1)
-        if not len(segments):
-            return {}
-
-        def of_part(batch: Any, key: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
-            """Sums over the samples of one set that a batch has; one number stands for each."""
-            found = measured({**batch, "weight": weight}, key)
-            return {n: jnp.sum(jnp.where(weight > 0, weight * v, 0)) for n, v in found.items()}
-
-        def step(_: None, at: Any) -> tuple[None, Any]:
-            index, parts, entry = at
-            batch = self.batch(data, entry, values)
-            own = named_key(key, "evaluate", epoch, index)
-            like = jax.eval_shape(of_part, batch, own, parts[0])
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-            sums = [
-                lax.cond(jnp.any(weight > 0), of_part, lambda *_: zero, batch, own, weight)
-                for weight in parts
-            ]
-            return None, jax.tree.map(lambda *leaves: jnp.stack(leaves), *sums)
-
-        index = jnp.arange(len(segments), dtype=jnp.int32)
-        _, sums = lax.scan(step, None, (index, segments, schedule))
-        counts = jnp.sum(segments, (0, 2))
-        means = {name: jnp.sum(parts, 0) / counts for name, parts in sums.items()}
-        return {f"{h}_{n}": m[i] for n, m in means.items() for i, h in enumerate(("val", "test"))}
+        return held_means(
+            self.task.evaluation(key, values),
+            lambda entry: self.batch(data, entry, values),
+            lambda index: named_key(key, "evaluate", epoch, index),
+            measured,
+        )
 
     def culprit(self, state: State, values: Values, data: Any, epoch: int, step: int) -> str:
         """Repeats a lane's bad step from its last finite state: which of its results, in words, is

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import re
 import subprocess
 import sys
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,9 @@ from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.user_code import described
-from orchestrator.worker import pack_run
 from orchestrator.worker.host_process import HostError
 from orchestrator.worker.host_run import HostRun, run_of
 from orchestrator.worker.pack_run import Progress
-from orchestrator.worker.watchdog import Watchdog
 from results import Store, create_store
 from tests.support import stores
 
@@ -334,23 +330,3 @@ def test_rows_of_a_plan_are_estimated_and_packs_have_one_lane() -> None:
     assert [(pack.width, pack.strategy) for pack in one.packs] == [(1, "process")] * 2
     assert one.rows == {"trials": 4, "epochs": 8}
     assert one.programs == [one.packs[0].program]
-
-
-def test_a_function_that_takes_too_long_has_failed_and_its_process_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pack_run, "Watchdog", partial(Watchdog, end=lambda status: None))
-    store = create_store(tmp_path / "store")
-    (pack,) = packs(store, fails_at=1, how="hang")
-    run: Any = begun(pack, store, trial_seconds=5.0)
-    process = run.pack.process.pid
-    with pytest.raises(HostError):  # which nobody hears where the worker ends
-        finished(run)
-    ((status, reason, error),) = store.sql("SELECT status, reason, error FROM attempts").fetchall()
-    assert status == "failed"
-    # On a busy machine its process may still be starting.
-    at = rf"epoch 1 .* \({re.escape(STUDY)}:{line('threading.Event().wait()')}\)|epoch 0 "
-    assert re.match(f"still training (?:{at})", reason), reason
-    assert "after 5 s, the --trial-timeout" in reason
-    assert "in misbehave" in error or "epoch 0" in reason
-    assert process not in psutil.pids()

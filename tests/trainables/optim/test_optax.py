@@ -142,7 +142,7 @@ def test_an_array_trains_as_the_number_does(name: str) -> None:
 
 def test_a_scaled_schedule_is_the_schedule_of_the_rate() -> None:
     scaled = SCHEDULES["scaled warmed cosine"](0.02)
-    plain = optax.warmup_cosine_decay_schedule(0.0, 0.02, 10, TOTAL, 0.002)
+    plain: Any = optax.warmup_cosine_decay_schedule(0.0, 0.02, 10, TOTAL, 0.002)
     for step in (0, 3, 10, 35, TOTAL, TOTAL + 5):
         assert float(scaled(step)) == pytest.approx(float(plain(step)), rel=1e-6)
 

@@ -80,7 +80,8 @@ def test_losses_and_gradients_of_every_model_are_near_those_of_float32(name: str
     state = jax.jit(lambda v: training.init(one, v))(values)
     schedule = training.task.training(trial_key(values["seed"]), values, jnp.int32(0))
     batch = training.task.batch({}, jax.tree.map(lambda leaf: leaf[0], schedule), values)
-    state |= {"loss_scale": loss_scale.first()}
+    # At the first scale gradients of S4 overflow, which a training step would halve.
+    state |= {"loss_scale": loss_scale.LossScale(jnp.float32(256), jnp.int32(0))}
     found = {}
     for dtype in ("float32", *SHORT):
         _, other, _ = training_of({**VARIANTS[name], "compute_dtype": dtype})

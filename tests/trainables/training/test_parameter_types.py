@@ -25,6 +25,7 @@ from trainables.optim.lookahead import lookahead
 from trainables.optim.sgd import sgd
 from trainables.optim.trained_leaves import of_trained
 from trainables.packs.pack import Pack
+from trainables.training.unreached import unreached
 
 SIZES = Sizes(seq_len=1, features=4, classes=2, n_train=40, n_val=20, n_test=0, batch_size=10)
 HPARAMS = {"lr": jnp.float32(0.05), "weight_decay": jnp.float32(0.01)}
@@ -263,12 +264,47 @@ def test_frozen_layers_stay_and_pass_gradients_on() -> None:
     assert not any("features/1" in path for path in pack.state() if path.startswith("optimizer"))
 
 
+class Stopped(Net):
+    """No gradient passes below its second layer, and one layer is not used."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        super().__init__(rngs)
+        self.spare = nnx.Linear(4, 4, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = jax.lax.stop_gradient(jnp.tanh(self.features[0](x[:, 0])))
+        return self.readout(jnp.tanh(self.features[1](h)))
+
+
+def test_layers_that_no_gradient_reaches_are_marked() -> None:
+    pack = pack_of(Stopped)
+    whole = {row.layer_name for row in pack.layer_rows if row.tensor == "*" and row.frozen}
+    assert whole == {"features.0", "spare"}
+    result = pack.epoch(0)
+    assert result.epochs["zero_tensors"][0] == 0
+    assert not result.layers["zero_steps"][0].any()
+    marks = np.array([row.frozen for row in pack.layer_rows])
+    assert not result.layers["grad_norm"][0, marks].any()
+    assert result.layers["grad_norm"][0, ~marks].all()
+
+
+def test_a_gradient_that_is_0_for_these_numbers_alone_is_not_marked() -> None:
+    """A unit that never fires passes no gradient on, but might."""
+
+    def gradient(params: Any, x: jax.Array) -> Any:
+        return jax.grad(lambda p: jnp.sum(jax.nn.relu(x @ p["w"] - 100) + 0 * p["b"]))(params)
+
+    params = {"w": jnp.ones((3, 2)), "b": jnp.ones(2), "c": jnp.ones(())}
+    assert unreached(gradient, params, jnp.ones((4, 3))) == {"c"}
+
+
 MISFITS = {
     "nothing": (
         "fetures",
         "model net freezes 'fetures', which is none of its layers (features.0, ",
     ),
     "all": ("*", "model net freezes all its layers, so nothing is left to train"),
+    "one number": (3, "frozen of model net holds 3; it must hold names"),
     "number": ((3,), "frozen of model net holds 3; it must hold names or patterns of layers"),
     "key": (lambda config: (config["layer"],), "frozen of model net reads 'layer', which is not"),
 }

@@ -58,7 +58,8 @@ class LinenModule(bridge.ToNNX):
     def fresh(self, x: Any) -> Mapping[str, Any]:
         """New variables of the module, by collection, in the order in which they are made."""
         module, flags = self._flagged()
-        return module.init(jax.random.key(0), x, **flags)
+        init: Any = module.init
+        return init(jax.random.key(0), x, **flags)
 
     def _flagged(self) -> tuple[linen.Module, dict[str, bool]]:
         """The module, and the arguments that say whether it trains, if its fields do not."""
