@@ -24,7 +24,7 @@ from typing import Any
 
 from orchestrator.user_code import UserExitError, described, guarded, where
 from orchestrator.worker.host_report import Message, Report, ReportError, TrialStopped
-from orchestrator.worker.last_words import LastWords, found
+from orchestrator.worker.last_words import Found, LastWords, found
 
 END_S = 10.0
 """How long a function that is told to end may take to clean up."""
@@ -147,6 +147,13 @@ class HostProcess:
         left = found(self._words)
         place = f" at {left.place}" if left is not None and left.place else ""
         return f"its process was killed by {name}{hint}{place}"
+
+    def abort(self) -> Found | None:
+        """Ends the process and says where it was."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait(END_S)
+        return found(self._words)
 
     def end(self, why: str | None = None) -> None:
         """Ends the process, and all that it has started. With a reason the function is told so and

@@ -238,6 +238,15 @@ class HostRun(PackRun):
             self.checkpoint()
         super().fail(error, reason, of)
 
+    def _late(self, reason: str, stacks: str) -> None:
+        """As of every pack, with the place and the stacks of the function's process."""
+        if self.pack.process is not None:
+            found = self.pack.process.abort()
+            if found is not None:
+                place = f" ({found.place})" if found.place else ""
+                reason, stacks = f"{reason}{place}", found.text
+        super()._late(reason, stacks)
+
     def unmakeable(self) -> list[dict[str, Scalar]] | None:
         """Every trial of the function, where it needs a module that is not installed."""
         return [{}] if self._missing else None
