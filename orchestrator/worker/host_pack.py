@@ -40,6 +40,7 @@ class HostPack:
 
     width, lanes = 1, HOST
     parameter_count: int | None = None
+    position = 0
 
     def __init__(self, trial: Trial, process: HostProcess | None):
         self.trials = (trial,)
@@ -59,7 +60,7 @@ class HostPack:
         """The report of a function that runs in this process."""
         self._given = message
 
-    def epoch(self, epoch: int) -> EpochResult:
+    def advance(self, epoch: int) -> EpochResult:
         """The next report as it came. After the last one of a trial whose length is known, the
         function may do what it does at its end.
 
