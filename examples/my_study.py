@@ -4,44 +4,36 @@ import jax
 import numpy as np
 from flax import nnx
 
-from gradsweep import Model, Sizes, Space, Study, Task
+from gradsweep import Model, Space, Study, Task
+
+ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
 
 
 class DeepNet(nnx.Module):
     """Layers of one width; the names of the attributes are the names of the layers in the store."""
 
-    def __init__(self, depth, width, activation, sizes, rngs):
-        fan_in = [sizes.seq_len * sizes.features] + [width] * (depth - 1)
-        self.layers = nnx.List([nnx.Linear(n, width, rngs=rngs) for n in fan_in])
+    def __init__(self, config, sizes, rngs):
+        width, depth = config["width"], config["depth"]
+        sizes_in = [sizes.features] + [width] * (depth - 1)
+        self.layers = nnx.List([nnx.Linear(n, width, rngs=rngs) for n in sizes_in])
         self.readout = nnx.Linear(width, sizes.classes, rngs=rngs)
-        self.activation = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}[activation]
+        self.activation = ACTIVATIONS[config["activation"]]
 
-    def __call__(self, x):  # x (batch, seq_len, features) -> logits (batch, classes)
-        h = x.reshape(len(x), -1)
+    def __call__(self, x):  # (batch, 2) -> logits (batch, 2)
         for layer in self.layers:
-            h = self.activation(layer(h))
-        return self.readout(h)
+            x = self.activation(layer(x))
+        return self.readout(x)
 
 
-def build(c, sizes, rngs):
-    return DeepNet(c["depth"], c["width"], c["activation"], sizes, rngs)
-
-
-def spirals(config):  # the two arrays: x (n, seq_len, features) and y (n,)
+def spirals(config):  # x (n, 2), and labels y (n,)
     turn = np.random.default_rng(0).uniform(0.5, 6, 500)
     y = np.arange(500) % 2
     x = np.stack([turn * np.cos(turn + np.pi * y), turn * np.sin(turn + np.pi * y)], -1)
-    return {"x": x[:, None, :] / 6, "y": y}
+    return {"x": x / 6, "y": y}
 
 
-DEEP_NET = Model(name="deep_net", build=build)
-SPIRALS = Task(
-    name="spirals",
-    build=spirals,
-    sizes=lambda config: Sizes(seq_len=1, features=2, classes=2, n_train=400, n_val=100, n_test=0,
-                               batch_size=20),
-    chance_loss=lambda config: np.log(2),
-)  # fmt: skip
+DEEP_NET = Model(name="deep_net", build=DeepNet)
+SPIRALS = Task(name="spirals", build=spirals, batch_size=20, chance_loss=lambda c: np.log(2))
 
 GRID = {"model": "deep_net", "task": "spirals", "optimizer": "adam", "epochs": 24, "width": 32,
         "activation": {"grid_search": ["sigmoid", "relu"]}, "depth": {"grid_search": [2, 12]},

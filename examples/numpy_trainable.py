@@ -71,7 +71,7 @@ class Net(nnx.Module):
     def __init__(self, config, rngs):
         def layer(w):
             made = nnx.Linear(*w.shape, rngs=rngs)
-            made.kernel.value = w.astype("f4")
+            made.kernel[...] = w.astype("f4")
             return made
 
         *hidden, last = [layer(w) for w, _ in drawn(config)]  # biases are 0 in both

@@ -94,5 +94,5 @@ GRID = {"arm": {"zip": ARMS}, "depth": {"grid_search": [2, 20]}, "width": 32, "l
         "epochs": 12, "seed": {"grid_search": [0, 1]}}  # fmt: skip
 SELECT = {"metric": "val_loss", "mode": "min", "report": "test_accuracy", "over": "seed"}
 SPACE = Space(reproduces="", param_space=GRID, select=SELECT, smoke={"epochs": 2, "seed": 0},
-              figures=("grad_per_layer", "training_loss"))  # fmt: skip
+              figures=("grad_heatmap", "training_loss"))  # fmt: skip
 STUDY = Study(name="arms", title="torch beside JAX", parts=(TORCH, ROWS), spaces={"both": SPACE})

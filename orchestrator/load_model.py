@@ -10,12 +10,17 @@ from orchestrator.debug import choose
 from orchestrator.errors import RequestError
 from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.studies import catalogue, of_a_study
+from orchestrator.plan.study_sources import StudySource
 from results import Store, StoreError
 from trainables.declarations import PartError
 
 
 def load_model(
-    store: Store | str | Path, trial: str, *, study: str | None = None, epoch: int | None = None
+    store: Store | str | Path,
+    trial: str,
+    *,
+    study: StudySource | None = None,
+    epoch: int | None = None,
 ) -> Any:
     """The model of a trial with the weights that its launch kept, in evaluation mode.
 
@@ -25,7 +30,8 @@ def load_model(
     Args:
       store: a path, or what `open_store` gives.
       trial: its id, or a unique prefix.
-      study: the study file that declares the model, where it is a user's; as for `debug`.
+      study: the file, module or object of the study that declares the model, where it is a user's;
+        as for `debug`.
       epoch: after which epoch; the last kept one if None.
 
     Returns:

@@ -12,7 +12,7 @@ import builtins
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,21 @@ class Piece:
     statement: Statement | None = None
 
 
+@lru_cache(maxsize=512)
+def _parsed(content: bytes) -> Source:
+    """A file's statements; a launch asks for them several times."""
+    return Source(content)
+
+
 class _File:
     """A file of the user's."""
 
-    def __init__(self, place: Place, content: bytes | None = None):
+    def __init__(self, place: Place):
         assert place.file is not None
         self.place, self.name = place, place.file.name
-        content = place.file.read_bytes() if content is None else content
+        content = place.file.read_bytes()
         try:
-            self.source: Source | None = Source(content)
+            self.source: Source | None = _parsed(content)
         except (SyntaxError, ValueError):  # compiled code, say
             self.source = None
         self.content = hashlib.sha256(content).hexdigest()[:16]
@@ -90,13 +96,13 @@ class Graph:
         self._waiting: list[tuple[_File, Statement, Piece]] = []
         self._asked: set[tuple[Path | None, str, Chain]] = set()
 
-    def file(self, place: Place, content: bytes | None = None) -> _File:
+    def file(self, place: Place) -> _File:
         """Reads a file of the user's; what it does, and what the files that it imports do, counts
         from now on."""
         assert place.file is not None
         known = self._files.get(place.file)
         if known is None:
-            known = self._files[place.file] = _File(place, content)
+            known = self._files[place.file] = _File(place)
             self._enter(known)
         return known
 
@@ -142,10 +148,11 @@ class Graph:
 
     def statement(self, file: _File, statement: Statement, label: str = "") -> Piece:
         """The piece that a statement is; what it reads is filled in by `settle`."""
-        known = self._pieces.get(statement)
+        key = file.place.file, statement
+        known = self._pieces.get(key)
         if known is None:
             what = label or ", ".join(statement.binds) or f"`{_short(statement)}`"
-            known = self._pieces[statement] = Piece(
+            known = self._pieces[key] = Piece(
                 f"{what} in {file.name}", statement.text, statement=statement
             )
             self._waiting.append((file, statement, known))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,27 @@ def test_an_exact_replay_says_what_it_cannot_promise(tmp_path: Path) -> None:
     assert first.notes == []
     losses = [row["loss"] for row in again.rows["epochs"]]
     assert losses == [0.5 * 4.0**-epoch for epoch in range(4)]
+
+
+def test_gradients_by_hand_and_by_jax_are_one_table() -> None:
+    """`examples/numpy_trainable.py`: float64 by hand against float32 in JAX."""
+    file = str(Path(__file__).parents[2] / "examples" / "numpy_trainable.py")
+    by_hand, jax = (
+        debug("by_hand/arms", study=file, set={"depth": 2, "lr": 0.1, **arm}, smoke=True)
+        for arm in ({"stage": "numpy_net"}, {"stage": "train", "model": "jax_net", "task": "moons"})
+    )
+    compared = {
+        "epochs": ("loss", "val_loss", "accuracy", "val_accuracy", "grad_norm"),
+        "layers": ("grad_norm",),
+    }
+
+    def placed(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["epoch"], row.get("layer_name"), row.get("tensor")
+
+    for table, columns in compared.items():
+        ours = {placed(row): row for row in by_hand.rows[table]}
+        theirs = {placed(row): row for row in jax.rows[table]}
+        assert ours.keys() == theirs.keys()
+        for place, row in theirs.items():
+            wanted = {column: ours[place][column] for column in columns}
+            assert {column: row[column] for column in columns} == pytest.approx(wanted, rel=1e-5)

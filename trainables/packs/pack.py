@@ -30,7 +30,6 @@ from trainables.packs.programs import programs_for
 from trainables.packs.streamed_epoch import StreamedEpoch
 from trainables.tasks.base import make_data
 from trainables.tasks.streaming import Source
-from trainables.tasks.user_task import UserTask
 from trainables.training.epoch import Training, first_shown, kept_steps
 from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import broken_input, culprit
@@ -224,15 +223,16 @@ class Pack:
         trial, engine = self.trials[lane], self._engine
         if not isinstance(engine, Training | LoopEngine) or engine.task is None:
             return None
-        kind = type(engine.task)
-        if kind.__module__.startswith("trainables.tasks.") and not issubclass(kind, UserTask):
+        task = trial.task
+        own = task.build or task.augment or task.steps is not None
+        if not own and str(task.runtime).startswith("trainables.tasks."):
             return None
         values = jax.tree.map(lambda leaf: leaf[lane], self._values)
-        own = self._stream.step_table(lane, epoch, step) if self._stream else self._data
-        name = broken_input(engine.task, values, own, epoch, step)
+        data = self._stream.step_table(lane, epoch, step) if self._stream else self._data
+        name = broken_input(engine.task, values, data, epoch, step)
         if name is None:
             return None
-        return f"input {name} of task {trial.task.name} is not finite at epoch {epoch}, step {step}"
+        return f"input {name} of task {task.name} is not finite at epoch {epoch}, step {step}"
 
     def blame(self, lane: int, epoch: int, step: int) -> str:
         """What first went non-finite at a lane's bad step: layer and pass, in words."""

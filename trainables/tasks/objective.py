@@ -27,7 +27,7 @@ class ObjectiveTask(UserTask):
     def losses(self, outputs: Any, y: Any) -> jax.Array:
         return self._answer(outputs, y)[0]
 
-    def trained_metrics(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
+    def _measured(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
         return self._answer(outputs, y)[1]
 
     def _answer(self, tree: Any, y: Question) -> tuple[jax.Array, dict[str, jax.Array]]:

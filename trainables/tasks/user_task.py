@@ -18,6 +18,7 @@ from trainables.tasks.base import ArrayTask, Hparams, Question, Schedule, TaskRu
 from trainables.tasks.streaming import Source
 from trainables.tasks.user_arrays import gathered
 
+ACCURACY = "accuracy"
 WEIGHT = "weight"
 """What a batch calls the weights of its samples."""
 
@@ -196,8 +197,9 @@ class UserTask(ArrayTask):
         """A number for each sample, of those or of one for the whole batch."""
         count = len(batch[WEIGHT]) if batch.weighed else len(dict.__getitem__(batch, WEIGHT))
         name = f"{what} of task {self.task.name}"
-        if not hasattr(found, "shape") or not jnp.issubdtype(found.dtype, jnp.number):
+        if not isinstance(found, (jax.Array, np.ndarray, np.generic, bool, int, float)):
             raise PartError(f"{name} is of type {type(found).__name__}; it must be an array")
+        found = jnp.asarray(found)
         if jnp.issubdtype(found.dtype, jnp.complexfloating):
             raise PartError(f"{name} is complex; it must be real: take its real part or modulus")
         found = jnp.asarray(found, jnp.float32)
@@ -219,6 +221,9 @@ class UserTask(ArrayTask):
         return jnp.broadcast_to(found, (count,))
 
     def correct(self, outputs: Any, y: Any) -> jax.Array:
+        given = self._measured(outputs, y).get(ACCURACY)
+        if given is not None:
+            return given
         if self.any_outputs:
             return jnp.full(len(y.batch[WEIGHT]), jnp.nan)
         return super().correct(outputs, self._labels(y))
@@ -228,7 +233,12 @@ class UserTask(ArrayTask):
         return {**usual, **self.trained_metrics(outputs, y)}
 
     def trained_metrics(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
-        """The metrics that are averaged over training steps too."""
+        """The metrics that are averaged over training steps too; the accuracy has columns that
+        every task has."""
+        found = self._measured(outputs, y)
+        return {name: values for name, values in found.items() if name != ACCURACY}
+
+    def _measured(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
         if self.task.metrics is None:
             return {}
         batch = Batch(y.batch)

@@ -214,6 +214,24 @@ def test_swapping_two_functions_of_one_import_is_seen(tmp_path: Path) -> None:
     assert versions(tmp_path / "b", {**files, "study.py": swapped}) != before
 
 
+def test_files_of_equal_text_in_two_packages_are_two(tmp_path: Path) -> None:
+    layer = "from .size import SIZE\n\ndef layer():\n    return SIZE\n"
+    files = {
+        "study.py": "from gradsweep import Model, Study\nimport a.layer\nimport b.layer\n"
+        "NET = Model(name='net', build=lambda c, s, r: (a.layer.layer(), b.layer.layer()))\n"
+        "STUDY = Study(name='s', title='t', parts=(NET,), spaces={})\n",
+        **{f"{name}/__init__.py": "" for name in "ab"},
+        **{f"{name}/layer.py": layer for name in "ab"},
+        **{f"{name}/size.py": f"SIZE = {i}\n" for i, name in enumerate("ab")},
+    }
+    before = versions(tmp_path / "0", files)
+    for name in "ab":
+        changed = {**files, f"{name}/size.py": "SIZE = 9\n"}
+        assert versions(tmp_path / f"1{name}", changed) != before
+    swapped = {**files, "a/size.py": files["b/size.py"], "b/size.py": files["a/size.py"]}
+    assert versions(tmp_path / "2", swapped) != before
+
+
 def test_a_part_made_where_no_name_holds_it_is_versioned_by_the_file(tmp_path: Path) -> None:
     made = (
         "from gradsweep import Model, Study\n\ndef parts():\n"

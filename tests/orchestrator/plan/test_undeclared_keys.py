@@ -174,3 +174,20 @@ def test_driver_and_worker_agree(tmp_path: Path) -> None:
     for trial in trials(path):
         assert there.resolve(trial.config).id == trial.id
         assert there.resolve(trial.config).program == trial.program
+
+
+def test_a_host_trainable_has_the_keys_that_its_function_reads(tmp_path: Path) -> None:
+    text = """
+        from gradsweep import HostTrainable, Space, Study
+
+        def train(config, report):
+            report(loss=config["lr"] * config["units"])
+
+        STUDY = Study(name="own", title="t", parts=(HostTrainable(name="own_host", run=train),),
+            spaces={"a": Space(param_space={"stage": "own_host", "epochs": 1, "units": 3,
+                                            "lr": {"grid_search": [0.1, 0.2]}})})
+    """
+    (tmp_path / "own.py").write_text(textwrap.dedent(text))
+    path = str(tmp_path / "own.py")
+    assert keys(path) == {"lr": ("float", "host"), "units": ("int", "host")}
+    assert len({trial.program for trial in trials(path)}) == 1

@@ -96,14 +96,15 @@ def test_a_lane_with_a_broken_input_fails_and_its_neighbours_go_on(store: Store)
 
 
 @pytest.mark.parametrize(
-    ("augment", "name"),
+    ("augment", "name", "stream"),
     [
-        (lambda key, batch: {**batch, "x": batch["x"] / 0.0}, "x"),
-        (lambda key, batch: {**batch, "target": batch["target"] + jnp.nan}, "target"),
+        (lambda key, batch: {**batch, "x": batch["x"] / 0.0}, "x", False),
+        (lambda key, batch: {**batch, "x": batch["x"] / 0.0}, "x", True),
+        (lambda key, batch: {**batch, "target": batch["target"] + jnp.nan}, "target", False),
     ],
 )
-def test_what_an_augmentation_breaks_is_named(augment: Any, name: str) -> None:
-    run = run_of(registry(augment=augment), {})
+def test_what_an_augmentation_breaks_is_named(augment: Any, name: str, stream: bool) -> None:
+    run = run_of(registry(augment=augment, stream=stream), {})
     done = run.step()
     assert done.done
     reason = f"input {name} of task sums is not finite at epoch 0, step 0"

@@ -75,6 +75,32 @@ def test_numbers_of_other_libraries_come_back() -> None:
     assert generator.random() == np.random.default_rng(3).random()
 
 
+def test_a_state_of_torch_comes_back_as_tensors() -> None:
+    torch = pytest.importorskip("torch", reason="the extra torch is not installed")
+    net = torch.nn.Linear(3, 2)
+    rule = torch.optim.AdamW(net.parameters())
+    net(torch.ones(1, 3)).sum().backward()
+    rule.step()
+    state = {
+        "net": net.state_dict(),
+        "rule": rule.state_dict(),
+        "drawn": torch.get_rng_state(),
+        "half": torch.tensor([1.5, 2.0], dtype=torch.bfloat16).reshape(2, 1),
+        "empty": torch.zeros(0, 2),
+    }
+    found = from_bytes(to_bytes(state))
+    again = torch.nn.Linear(3, 2)
+    again.load_state_dict(found["net"])
+    other = torch.optim.AdamW(again.parameters())
+    other.load_state_dict(found["rule"])
+    assert all(map(torch.equal, net.parameters(), again.parameters()))
+    moments = [r.state[p]["exp_avg"] for r, m in ((rule, net), (other, again)) for p in [m.weight]]
+    assert torch.equal(*moments)
+    for name in ("drawn", "half", "empty"):
+        assert found[name].dtype == state[name].dtype
+        assert torch.equal(found[name], state[name])
+
+
 def test_a_folder_comes_back_as_a_folder(tmp_path: Path) -> None:
     (tmp_path / "model" / "inner").mkdir(parents=True)
     (tmp_path / "model" / "inner" / "w.bin").write_bytes(b"\0\1")

@@ -73,6 +73,8 @@ class HostTrainable(Stage):
         names = {getattr(key, "name", None) for key in own}
         offered = tuple(key for key in _BUDGET if key.name not in names)
         object.__setattr__(self, "keys", (*own, *offered))
+        if self.undeclared:
+            object.__setattr__(self, "undeclared", tuple(map(_on_host, self.undeclared)))
 
 
 def _on_host(key: Any) -> Any:
