@@ -43,7 +43,8 @@ def called(kind: str, model: Any, x: jax.Array) -> jax.Array:
         return model(x, train=False)
     if kind == "equinox":
         assert isinstance(model, eqx.Module)
-        return jax.vmap(model)(x)
+        called: Any = model
+        return jax.vmap(called)(x)
     assert isinstance(model, nnx.Module)
     return model(x)
 

@@ -109,8 +109,9 @@ def test_the_users_own_kind_comes_back() -> None:
         x = jnp.asarray(study.arrays({})["x"][:20])
         want, _ = engine.apply(state["params"], state["rest"], x, train=False)
         own: Any = as_written(engine.module(state["params"], state["rest"], train=False))
+        called: Any = own
         assert isinstance(own, type_)
-        found = own(x, train=False) if kind == "linen" else jax.vmap(own)(x)
+        found = called(x, train=False) if kind == "linen" else jax.vmap(called)(x)
         np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 

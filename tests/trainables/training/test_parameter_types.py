@@ -190,7 +190,8 @@ def test_leaves_of_32_bits_move_as_without_those_of_16() -> None:
     found: Any = moved(both, everything)
     assert np.array_equal(found["w"], moved(wide, rule)["w"])
     assert found["h"].dtype == jnp.float32
-    assert optax.apply_updates(both, found)["h"].dtype == jnp.bfloat16
+    applied: Any = optax.apply_updates(both, found)
+    assert applied["h"].dtype == jnp.bfloat16
 
 
 # ---- integers, shared and frozen ones ----------------------------------------------------------
