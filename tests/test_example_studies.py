@@ -23,6 +23,8 @@ from trainables.packs.pack import Pack
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
+QUICK = ("regression", "numpy_trainable", "streamed")
+"""Examples that every CI run launches; the others are launched by `make test-studies`."""
 NEEDS = {"torch_arm": "torch"}
 """Libraries that are no dependency of ours or of our tests, by example."""
 
@@ -106,6 +108,11 @@ def test_a_lane_depends_neither_on_its_place_nor_on_its_neighbours(example: str)
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.study) for n in EXAMPLES],
+    indirect=True,
+)
 def test_a_killed_launch_is_finished_by_the_same_command(example: str, tmp_path: Path) -> None:
     """And its rows are those of a launch that nobody killed; `best` and a figure show them."""
     name, stores = space_of(example).name, [tmp_path / "killed", tmp_path / "whole"]
