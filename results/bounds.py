@@ -81,8 +81,8 @@ def bounded(
             ended.set()
 
     thread = threading.Thread(target=run, name=_THREAD, daemon=True)
-    thread.start()
     try:
+        thread.start()  # within, since a signal may come before the next line
         _wait(ended, timeout)
     except BaseException:
         _end(ended, interrupt)
