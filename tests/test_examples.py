@@ -89,10 +89,10 @@ def test_its_rows_and_verdicts_are_a_study_s(study: str, tmp_path: Path) -> None
 
 def test_an_error_in_its_model_shows_its_own_lines(study: str, tmp_path: Path) -> None:
     path = Path(study)
-    path.write_text(path.read_text().replace("self.readout(h)", "self.readout(h[:, 1:])"))
+    path.write_text(path.read_text().replace("self.readout(x)", "self.readout(x[:, 1:])"))
     done = gradsweep("debug", "mine", "--study", study, "--smoke", cwd=tmp_path)
     assert done.returncode == 1
-    assert "return self.readout(h[:, 1:])" in done.stderr
+    assert "return self.readout(x[:, 1:])" in done.stderr
     assert "orchestrator/" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: TypeError: dot_general requires")
 

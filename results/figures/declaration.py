@@ -144,7 +144,8 @@ class Figure:
                 {"ids": list(configs)},
             ).fetchall()[0]
             if not found:
-                close = nearest(metric, [*MEASURED, *store.metrics])
+                known = [*MEASURED, *store.metrics]
+                close = "" if metric in known else nearest(metric, known)
                 return f"{self.name} needs {metric}{close}, which no trial of {name} has."
         if self.loss_unit is not None:
             unit = loss_unit(store, configs, space.get("loss_unit"))

@@ -23,6 +23,7 @@ from trainables.core.layout import Layout
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.numbers import ascent
 from trainables.core.random_keys import trial_key
+from trainables.core.stepwise import stepwise
 from trainables.declarations import PartError, Trial
 from trainables.optim.clipping import clipped
 from trainables.tasks.base import TaskRuntime, example_batch
@@ -82,13 +83,17 @@ class Training(Network):
 
     def _mark_unreached(self, trial: Trial, traced: Mapping[str, np.ndarray]) -> None:
         """Marks the layers of a user's model that no gradient reaches."""
-        if self.own_layers or getattr(self.task, "data_shapes", None) is None:
+        known = getattr(self.task, "data_shapes", None) is not None
+        if self.own_layers or not known or stepwise():
             return
         values = dict(traced)
         first = jax.eval_shape(partial(self.init, trial), values)
         batch = example_batch(self.task, values)
         gradient = jax.grad(lambda *given: self.loss(*given)[0])
-        found = unreached(gradient, first["params"], first["rest"], batch)
+        try:
+            found = unreached(gradient, first["params"], first["rest"], batch)
+        except Exception:  # what the user's code raises is said where the epoch is compiled
+            return
         if found:
             old = self.layout
             self.layout = Layout(old.slots, first["params"], old.frozen, old.state, found)

@@ -324,7 +324,7 @@ PLANS += [
         (["--keep-weights", "every:" + "9" * 5000], "every:K with K from 1 to 999999999; got"),
         (["--set", "width=1e12"], "width must be an integer >= 1, at most 2147483647; got"),
         (["--set", "epochs=1e30"], "epochs must be an integer >= 1, at most 2147483647; got 1e+30"),
-        (["--study", "notes.txt"], "no study file notes.txt"),
+        (["--study", "notes.txt"], "there is no module notes.txt here or installed; give the path"),
     )
 ]
 PLANS += [

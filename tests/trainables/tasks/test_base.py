@@ -12,7 +12,14 @@ from trainables.core.hparams import lane_values
 from trainables.declarations import Sizes, builtin_registry
 from trainables.packs.pack import Pack
 from trainables.tasks import images
-from trainables.tasks.base import ArrayTask, GaussianTask, make_data, make_task, probe_batch
+from trainables.tasks.base import (
+    ArrayTask,
+    GaussianTask,
+    Question,
+    make_data,
+    make_task,
+    probe_batch,
+)
 
 SIZES = Sizes(3, 2, 4, 21, 6, 5, 8)
 
@@ -68,7 +75,8 @@ def test_probes_see_each_sample_of_a_small_set_once(case):
     assert index.shape == (1, count)
     assert len(set(index[0].tolist())) == count
     x, y, weight = probe_batch(task, values, data)
-    assert (len(x), len(y), weight.tolist()) == (count, count, [1] * count)
+    labels = y.batch["y"] if isinstance(y, Question) else y
+    assert (len(x), len(labels), weight.tolist()) == (count, count, [1] * count)
 
 
 def test_noise_is_fresh_and_scaled():

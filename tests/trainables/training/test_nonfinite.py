@@ -184,7 +184,8 @@ CONSTANT = Task(name="constant", build=constant, sizes=lambda config: Sizes(6, 2
 
 
 def spoilt(pack: Pack) -> Pack:
-    """Its inputs NaN from a time step on."""
+    """Its inputs NaN from a time step on, as if a layer had made them so."""
+    pack.broken_input = lambda *_: None  # type: ignore[method-assign]
     x = np.array(pack._data["x"])
     x[1:, SPOILT_AT:] = np.nan
     pack._data = {**pack._data, "x": jnp.asarray(x)}
