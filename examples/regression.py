@@ -1,4 +1,4 @@
-"""Regression with a loss of its own: a net that predicts mean and variance of noisy data.
+"""Regression with its own loss: a net that predicts mean and variance of noisy data.
 
 Does weighing each sample by its predicted variance to the power beta (Seitzer et al., arXiv
 2203.09168, equation 5) save the mean that the plain likelihood (beta = 0) neglects?

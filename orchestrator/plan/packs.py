@@ -32,7 +32,7 @@ long as one. A pack that does not fit comes again in halves."""
 CHECKPOINT_S = 60.0
 
 HOST = "process"
-"""The strategy of a pack of one trial that is a function of the user's, in a process of its own."""
+"""The strategy of a pack of one trial that is a function of the user's, in a separate process."""
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from orchestrator.worker.host_report import Message, Report, ReportError, TrialS
 from orchestrator.worker.last_words import Found, LastWords, found
 
 END_S = 10.0
-"""How long a function that is told to end may take to clean up."""
+"""How long a function that is asked to end may take to clean up."""
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _BEGIN = (

@@ -1,4 +1,4 @@
-"""Running one trial of a host trainable: a user's function in a process of its own, or in this one
+"""Running one trial of a host trainable: a user's function in a separate process, or in this one
 for `debug`. Rows, stop rules, weights and resume points are those of every pack."""
 
 from __future__ import annotations

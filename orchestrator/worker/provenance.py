@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
 
 
 def host_signature(run: Code, threads: int) -> dict[str, Any]:
-    """As `signature`, of a function of the user's that runs in a process of its own. It says what
+    """As `signature`, of a function of the user's that runs in a separate process. It says what
     its numbers may depend on and promises no bits."""
     return {
         "strategy": HOST,

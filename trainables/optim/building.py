@@ -1,4 +1,4 @@
-"""An optimizer as its part's function makes it, its mistakes told in a sentence."""
+"""An optimizer as its part's function makes it, its mistakes said in a sentence."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _explained(
     part: Optimizer, hparams: Hparams, attempt: Callable[[Hparams], Any]
 ) -> Iterator[None]:
     """Turns JAX's page about an array that optax needs as a Python number into a sentence; a
-    user's own condition on one is told of as every model's is (`trainables.packs.traced_keys`)."""
+    user's own condition on one is reported as every model's is (`trainables.packs.traced_keys`)."""
     try:
         yield
     except jax.errors.ConcretizationTypeError as error:

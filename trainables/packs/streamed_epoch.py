@@ -44,7 +44,7 @@ class StreamedEpoch:
           own: one lane's values each, of padding too. values: of all lanes, on the device.
 
         Raises:
-          PartError: the stage has epochs of its own, which read all data at once.
+          PartError: the stage makes its epochs itself, from all data at once.
         """
         engine = programs.engine
         if not isinstance(engine, Training) or type(engine).epoch is not Training.epoch:

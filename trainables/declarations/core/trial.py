@@ -166,7 +166,7 @@ class Trial:
 
     @property
     def _loss_owner(self) -> Any:
-        """The part that says what the losses mean: the task, or a stage with a loss of its own;
+        """The part that says what the losses mean: the task, or a stage that has a loss;
         None where neither does."""
         if self.stage.task_loss:
             return self.parts.get("task")
@@ -200,7 +200,7 @@ class Trial:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """What its task, or a stage with metrics of its own, declares of its metrics, by column:
+        """What its task, or a stage that has metrics, declares of its metrics, by column:
         the name as it is returned, and that with `val_` and `test_` in front. Empty where the
         stage's loss is not the task's."""
         declared: list[Metric] = list(getattr(self.stage, "metric_columns", ()))

@@ -35,7 +35,7 @@ def _one(config: Config) -> int:
 class HostTrainable(Stage):
     """A function of the user's, in any library, as a stage: `"stage": "<name>"` in a space.
 
-    `run(config, report)` trains one trial in a process of its own. `config` holds every key of the
+    `run(config, report)` trains one trial in a separate process. `config` holds every key of the
     trial as a plain Python value, `report` takes each epoch in
     (`orchestrator.worker.host_report.Report`).
 
