@@ -123,6 +123,7 @@ def trained(build: Callable[[Any], Any], lr: Any, steps: int) -> Any:
     return lax.scan(step, (params, rule.init(params)), length=steps)[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_rate_may_be_an_array_and_the_state_keeps_its_types(name: str) -> None:
     found = jax.eval_shape(lambda lr: trained(CASES[name], lr, 2), jnp.float32(0.1))

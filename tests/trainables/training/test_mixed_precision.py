@@ -55,6 +55,7 @@ def training_of(config: dict[str, Any]) -> tuple[Any, Training, dict[str, Any]]:
     return one, Training(one, task, values), values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", SHORT)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_epoch_of_every_model_can_be_made(name: str, dtype: str) -> None:
