@@ -51,7 +51,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """`launch` up to Ray and from there on: packs are taken from the queue, what a worker reads
     first is read, and then each worker dies, the first of them twice."""
 
-    def drive(queue: PackQueue, job: dict[str, Any], *_: Any) -> None:
+    def drive(queue: PackQueue, job: dict[str, Any], *_: Any) -> bool:
         store = open_store(job["store"])
         for runner in map(str, range(40)):
             pack = queue.next(runner)
@@ -73,6 +73,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
             found = store._weights.find(lane.parent_id)
             if found is not None:
                 yield found
+        return False
 
     monkeypatch.setattr(launch, "drive", drive)
     monkeypatch.setattr(launch, "local_ray", lambda *_: contextlib.nullcontext(NO_RAY))

@@ -71,13 +71,13 @@ def test_a_real_pack_publishes_the_same(
     monkeypatch.setattr(store, "save_weights", counting_save)
     run = PackRun(pack, catalogue(STUDY).registry, store, Context(checkpoint_s=checkpoint_s))
     run.start()
-    train = run.pack.epoch
+    train = run.pack.advance
 
     def timed(epoch: int) -> Any:
         now[0] += pace.epoch_s(int(run.pack.active[: len(pack.lanes)].sum()))
         return train(epoch)
 
-    monkeypatch.setattr(run.pack, "epoch", timed)
+    monkeypatch.setattr(run.pack, "advance", timed)
     while not run.step().done:
         pass
 
