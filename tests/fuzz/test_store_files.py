@@ -65,6 +65,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
                         continue
             queue.complete(runner, None)
         queue.block_the_rest()
+        return False
 
     def _read_first(store: Store, lane: Any) -> Iterator[tuple[str, int]]:
         if lane.checkpoint:
@@ -73,7 +74,6 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
             found = store._weights.find(lane.parent_id)
             if found is not None:
                 yield found
-        return False
 
     monkeypatch.setattr(launch, "drive", drive)
     monkeypatch.setattr(launch, "local_ray", lambda *_: contextlib.nullcontext(NO_RAY))
