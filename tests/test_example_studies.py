@@ -129,8 +129,8 @@ def test_a_killed_launch_is_finished_by_the_same_command(example: str, tmp_path:
         whole(store)
     assert differing(stores[0], stores[1]) == {}
     opened = open_store(str(stores[0]))
-    (counts,) = opened.sql("SELECT count(*), count(DISTINCT trial_id) FROM runs").fetchall()
-    assert counts == (len(space_of(example).trials),) * 2
+    (ran,) = opened.sql("SELECT count(DISTINCT trial_id) FROM runs").fetchall()
+    assert ran == (len(space_of(example).trials),)
     assert len(best(opened, name))
     drawn = Begun(
         command("plot", name, "--study", example, "--store", str(stores[0]), "-o",
