@@ -51,7 +51,7 @@ class Catalogue:
     """Every study at hand and the registry of their parts.
 
     Attributes:
-      code: what parts without a version of their own depend on: version -> label of a piece of code
+      code: what parts that declare no version depend on: version -> label of a piece of code
         -> hash of it, or the version of a package.
       of_study: parts of the study that was read last, with their versions.
     """

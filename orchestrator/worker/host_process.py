@@ -1,6 +1,6 @@
 """The process that a host trainable runs in, seen from its worker and from inside.
 
-Both talk over a socket: JSON texts and bytes, no pickles. The process has a session of its own and
+Both talk over a socket: JSON texts and bytes, no pickles. The process has its own session and
 ends with its worker, whatever ends that, and with it all that it has started.
 """
 

@@ -80,9 +80,10 @@ def found(path: Path) -> Found | None:
     except OSError:
         return None
     late, fatal = _LATE.search(text), _FATAL.search(text)
-    if late is None and fatal is None:
+    first = late or fatal
+    if first is None:
         return None
-    stack = text[(late or fatal).start() :]  # type: ignore[union-attr]
+    stack = text[first.start() :]
     place = _user_place(stack)
     doing = text.partition("\n")[0] if not text.startswith(("Timeout (", "Fatal ")) else ""
     return Found(late is not None, doing, fatal.group(1) if fatal else "", place, stack)

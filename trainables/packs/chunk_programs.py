@@ -16,7 +16,7 @@ from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
 from trainables.packs.programs import EPOCH_NAME, Programs, recorded_in
 from trainables.tasks.streaming import Source, chunk_steps
-from trainables.training.epoch import STEP_COLUMNS, Part, Training, kept_steps
+from trainables.training.epoch import STEP_COLUMNS, Training, UnderWay, kept_steps
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ChunkPrograms:
                 values, (numbers, order) = given
                 order = _typed(order, self._orders["training"])
                 kept = part["kept"]
-                before = Part(state, part["running"], part["tally"], part["bad"])
+                before = UnderWay(state, part["running"], part["tally"], part["bad"])
                 after, scalars = self._engine.advance(
                     before, values, (numbers, order), rows, filled=True
                 )
@@ -179,7 +179,7 @@ class ChunkPrograms:
                 part, sums, total, values = given
                 held = self._engine.held_means(self.names(), sums / total)
                 held = jax.tree.map(partial(jnp.where, state["alive"]), held, nothing(held))
-                whole = Part(state, part["running"], part["tally"], part["bad"])
+                whole = UnderWay(state, part["running"], part["tally"], part["bad"])
                 return self._engine.finish(whole, values, part["kept"], held)
 
             given = part, sums, totals, values

@@ -16,15 +16,19 @@ import numpy as np
 
 from trainables.declarations import PartError, Trial
 from trainables.declarations.core.data_tree import (
-    SPLITS,
-    given_apart,
     is_random_access,
     leaves,
     named,
-    with_test,
 )
 from trainables.tasks.arrays import inputs, labels
-from trainables.tasks.user_arrays import is_classical, leaf, require_alike, tree_like
+from trainables.tasks.user_arrays import (
+    is_classical,
+    leaf,
+    require_alike,
+    require_equal_lengths,
+    sets_of,
+    tree_like,
+)
 
 CHUNK_BYTES = 64_000_000
 """Samples of all lanes that one call of a program reads, unless a task says how many steps."""
@@ -101,18 +105,8 @@ class Source:
         if is_random_access(built):
             return [_Set("", len(built), samples=built)]
         arrays = named(self._task, built)
-        parts = given_apart(arrays)
-        if parts is not None:
-            if self._trial.sizes.split != "apart":
-                raise PartError(
-                    f"task {self._task} gives training, validation and test samples apart, but "
-                    'declares sizes without split="apart"; leave sizes out, or add it'
-                )
-            sets = {f" of {split}": parts[split] for split in SPLITS if split in parts}
-            return [self._set(where, own) for where, own in sets.items()]
         self._classical = is_classical(self._trial, arrays)
-        pool, test = with_test(arrays)
-        sets = {"": pool, "_test": test} if test else {"": pool}
+        sets = sets_of(self._trial, arrays)
         return [self._set(where, own) for where, own in sets.items()]
 
     def _set(self, where: str, own: Any) -> _Set:
@@ -127,15 +121,8 @@ class Source:
                     "that streams gives arrays with a shape (n, ...) and a dtype, such as "
                     'np.load(file, mmap_mode="r")'
                 )
-            lengths[path] = int(shape[0])
-        if len(set(lengths.values())) > 1:
-            first, *others = lengths
-            other = next(path for path in others if lengths[path] != lengths[first])
-            raise PartError(
-                f"{other}{where} of task {self._task} has {lengths[other]:,} samples and "
-                f"{first}{where} has {lengths[first]:,}; each array must have one entry for each "
-                "sample"
-            )
+            lengths[f"{path}{where}"] = int(shape[0])
+        require_equal_lengths(self._trial, lengths)
         if not lengths:
             raise PartError(f"task {self._task} lacks arrays; its function returned none")
         return _Set(where, next(iter(lengths.values())), own)

@@ -25,26 +25,45 @@ def gathered(trial: Trial, found: Any) -> Arrays:
       PartError: names, lengths or values are not what the task declares; it names the array, the
         place and the value.
     """
-    task, sizes = trial.task, trial.sizes
-    arrays = named(task.name, found)
+    arrays = named(trial.task.name, found)
     if is_classical(trial, arrays):
         return dict(joined(trial, arrays))
-    apart = given_apart(arrays)
-    if apart is not None and sizes.split != "apart":
-        raise PartError(
-            f"task {task.name} gives training, validation and test arrays apart, but declares "
-            'sizes without split="apart"; leave sizes out, or add it'
-        )
-    if apart is None:
-        pool, test = with_test(arrays)
-        sets = {"": pool, "_test": test} if test else {"": pool}
-    else:
-        sets = {f" of {split}": apart[split] for split in SPLITS if split in apart}
-    checked = [_set(trial, own, where) for where, own in sets.items()]
+    checked = [_set(trial, own, where) for where, own in sets_of(trial, arrays).items()]
     require_alike(trial, checked)
     joint = jax.tree.map(lambda *parts: np.concatenate(parts), *checked)
     _require_count(trial, joint)
     return joint
+
+
+def sets_of(trial: Trial, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The sets of samples that a task gives, in the order in which they follow each other, each by
+    what stands behind the names of its arrays in a message.
+
+    Raises:
+      PartError: they are given apart, and the task's declared sizes say otherwise.
+    """
+    apart = given_apart(arrays)
+    if apart is None:
+        pool, test = with_test(arrays)
+        return {"": pool, "_test": test} if test else {"": pool}
+    if trial.sizes.split != "apart":
+        raise PartError(
+            f"task {trial.task.name} gives training, validation and test samples apart, but "
+            'declares sizes without split="apart"; leave sizes out, or add it'
+        )
+    return {f" of {split}": apart[split] for split in SPLITS if split in apart}
+
+
+def require_equal_lengths(trial: Trial, lengths: Mapping[str, int]) -> None:
+    """Refuses arrays of one set of samples that have other lengths, by name."""
+    if len(set(lengths.values())) < 2:
+        return
+    first, *others = lengths
+    other = next(name for name in others if lengths[name] != lengths[first])
+    raise PartError(
+        f"{other} of task {trial.task.name} has {lengths[other]:,} samples and {first} has "
+        f"{lengths[first]:,}; each array must have one entry for each sample"
+    )
 
 
 def is_classical(trial: Trial, arrays: Mapping[str, Any]) -> bool:
@@ -84,13 +103,7 @@ def _set(trial: Trial, own: Mapping[str, Any], where: str) -> Arrays:
                 f"{name} of task {task.name} is one number; an array needs a first axis, the sample"
             )
         lengths[name] = len(found[path])
-    if len(set(lengths.values())) > 1:
-        first, *others = lengths
-        other = next(name for name in others if lengths[name] != lengths[first])
-        raise PartError(
-            f"{other} of task {task.name} has {lengths[other]:,} samples and {first} has "
-            f"{lengths[first]:,}; each array must have one entry for each sample"
-        )
+    require_equal_lengths(trial, lengths)
     return tree_like(own, found)
 
 

@@ -195,7 +195,7 @@ class UserTask(ArrayTask):
 
     def _per_sample(self, what: str, found: Any, batch: Batch) -> jax.Array:
         """A number for each sample, of those or of one for the whole batch."""
-        count = len(batch[WEIGHT]) if batch.weighed else len(dict.__getitem__(batch, WEIGHT))
+        count = len(dict.__getitem__(batch, WEIGHT))  # which is no reading of the weights
         name = f"{what} of task {self.task.name}"
         if not isinstance(found, (jax.Array, np.ndarray, np.generic, bool, int, float)):
             raise PartError(f"{name} is of type {type(found).__name__}; it must be an array")

@@ -51,7 +51,7 @@ def first_shown(steps: int, epoch: int) -> int:
     return 0 if epoch == 0 else max(0, steps - _EDGE)
 
 
-class Part(NamedTuple):
+class UnderWay(NamedTuple):
     """An epoch under way.
 
     Attributes:
@@ -246,7 +246,7 @@ class Training(Network):
         held = if_active(part.state["alive"], self.evaluate, part.state, hparams, data)
         return self.finish(part, hparams, scalars[kept_steps(self.steps)], held)
 
-    def begin(self, state: State) -> Part:
+    def begin(self, state: State) -> UnderWay:
         """An epoch of which no step is done yet."""
         rows = len(self.layout.rows)
         zeros = jnp.zeros(rows, jnp.int32)
@@ -265,16 +265,16 @@ class Training(Network):
             tally["clipped"] = jnp.float32(0)
         if self.precision.scales:
             tally["left_out"] = jnp.int32(0)
-        return Part(state, running_stats.start(like), tally, jnp.int32(-1))
+        return UnderWay(state, running_stats.start(like), tally, jnp.int32(-1))
 
     def advance(
         self,
-        part: Part,
+        part: UnderWay,
         hparams: Hparams,
         entries: tuple[jax.Array, Any],
         data: Any,
         filled: bool = False,
-    ) -> tuple[Part, jax.Array]:
+    ) -> tuple[UnderWay, jax.Array]:
         """Some steps of an epoch, one after another; those of a lane that is not alive are skipped.
 
         Args:
@@ -286,7 +286,7 @@ class Training(Network):
           What the steps left, and `STEP_COLUMNS` of each, (n, columns), NaN where skipped.
         """
 
-        def run(part: Part, entry: Any) -> Any:
+        def run(part: UnderWay, entry: Any) -> Any:
             index, entry = entry
             state = {**part.state, "rest": fresh(part.state["rest"], entry)}
             state, seen = self.step(state, hparams, self.task.batch(data, entry, hparams))
@@ -294,14 +294,14 @@ class Training(Network):
             values = {name: seen[name] for name in part.running.mean}
             running = running_stats.update(part.running, values, finite)
             tally = self._counted(part.tally, seen)
-            return Part(state, running, tally, jnp.where(seen["bad"], index, part.bad)), seen[
+            return UnderWay(state, running, tally, jnp.where(seen["bad"], index, part.bad)), seen[
                 "scalars"
             ]
 
-        def skip(part: Part, entry: Any) -> Any:
+        def skip(part: UnderWay, entry: Any) -> Any:
             return part, jnp.full(len(STEP_COLUMNS), jnp.nan)
 
-        def step(part: Part, entry: Any) -> Any:
+        def step(part: UnderWay, entry: Any) -> Any:
             due = part.state["alive"]
             if filled:
                 due &= entry[0] < self.steps
@@ -331,7 +331,7 @@ class Training(Network):
         }
 
     def finish(
-        self, part: Part, hparams: Hparams, kept: jax.Array, held: dict[str, jax.Array]
+        self, part: UnderWay, hparams: Hparams, kept: jax.Array, held: dict[str, jax.Array]
     ) -> tuple[State, Any]:
         """The end of an epoch, once all its steps are done and its weights are evaluated.
 
