@@ -25,12 +25,12 @@ class ObjectiveTask(UserTask):
         return {"key": jax.random.split(key, steps)}
 
     def losses(self, outputs: Any, y: Any) -> jax.Array:
-        return self._answer(outputs, y)[0]
+        return self._once(outputs, y, self._judged)[0]
 
     def _measured(self, outputs: Any, y: Any) -> dict[str, jax.Array]:
-        return self._answer(outputs, y)[1]
+        return self._once(outputs, y, self._judged)[1]
 
-    def _answer(self, tree: Any, y: Question) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _judged(self, tree: Any, y: Question) -> tuple[jax.Array, dict[str, jax.Array]]:
         given = {} if self.sizes.split == "drawn" else y.batch
         # The loss computes what a model does elsewhere.
         tree, lowered = self._precision.params(tree), self._precision.inputs(given)

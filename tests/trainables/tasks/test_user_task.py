@@ -309,3 +309,22 @@ def test_what_an_objective_must_not_return_is_named() -> None:
         Pack([objective(loss=loss)], {})
     with pytest.raises(PartError, match=r"init of the objective returned w of type str; its tree"):
         Pack([objective(init=lambda key, config: {"w": "no"})], {})
+
+
+def test_a_loss_is_asked_once_of_the_same_outputs() -> None:
+    """Of the loss, its metrics and the accuracy that it may bring, a training step is one trace."""
+    asked = []
+
+    def loss(tree: Any, batch: Any, key: Any, config: Any) -> Any:
+        asked.append(batch["weight"].shape)
+        return distance(tree, batch, key, config)
+
+    one = objective(loss=loss, batch_size=23)
+    engine: Any = Pack([one], {})._engine
+    state = jax.eval_shape(lambda: engine.init(one, lane_values(one)))
+    data = jax.tree.map(jnp.asarray, make_data(one, {}))
+    entry = {"index": jnp.arange(5), "weight": jnp.ones(5), "key": jax.random.key(0)}
+    batch = engine.task.batch(data, entry, lane_values(one))
+    asked.clear()
+    jax.eval_shape(engine.loss, state["params"], state["rest"], batch)
+    assert asked == [(5,)]
