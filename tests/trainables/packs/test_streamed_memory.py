@@ -70,5 +70,6 @@ def test_a_gigabyte_adds_no_more_than_its_batches(tmp_path: Path) -> None:
     assert found["bytes"] > 1e9
     assert found["blocks"] > 0.99e9, "the file is no sparse one"
     assert (found["lanes"], found["calls"] > 20) == (2, True)
-    assert found["grown"] < 2 * found["chunk"] + 16e6, "samples of the call under way and the next"
+    # The call under way and the next, and one that the allocator has not given back yet.
+    assert found["grown"] < 3 * found["chunk"] < 0.2 * found["bytes"]
     assert found["mapped"] > 0.9e9, "all of the file was looked at, in the page cache"
