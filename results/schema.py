@@ -70,7 +70,8 @@ TRIALS = columns_of("""
     trial_id | string | | Trial: hash of its config and of its parts' versions.
     attempt | int32 | | Number of this try, 0 first.
     event | int32 | | 0 start, 1 end; of one attempt the row with the greatest event counts.
-    status | string | | running, done, diverged, stopped, failed, gate_failed or interrupted.
+    status | string | | running, done, diverged, stopped, failed, gate_failed, interrupted, pruned
+        (ended early by a pruning rule; it can go on), or paused (waits for a rung's verdict).
     reason | string | | Why it has that status, in words.
     error | string | | Traceback of a failed attempt.
     stage | string | | Stage the trial runs, such as train or warmup.
@@ -113,6 +114,22 @@ TRIALS = columns_of("""
     metric_columns | string | | Metrics that it records, each with its unit and its better end (min,
         max, or null where nothing says it), as JSON; null in rows of older versions. Each is a
         column of epochs and runs.
+    continues | string | | Shorter trial, equal but for its length, whose epochs before first_epoch
+        are this trial's too; null for none.
+""")
+
+DECISIONS = columns_of("""
+    space | string | | Space whose launch took the decision, as study/space.
+    rule | string | | Pruning rule: asha, halving, hyperband or median.
+    trial_id | string | | Trial that was judged.
+    rung | int32 | | Number of the rung, 0 first.
+    epoch | int32 | epochs | Epochs that the trial had done.
+    metric | string | | Column of epochs, or metric, that was compared.
+    value | float64 | | Its value: of the trial, or of its seeds where these are judged together.
+    against | string | | Values that it was compared with, by trial, as JSON.
+    verdict | string | | go or prune.
+    launch_id | string | | Launch that took the decision.
+    decided | timestamp | UTC | When it was taken.
 """)
 
 EPOCHS = (
@@ -266,6 +283,7 @@ DIAGNOSIS = columns_of("""
 
 TABLES: dict[str, tuple[Column, ...]] = {
     "trials": TRIALS,
+    "decisions": DECISIONS,
     "epochs": EPOCHS,
     "layers": LAYERS,
     "steps": STEPS,
@@ -290,6 +308,9 @@ MEASURED = tuple(
 
 FINISHED = ("done", "diverged", "stopped", "gate_failed")
 """Statuses that need no further attempt: each is a result."""
+
+CENSORED = ("pruned", "paused")
+"""Statuses of trials that are known up to an epoch and can go on from a kept state."""
 
 
 _VIEWS = {

@@ -51,6 +51,12 @@ class Lane:
     """Its last weights are saved whatever keep_weights says: a child starts from them."""
     follows: list[tuple[int, str]] = field(default_factory=list)
     """Attempts, each with its launch, that this one comes after; first the one it goes on from."""
+    rungs: list[int] = field(default_factory=list)
+    """Counts of done epochs after which it asks for a verdict, of those still to come."""
+    metric: str | None = None
+    """The column of `epochs`, or the metric, whose value it is judged by."""
+    continues: str | None = None
+    """A shorter trial, equal but for its length, whose epochs before `first_epoch` are its own."""
 
     @property
     def resumes_at(self) -> tuple[int, int]:
@@ -61,6 +67,9 @@ class Lane:
 @dataclass
 class PackSpec:
     """What a worker needs to run one pack; plain JSON, so it travels.
+
+    A pack has `width` slots, one lane each. When a lane's trial ends, a waiting trial of the same
+    `group` takes its slot.
 
     `deaths`, `errors` and `moves` count what became of it before: workers that died, errors that it
     raised, nodes that could not run it.
@@ -75,6 +84,8 @@ class PackSpec:
     deaths: int = 0
     errors: int = 0
     moves: int = 0
+    group: str = ""
+    """What trials must share to be lanes of one pack: program and recording keys."""
 
     @property
     def trial_ids(self) -> list[str]:

@@ -20,6 +20,7 @@ from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.metric_checks import require_names, require_watched
 from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
+from orchestrator.pruning.judge import Reached
 from orchestrator.units import counted
 from orchestrator.user_code import guarded
 from orchestrator.worker import compile_cache
@@ -46,7 +47,11 @@ class Progress:
     """What one step of a pack brought.
 
     Attributes:
-      epoch: the last one that is whole.
+      epoch: the last one that is whole, of the lane that has come furthest.
+      ended: status by trial id, of trials whose end has been published since the last step.
+      trained: how many epochs of a trial this step trained, over all lanes.
+      at_rung: trials that wait in their slots for a verdict (`PackRun.settle`).
+      done: no lane is active and none waits for a verdict. A worker may still `take` more.
       partial: an epoch goes on, of data that stream: no epoch has ended with this step.
     """
 
@@ -56,6 +61,8 @@ class Progress:
     signature: dict[str, Any] = field(default_factory=dict)
     done: bool = False
     partial: bool = False
+    trained: int = 0
+    at_rung: list[Reached] = field(default_factory=list)
 
 
 class PackRun:

@@ -1,0 +1,1 @@
+"""Ending bad trials early: rungs, rules, and the decisions they take."""

@@ -1,0 +1,48 @@
+"""What a queue asks of a pruning rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Verdict = Literal["go", "prune", "wait"]
+"""Go on in the same slot; end as pruned; or leave the slot until others have come as far."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A trial that has come to a rung.
+
+    Attributes:
+      epochs: that it has done.
+      value: of the metric in the last of them; NaN where it is not a number.
+    """
+
+    trial_id: str
+    epochs: int
+    value: float
+
+
+class Judge(Protocol):
+    """A pruning rule with what it knows of its trials. Decisions are in the store before they are
+    returned. Called under the queue's lock, from one thread at a time."""
+
+    metric: str
+
+    def rungs(self, trial_id: str) -> list[int]:
+        """Counts of done epochs after which the trial is judged, ascending; none where it is not."""
+        ...
+
+    def ask(self, reached: Sequence[Reached]) -> dict[str, Verdict]:
+        """A verdict for each of these trials. A decision that the store holds is not taken again."""
+        ...
+
+    def ended(self, trial_id: str, status: str) -> None:
+        """The trial has ended otherwise (done, diverged, stopped, failed, blocked, ...), so that no
+        rung waits for it."""
+        ...
+
+    def settled(self) -> dict[str, Verdict]:
+        """Verdicts (go or prune), since the last call, of trials that were told to wait."""
+        ...
