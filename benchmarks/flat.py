@@ -15,6 +15,6 @@ def flat_epoch(result: EpochResult, rows: Sequence[LayerRow], lane: int) -> dict
         for name, column in result.layers.items():
             found[f"{row.layer_name}/{row.tensor}/{name}"] = float(column[lane, index])
     for index, step in enumerate(result.step_index):
-        for name, column in result.steps.items():
+        for name, column in result.steps.items() if step >= result.first_step[lane] else ():
             found[f"step{step}/{name}"] = float(column[lane, index])
     return found

@@ -141,6 +141,7 @@ class _Pack:
                     layers=_layer_columns(draw, norms, broken),
                     steps=_step_columns(draw, loss, total) if steps else {},
                     step_index=np.arange(_STEPS - _KEPT, _STEPS),
+                    first_step=np.zeros(width, int),
                     bad_step=np.where(broken, 7, -1),
                     finished=np.zeros(width, bool),
                     metrics={},

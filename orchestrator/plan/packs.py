@@ -125,6 +125,7 @@ class Context:
       fetch: a missing data set is downloaded, as on a cluster's nodes, which nobody has prepared.
       trial_seconds: how long a trial may take; None for as long as it likes.
       words: a folder of this machine where workers leave what they did when they died.
+      keep_pruned: the last state of a pruned trial is kept, so that it can go on.
     """
 
     launch_id: str = ""
@@ -136,6 +137,7 @@ class Context:
     fetch: bool = False
     trial_seconds: float | None = None
     words: str | None = None
+    keep_pruned: bool = True
 
 
 def choose_width(

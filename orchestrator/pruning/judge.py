@@ -31,11 +31,11 @@ class Judge(Protocol):
     metric: str
 
     def rungs(self, trial_id: str) -> list[int]:
-        """Counts of done epochs after which the trial is judged, ascending; none where it is not."""
+        """Counts of done epochs after which the trial is judged, ascending; empty if it is not."""
         ...
 
     def ask(self, reached: Sequence[Reached]) -> dict[str, Verdict]:
-        """A verdict for each of these trials. A decision that the store holds is not taken again."""
+        """A verdict for each of these trials. A decision in the store is not taken again."""
         ...
 
     def ended(self, trial_id: str, status: str) -> None:

@@ -60,13 +60,14 @@ class HostPack:
         """The report of a function that runs in this process."""
         self._given = message
 
-    def advance(self, epoch: int) -> EpochResult:
+    def advance(self, epochs: np.ndarray) -> EpochResult:
         """The next report as it came. After the last one of a trial whose length is known, the
         function may do what it does at its end.
 
         Raises:
           Returned: the function has returned. HostError: it raised, or its process ended.
         """
+        (epoch,) = epochs.tolist()
         result = self._result(self._next(epoch))
         if self._is_last(epoch) and non_finite(0, result) is None:
             self._wait_for_return(epoch)
@@ -113,6 +114,7 @@ class HostPack:
             layers=self._layers(message["layers"]),
             steps={},
             step_index=np.zeros(0, int),
+            first_step=np.zeros(1, int),
             bad_step=np.array([-1]),
             finished=np.array([False]),
             metrics={name: np.array([value]) for name, value in message["metrics"].items()},

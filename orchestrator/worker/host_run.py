@@ -104,6 +104,10 @@ class HostRun(PackRun):
         self.recorder.add_trials([self._row(0, 0, "running")])
         self.recorder.flush()
 
+    def free(self) -> list[int]:
+        """None: the next trial has another process, which another pack starts."""
+        return []
+
     def step(self) -> Progress:
         """Waits for the function's next report and records it; at its end, ends the trial.
 

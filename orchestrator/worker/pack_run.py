@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,20 +20,22 @@ import numpy as np
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.metric_checks import require_names, require_watched
-from orchestrator.plan.packs import Context, PackSpec, has_any, signature_text
-from orchestrator.pruning.judge import Reached
+from orchestrator.plan.packs import Context, Lane, PackSpec, has_any, signature_text
+from orchestrator.pruning.judge import Reached, Verdict
 from orchestrator.units import counted
-from orchestrator.user_code import guarded
+from orchestrator.user_code import described, guarded
 from orchestrator.worker import compile_cache
 from orchestrator.worker.lane_strategy import strategy_here
 from orchestrator.worker.last_words import LastWords
+from orchestrator.worker.monitors import value_of
 from orchestrator.worker.provenance import metric_columns, signature, trial_columns
 from orchestrator.worker.recorder import Recorder
 from orchestrator.worker.stop_rules import Endings
 from orchestrator.worker.traced_values import traced_values_named
 from orchestrator.worker.watchdog import Watchdog
 from orchestrator.worker.weight_keeper import Keeper, save_name
-from results import Store
+from results import Store, StoreError
+from results.config_values import value_text
 from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
 from trainables.core.stepwise import stepwise
@@ -65,11 +68,28 @@ class Progress:
     at_rung: list[Reached] = field(default_factory=list)
 
 
-class PackRun:
-    """One pack on this process's device.
+@dataclass(frozen=True)
+class Failure:
+    """Why a lane could not be made.
 
-    `start`, then `step` until it reports `done`; `interrupt` at any time between steps keeps
-    everything for a resume. Without a store nothing is written.
+    Attributes:
+      of: values of init keys with which no trial of the program can be made; None where the fault
+        may be this trial's alone.
+    """
+
+    reason: str
+    of: list[dict[str, Scalar]] | None
+
+
+class PackRun:
+    """One pack on this process's device: slots, each with a trial and an epoch.
+
+    `start`, then `step` until it reports `done`; between steps `settle` says what becomes of trials
+    at a rung, and `take` puts waiting trials into free slots. `interrupt` at any time between steps
+    keeps everything for a resume. Without a store nothing is written.
+
+    Attributes:
+      epochs: the coming epoch of each slot's trial, (width,).
     """
 
     def __init__(
@@ -85,6 +105,7 @@ class PackRun:
         """`parents`: weights by trial id that take the place of the store's artifacts. `words`:
         where this process says what it does, for whoever finds it dead."""
         self.spec = spec
+        self._registry = registry
         self._parent_weights = parents or {}
         self.store = store
         self.context = context
@@ -101,37 +122,63 @@ class PackRun:
             probes,
             context.launch_id,
         )
-        self.epoch = spec.lanes[0].first_epoch
+        self.epochs = np.zeros(spec.width, np.int32)
+        self.epochs[: len(spec.lanes)] = [lane.first_epoch for lane in spec.lanes]
         self.last: EpochResult | None = None
         self.pack: Pack
         self._making: Literal["", "program", "states", "epoch", "data"] = ""
         self._guard = guard
         self._endings = Endings(self.trials)
         self._keeper = Keeper(spec, self.trials, store, guard, context.launch_id)
-        self._seconds = np.zeros(len(spec.lanes))
+        self._seconds = np.zeros(spec.width)
+        self._spent = np.zeros(spec.width)
+        self._timed: Sequence[int] = ()
         self._epoch_seconds = 0.0
         self._compile_seconds = 0.0
         self._words = words
         limit = context.trial_seconds
         self._watchdog = Watchdog(limit, self._late, words) if limit else None
-        self._spent = 0.0
         self._interrupted = False
         self._checkpoints: list[str] = []
-        self._started = datetime.now(UTC)
+        self._turn = self.epoch
+        self._at_rung: dict[int, Reached] = {}
+        self._ended: dict[str, tuple[str, str | None]] = {}
+        self._started = [datetime.now(UTC)] * spec.width
 
     @property
     def lanes(self) -> range:
+        """Slots that have, or have had, a trial."""
         return range(len(self.spec.lanes))
 
-    def _limited(self, doing: str, share: int = 1) -> AbstractContextManager[None]:
-        """`doing` this ends the process where a trial takes longer than it may, `share` of them in
-        turn."""
-        if self._watchdog is None:
+    @property
+    def epoch(self) -> int:
+        """The coming epoch of the lane that has come furthest."""
+        return int(self.epochs[: len(self.lanes)].max())
+
+    @property
+    def idle(self) -> bool:
+        """Whether no slot has a trial that trains or waits for a verdict."""
+        return not self._active()
+
+    def _active(self) -> list[int]:
+        return [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
+
+    def _limited(
+        self, doing: str, lanes: Sequence[int], share: int = 1
+    ) -> AbstractContextManager[None]:
+        """`doing` this ends the process where one of these trials takes longer than it may, `share`
+        of them in turn."""
+        if self._watchdog is None or not lanes:
             return contextlib.nullcontext()
-        return self._watchdog.within(doing, (self._watchdog.limit - self._spent) * share)
+        self._timed = lanes
+        left = self._watchdog.limit - max(self._spent[lane] for lane in lanes)
+        return self._watchdog.within(doing, left * share)
 
     def _late(self, reason: str, stacks: str) -> None:
-        self.fail(stacks, reason)
+        """Ends those that have taken longest as failed; the others may go on elsewhere."""
+        longest = max(self._spent[lane] for lane in self._timed)
+        late = [lane for lane in self._timed if self._spent[lane] == longest]
+        self._fail(late, stacks, reason)
 
     def start(self) -> None:
         """Loads data, builds the pack, restores parents and checkpoints, publishes the start.
@@ -165,25 +212,126 @@ class PackRun:
             for trial in self.trials if not stepwise() else ():
                 require_watched(trial, (*self.pack.columns, *self.pack.metrics))
             self._require_memory()
-            self._compile_seconds = self._spent = time.monotonic() - begun
+            self._compile_seconds = time.monotonic() - begun
+            self._spent[:] = self._compile_seconds
         for lane in self.lanes:
-            slot = self.spec.lanes[lane]
-            if slot.checkpoint and self.store is not None:
-                self.pack.load(lane, self.store.load_lane(slot.checkpoint, slot.checkpoint_lane))
-                self.recorder.counts[lane].update(slot.memo["rows"])
-                self._endings.recall(lane, slot.memo)
-                if slot.memo.get("best") is not None:
-                    self._keeper.best[lane] = slot.memo["best"]
+            self._resume(lane)
         self._checkpointed_at = time.monotonic()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
         self.recorder.flush()
+
+    def _resume(self, lane: int) -> None:
+        """Takes up a lane's resume point, where it has one."""
+        slot = self.spec.lanes[lane]
+        if slot.checkpoint and self.store is not None:
+            self.pack.load(lane, self.store.load_lane(slot.checkpoint, slot.checkpoint_lane))
+            self.recorder.counts[lane].update(slot.memo["rows"])
+            self._endings.recall(lane, slot.memo)
+            if slot.memo.get("best") is not None:
+                self._keeper.best[lane] = slot.memo["best"]
+
+    def free(self) -> list[int]:
+        """Slots without a trial; none within an epoch of data that stream."""
+        if self.pack.position:
+            return []
+        ended = [lane for lane in self.lanes if not self.pack.active[lane]]
+        return [*ended, *range(len(self.lanes), self.spec.width)]
+
+    def take(self, lanes: Sequence[Lane]) -> dict[str, Failure]:
+        """Puts trials of the pack's group into free slots, fresh, from a parent's weights or from a
+        resume point, and publishes that they have started.
+
+        Returns:
+          By trial id, why a trial could not be made; it has failed then.
+
+        Raises:
+          StoreError: an artifact or a resume point cannot be read.
+          ValueError: there are more trials than free slots.
+        """
+        failed: dict[str, Failure] = {}
+        rows = []
+        for slot, lane in zip(self.free(), lanes, strict=False):
+            self._seat(slot, lane)
+            begun = time.monotonic()
+            try:
+                with guarded(), self._limited("initialising", [slot]):
+                    self.pack.place(slot, self.trials[slot], self._parent(lane))
+                    self._resume(slot)
+            except StoreError:
+                raise
+            except Exception as error:
+                self.pack.freeze(slot)
+                text = "".join(traceback.format_exception(error))
+                failed[lane.trial_id] = Failure(described(error), self._unmakeable_like(slot))
+                rows.append(self._row(slot, 1, "failed", described(error), error=text))
+                continue
+            self._spent[slot] = time.monotonic() - begun
+            rows.append(self._row(slot, 0, "running"))
+        if len(rows) < len(lanes):
+            raise ValueError(f"{len(lanes)} trials for {counted(len(rows), 'free slot')}")
+        self.recorder.add_trials(rows)
+        return failed
+
+    def _seat(self, slot: int, lane: Lane) -> None:
+        """The slot is this trial's from now on."""
+        trial = _checked(self._registry, lane.trial_id, lane.config)
+        if slot == len(self.lanes):
+            self.spec.lanes.append(lane)
+            self.trials.append(trial)
+        self.spec.lanes[slot], self.trials[slot] = lane, trial
+        self._started[slot] = datetime.now(UTC)
+        self.epochs[slot] = lane.first_epoch
+        self._seconds[slot] = self._spent[slot] = 0.0
+        self.recorder.place(slot, lane.trial_id, lane.attempt)
+        self._endings.place(slot, trial)
+        self._keeper.place(slot, trial)
+
+    def _unmakeable_like(self, slot: int) -> list[dict[str, Scalar]] | None:
+        """The init values of a trial whose first state cannot be made, whatever else it has."""
+        trial = self.trials[slot]
+        if _fails(partial(lane_values, trial)) or not _fails(
+            partial(check_start, trial, self._arrays)
+        ):
+            return None
+        return [init_constants(trial)]
+
+    def settle(self, verdicts: Mapping[str, Verdict]) -> None:
+        """What becomes of trials that `step` has left at a rung; those that are not named wait.
+
+        "go" trains on. Of "prune" and "wait" the state is kept as a resume point that outlives this
+        run, the attempt ends as pruned or paused, and the slot is free.
+        """
+        told = {lane: verdicts.get(one.trial_id, "wait") for lane, one in self._at_rung.items()}
+        leaving = {lane: word for lane, word in told.items() if word != "go"}
+        kept = [
+            lane for lane, word in leaving.items() if word == "wait" or self.context.keep_pruned
+        ]
+        if kept:
+            self._save_point(kept, f"{self._turn:06d}-rung")
+        rows = []
+        for lane, word in leaving.items():
+            if word == "prune":
+                self._keeper.at_end(lane, int(self.epochs[lane]) - 1, "pruned", self.pack)
+            self.pack.freeze(lane)
+            value = f"{self.spec.lanes[lane].metric} is {value_text(self._at_rung[lane].value)}"
+            after = f"after {counted(int(self.epochs[lane]), 'epoch')}"
+            status, why = (
+                ("pruned", "") if word == "prune" else ("paused", ", until its rung is full")
+            )
+            rows.append(self._row(lane, 1, status, f"{value} {after}{why}"))
+        self._keeper.save()
+        self.recorder.add_trials(rows)
+        self._at_rung.clear()
+        if rows:
+            self.recorder.flush()
 
     @contextlib.contextmanager
     def _making_it(
         self, what: Literal["program", "states", "epoch"], doing: str, begun: float
     ) -> Iterator[None]:
-        self._making, self._spent = what, time.monotonic() - begun
-        with self._limited(doing):
+        self._making = what
+        self._spent[:] = time.monotonic() - begun
+        with self._limited(doing, self.lanes):
             yield
 
     def _require_memory(self) -> None:
@@ -198,15 +346,16 @@ class PackRun:
             )
 
     def _parents(self) -> dict[int, Mapping[str, np.ndarray]]:
-        found = {}
-        for lane, slot in enumerate(self.spec.lanes):
-            if slot.parent_id is None:
-                continue
-            if slot.parent_id in self._parent_weights:
-                found[lane] = self._parent_weights[slot.parent_id]
-            elif self.store is not None:
-                found[lane] = self.store.weights(slot.parent_id)
-        return found
+        found = {lane: self._parent(slot) for lane, slot in enumerate(self.spec.lanes)}
+        return {lane: weights for lane, weights in found.items() if weights is not None}
+
+    def _parent(self, slot: Lane) -> Mapping[str, np.ndarray] | None:
+        """The weights that a lane starts from, if another trial's."""
+        if slot.parent_id is None:
+            return None
+        if slot.parent_id in self._parent_weights:
+            return self._parent_weights[slot.parent_id]
+        return None if self.store is None else self.store.weights(slot.parent_id)
 
     def step(self) -> Progress:
         """Trains every active lane one epoch and records it; where data stream, some steps of an
@@ -214,16 +363,19 @@ class PackRun:
 
         Raises:
           StoreError: the store cannot be written. SupersededError: the guard said so.
+          RuntimeError: trials at a rung have no verdict yet.
         """
-        epoch = self.epoch
-        active = np.flatnonzero(self.pack.active[: len(self.lanes)])
+        if self._at_rung:
+            raise RuntimeError("trials wait for a verdict; call settle() first")
+        active = np.array(self._active(), int)
+        epoch = int(self.epochs[active].max()) if len(active) else self.epoch
         # Lanes in sequence take their turns; a vmap advances all of them at once.
         turns = 1 if self.signature["strategy"] == "vmap" else max(len(active), 1)
         begun = time.monotonic()
-        with self._limited(f"training epoch {epoch}", turns):
-            result = self._advanced(epoch)
+        with self._limited(f"training epoch {epoch}", active.tolist(), turns):
+            result = self._advanced()
         seconds = time.monotonic() - begun
-        self._spent += seconds / turns
+        self._spent[active] += seconds / turns
         self._seconds[active] += seconds / max(len(active), 1)
         self._epoch_seconds += seconds
         if result is None:
@@ -233,79 +385,100 @@ class PackRun:
         self.last = result
         seconds, self._epoch_seconds = self._epoch_seconds, 0.0
         rows, steps = self.pack.layer_rows, self.pack.steps
-        broken = self._broken_inputs(epoch, active, result)
+        broken = self._broken_inputs(active, result)
         for lane, reason in broken.items():  # no result, so nothing of the epoch is kept
             self.pack.freeze(lane)
             self.recorder.add_trials([self._row(lane, 1, "failed", reason)])
         active = np.array([lane for lane in active if lane not in broken], int)
+        epochs = self.epochs[active]
         if len(active):
-            self.recorder.add_epoch(epoch, result, rows, active, steps, seconds)
-        ends = {int(lane): self._endings.after_epoch(int(lane), epoch, result) for lane in active}
+            self.recorder.add_epoch(epochs, result, rows, active, steps, seconds)
+        of = dict(zip(active.tolist(), epochs.tolist(), strict=True))
+        ends = {lane: self._endings.after_epoch(lane, epoch, result) for lane, epoch in of.items()}
         ended = {lane: end for lane, end in ends.items() if end is not None}
-        with self._limited(f"measuring after epoch {epoch}", turns):
+        with self._limited(f"measuring after epoch {epoch}", active.tolist(), turns):
             if len(active):
-                self._record_probes(epoch, active, set(ended), result)
-        self._keeper.after_epoch(epoch, [int(lane) for lane in active], self.pack, result)
+                self._record_probes(active, set(ended), result)
+        self._keeper.after_epoch(epochs, active.tolist(), self.pack, result)
         for lane, (status, _) in ended.items():
             self.pack.freeze(lane)
-            self._keeper.at_end(lane, epoch, status, self.pack)
+            self._keeper.at_end(lane, of[lane], status, self.pack)
         self._keeper.save()
-        self.epoch += 1
+        self.epochs[active] += 1
+        self._turn += 1
         self.recorder.add_trials(
             [self._row(lane, 1, status, reason, result) for lane, (status, reason) in ended.items()]
         )
         ended |= {lane: ("failed", reason) for lane, reason in broken.items()}
-        remaining = int(np.sum(self.pack.active[: len(self.lanes)]))
-        if self.recorder.due() or not remaining:
+        ids = self.spec.trial_ids
+        self._ended |= {ids[lane]: end for lane, end in ended.items()}
+        self._reach_rungs(result)
+        remaining = len(self._active())
+        awaited = any(self.spec.lanes[lane].artifact for lane in ended)
+        if self.recorder.due() or awaited or not remaining:
             self.recorder.flush()
         if remaining and time.monotonic() - self._checkpointed_at >= self.context.checkpoint_s:
             self.checkpoint()
         if not remaining:
             self._drop_checkpoints(keep=0)
-            self.close()
-        ids = self.spec.trial_ids
+        return self._progress(epoch, len(of), done=not remaining)
+
+    def _reach_rungs(self, result: EpochResult) -> None:
+        """Notes which lanes have come to a rung with the epoch that has just ended."""
+        for lane in self._active():
+            slot, done = self.spec.lanes[lane], int(self.epochs[lane])
+            if done in slot.rungs:
+                value = value_of(self.trials[lane], result, str(slot.metric), lane)
+                self._at_rung[lane] = Reached(slot.trial_id, done, value)
+
+    def _progress(self, epoch: int, trained: int, done: bool) -> Progress:
+        """What the step brought; ends of trials once they are published."""
+        ended: dict[str, tuple[str, str | None]] = {}
+        if not self.recorder.ends_waiting:
+            ended, self._ended = self._ended, {}
         return Progress(
             epoch,
-            {ids[lane]: status for lane, (status, _) in ended.items()},
-            {ids[lane]: reason for lane, (_, reason) in ended.items() if reason},
+            {trial_id: status for trial_id, (status, _) in ended.items()},
+            {trial_id: reason for trial_id, (_, reason) in ended.items() if reason},
             self.signature,
-            done=not remaining,
+            done=done,
+            trained=trained,
+            at_rung=list(self._at_rung.values()),
         )
 
-    def _advanced(self, epoch: int) -> EpochResult | None:
+    def _advanced(self) -> EpochResult | None:
         try:
-            return self.pack.advance(epoch)
+            return self.pack.advance(self.epochs)
         except PartError:  # samples that stream, which all trials of the program read
             self._making = "data"
             raise
 
-    def _broken_inputs(self, epoch: int, active: np.ndarray, result: EpochResult) -> dict[int, str]:
+    def _broken_inputs(self, active: np.ndarray, result: EpochResult) -> dict[int, str]:
         """Of each lane whose bad step came from its input, a sentence that says which."""
         bad = {int(lane): int(result.bad_step[lane]) for lane in active}
         said = {
-            lane: self.pack.broken_input(lane, epoch, step)
+            lane: self.pack.broken_input(lane, int(self.epochs[lane]), step)
             for lane, step in bad.items()
             if step >= 0
         }
         return {lane: text for lane, text in said.items() if text}
 
-    def _record_probes(
-        self, epoch: int, active: np.ndarray, ended: set[int], result: EpochResult
-    ) -> None:
+    def _record_probes(self, active: np.ndarray, ended: set[int], result: EpochResult) -> None:
         """Rows of probes: those the epoch brought, and those whose cadence or end it is."""
         for name, columns in result.probes.items():
-            self.recorder.add_probe(name, epoch, active, columns)
+            self.recorder.add_probe(name, self.epochs[active], active, columns)
         for name in self.trials[0].probes:
             cadence = f"{name}_every"
             probed = [
                 lane
                 for lane in active
                 if cadence in self.trials[lane].config
-                and is_due(self.trials[lane].config[cadence], epoch, lane in ended)
+                and is_due(self.trials[lane].config[cadence], int(self.epochs[lane]), lane in ended)
             ]
             columns = self.pack.probe(name) if probed else None
             if columns is not None:
-                self.recorder.add_probe(name, epoch, np.asarray(probed), columns)
+                at = np.asarray(probed)
+                self.recorder.add_probe(name, self.epochs[at], at, columns)
 
     def _measures(self, probe: str) -> bool:
         """Whether any lane asks for this probe."""
@@ -317,31 +490,38 @@ class PackRun:
         self.recorder.flush()
         if self.store is None:
             return
-        active = np.flatnonzero(self.pack.active[: len(self.lanes)])
-        lanes = [
-            {
-                "trial_id": self.spec.lanes[lane].trial_id,
-                "attempt": self.spec.lanes[lane].attempt,
-                "launch_id": self.context.launch_id or None,
-                "epoch": self.epoch,
-                **({"step": self.pack.position} if self.pack.position else {}),
-                "rows": dict(self.recorder.counts[lane]),
-                **self._endings.memo(int(lane)),
-                "best": self._keeper.best.get(int(lane)),
-            }
-            for lane in active
-        ]
-        self._keeper.save(with_best=True)
-        leaves = {name: values[active] for name, values in self.pack.state().items()}
-        name = f"{save_name(self.spec, self.context.launch_id)}-{self.epoch:06d}"
+        name = f"{self._turn:06d}"
         if self.pack.position:
             name += f"-{self.pack.position:09d}"
-        self._guard()
-        path = self.store.save_weights("checkpoints", name, leaves, {"lanes": lanes})
+        path = self._save_point(self._active(), name)
         if path not in self._checkpoints:  # an interrupt may follow a resume point at once
             self._checkpoints.append(path)
         self._drop_checkpoints(keep=1)
         self._checkpointed_at = time.monotonic()
+
+    def _save_point(self, lanes: Sequence[int], name: str) -> str:
+        """Publishes what is gathered, then a resume point of these lanes; returns its path."""
+        self.recorder.flush()
+        if self.store is None:
+            return ""
+        entries = [
+            {
+                "trial_id": self.spec.lanes[lane].trial_id,
+                "attempt": self.spec.lanes[lane].attempt,
+                "launch_id": self.context.launch_id or None,
+                "epoch": int(self.epochs[lane]),
+                **({"step": self.pack.position} if self.pack.position else {}),
+                "rows": dict(self.recorder.counts[lane]),
+                **self._endings.memo(lane),
+                "best": self._keeper.best.get(lane),
+            }
+            for lane in lanes
+        ]
+        self._keeper.save(with_best=True)
+        leaves = {path: values[list(lanes)] for path, values in self.pack.state().items()}
+        self._guard()
+        name = f"{save_name(self.spec, self.context.launch_id)}-{name}"
+        return self.store.save_weights("checkpoints", name, leaves, {"lanes": entries})
 
     def change_segment(self, wanted: Mapping[str, Any]) -> None:
         """Goes on under another signature's width and strategy, states carried over."""
@@ -360,18 +540,20 @@ class PackRun:
 
     def interrupt(self, why: str = "the launch was stopped") -> None:
         """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
-        active = np.flatnonzero(self.pack.active[: len(self.lanes)])
+        active = self._active()
         # Asked twice (by the driver, then by Tune's clean-up), the second time changes nothing.
-        if len(active) and not self._interrupted:
+        if not self._interrupted and (active or self.recorder.ends_waiting):
             self._interrupted = True
-            self.checkpoint()
-            self.recorder.add_trials(
-                [self._row(int(lane), 1, "interrupted", why) for lane in active]
-            )
+            if active:
+                self.checkpoint()
+            self.recorder.add_trials([self._row(lane, 1, "interrupted", why) for lane in active])
             self.recorder.flush()
 
     def close(self) -> None:
-        """Nobody watches it any more, and it leaves nothing for whoever finds it dead."""
+        """Nobody watches it any more, and it leaves nothing for whoever finds it dead; nor resume
+        points, where all trials have ended."""
+        if hasattr(self, "pack") and self.idle and not self._interrupted:
+            self._drop_checkpoints(keep=0)
         if self._watchdog is not None:
             self._watchdog.close()
             self._watchdog = None
@@ -407,12 +589,13 @@ class PackRun:
           error: the traceback. reason: the exception in one line.
           of: ends only lanes whose config has any of these values.
         """
-        active = self.lanes
-        if hasattr(self, "pack"):
-            active = [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
-        active = [lane for lane in active if has_any(self.spec.lanes[lane].config, of)]
+        running = self._active() if hasattr(self, "pack") else self.lanes
+        lost = [lane for lane in running if has_any(self.spec.lanes[lane].config, of)]
+        self._fail(lost, error, reason)
+
+    def _fail(self, lanes: Sequence[int], error: str, reason: str) -> None:
         self.recorder.add_trials(
-            [self._row(lane, 1, "failed", reason, error=error) for lane in active]
+            [self._row(lane, 1, "failed", reason, error=error) for lane in lanes]
         )
         self.recorder.flush()
 
@@ -433,12 +616,12 @@ class PackRun:
             "status": status,
             "reason": reason,
             "error": error,
-            "epochs_done": self.epoch,
-            "bad_epoch": self.epoch - 1 if bad >= 0 else None,
+            "epochs_done": int(self.epochs[lane]),
+            "bad_epoch": int(self.epochs[lane]) - 1 if bad >= 0 else None,
             "bad_step": bad if bad >= 0 else None,
             "parameters": self.pack.parameter_count if built else None,
             "rows": json.dumps(dict(self.recorder.counts[lane])) if event else None,
-            "started": self._started,
+            "started": self._started[lane],
             "ended": datetime.now(UTC) if event else None,
             "seconds": float(self._seconds[lane]) if event else None,
             "compile_seconds": self._compile_seconds,

@@ -20,10 +20,15 @@ Columns = Mapping[str, Any]
 
 FLUSH_S = 10.0
 FLUSH_ROWS = 50_000
+ENDS_S = 1.0
+"""Ends of trials that come one by one share their parts: each part costs some milliseconds."""
 
 
 class Recorder:
     """Buffers rows of one pack and publishes them in order: data first, ends of trials last.
+
+    A lane is a slot's trial: its rows go by its id, attempt and epoch, which differ from lane to
+    lane, and `place` puts another trial there.
 
     `guard` runs before each publish and may raise to stop it. With no store the rows stay in
     `kept`, as a debug run wants them.
@@ -52,6 +57,16 @@ class Recorder:
         self._words: dict[tuple[Any, ...], Any] = {}
         self._rows = 0
         self._flushed_at = 0.0
+
+    def place(self, lane: int, trial_id: str, attempt: int) -> None:
+        """Rows of this lane are another trial's from now on; there may be one lane more."""
+        if lane == len(self.trial_ids):
+            self.trial_ids = np.append(self.trial_ids, trial_id)
+            self.attempts = np.append(self.attempts, np.int32(attempt))
+            self.counts.append(defaultdict(int))
+        self.trial_ids[lane], self.attempts[lane] = trial_id, attempt
+        self.counts[lane] = defaultdict(int)
+        self._words = {key: words for key, words in self._words.items() if key[0] == "layers"}
 
     def add(
         self,
@@ -95,14 +110,18 @@ class Recorder:
 
     def add_epoch(
         self,
-        epoch: int,
+        epochs: int | np.ndarray,
         result: EpochResult,
         rows: Sequence[LayerRow],
         lanes: np.ndarray,
         steps: int,
         seconds: float,
     ) -> None:
-        """One epoch of `lanes`: rows of `epochs`, `layers` and `steps`, as far as there are any."""
+        """One epoch of `lanes`: rows of `epochs`, `layers` and `steps`, as far as there are any.
+
+        Args:
+          epochs: which one it is, of all or of each of them.
+        """
         if not result.epochs:
             return
         bad = result.bad_step[lanes]
@@ -110,13 +129,14 @@ class Recorder:
             [(name, float(values[lane])) for name, values in result.metrics.items()]
             for lane in lanes
         ]
-        epochs = {name: values[lanes] for name, values in result.epochs.items()}
+        measured = {name: values[lanes] for name, values in result.epochs.items()}
+        epochs = np.broadcast_to(np.asarray(epochs, np.int32), len(lanes))
         self.add(
             "epochs",
             lanes,
             {
-                **epochs,
-                "epoch": np.full(len(lanes), epoch, np.int32),
+                **measured,
+                "epoch": epochs,
                 "steps": np.full(len(lanes), steps, np.int32),
                 "bad_step": pa.array(bad, type=pa.int32(), mask=bad < 0),
                 "seconds": np.full(len(lanes), seconds / len(lanes)),
@@ -125,22 +145,24 @@ class Recorder:
             1,
         )
         if result.layers:
-            self._add_layers(epoch, result, rows, lanes)
+            self._add_layers(epochs, result, rows, lanes)
         kept = len(result.step_index)
         if result.steps:
+            shown = result.step_index >= result.first_step[lanes][:, None]
             self.add(
                 "steps",
                 lanes,
                 {
                     **{name: values[lanes].reshape(-1) for name, values in result.steps.items()},
-                    "epoch": np.full(len(lanes) * kept, epoch, np.int32),
+                    "epoch": np.repeat(epochs, kept),
                     "step": np.tile(np.asarray(result.step_index, np.int32), len(lanes)),
                 },
                 kept,
+                None if shown.all() else shown.reshape(-1),
             )
 
     def _add_layers(
-        self, epoch: int, result: EpochResult, rows: Sequence[LayerRow], lanes: np.ndarray
+        self, epochs: np.ndarray, result: EpochResult, rows: Sequence[LayerRow], lanes: np.ndarray
     ) -> None:
         count = len(rows)
         key = "layers", len(lanes)
@@ -159,35 +181,45 @@ class Recorder:
             {
                 **self._words[key],
                 **{name: values[lanes].reshape(-1) for name, values in result.layers.items()},
-                "epoch": np.full(len(lanes) * count, epoch, np.int32),
+                "epoch": np.repeat(epochs, count),
             },
             count,
         )
 
     def add_probe(
-        self, name: str, epoch: int, lanes: np.ndarray, columns: Mapping[str, np.ndarray]
+        self,
+        name: str,
+        epochs: int | np.ndarray,
+        lanes: np.ndarray,
+        columns: Mapping[str, np.ndarray],
     ) -> None:
-        """Rows of one probe. A 1-d column is shared by the lanes, a 2-d one has a row per lane;
-        rows whose column `shown` is False are left out."""
+        """Rows of one probe, after which epoch of all lanes or of each. A 1-d column is shared by
+        the lanes, a 2-d one has a row per lane; rows whose column `shown` is False are left out."""
         count = max(values.shape[-1] for values in columns.values())
         flat = {
             key: values[lanes].reshape(-1) if values.ndim == 2 else np.tile(values, len(lanes))
             for key, values in columns.items()
         }
         shown = flat.pop("shown", None)
-        epochs = np.full(len(lanes) * count, epoch, np.int32)
-        self.add(name, lanes, {**flat, "epoch": epochs}, count, shown)
+        after = np.repeat(np.broadcast_to(np.asarray(epochs, np.int32), len(lanes)), count)
+        self.add(name, lanes, {**flat, "epoch": after}, count, shown)
 
     def add_trials(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows of `trials`, published after all data gathered so far."""
         self._ends += [dict(row) for row in rows]
 
+    @property
+    def ends_waiting(self) -> bool:
+        """Whether rows of `trials` are gathered and not published yet."""
+        return bool(self._ends)
+
     def due(self) -> bool:
-        """Whether to flush now: after the first epoch, every 10 s or 50,000 rows, and when a trial
-        has ended."""
-        if not self.published or self._ends:
+        """Whether to flush now: after the first epoch, every 10 s or 50,000 rows, and a second
+        after the last time when a trial has ended."""
+        if not self.published:
             return self._rows > 0 or bool(self._ends)
-        return self._rows >= FLUSH_ROWS or time.monotonic() - self._flushed_at >= FLUSH_S
+        waits = ENDS_S if self._ends else FLUSH_S
+        return self._rows >= FLUSH_ROWS or time.monotonic() - self._flushed_at >= waits
 
     def flush(self) -> None:
         """Publishes all that is gathered.

@@ -21,11 +21,19 @@ class Endings:
     """The stop rules of a pack's lanes, and what they remember from epoch to epoch."""
 
     def __init__(self, trials: Sequence[Trial]):
-        self._trials = trials
-        self._below = [0] * len(trials)
-        self._stale = [0] * len(trials)
-        self._monitors = [Monitor(trial) for trial in trials]
-        self._best = [monitor.worst for monitor in self._monitors]
+        self._trials: dict[int, Trial] = {}
+        self._below: dict[int, int] = {}
+        self._stale: dict[int, int] = {}
+        self._monitors: dict[int, Monitor] = {}
+        self._best: dict[int, float] = {}
+        for lane, trial in enumerate(trials):
+            self.place(lane, trial)
+
+    def place(self, lane: int, trial: Trial) -> None:
+        """The lane is another trial's from now on, of which nothing is remembered."""
+        self._trials[lane], self._below[lane], self._stale[lane] = trial, 0, 0
+        self._monitors[lane] = Monitor(trial)
+        self._best[lane] = self._monitors[lane].worst
 
     def memo(self, lane: int) -> dict[str, Any]:
         """What a resume point must hold of a lane; plain JSON."""

@@ -41,18 +41,27 @@ class Keeper:
         self.launch_id = launch_id
         self.best: dict[int, float] = {}
         """Best value so far of what each lane watches; part of a resume point."""
-        self._rules = [str(trial.config["keep_weights"]) for trial in trials]
-        self._monitors = [Monitor(trial) for trial in trials]
+        self._rules: dict[int, str] = {}
+        self._monitors: dict[int, Monitor] = {}
         self._store = store
         self._guard = guard
         self._best_weights: dict[int, tuple[int, Weights]] = {}
         self._gathered: list[tuple[int, int, Weights]] = []
+        self._saves = 0
+        for lane, trial in enumerate(trials):
+            self.place(lane, trial)
+
+    def place(self, lane: int, trial: Trial) -> None:
+        """The lane is another trial's from now on; nothing of the one before may be unsaved."""
+        self._rules[lane] = str(trial.config["keep_weights"])
+        self._monitors[lane] = Monitor(trial)
+        self.best.pop(lane, None)
 
     def after_epoch(
-        self, epoch: int, lanes: Sequence[int], pack: Pack, result: EpochResult
+        self, epochs: int | np.ndarray, lanes: Sequence[int], pack: Pack, result: EpochResult
     ) -> None:
-        """Takes the weights that `best` and `every:K` ask for."""
-        for lane in lanes:
+        """Takes the weights that `best` and `every:K` ask for, after which epoch of each lane."""
+        for lane, epoch in zip(lanes, np.broadcast_to(epochs, len(lanes)).tolist(), strict=True):
             rule = self._rules[lane]
             if rule == "best":
                 monitor = self._monitors[lane]
@@ -99,8 +108,8 @@ class Keeper:
             for name in self._gathered[0][2]
         }
         newest = max(entry["epoch"] for entry in entries)
-        lanes = "-".join(str(lane) for lane, *_ in self._gathered)
+        self._saves += 1  # two trials of one slot may end at the same epoch
         self._guard()
-        name = f"{save_name(self.spec, self.launch_id)}-{newest:06d}-{lanes}"
+        name = f"{save_name(self.spec, self.launch_id)}-{newest:06d}-{self._saves}"
         self._store.save_weights("artifacts", name, stacked, {"lanes": entries})
         self._gathered.clear()

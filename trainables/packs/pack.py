@@ -42,11 +42,15 @@ class EpochResult:
     Lanes that were not active hold NaN (-1 for counts). Means, minima and maxima are over the steps
     before a lane's bad step; counts include that step.
 
+    Lanes may be at different epochs: each trains the one that is next for it.
+
     Attributes:
       epochs: column -> (width,).
       layers: column -> (width, rows), rows as in `Pack.layer_rows`.
       steps: column -> (width, K). The bad step holds its values as computed, later steps NaN.
-      step_index: (K,) the last ten steps of the epoch, and the first ten in epoch 0.
+      step_index: (K,) the first and the last ten steps of an epoch.
+      first_step: (width,) the first of them that is kept: of epoch 0 all are, of later ones the
+        last ten.
       bad_step: (width,) first step whose loss, gradient or update was not finite, or -1.
       finished: (width,) whether the stage's own stop rule ended the lane.
       metrics: further metrics by name -> (width,).
@@ -60,6 +64,7 @@ class EpochResult:
     layers: dict[str, np.ndarray]
     steps: dict[str, np.ndarray]
     step_index: np.ndarray
+    first_step: np.ndarray
     bad_step: np.ndarray
     finished: np.ndarray
     metrics: dict[str, np.ndarray]
@@ -70,8 +75,9 @@ class Pack:
     """Trials sharing `trial.program`, one lane each.
 
     Attributes:
-      trials: lane i trains trials[i].
-      width: number of lanes; those beyond the trials are padding, copies of lane 0 that never run.
+      trials: lane i trains trials[i]; another one after `place`.
+      width: number of lanes; those beyond the trials are padding, copies of lane 0 that never run,
+        until a trial is placed there.
       lanes: "vmap" or "sequential". Within one strategy and width a lane's numbers do not depend,
         to the last bit, on its neighbours, its position or padding.
       active: bool (width,), False for padding and for lanes that are frozen or not finite any more.
@@ -107,26 +113,25 @@ class Pack:
             raise ValueError("the trials of a pack must share one program")
         if lanes not in ("vmap", "sequential"):
             raise ValueError(f"lanes must be vmap or sequential; got {lanes!r}")
-        self.trials = tuple(trials)
         self.width = len(trials) if width is None else width
         if self.width < len(trials):
             raise ValueError(f"width {self.width} is less than the {len(trials)} trials")
         self.lanes: Strategy = lanes
         self.device = device or jax.devices()[0]
+        self.trials = [*trials, *[trials[0]] * (self.width - len(trials))]
         self._real = np.arange(self.width) < len(trials)
         self.active = self._real.copy()
         self._own = [lane_values(t) for t in trials]
+        self._own += [self._own[0]] * (self.width - len(trials))
         data = make_data(trials[0], arrays)
         self._programs = programs_for(trials[0], self._own[0], data, self.width, lanes, self.device)
-        padding = [self._own[0]] * (self.width - len(trials))
-        self._values = self._put(stack_lanes(self._own + padding))
+        self._values = self._put(stack_lanes(self._own))
         self._state: Any = None
         self._probes_fit = False
         self._engine = self._programs.engine
         self._stream: StreamedEpoch | None = None
         if isinstance(data, Source):
-            own = self._own + padding
-            self._stream = StreamedEpoch(self._programs, trials[0], data, own, self._values)
+            self._stream = StreamedEpoch(self._programs, trials[0], data, self._own, self._values)
         else:
             self._data = self._put(data)
         self._layout = self._engine.layout
@@ -164,23 +169,60 @@ class Pack:
         Raises:
           ValueError: given weights do not fit the model.
         """
-        states = []
-        for lane, trial in enumerate(self.trials):
-            values = self._put(self._own[lane])
-            state = self._programs.init(trial)(values)
-            if weights and lane in weights:
-                params = self._given(state["params"], weights[lane])
-                state = self._engine.restart(state, params, values)
-                # Our own models start from a parent's parameters alone.
-                if "rest" in state and not getattr(self._engine, "own_layers", True):
-                    state["rest"] = restored(self._layout, state["rest"], weights[lane])
-            states.append(state)
-        states += [{**states[0], "alive": np.bool_(False)}] * (self.width - len(states))
+        known = weights or {}
+        real = np.flatnonzero(self._real).tolist()
+        states = {lane: self._first_state(lane, known.get(lane)) for lane in real}
+        padding = {**states[real[0]], "alive": np.bool_(False)}
+        every = [states.get(lane, padding) for lane in range(self.width)]
         # On the host: every shape that `jnp.stack` meets is a program to compile.
-        self._state = self._put(jax.tree.map(_stacked, *states))
+        self._state = self._put(jax.tree.map(_stacked, *every))
         if self._stream:
             self._stream.reset()
         self.active = self._real.copy()
+
+    def _first_state(self, lane: int, weights: Mapping[str, np.ndarray] | None) -> Any:
+        values = self._put(self._own[lane])
+        state = self._programs.init(self.trials[lane])(values)
+        if weights is None:
+            return state
+        state = self._engine.restart(state, self._given(state["params"], weights), values)
+        # Our own models start from a parent's parameters alone.
+        if "rest" in state and not getattr(self._engine, "own_layers", True):
+            state["rest"] = restored(self._layout, state["rest"], weights)
+        return state
+
+    def place(
+        self, lane: int, trial: Trial, weights: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Another trial of the program in a lane that is not active, with a fresh state. Neither
+        the new lane's numbers nor its neighbours' depend on it.
+
+        Args:
+          weights: tensors by name, in place of the drawn ones.
+
+        Raises:
+          ValueError: the lane is active, an epoch is under way, the trial is of another program, or
+            given weights do not fit the model.
+        """
+        if self.active[lane] or self.position:
+            raise ValueError(f"lane {lane} is not free")
+        if trial.program != self.trials[lane].program:
+            raise ValueError("the trials of a pack must share one program")
+        own = lane_values(trial)
+        before = self.trials[lane], self._own[lane]
+        self.trials[lane], self._own[lane] = trial, own
+        try:
+            state = self._first_state(lane, weights)
+        except BaseException:
+            self.trials[lane], self._own[lane] = before
+            raise
+        self._values = _set_lane(self._values, np.int32(lane), self._put(own))
+        self._state = _set_lane(self._ready(), np.int32(lane), state)
+        if self._stream:
+            self._stream.place(lane, own, self._values)
+            self.__dict__.pop("_data", None)  # the samples that probes use
+        self._real, self.active = self._real.copy(), self.active.copy()
+        self._real[lane] = self.active[lane] = True
 
     def _given(self, params: Any, weights: Mapping[str, np.ndarray]) -> Any:
         if self._layout is None:
@@ -250,9 +292,12 @@ class Pack:
             what = culprit(engine, state, values, own, epoch, step)
         return f"epoch {epoch}, step {step}: {what}"
 
-    def epoch(self, epoch: int) -> EpochResult:
+    def epoch(self, epoch: int | np.ndarray) -> EpochResult:
         """Trains every active lane for one epoch; one compiled call, one transfer to the host. Of
         data that stream: what is left of the epoch, in several calls.
+
+        Args:
+          epoch: which one, of all lanes or of each (width,).
 
         Raises:
           RuntimeError: no state yet.
@@ -262,7 +307,7 @@ class Pack:
             if found is not None:
                 return found
 
-    def advance(self, epoch: int) -> EpochResult | None:
+    def advance(self, epoch: int | np.ndarray) -> EpochResult | None:
         """One call of the compiled epoch; None where others must follow, as data stream.
 
         Raises:
@@ -270,28 +315,26 @@ class Pack:
           PartError: data that stream cannot be read, or are not what the task declares.
         """
         self._ready()
+        epochs = np.broadcast_to(np.asarray(epoch, np.int32), self.width)
         if self._stream:
-            self._state, found = self._stream.advance(self._taken, epoch, self.active)
+            self._state, found = self._stream.advance(self._taken, epochs, self.active)
         else:
             program = self._programs.epoch(self._values, self._data)
-            given = self._values, self._put(np.int32(epoch)), self._data
+            given = self._values, self._put(epochs), self._data
             self._state, found = program(self._taken(), *given)
-        return None if found is None else self._result(epoch, found)
+        return None if found is None else self._result(epochs, found)
 
     def _taken(self) -> Any:
         """The state, whose buffers are donated: after a failed call there is none any more."""
         state, self._state = self._ready(), None
         return state
 
-    def _result(self, epoch: int, found: Any) -> EpochResult:
+    def _result(self, epochs: np.ndarray, found: Any) -> EpochResult:
         found = jax.device_get(found)
         nothing = np.full(self.width, -1, np.int32)
         bad = found.get("bad_step", nothing)
         finished = found.get("finished", np.zeros(self.width, bool)).astype(bool) & self.active
         self.active = self.active & (bad < 0)
-        index = kept_steps(self.steps)
-        shown = index >= first_shown(self.steps, epoch)
-        steps = {name: column[:, shown] for name, column in found.get("steps", {}).items()}
         brought = found.get("probes", {})
         shared = self._engine.shared_columns
         probes = {name: {**shared.get(name, {}), **columns} for name, columns in brought.items()}
@@ -301,8 +344,9 @@ class Pack:
         return EpochResult(
             epochs=found.get("epochs", {}),
             layers=found.get("layers", {}),
-            steps=steps,
-            step_index=index[shown],
+            steps=found.get("steps", {}),
+            step_index=kept_steps(self.steps),
+            first_step=np.array([first_shown(self.steps, epoch) for epoch in epochs]),
             bad_step=bad,
             finished=finished,
             metrics=found.get("metrics", {}),
@@ -352,8 +396,8 @@ class Pack:
         Raises:
           ValueError: a leaf is missing, or has another shape; or the lane is padding.
         """
-        if not 0 <= lane < len(self.trials):
-            raise ValueError(f"lane {lane} is not one of the {len(self.trials)} trials")
+        if not 0 <= lane < self.width or not self._real[lane]:
+            raise ValueError(f"lane {lane} is not one of the {self._real.sum()} trials")
         shapes = self._programs.shapes
         new = []
         for path, want in by_path(shapes).items():

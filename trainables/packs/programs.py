@@ -67,22 +67,24 @@ class Programs:
         return self._inits[scheme]
 
     def epoch(self, values: Any, data: Any) -> Any:
-        """The compiled epoch: (state, values, epoch, data) -> (state, result), state donated."""
+        """The compiled epoch: (state, values, epochs, data) -> (state, result), state donated;
+        `epochs` (width,) says which one each lane trains."""
         if self._epoch is None:
 
-            def run(state: Any, values: Any, epoch: jax.Array, data: Any) -> Any:
-                def one(state: Any, values: Any) -> Any:
+            def run(state: Any, values: Any, epochs: jax.Array, data: Any) -> Any:
+                def one(state: Any, own: Any) -> Any:
+                    values, epoch = own
                     return self.engine.epoch(state, values, epoch, data)
 
-                return over_lanes(one, state, values, state["alive"], self.lanes)
+                return over_lanes(one, state, (values, epochs), state["alive"], self.lanes)
 
             if stepwise():
                 self._epoch = run
                 return run
             run.__name__ = EPOCH_NAME
             jitted = jax.jit(run, donate_argnums=0)
-            epoch = self.abstract((), jnp.int32)
-            lowered = jitted.lower(self.abstract_state(), values, epoch, data)
+            epochs = self.abstract((self.width,), jnp.int32)
+            lowered = jitted.lower(self.abstract_state(), values, epochs, data)
             self._found = lowered.out_info[1]
             self._epoch = lowered.compile()
         return self._epoch

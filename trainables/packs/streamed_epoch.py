@@ -67,6 +67,12 @@ class StreamedEpoch:
         self._held_orders: list[dict[str, np.ndarray]] = []
         self.reset()
 
+    def place(self, lane: int, own: Lane, values: Any) -> None:
+        """Another trial's values in a lane, between two epochs; `values` are those of all lanes."""
+        self._own = [*self._own[:lane], own, *self._own[lane + 1 :]]
+        self._values = values
+        self._held_orders = []
+
     def reset(self) -> None:
         """No epoch is under way."""
         self.position = self._judged = 0
@@ -89,12 +95,13 @@ class StreamedEpoch:
         return self._made.recorded()
 
     def advance(
-        self, take_state: Callable[[], Any], epoch: int, started: np.ndarray
+        self, take_state: Callable[[], Any], epochs: np.ndarray, started: np.ndarray
     ) -> tuple[Any, Any]:
         """One call further.
 
         Args:
           take_state: gives all lanes' state, whose buffers are donated.
+          epochs: which one each lane trains, (width,).
           started: which lanes train in this epoch, (width,).
 
         Returns:
@@ -105,8 +112,8 @@ class StreamedEpoch:
         """
         training, evaluation = (self._made.passes[n] for n in ("training", "evaluation"))
         if not self._orders:
-            self._orders = self._ordered("training", epoch)
-            self._held_orders = self._held_orders or self._ordered("evaluation", epoch)
+            self._orders = self._ordered("training", epochs)
+            self._held_orders = self._held_orders or self._ordered("evaluation", epochs)
         if self.position < training.batches:
             given = self._gathered("training", self.position)
             state = take_state()
@@ -141,7 +148,7 @@ class StreamedEpoch:
 
     # Samples.
 
-    def _ordered(self, name: str, epoch: int) -> list[dict[str, np.ndarray]]:
+    def _ordered(self, name: str, epochs: np.ndarray) -> list[dict[str, np.ndarray]]:
         """Each lane's order of samples, on the host; what is equal is held once."""
         seen: dict[bytes, np.ndarray] = {}
 
@@ -152,7 +159,7 @@ class StreamedEpoch:
         order = self._made.orders[name]
         found = [
             {n: once(leaf) for n, leaf in order(self._put(dict(own)), np.int32(epoch)).items()}
-            for own in self._own
+            for own, epoch in zip(self._own, epochs, strict=True)
         ]
         if "index" not in found[0]:
             raise PartError("a task that streams must have arrays; this one draws its batches")

@@ -33,7 +33,8 @@ def watching(**config: Any) -> Trial:
 def epoch(**metrics: float) -> EpochResult:
     return EpochResult(
         epochs={"val_loss": np.array([1.0]), "grad_norm": np.array([1.0])}, layers={}, steps={},
-        step_index=np.array([], int), bad_step=np.array([-1]), finished=np.array([False]),
+        step_index=np.array([], int),
+            first_step=np.zeros(1, int), bad_step=np.array([-1]), finished=np.array([False]),
         metrics={name: np.array([value]) for name, value in metrics.items()}, probes={},
     )  # fmt: skip
 

@@ -170,6 +170,7 @@ def epoch_of(width: int = 3, **changes: Any) -> EpochResult:
         "layers": {"grad_norm": ten[:, None] + [2, 3]},
         "steps": {"loss": ten[:, None] + [4, 5, 6]},
         "step_index": np.array([7, 8, 9]),
+        "first_step": np.zeros(width, int),
         "bad_step": np.array([-1, 8, 0])[:width],
         "finished": np.zeros(width, bool),
         "metrics": {"gap": ten + 7},

@@ -26,6 +26,7 @@ def result(
         layers={},
         steps={},
         step_index=np.array([], int),
+        first_step=np.zeros(1, int),
         bad_step=np.array([bad]),
         finished=np.array([kept.get("finished", False)]),
         metrics={name: np.array([v]) for name, v in kept.get("metrics", {}).items()},
@@ -242,6 +243,7 @@ def test_a_gate_judges_the_row_of_its_own_lane_whatever_ended_it() -> None:
     endings = Endings([trial(**gated), trial(**gated, seed=1)])
     both = EpochResult(
         epochs={"loss": np.array([0.5, 0.75])}, layers={}, steps={}, step_index=np.array([], int),
+            first_step=np.zeros(1, int),
         bad_step=np.full(2, -1), finished=np.zeros(2, bool), metrics={}, probes={},
     )  # fmt: skip
     assert [endings.after_epoch(lane, 0, both) for lane in (0, 1)] == [None, None]

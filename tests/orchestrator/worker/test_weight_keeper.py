@@ -56,7 +56,8 @@ class Kept:
         self.stand.epoch = number
         result = EpochResult(
             epochs={"val_loss": np.array(losses)}, layers={}, steps={},
-            step_index=np.array([], int), bad_step=np.full(len(losses), -1),
+            step_index=np.array([], int),
+            first_step=np.zeros(1, int), bad_step=np.full(len(losses), -1),
             finished=np.zeros(len(losses), bool), metrics={}, probes={},
         )  # fmt: skip
         self.keeper.after_epoch(number, range(len(losses)), self.pack, result)
