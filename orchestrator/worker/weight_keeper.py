@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ class Keeper:
         self._guard = guard
         self._best_weights: dict[int, tuple[int, Weights]] = {}
         self._gathered: list[tuple[int, int, Weights]] = []
-        self._saves = 0
+        self._names: Counter[str] = Counter()
         for lane, trial in enumerate(trials):
             self.place(lane, trial)
 
@@ -108,8 +109,10 @@ class Keeper:
             for name in self._gathered[0][2]
         }
         newest = max(entry["epoch"] for entry in entries)
-        self._saves += 1  # two trials of one slot may end at the same epoch
+        lanes = "-".join(str(lane) for lane, *_ in self._gathered)
+        name = f"{save_name(self.spec, self.launch_id)}-{newest:06d}-{lanes}"
+        self._names[name] += 1  # two trials of one slot may end at the same epoch
+        name += f"-again{self._names[name]}" * (self._names[name] > 1)
         self._guard()
-        name = f"{save_name(self.spec, self.launch_id)}-{newest:06d}-{self._saves}"
         self._store.save_weights("artifacts", name, stacked, {"lanes": entries})
         self._gathered.clear()

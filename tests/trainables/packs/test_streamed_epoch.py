@@ -171,10 +171,10 @@ def test_an_epoch_reads_each_training_sample_once_and_no_other() -> None:
     given = arrays()
     pack = pack_of(lambda config: given, {"seed": 1}, stream=True)
     assert pack._stream is not None
-    (order,) = pack._stream._ordered("training", 0)
+    (order,) = pack._stream._ordered("training", np.zeros(1, int))
     used = order["index"].reshape(-1)[order["weight"].reshape(-1) > 0]
     assert len(used) == len(set(used.tolist())) == 30
-    held = pack._stream._ordered("evaluation", 0)[0]
+    held = pack._stream._ordered("evaluation", np.zeros(1, int))[0]
     rest = set(held["index"][held["weight"] > 0].tolist())
     assert rest | set(used.tolist()) == set(range(50))
     assert not rest & set(used.tolist())
