@@ -58,7 +58,7 @@ KEYS = columns_of("""
     attempt  | int32  | | Which try at the trial wrote the row; later ones supersede earlier ones.
     epoch    | int32  | epochs | Epoch of training, 0 first.
 """)
-"""What every row of a table but `trials` must have."""
+"""What every row must have of a table that is not one of `RECORDS`."""
 
 OWNER = columns_of("""
     launch_id | string | | Launch that wrote the row; null in rows of older versions.
@@ -290,8 +290,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "probes/timeline": TIMELINE,
 }
 
+RECORDS = ("trials", "decisions")
+"""Tables whose rows are none of an epoch."""
+
 REQUIRED: dict[str, tuple[str, ...]] = {
     "trials": ("trial_id", "attempt", "event", "status", "config", "rows"),
+    "decisions": ("rule", "trial_id", "rung", "verdict"),
     "epochs": ("trial_id", "attempt", "epoch", "loss"),
     "layers": ("trial_id", "attempt", "epoch", "layer", "tensor"),
     "steps": ("trial_id", "attempt", "epoch", "step"),
@@ -314,10 +318,10 @@ CENSORED = ("pruned", "paused")
 
 
 _VIEWS = {
-    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "launches", "packs", "attempts",
-    "conflicts", "spaces", "space_trials", "configs", "visible", "lines", "run_origins",
-    "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers", "monitors",
-    "monitored",
+    "trials", "decisions", "epochs", "layers", "steps", "runs", "diagnosis", "launches", "packs",
+    "attempts", "conflicts", "spaces", "space_trials", "configs", "visible", "lines",
+    "run_origins", "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers",
+    "monitors", "monitored",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from results.bounds import bytes_of, half_of_free
-from results.schema import EPOCHS, KEYS, OWNER, TRIALS
+from results.schema import EPOCHS, KEYS, OWNER, RECORDS, TRIALS
 from results.store.config_columns import config_table
 from results.store.diagnosis import diagnosis_view
 from results.store.merging.lines import chosen_lines
@@ -83,7 +83,8 @@ def connect(
       it may take.
     """
     con = duckdb.connect()
-    con.register("files_trials", index.dataset("trials"))
+    for table in RECORDS:
+        con.register(f"files_{table}", index.dataset(table))
     con.execute(sql_text("attempts"))
     shared = _choose_lines(con)
     columns = _create_trials(con, spaces)
@@ -91,12 +92,13 @@ def connect(
     watched = _create_monitors(con, columns, metrics)
     _create_spaces(con, spaces)
     for table, listing in index.tables.items():
-        if table != "trials":
+        if table not in RECORDS:
             named = listing.overlapping or (shared and not listing.owned)
             con.register(f"files_{view_name(table)}", index.dataset(table, named=named))
             own = metrics.values() if table == "epochs" else ()
             _create_rows(con, view_name(table), shared, named, own)
     _create_runs(con, columns.values(), metrics.values())
+    con.execute(sql_text("decisions"))
     con.execute(sql_text("launches"))
     same = {*(column.name for column in (*KEYS, *OWNER)), "seconds"}
     measured = ", ".join(f"'{c.name}': r.{c.name}" for c in EPOCHS if c.name not in same)

@@ -24,7 +24,11 @@ HOW_IT_RAN = (
 )  # fmt: skip
 """Columns of `trials` that say how, when and where an attempt ran, not what came out."""
 
-IGNORED = {"trials": HOW_IT_RAN, "epochs": ("attempt", "launch_id", "seconds")}
+IGNORED = {
+    "trials": HOW_IT_RAN,
+    "epochs": ("attempt", "launch_id", "seconds"),
+    "decisions": ("launch_id", "decided"),
+}
 """Columns that stores of the same results may differ in; of other tables the first two alone."""
 
 
