@@ -116,6 +116,8 @@ TRIALS = columns_of("""
         column of epochs and runs.
     continues | string | | Shorter trial, equal but for its length, whose epochs before first_epoch
         are this trial's too; null for none.
+    continues_attempt | string | | Attempt of that trial whose state it goes on from, as JSON:
+        [attempt, launch_id]; null for none.
 """)
 
 DECISIONS = columns_of("""

@@ -20,7 +20,7 @@ from results.store.views import quoted, view_name
 HOW_IT_RAN = (
     "attempt", "event", "first_epoch", "first_started", "started", "ended", "seconds",
     "compile_seconds", "signature", "pack", "lane", "launch_id", "host", "git_commit", "space",
-    "follows",
+    "follows", "continues", "continues_attempt",
 )  # fmt: skip
 """Columns of `trials` that say how, when and where an attempt ran, not what came out."""
 

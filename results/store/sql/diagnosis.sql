@@ -4,7 +4,7 @@
 CREATE VIEW diagnosis AS
 WITH rules AS ({rules}),
 subjects AS (
-    SELECT v.trial, a.trial_id, a.chance_loss, coalesce(a.loss_terms, 1) AS terms
+    SELECT DISTINCT v.trial, a.trial_id, a.chance_loss, coalesce(a.loss_terms, 1) AS terms
     FROM attempts a JOIN visible v USING (trial_id, attempt) WHERE a.newest AND NOT v.stale
 ),
 finite AS (  -- epochs with at least one finite step; NaN sorts above all numbers in DuckDB
