@@ -217,9 +217,10 @@ TIMELINE = (
 DIAGNOSIS = columns_of("""
     trial_id | string | | Trial.
     verdict | string | | exploding, diverged, dead, rising, vanishing, vanishing_mild, plateau,
-        healthy or undetermined: the first whose rule holds.
+        healthy or undetermined: the first whose rule holds. open: none does so far, in a trial
+        that was pruned or is paused.
     first_bad_epoch | int32 | epochs | First epoch at which the verdict's rule held; null for
-        healthy and undetermined.
+        healthy, undetermined and open.
     exploding | bool | | A burst before anything non-finite, in a trial that became non-finite or
         has not learned.
     diverged | bool | | A loss or gradient was not finite.
@@ -233,7 +234,8 @@ DIAGNOSIS = columns_of("""
         epochs_slope per epoch while the loss falls by less than epochs_loss_fall; false without
         a guess_loss.
     plateau | bool | | window_fall < plateau_fall, risen by no more than rising_loss, and loss_end >
-        plateau_loss * guess_loss; null without a guess_loss if the loss is flat.
+        plateau_loss * guess_loss; null without a guess_loss if the loss is flat, and if it is flat
+        in a censored trial that ended before it had as many epochs as the window asks for.
     healthy | bool | | spread <= healthy_spread, loss_spearman <= healthy_rho and the loss is not
         flat; or learned, and the loss fell by learned_fall, or by converged_fall where no
         weight has a gradient any more.
@@ -244,7 +246,8 @@ DIAGNOSIS = columns_of("""
     loss_end | float64 | loss_unit | Mean loss of the last finite epoch.
     loss_fall | float64 | fraction | (loss_start - loss_end) / loss_start.
     window_fall | float64 | fraction | The same over the last min(max(plateau_epochs,
-        plateau_share * epochs), epochs) epochs.
+        plateau_share * epochs), epochs) epochs; the share of a censored trial is that of
+        epochs_planned.
     loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
     chance_loss | float64 | loss_unit | Loss of a uniform guess, or of answering 0.
     largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
@@ -273,6 +276,9 @@ DIAGNOSIS = columns_of("""
     frozen_layers | string | | Layers that the model declares frozen, and those whose gradient was
         exactly 0 in every step of every epoch while the next one above learned: frozen by design.
         They count in no other rule.
+    censored | bool | | The trial was pruned or is paused: it is known up to its last epoch, and what
+        the rules say holds up to there.
+    epochs_planned | int32 | epochs | Epochs that its config asks for.
     monitor | string | | Column of epochs, or metric, that the trial watches: its key monitor, or
         val_loss where it has none. No verdict reads it.
     monitor_start | float64 | | Its value in the first epoch that has one.

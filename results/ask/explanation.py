@@ -74,6 +74,8 @@ LAUNCHES = columns_of("""
     diverged | int64 | | Attempts that ended so.
     stopped | int64 | | Attempts that ended so.
     gate_failed | int64 | | Attempts that ended so.
+    pruned | int64 | | Attempts that a pruning rule ended early.
+    paused | int64 | | Attempts that wait for a rung's verdict.
     failed | int64 | | Attempts that ended so.
     interrupted | int64 | | Attempts that ended so.
     running | int64 | | Attempts without an end, under way or lost.
