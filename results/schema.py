@@ -58,7 +58,7 @@ KEYS = columns_of("""
     attempt  | int32  | | Which try at the trial wrote the row; later ones supersede earlier ones.
     epoch    | int32  | epochs | Epoch of training, 0 first.
 """)
-"""What every row of a table but `trials` must have."""
+"""What every row must have of a table that is not one of `RECORDS`."""
 
 OWNER = columns_of("""
     launch_id | string | | Launch that wrote the row; null in rows of older versions.
@@ -116,6 +116,8 @@ TRIALS = columns_of("""
         column of epochs and runs.
     continues | string | | Shorter trial, equal but for its length, whose epochs before first_epoch
         are this trial's too; null for none.
+    continues_attempt | string | | Attempt of that trial whose state it goes on from, as JSON:
+        [attempt, launch_id]; null for none.
 """)
 
 DECISIONS = columns_of("""
@@ -215,9 +217,10 @@ TIMELINE = (
 DIAGNOSIS = columns_of("""
     trial_id | string | | Trial.
     verdict | string | | exploding, diverged, dead, rising, vanishing, vanishing_mild, plateau,
-        healthy or undetermined: the first whose rule holds.
+        healthy or undetermined: the first whose rule holds. open: none does so far, in a trial
+        that was pruned or is paused.
     first_bad_epoch | int32 | epochs | First epoch at which the verdict's rule held; null for
-        healthy and undetermined.
+        healthy, undetermined and open.
     exploding | bool | | A burst before anything non-finite, in a trial that became non-finite or
         has not learned.
     diverged | bool | | A loss or gradient was not finite.
@@ -231,7 +234,8 @@ DIAGNOSIS = columns_of("""
         epochs_slope per epoch while the loss falls by less than epochs_loss_fall; false without
         a guess_loss.
     plateau | bool | | window_fall < plateau_fall, risen by no more than rising_loss, and loss_end >
-        plateau_loss * guess_loss; null without a guess_loss if the loss is flat.
+        plateau_loss * guess_loss; null without a guess_loss if the loss is flat, and if it is flat
+        in a censored trial that ended before it had as many epochs as the window asks for.
     healthy | bool | | spread <= healthy_spread, loss_spearman <= healthy_rho and the loss is not
         flat; or learned, and the loss fell by learned_fall, or by converged_fall where no
         weight has a gradient any more.
@@ -242,7 +246,8 @@ DIAGNOSIS = columns_of("""
     loss_end | float64 | loss_unit | Mean loss of the last finite epoch.
     loss_fall | float64 | fraction | (loss_start - loss_end) / loss_start.
     window_fall | float64 | fraction | The same over the last min(max(plateau_epochs,
-        plateau_share * epochs), epochs) epochs.
+        plateau_share * epochs), epochs) epochs; the share of a censored trial is that of
+        epochs_planned.
     loss_spearman | float64 | | Spearman's rank correlation of epoch and loss.
     chance_loss | float64 | loss_unit | Loss of a uniform guess, or of answering 0.
     largest_norm | float64 | loss/param | Greatest finite gradient norm of any step.
@@ -271,6 +276,9 @@ DIAGNOSIS = columns_of("""
     frozen_layers | string | | Layers that the model declares frozen, and those whose gradient was
         exactly 0 in every step of every epoch while the next one above learned: frozen by design.
         They count in no other rule.
+    censored | bool | | The trial was pruned or is paused: it is known up to its last epoch, and what
+        the rules say holds up to there.
+    epochs_planned | int32 | epochs | Epochs that its config asks for.
     monitor | string | | Column of epochs, or metric, that the trial watches: its key monitor, or
         val_loss where it has none. No verdict reads it.
     monitor_start | float64 | | Its value in the first epoch that has one.
@@ -290,8 +298,12 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "probes/timeline": TIMELINE,
 }
 
+RECORDS = ("trials", "decisions")
+"""Tables whose rows are none of an epoch."""
+
 REQUIRED: dict[str, tuple[str, ...]] = {
     "trials": ("trial_id", "attempt", "event", "status", "config", "rows"),
+    "decisions": ("rule", "trial_id", "rung", "verdict"),
     "epochs": ("trial_id", "attempt", "epoch", "loss"),
     "layers": ("trial_id", "attempt", "epoch", "layer", "tensor"),
     "steps": ("trial_id", "attempt", "epoch", "step"),
@@ -314,10 +326,10 @@ CENSORED = ("pruned", "paused")
 
 
 _VIEWS = {
-    "trials", "epochs", "layers", "steps", "runs", "diagnosis", "launches", "packs", "attempts",
-    "conflicts", "spaces", "space_trials", "configs", "visible", "lines", "run_origins",
-    "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers", "monitors",
-    "monitored",
+    "trials", "decisions", "epochs", "layers", "steps", "runs", "diagnosis", "launches", "packs",
+    "attempts", "conflicts", "spaces", "space_trials", "configs", "visible", "lines",
+    "run_origins", "run_verdicts", "kept_diagnosis", "numbered_epochs", "numbered_layers",
+    "monitors", "monitored",
 }  # fmt: skip
 
 

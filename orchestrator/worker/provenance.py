@@ -135,6 +135,10 @@ def trial_columns(trial: Trial, spec: PackSpec, lane: int) -> dict[str, Any]:
         "versions": json.dumps(trial.versions, sort_keys=True),
         "program": trial.program,
         "first_epoch": slot.first_epoch,
+        "continues": slot.continues,
+        "continues_attempt": json.dumps([slot.memo.get("attempt"), slot.memo.get("launch_id")])
+        if slot.continues
+        else None,
         "epochs_planned": trial.epochs,
         "chance_loss": trial.chance_loss,
         "loss_terms": trial.loss_terms,

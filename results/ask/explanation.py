@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from results.schema import (
+    DECISIONS,
     DIAGNOSIS,
     EPOCHS,
     KEYS,
@@ -73,6 +74,8 @@ LAUNCHES = columns_of("""
     diverged | int64 | | Attempts that ended so.
     stopped | int64 | | Attempts that ended so.
     gate_failed | int64 | | Attempts that ended so.
+    pruned | int64 | | Attempts that a pruning rule ended early.
+    paused | int64 | | Attempts that wait for a rung's verdict.
     failed | int64 | | Attempts that ended so.
     interrupted | int64 | | Attempts that ended so.
     running | int64 | | Attempts without an end, under way or lost.
@@ -128,6 +131,10 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
         "One row per trial: verdict, first bad epoch, every rule, evidence as JSON.",
         DIAGNOSIS,
     ),
+    "decisions": (
+        "One row per verdict of a pruning rule, in the order they were taken.",
+        DECISIONS,
+    ),
     "launches": ("One row per launch: what it ran, when, where, and what came of it.", LAUNCHES),
     "packs": ("One row per pack of a launch: trials that trained and compiled together.", PACKS),
     "attempts": ("One row per (trial, attempt, launch), superseded ones too.", ATTEMPTS),
@@ -163,8 +170,10 @@ def describe(store: Store | None = None) -> str:
         if view == "epochs" and store:
             lines += _explained(_metric_columns(store), losses)
         lines += [""]
-    lines += ["all_trials, all_epochs, all_layers, all_steps: the same, stale trials included"]
-    lines += ["(those whose config also ran under newer versions).", ""]
+    lines += [
+        "all_trials, all_epochs, all_layers, all_steps, all_decisions: the same, stale trials"
+    ]
+    lines += ["included (those whose config also ran under newer versions).", ""]
     lines += ["What these are made of, which may change (files_*: all rows, as they were written):"]
     lines += [f"  {name:24}{doc}" for name, doc in INTERNAL.items()] + [""]
     probes: dict[str, tuple[str, tuple[Column, ...]]] = {

@@ -22,7 +22,7 @@ _CLASSES = {
     "vanishing": ("vanishing", "vanishing_mild", "dead"),
     "healthy": ("healthy",),
     "exploding": ("exploding", "diverged"),
-    "neither": ("rising", "plateau", "undetermined"),
+    "neither": ("rising", "plateau", "undetermined", "open"),
 }
 
 

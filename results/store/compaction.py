@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from pyarrow import fs as pafs
 
-from results.schema import KEYS
+from results.schema import KEYS, RECORDS
 from results.store import files
+from results.store.decisions import as_taken
 from results.store.merging.counting import Part
 from results.store.parquet_parts import PART, PartIndex, encode
 from results.store.paths import TEMPORARY, Paths, merged_age
@@ -87,7 +88,7 @@ def compact(store: Compactable, grace_s: float = 60.0) -> dict[str, int]:
     summary["deleted"] += _sweep(store, grace_s)
     for table in list(store.index.tables):
         listing = store.index.tables[table]
-        told_apart = shared and table != "trials"
+        told_apart = shared and table not in RECORDS
         for parts in _groups([part for part in listing.live if part.owned or not told_apart]):
             # Another compaction may have been quicker.
             store.refresh()
@@ -158,8 +159,9 @@ def _merge(
     except (OSError, pa.ArrowException):
         store.recheck(table)
         return None
-    if table == "trials":
-        return _last_events(data.select(index.schema(table).names))
+    if table in RECORDS:
+        rows = data.select(index.schema(table).names)
+        return _last_events(rows) if table == "trials" else as_taken(rows)
     data = _owned(data, attempts)
     if overlapping:
         data = _once(data).drop_columns([PART])

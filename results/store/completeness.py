@@ -23,7 +23,8 @@ class Readable(Protocol):
 
 class Completeness(TypedDict):
     """State of one trial: `missing` names the tables whose visible rows are not as many as its
-    newest attempt recorded; `rows` has (held, recorded) of each."""
+    newest attempt recorded, whatever its status; `rows` has (held, recorded) of each. A pruned
+    trial of which nothing is missing is whole up to its last epoch."""
 
     done: bool
     status: str | None

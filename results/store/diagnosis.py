@@ -3,7 +3,8 @@
 Verdicts, first match wins: exploding (a burst, in a trial that became non-finite or has not
 learned), diverged (non-finite with no burst before), dead (the gradient of every weight is exactly
 zero), rising (the loss rose and stayed up), vanishing, vanishing_mild (without a plateau, or with
-no guess loss to tell one), plateau, healthy, undetermined. A trial that learned and then
+no guess loss to tell one), plateau, healthy, undetermined, or open: none of these, in a trial that
+was pruned before its last epoch. A trial that learned and then
 stopped changing, or whose loss fell by `converged_fall`, has converged: small gradients are then no
 fault, and it is never called dead or vanishing. What learned and stayed finite did not explode; the
 column `burst` still says that a norm or loss shot up on the way.
@@ -25,6 +26,7 @@ import sys
 from collections.abc import Mapping
 
 from results.errors import StoreError, nearest
+from results.schema import CENSORED
 
 RULES: dict[str, float] = {
     # burst: a step's gradient norm, as a multiple of the greater of norm_start and loss_scale;
@@ -110,4 +112,5 @@ def _shown(value: object) -> str:
 def diagnosis_view(sql: str, rules: Mapping[str, float]) -> str:
     """The text of `sql/diagnosis.sql` with the thresholds filled in."""
     columns = ", ".join(f"{value!r}::DOUBLE AS {name}" for name, value in rules.items())
-    return sql.replace("{rules}", f"SELECT {columns}")
+    statuses = ", ".join(f"'{status}'" for status in CENSORED)
+    return sql.replace("{rules}", f"SELECT {columns}").replace("{censored}", statuses)

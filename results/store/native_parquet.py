@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from results.schema import OWNER, arrow_schema
+from results.schema import OWNER, RECORDS, arrow_schema
 from results.store import files
 from results.store.merging.counting import Part
 from results.store.parquet_parts import PART, PartIndex
@@ -91,7 +91,7 @@ class NativeParts:
 
 def _told(index: PartIndex, table: str) -> list[Part]:
     """Live local parts of a pinned table whose names have a checksum."""
-    if arrow_schema(table) is None or table == "trials" or not files.is_local(index.fs):
+    if arrow_schema(table) is None or table in RECORDS or not files.is_local(index.fs):
         return []
     return [part for part in index.tables[table].live if told_checksum(part.path)]
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import fs as pafs
 
 from results.bounds import OutOfTimeError, bounded, bytes_of
@@ -16,6 +17,7 @@ from results.errors import StoreError
 from results.result import Query, Result, Rows, may_read, reason, sentence
 from results.schema import table_name
 from results.store.completeness import Completeness, completeness, row_counts
+from results.store.decisions import as_taken
 from results.store.diagnosis import merged_rules
 from results.store.merging.conflicts import conflicts
 from results.store.metric_columns import MetricColumn
@@ -283,6 +285,26 @@ class Reader:
         """The last row of every (trial_id, attempt), in that order, as of now."""
         self.refresh()
         return self.sql("SELECT * FROM attempts ORDER BY trial_id, attempt").arrow()
+
+    def decisions(self, space: str | None = None) -> pa.Table:
+        """Verdicts of pruning rules in the order in which they were taken (rows of one moment as
+        they were published), as of now.
+
+        Args:
+          space: `study/space`; every space's if None.
+
+        Raises:
+          StoreError: files of the store keep vanishing.
+        """
+        self.refresh()
+        for _ in range(_RETRIES):
+            try:
+                found = as_taken(self.index.dataset("decisions").to_table())
+            except (OSError, pa.ArrowException):
+                self.recheck("decisions")
+                continue
+            return found if space is None else found.filter(pc.field("space") == space)
+        raise StoreError(f"files of {self.uri} keep vanishing while they are read; try again.")
 
     def completeness(self, trial_ids: Iterable[str]) -> dict[str, Completeness]:
         """Per trial: done, status, tables with missing rows. As of now."""

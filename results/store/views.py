@@ -17,9 +17,10 @@ import duckdb
 import pyarrow as pa
 
 from results.bounds import bytes_of, half_of_free
-from results.schema import EPOCHS, KEYS, OWNER, TRIALS
+from results.schema import EPOCHS, KEYS, OWNER, RECORDS, TRIALS
 from results.store.config_columns import config_table
 from results.store.diagnosis import diagnosis_view
+from results.store.merging.continued import borrowed
 from results.store.merging.lines import chosen_lines
 from results.store.metric_columns import MetricColumn, better_end, measured, metric_columns
 from results.store.parquet_parts import PART, PartIndex
@@ -36,6 +37,17 @@ _LOCK = (
 
 
 _WATCH = ("monitor", "monitor_mode")
+_LINED = """trial_id, attempt, launch_id, follows, first_epoch, epochs_done, status, started,
+newest, continues, continues_attempt"""
+_BORROWED = pa.schema(
+    [
+        ("trial_id", pa.string()), ("attempt", pa.int32()), ("source_id", pa.string()),
+        ("source_attempt", pa.int32()), ("source_launch", pa.string()),
+        ("until_epoch", pa.int32()), ("shown", pa.bool_()),
+    ]
+)  # fmt: skip
+_IS_SOURCE = """a.trial_id = b.source_id AND a.attempt = b.source_attempt
+AND coalesce(a.launch_id, '') = b.source_launch"""
 _LINES = pa.schema(
     [
         ("trial_id", pa.string()), ("attempt", pa.int32()), ("launch_id", pa.string()),
@@ -83,20 +95,23 @@ def connect(
       it may take.
     """
     con = duckdb.connect()
-    con.register("files_trials", index.dataset("trials"))
+    for table in RECORDS:
+        con.register(f"files_{table}", index.dataset(table))
     con.execute(sql_text("attempts"))
     shared = _choose_lines(con)
-    columns = _create_trials(con, spaces)
+    continued = _borrow(con)
+    columns = _create_trials(con, spaces, continued)
     metrics = _metrics(con, columns.values())
     watched = _create_monitors(con, columns, metrics)
     _create_spaces(con, spaces)
     for table, listing in index.tables.items():
-        if table != "trials":
+        if table not in RECORDS:
             named = listing.overlapping or (shared and not listing.owned)
             con.register(f"files_{view_name(table)}", index.dataset(table, named=named))
             own = metrics.values() if table == "epochs" else ()
-            _create_rows(con, view_name(table), shared, named, own)
+            _create_rows(con, view_name(table), shared, continued, named, own)
     _create_runs(con, columns.values(), metrics.values())
+    con.execute(sql_text("decisions"))
     con.execute(sql_text("launches"))
     same = {*(column.name for column in (*KEYS, *OWNER)), "seconds"}
     measured = ", ".join(f"'{c.name}': r.{c.name}" for c in EPOCHS if c.name not in same)
@@ -129,23 +144,19 @@ def _choose_lines(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether attempts of a trial are not one line, as where two stores ran it: two of one number,
     or one that does not say that it follows the one before it. If so, which of them show is
     corrected in the table `attempts`."""
-    read = "trial_id, attempt, launch_id, follows, first_epoch, epochs_done, status, started"
-    rows = con.sql(
-        f"SELECT {read} FROM attempts WHERE trial_id IN ("
+    rows = _attempts_of(
+        con,
         "SELECT trial_id FROM ("
         "SELECT trial_id, attempt, follows, lag(attempt) OVER earlier AS before, "
         "coalesce(lag(launch_id) OVER earlier, '') AS launch FROM attempts "
         "WINDOW earlier AS (PARTITION BY trial_id ORDER BY attempt, launch_id)) "
         "WHERE before = attempt OR follows <> "
         "CASE WHEN before IS NULL THEN '[]' "
-        """ELSE '[[' || before || ', "' || launch || '"]]' END)"""
-    ).to_arrow_table()
-    if not rows.num_rows:
+        """ELSE '[[' || before || ', "' || launch || '"]]' END""",
+    )
+    if not rows:
         return False
-    # As microseconds, since a damaged one need be no date.
-    at = rows.column_names.index("started")
-    rows = rows.set_column(at, "started", rows["started"].cast(pa.int64()))
-    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows.to_pylist()), _LINES))
+    _create_table(con, "lines", pa.Table.from_pylist(chosen_lines(rows), _LINES))
     con.execute(
         "CREATE OR REPLACE TABLE attempts AS SELECT a.* REPLACE ("
         + ", ".join(
@@ -160,8 +171,40 @@ def _choose_lines(con: duckdb.DuckDBPyConnection) -> bool:
     return True
 
 
+def _attempts_of(con: duckdb.DuckDBPyConnection, trials: str) -> list[dict[str, Any]]:
+    """Rows of `attempts` of the trials that a query gives, with what makes lines of them."""
+    rows = con.sql(
+        f"SELECT {_LINED} FROM attempts WHERE trial_id IN ({trials}) ORDER BY ALL"
+    ).to_arrow_table()
+    # As microseconds, since a damaged one need be no date.
+    at = rows.column_names.index("started")
+    return rows.set_column(at, "started", rows["started"].cast(pa.int64())).to_pylist()
+
+
+def _borrow(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether trials go on from shorter ones. If so, `borrowed` has what they have of these, and
+    `spare_epoch` of `attempts` spares it."""
+    rows = _attempts_of(
+        con,
+        "SELECT trial_id FROM attempts WHERE continues <> '' UNION "
+        "SELECT continues FROM attempts WHERE continues <> ''",
+    )
+    if not rows:
+        return False
+    found = [{**vars(one), "source_attempt": one.source[0], "source_launch": one.source[1]}
+             for one in borrowed(rows)]  # fmt: skip
+    _create_table(con, "borrowed", pa.Table.from_pylist(found, _BORROWED))
+    con.execute(
+        "UPDATE attempts a SET spare_epoch = greatest(a.spare_epoch, b.until_epoch) FROM ("
+        "SELECT source_id, source_attempt, source_launch, max(until_epoch) AS until_epoch "
+        "FROM borrowed GROUP BY ALL) b WHERE a.spare_epoch IS NOT NULL "
+        f"AND {_IS_SOURCE}"
+    )
+    return True
+
+
 def _create_trials(
-    con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]]
+    con: duckdb.DuckDBPyConnection, spaces: Mapping[str, Mapping[str, Any]], continued: bool
 ) -> dict[str, str]:
     fields = "trial_id, config, config_id, versions, labels, first_started"
     rows = con.sql(f"SELECT {fields} FROM attempts WHERE newest ORDER BY trial_id")
@@ -183,9 +226,18 @@ def _create_trials(
         "CREATE TABLE visible AS SELECT a.trial_id, a.attempt, c.stale, "
         "dense_rank() OVER (ORDER BY trial_id)::INTEGER AS trial, "
         "coalesce(a.until_epoch, 2147483647) AS until_epoch, "
-        "a.launch_id, a.follows IS NULL AS ownerless "
+        "a.launch_id, a.follows IS NULL AS ownerless, "
+        "a.trial_id AS source_id, a.attempt AS source_attempt "
         "FROM attempts a JOIN configs c USING (trial_id) WHERE a.shown"
     )
+    if continued:
+        con.execute(
+            "INSERT INTO visible SELECT b.trial_id, b.attempt, v.stale, v.trial, b.until_epoch, "
+            "a.launch_id, a.follows IS NULL, b.source_id, b.source_attempt "
+            "FROM borrowed b JOIN visible v ON b.trial_id = v.trial_id AND b.attempt = v.attempt "
+            f"JOIN attempts a ON {_IS_SOURCE} WHERE b.shown"
+        )
+        con.execute("DROP TABLE borrowed")
     return columns
 
 
@@ -258,6 +310,7 @@ def _create_rows(
     con: duckdb.DuckDBPyConnection,
     name: str,
     shared: bool,
+    continued: bool,
     named: bool = False,
     metrics: Iterable[MetricColumn] = (),
 ) -> None:
@@ -266,25 +319,30 @@ def _create_rows(
 
     Args:
       shared: attempts of several stores have one number, so that the launch distinguishes rows.
+      continued: rows may be those of another trial too, which goes on from the one that wrote them.
       named: rows may be in several parts, whose names are in the column `PART`: of each attempt
         and epoch those of one part show, the first by name of those that name launches, if any.
       metrics: those to show as columns of `all_<name>` and `<name>`.
     """
     source, everything, view = quoted(f"files_{name}"), quoted(f"all_{name}"), quoted(name)
     own = " AND (r.launch_id = v.launch_id OR r.launch_id IS NULL AND v.ownerless)"
+    # Where each row is one trial's, DuckDB sees that of the others none need be read.
+    trial, attempt = ("source_id", "source_attempt") if continued else ("trial_id", "attempt")
     shown = (
         f"FROM {source} r JOIN visible v "
-        "ON r.trial_id = v.trial_id AND r.attempt = v.attempt AND r.epoch < v.until_epoch"
+        f"ON r.trial_id = v.{trial} AND r.attempt = v.{attempt} AND r.epoch < v.until_epoch"
     ) + own * shared
     columns = "r.*"
     if named:
         columns = f"r.* EXCLUDE ({PART})"
         shown += (
-            " JOIN (SELECT r.trial_id, r.attempt, r.epoch, "
+            " JOIN (SELECT v.trial_id AS shown_id, r.trial_id, r.attempt, r.epoch, "
             f"arg_min(r.{PART}, (r.launch_id IS NULL, r.{PART})) AS {PART} {shown} GROUP BY ALL) u "
-            "ON r.trial_id = u.trial_id AND r.attempt = u.attempt AND r.epoch = u.epoch "
-            f"AND r.{PART} = u.{PART}"
+            "ON v.trial_id = u.shown_id AND r.trial_id = u.trial_id AND r.attempt = u.attempt "
+            f"AND r.epoch = u.epoch AND r.{PART} = u.{PART}"
         )
+    if continued:
+        columns += " REPLACE (v.trial_id AS trial_id, v.attempt AS attempt)"
     own = [f"r.{measured(metric.name)} AS {quoted(metric.column)}" for metric in metrics]
     all_columns = ", ".join([columns, *own])
     con.execute(f"CREATE VIEW {everything} AS SELECT {all_columns} {shown}")

@@ -20,11 +20,15 @@ from results.store.views import quoted, view_name
 HOW_IT_RAN = (
     "attempt", "event", "first_epoch", "first_started", "started", "ended", "seconds",
     "compile_seconds", "signature", "pack", "lane", "launch_id", "host", "git_commit", "space",
-    "follows",
+    "follows", "continues", "continues_attempt",
 )  # fmt: skip
 """Columns of `trials` that say how, when and where an attempt ran, not what came out."""
 
-IGNORED = {"trials": HOW_IT_RAN, "epochs": ("attempt", "launch_id", "seconds")}
+IGNORED = {
+    "trials": HOW_IT_RAN,
+    "epochs": ("attempt", "launch_id", "seconds"),
+    "decisions": ("launch_id", "decided"),
+}
 """Columns that stores of the same results may differ in; of other tables the first two alone."""
 
 

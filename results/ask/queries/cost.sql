@@ -8,7 +8,9 @@ SELECT
     sum(seconds) AS seconds,
     sum(compile_share) AS compile_seconds,
     arg_max(epochs_done, attempt) AS epochs_done,
-    sum(seconds) / nullif(arg_max(epochs_done, attempt), 0) AS seconds_per_epoch,
+    sum(seconds) / nullif(
+        arg_max(epochs_done, attempt) - coalesce(min(first_epoch) FILTER (continues <> ''), 0), 0
+    ) AS seconds_per_epoch,
     arg_max(parameters, attempt) AS parameters,
     arg_max(device, attempt) AS device
 FROM shared

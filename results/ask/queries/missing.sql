@@ -5,6 +5,7 @@ SELECT
     any_value(t.reason) AS reason
 FROM space_trials s
 LEFT JOIN all_trials t USING (trial_id)
-WHERE t.status IS NULL OR t.status NOT IN ('done', 'diverged', 'stopped', 'gate_failed')
+WHERE t.status IS NULL
+    OR t.status NOT IN ('done', 'diverged', 'stopped', 'gate_failed', 'pruned')
 GROUP BY s.trial_id
 ORDER BY spaces, s.trial_id;

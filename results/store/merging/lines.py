@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from results.schema import FINISHED
@@ -63,25 +63,50 @@ def chosen_lines(attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [found for rows in trials.values() for found in _of_trial(rows)]
 
 
+class Lines:
+    """The lines of one trial's attempts.
+
+    Attributes:
+      rows: attempts by key.
+      followed: keys of those that another attempt follows.
+      lasts: key of each line's newest attempt, that of the shown line first.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]):
+        self.rows = {key_of(row): row for row in rows}
+        self._follows = {key: _followed(row, self.rows) for key, row in self.rows.items()}
+        self.followed = {known for them in self._follows.values() for known in them}
+        self.lasts = sorted(self.rows.keys() - self.followed, key=lambda key: _rank(self.rows[key]))
+
+    def back_from(self, key: Key) -> Iterator[Key]:
+        """An attempt, the one that it goes on from, and so on to the first of the line."""
+        at: Key | None = key
+        while at is not None:
+            yield at
+            at = next(iter(self._follows[at]), None)
+
+
+def starts_at(row: Mapping[str, Any]) -> int:
+    """The epoch from which on an attempt's rows stand in the place of those of the attempts before
+    it: all of them where it goes on from a shorter trial, whose epochs are its own."""
+    return 0 if row["continues"] else row["first_epoch"] or 0
+
+
 def _of_trial(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    by_key = {key_of(row): row for row in rows}
-    follows = {key: _followed(row, by_key) for key, row in by_key.items()}
-    followed = {known for them in follows.values() for known in them}
-    lasts = sorted(by_key.keys() - followed, key=lambda key: _rank(by_key[key]))
+    lines = Lines(rows)
+    by_key, followed, lasts = lines.rows, lines.followed, lines.lasts
     until: dict[Key, int | None] = {}
     spare: dict[Key, int | None] = {}
     shown: set[Key] = set()
     for last in lasts:
         first: int | None = None
-        key: Key | None = last
-        while key is not None:
+        for key in lines.back_from(last):
             until.setdefault(key, first)
             spare[key] = first if key not in spare else _later(spare[key], first)
             if last == lasts[0]:
                 shown.add(key)
-            own = by_key[key]["first_epoch"] or 0
+            own = starts_at(by_key[key])
             first = own if first is None else min(first, own)
-            key = next(iter(follows[key]), None)
     return [
         {
             "trial_id": row["trial_id"],

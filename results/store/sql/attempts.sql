@@ -11,14 +11,17 @@ WITH latest AS (
     ) = 1
 )
 SELECT
-    *,
-    min(first_epoch) OVER later AS until_epoch,
+    * EXCLUDE (starts_at),
+    min(starts_at) OVER later AS until_epoch,
     attempt = max(attempt) OVER (PARTITION BY trial_id) AS newest,
     min(started) OVER (PARTITION BY trial_id) AS first_started,
     true AS shown,
     attempt < max(attempt) OVER (PARTITION BY trial_id) AS followed,
-    min(first_epoch) OVER later AS spare_epoch
-FROM latest
+    min(starts_at) OVER later AS spare_epoch
+FROM (
+    -- One that goes on from a shorter trial takes that one's epochs for its own.
+    SELECT *, CASE WHEN continues <> '' THEN 0 ELSE first_epoch END AS starts_at FROM latest
+)
 WINDOW later AS (
     PARTITION BY trial_id ORDER BY attempt ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
 )

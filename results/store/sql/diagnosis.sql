@@ -1,10 +1,13 @@
 -- Verdict per trial, from metric columns alone (epochs, layers), the chance loss and how many losses
 -- a gradient sums.
 -- {rules} is replaced by one row of thresholds; see results/store/diagnosis.py for their meaning.
+-- {censored} by the statuses of trials that are known up to an epoch only.
 CREATE VIEW diagnosis AS
 WITH rules AS ({rules}),
 subjects AS (
-    SELECT v.trial, a.trial_id, a.chance_loss, coalesce(a.loss_terms, 1) AS terms
+    SELECT DISTINCT
+        v.trial, a.trial_id, a.chance_loss, coalesce(a.loss_terms, 1) AS terms,
+        a.status IN ({censored}) AS censored, a.epochs_planned
     FROM attempts a JOIN visible v USING (trial_id, attempt) WHERE a.newest AND NOT v.stale
 ),
 finite AS (  -- epochs with at least one finite step; NaN sorts above all numbers in DuckDB
@@ -29,16 +32,23 @@ starts AS (  -- what a trial starts from, and the loss of one that knows nothing
 ),
 scales AS (  -- what norms are compared with: a gradient that sums terms is that many times as long
     SELECT
-        t.trial, t.trial_id, t.chance_loss, s.loss_start, s.norm_start,
+        t.trial, t.trial_id, t.chance_loss, t.censored, t.epochs_planned, s.loss_start,
+        s.norm_start,
         coalesce(t.chance_loss, s.zero_loss) AS guess_loss,
         greatest(abs(s.loss_start), coalesce(guess_loss, least_loss)) AS start_scale,
         coalesce(guess_loss, greatest(abs(s.loss_start), least_loss)) * t.terms AS loss_scale
     FROM subjects t LEFT JOIN starts s USING (trial), rules
 ),
-windowed AS (  -- the plateau's window: the last k of n epochs
+windowed AS (  -- the plateau's window: the last k of n epochs; of a trial that was pruned, as many
+               -- as it would have had
     SELECT
-        finite.*, n - least(greatest(plateau_epochs, ceil(plateau_share * n)), n) + 1 AS from_nth
-    FROM finite, rules
+        f.*,
+        greatest(
+            plateau_epochs,
+            ceil(plateau_share * CASE WHEN censored THEN greatest(n, epochs_planned) ELSE n END)
+        ) AS asked,
+        n - least(asked, n) + 1 AS from_nth, censored AND n < asked AS short
+    FROM finite f JOIN subjects USING (trial), rules
 ),
 ranked AS (  -- ranks of the loss, ties shared, for Spearman's correlation with the epoch
     SELECT trial, nth, (rank() OVER by_loss + count(*) OVER by_loss) / 2.0 AS loss_rank
@@ -175,7 +185,8 @@ course AS (
         min(epoch) FILTER (top_norm = 0) AS still_epoch,
         min(epoch) FILTER (nth = from_nth) AS window_epoch,
         arg_min(loss, epoch) FILTER (nth >= from_nth) AS window_loss,
-        count(*) FILTER (nth >= from_nth) AS window_epochs
+        count(*) FILTER (nth >= from_nth) AS window_epochs,
+        bool_or(short) AS short
     FROM windowed JOIN scales USING (trial), rules GROUP BY trial
 ),
 falls AS (
@@ -191,7 +202,8 @@ facts AS (
     SELECT
         g.* EXCLUDE (trial), c.* EXCLUDE (trial), p.* EXCLUDE (trial), s.rho, b.bad_epoch,
         e.burst_epoch, i.idle, i.idle_epoch, z.frozen_layers,
-        window_fall < plateau_fall AND window_fall >= -rising_loss AS flat,
+        window_fall < plateau_fall AND window_fall >= -rising_loss
+            AND CASE WHEN NOT short THEN true END AS flat,  -- else too few epochs to tell
         coalesce(loss_end <= plateau_loss * guess_loss, loss_end = 0 OR fall >= learned_fall, false)
             AS learned,
         coalesce(epochs >= epochs_min AND epochs_fall < epochs_loss_fall AND (
@@ -208,7 +220,7 @@ facts AS (
 ),
 verdicts AS (
     SELECT
-        * EXCLUDE (deep, tiny, fading, still, idle, risen),
+        * EXCLUDE (deep, tiny, fading, still, idle, risen, short),
         burst_epoch IS NOT NULL AS burst,
         coalesce(burst_epoch <= coalesce(bad_epoch, burst_epoch), false)
             AND (bad_epoch IS NOT NULL OR NOT learned) AS exploding,
@@ -237,6 +249,7 @@ named AS (
             WHEN vanishing_depth OR vanishing_abs OR vanishing_epochs THEN 'vanishing_mild'
             WHEN plateau THEN 'plateau'
             WHEN healthy THEN 'healthy'
+            WHEN censored THEN 'open'
             ELSE 'undetermined'
         END AS verdict
     FROM verdicts
@@ -256,7 +269,7 @@ SELECT
     converged, coalesce(epochs, 0) AS epochs, loss_start, loss_end, fall AS loss_fall, window_fall,
     rho AS loss_spearman, chance_loss, largest_norm, smallest_norm, depth_slope, depth_r2,
     depth_ratio, spread, total_slope, first_slope, bad_epoch, rising, burst, burst_epoch,
-    norm_start, loss_scale, guess_loss, frozen_layers,
+    norm_start, loss_scale, guess_loss, frozen_layers, censored, epochs_planned,
     w.monitor, w.monitor_start, w.monitor_end, w.monitor_best,
     to_json({
         'loss_start': loss_start, 'loss_end': loss_end, 'loss_fall': fall,
@@ -267,6 +280,7 @@ SELECT
         'first_slope': first_slope, 'first_r2': first_r2, 'bad_epoch': bad_epoch,
         'burst_epoch': burst_epoch, 'norm_start': norm_start, 'loss_scale': loss_scale,
         'guess_loss': guess_loss, 'frozen_layers': frozen_layers,
+        'censored': censored, 'epochs': coalesce(epochs, 0), 'epochs_planned': epochs_planned,
         'rules': (SELECT r FROM rules r)
     })::VARCHAR AS evidence
 FROM named LEFT JOIN monitored w USING (trial_id);

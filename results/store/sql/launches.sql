@@ -30,6 +30,8 @@ ran AS (
         count(*) FILTER (status = 'diverged') AS diverged,
         count(*) FILTER (status = 'stopped') AS stopped,
         count(*) FILTER (status = 'gate_failed') AS gate_failed,
+        count(*) FILTER (status = 'pruned') AS pruned,
+        count(*) FILTER (status = 'paused') AS paused,
         count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'interrupted') AS interrupted,
         count(*) FILTER (status = 'running') AS running,

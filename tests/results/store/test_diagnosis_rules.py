@@ -134,7 +134,7 @@ def test_thresholds_are_met_from_both_sides(query: Query, worlds: list[World], n
 def test_every_verdict_and_every_rule_has_a_case() -> None:
     assert {case.shows.verdict for case in CASES.values()} == {
         "exploding", "diverged", "dead", "rising", "vanishing", "vanishing_mild", "plateau",
-        "healthy", "undetermined",
+        "healthy", "undetermined", "open",
     }  # fmt: skip
     edges = {rule for lot in EDGES for rule in lot}
     assert edges == set(RULES) - {"plateau_epochs", "floor_norm"}

@@ -45,7 +45,8 @@ class Case:
     `idle` are layers of which no weight has a gradient, but their biases have; `deaf` those of
     which the weights of what is below have none; `readout` is the gradient norm of the last layer;
     without `tensors` rows are of whole layers only. `declared` are layers that the model says are
-    frozen, `fixed` those of which it says so of the tensor w_ih only.
+    frozen, `fixed` those of which it says so of the tensor w_ih only. `planned` are the epochs that
+    its config asks for.
 
     `edge` names a threshold that makes a difference to it; `at`, `above` and `below`: what it shows
     where that is as `rules.EDGES` says, or the next number above or below.
@@ -65,6 +66,8 @@ class Case:
     fixed: Collection[int] = ()
     readout: float = 0.3
     tensors: bool = True
+    status: str = "done"
+    planned: int | None = None
     edge: str = ""
     at: Shows | None = None
     above: Shows | None = None
@@ -108,7 +111,8 @@ def publish(store: Store, cases: Mapping[str, Case], **config: Any) -> None:
     trials, epochs, layers = [], [], []
     for name, case in cases.items():
         own = {"config": {"stage": "train", **config}, "chance_loss": case.chance_loss,
-               "loss_terms": case.loss_terms}  # fmt: skip
+               "loss_terms": case.loss_terms, "status": case.status,
+               "epochs_planned": case.planned}  # fmt: skip
         trials.append(attempt_row(name, 0, chance_loss=1e-9))
         trials.append(attempt_row(name, 1, versions={"model:rnn": 2}, **own))
         trials.append(attempt_row(f"old {name}", config_id=f"c-{name}"))
@@ -149,6 +153,7 @@ HEALTHY = Shows("healthy", None, "healthy")
 PLATEAU = Shows("plateau", 1, "plateau")
 UNDETERMINED = Shows("undetermined")
 UNKNOWN = Shows("undetermined", None, "plateau?")
+OPEN = Shows("open", None, "plateau?")
 
 
 def since(epoch: int, rules: str, verdict: str = "vanishing") -> Shows:

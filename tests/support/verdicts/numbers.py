@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.schema import CENSORED
 from results.store.diagnosis import RULES
 from tests.support.made_up_rows import epoch_row
 from tests.support.verdicts.cases import Case
@@ -30,9 +31,12 @@ def numbers(case: Case) -> Numbers:
     scale *= case.loss_terms or 1
     lows = [row["grad_norm_min"] or row["grad_norm"] for row in kept]
     frozen = _frozen(case, kept, scale)
-    window = int(min(max(RULES["plateau_epochs"], math.ceil(0.2 * len(kept))), len(kept)))
+    whole = max(len(kept), case.planned or 0) if case.status in CENSORED else len(kept)
+    window = int(min(max(RULES["plateau_epochs"], math.ceil(0.2 * whole)), len(kept)))
     found: Numbers = {
         "epochs": len(kept),
+        "censored": case.status in CENSORED,
+        "epochs_planned": case.planned,
         "loss_start": start,
         "loss_end": loss[-1] if loss else None,
         "loss_fall": _fall(start, loss),

@@ -10,6 +10,7 @@ from tests.support.verdicts.cases import (
     HEALTHY,
     INF,
     NAN,
+    OPEN,
     PLATEAU,
     STEEP,
     UNDETERMINED,
@@ -221,6 +222,36 @@ DECISIONS = SCALES | {
         UNKNOWN, [1.0, 0.0, 1.0, 0.0, 1.0, 1.0], [WIDE] * N, chance_loss=1.0
     ),
     "losses below 0": Case(CONVERGED, [-1.0, -2.0, -3.0], chance_loss=None),
+    "the window of what was stopped is a fifth of what it did": Case(
+        since(22, "plateau", "plateau"), [2.5] * 22 + stuck(6), [WIDE] * 28, status="stopped",
+        planned=60,
+    ),
+    # ---- pruned: nothing is said for want of epochs
+    "pruned before it could be flat": Case(
+        OPEN, stuck(5), [WIDE] * 5, status="pruned", planned=28
+    ),
+    "paused before it could be flat": Case(
+        OPEN, stuck(4), [WIDE] * 4, status="paused", planned=10
+    ),
+    "pruned, and flat for as long as it takes": Case(
+        PLATEAU_0, stuck(6), [WIDE] * 6, status="pruned", planned=28
+    ),
+    "pruned, of an unknown length": Case(
+        since(22, "plateau", "plateau"), [2.5] * 22 + stuck(6), [WIDE] * 28, status="pruned"
+    ),
+    "pruned with gradients that vanish": Case(
+        since(0, "vanishing_depth plateau?", "vanishing_mild"), stuck(3), [STEEP] * 3,
+        status="pruned", planned=28,
+    ),
+    "pruned while it fell": Case(
+        HEALTHY, falling(3), [EVEN] * 3, status="pruned", planned=28
+    ),
+    "pruned, and hardly fell": Case(
+        OPEN, [2.303, 2.302, 2.301], [EVEN] * 3, status="pruned", planned=28
+    ),
+    "pruned, neither flat nor healthy": Case(
+        Shows("open"), [2.3, 2.2, 2.1], [WIDE] * 3, status="pruned", planned=28
+    ),
     # ---- learned
     "learned by chance": Case(RESTED, [1.8] * N),
     "just not learned by chance": Case(PLATEAU, [1.85] * N),
