@@ -103,14 +103,17 @@ def test_fifty_thousand_rows_of_all_tables_go_out_at_once(clock: Clock) -> None:
     assert to.published == 100_001
 
 
-def test_the_end_of_a_trial_goes_out_at_once(clock: Clock) -> None:
+def test_ends_of_trials_go_out_a_second_after_the_last_rows(clock: Clock) -> None:
     to = recorder()
     add(to, "epochs", 1)
     to.flush()
     to.add_trials([end("a")])
+    clock.now += 0.99
+    assert not to.due() and to.ends_waiting
+    clock.now += 0.01
     assert to.due()
     to.flush()
-    assert not to.due()
+    assert not to.due() and not to.ends_waiting
 
 
 # ---- what ----------------------------------------------------------------------------------------
