@@ -24,6 +24,22 @@ def shared_line(plans: Sequence[SpacePlan]) -> str:
     )
 
 
+def _lengthening_lines(one: SpacePlan) -> list[str]:
+    """Which trials go on from shorter ones, and why others do not."""
+    lines = []
+    if one.continued:
+        many = len(one.continued) > 1
+        goes, it = ("go", "they do") if many else ("goes", "it does")
+        saved = counted(sum(epoch for _, epoch in one.continued.values()), "epoch")
+        trials = counted(len(one.continued), "trial")
+        lines.append(f"  {trials} {goes} on from shorter ones: {saved} that {it} not train again")
+    for why, lost in one.anew.items():
+        train = "trains" if len(lost) == 1 else "train"
+        more = counted(sum(lost.values()), "epoch")
+        lines.append(f"  {why}: {counted(len(lost), 'trial')} {train} from epoch 0, {more} more")
+    return lines
+
+
 def plan_lines(one: SpacePlan, show: int) -> list[str]:
     """The plan in a few lines, then the first `show` programs and trials it would run; of 0 none,
     nor how many there are."""
@@ -59,6 +75,7 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
         out(
             f"  about {duration(one.seconds)} of one worker's time, by past packs of these programs"
         )
+    lines += _lengthening_lines(one)
     for what, ids in one.changed.items():
         out(f"  {len(ids)} stale: {what}")
     unsaid = one.stale.difference(*one.changed.values())

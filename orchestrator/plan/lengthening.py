@@ -33,21 +33,19 @@ class Lengthened:
 
 
 def lengthened(
-    store: Store | None,
-    trials: Sequence[Trial],
-    attempts: Mapping[str, Mapping[str, Any]],
-    fresh: Collection[str] = (),
+    store: Store | None, trials: Sequence[Trial], fresh: Collection[str] = ()
 ) -> Lengthened:
     """Of each trial, where it goes on from the shorter one that has come furthest.
 
     Args:
-      attempts: the newest attempt of every trial of the store.
       fresh: trials that start over, whatever is there.
     """
     result = Lengthened()
     if store is None:
         return result
-    shorter = _shorter(trials, attempts, fresh)
+    shorter = _shorter(store, trials, fresh)
+    attempts = _attempts(store, {one.id for found in shorter.values() for one in found})
+    shorter = {i: [s for s in found if s.id in attempts] for i, found in shorter.items()}
     states = saved_states(store, {one.id for found in shorter.values() for one in found})
     for trial in trials:
         known = shorter.get(trial.id)
@@ -65,14 +63,28 @@ def lengthened(
     return result
 
 
+def _attempts(store: Store, trials: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The newest attempt of each of these trials that trained an epoch."""
+    if not trials:
+        return {}
+    rows = store.sql(
+        "SELECT trial_id, status, config, epochs_done, length_readers FROM attempts "
+        "WHERE newest AND epochs_done > 0 AND trial_id IN (SELECT unnest($ids))",
+        {"ids": sorted(trials)},
+    ).arrow()
+    return {row["trial_id"]: row for row in rows.to_pylist()}
+
+
 def _shorter(
-    trials: Sequence[Trial], attempts: Mapping[str, Mapping[str, Any]], fresh: Collection[str]
+    store: Store, trials: Sequence[Trial], fresh: Collection[str]
 ) -> dict[str, list[Trial]]:
-    """The shorter trials of each that the store has, the longest first."""
+    """The same trials of lengths that the store has and that are shorter, the longest first."""
+    known = store.sql(
+        "SELECT DISTINCT stage, epochs_planned FROM attempts WHERE epochs_planned IS NOT NULL"
+    ).fetchall()
     lengths: dict[str, set[int]] = defaultdict(set)
-    for row in attempts.values():
-        if row["epochs_planned"] is not None and (row["epochs_done"] or 0) > 0:
-            lengths[row["stage"]].add(int(row["epochs_planned"]))
+    for stage, epochs in known:
+        lengths[stage].add(int(epochs))
     found: dict[str, list[Trial]] = {}
     for trial in trials:
         key = trial.stage.epochs_key
@@ -80,11 +92,10 @@ def _shorter(
         if key is None or key in trial.structure.above or trial.id in fresh:
             continue
         for epochs in sorted(lengths[trial.stage.name], reverse=True):
-            if epochs >= trial.epochs:
+            if not 0 < epochs < trial.epochs:
                 continue
             short = replace(trial, config={**trial.config, key: epochs})
-            row = attempts.get(short.id)
-            if row is not None and (row["epochs_done"] or 0) > 0 and short.id not in fresh:
+            if short.id not in fresh:
                 found.setdefault(trial.id, []).append(short)
     return found
 

@@ -6,7 +6,7 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileType
@@ -17,7 +17,8 @@ from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.code_changes import changes
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.plan.packs import PackSpec, make_packs
+from orchestrator.plan.lengthening import Lengthened, lengthened
+from orchestrator.plan.packs import Lane, PackSpec, make_packs
 from orchestrator.plan.store_state import (
     lacking_recordings,
     newest_attempts,
@@ -43,6 +44,10 @@ class SpacePlan:
     Attributes:
       stale: trials that ended under an older version of their parts.
       changed: what has changed since: a sentence -> the stale trials that it concerns.
+      continued: trials that go on from a shorter one: its id, and from which epoch on.
+      anew: why others cannot, in a sentence -> epochs that are trained again, by trial.
+      state_bytes: how large the states of its trials are that `keep_weights=state` keeps; None
+        where it is unknown.
     """
 
     name: str
@@ -62,6 +67,9 @@ class SpacePlan:
     seconds: float | None = None
     smoke: bool = False
     changed: dict[str, list[str]] = field(default_factory=dict)
+    continued: dict[str, tuple[str, int]] = field(default_factory=dict)
+    anew: dict[str, dict[str, int]] = field(default_factory=dict)
+    state_bytes: int | None = 0
 
     def __repr__(self) -> str:
         return (
@@ -145,6 +153,9 @@ class SpacePlan:
             "rows": self.rows,
             "bytes": self.bytes,
             "seconds": self.seconds,
+            "continued": {i: list(one) for i, one in self.continued.items()},
+            "anew": self.anew,
+            "state_bytes": self.state_bytes,
             "trial_ids": [trial.id for trial in self.trials],
             "to_run_ids": [trial.id for trial in self.to_run],
             "variants": {trial.id: trial.variants for trial in self.trials if trial.variants},
@@ -223,9 +234,11 @@ def plan(
         needed = frozenset(t.parent.id for t in finish.to_run if t.parent)
         again = _rerun_ids(rerun, {trial.id: trial for trial in finish.trials})
         fresh = finish.incomplete.keys() | finish.lacking.keys() | again
+        starts = resume_points(opened, finish.to_run, fresh)
+        _lengthen(finish, starts, lengthened(opened, finish.to_run, fresh))
         finish.packs = make_packs(
             finish.to_run,
-            resume_points(opened, finish.to_run, fresh),
+            starts,
             recorded_signatures(opened, gpu),
             devices=devices,
             gpu=gpu,
@@ -234,9 +247,26 @@ def plan(
             needed_as_parents=needed,
         )
         finish.rows = estimated_rows(finish.to_run)
-        finish.seconds = estimated_seconds(finish.to_run, opened)
+        begun = {i: lane.first_epoch for i, lane in starts.items()}
+        finish.seconds = estimated_seconds(finish.to_run, opened, begun)
         finish.warnings += opened.warnings if opened else []
     return plans
+
+
+def _lengthen(result: SpacePlan, starts: dict[str, Lane], longer: Lengthened) -> None:
+    """Has trials go on from shorter ones that have come further than they have."""
+    for trial_id, lane in longer.lanes.items():
+        own = starts[trial_id]
+        if own.resumes_at < lane.resumes_at:
+            starts[trial_id] = replace(
+                lane, trial_id=trial_id, attempt=own.attempt, follows=own.follows
+            )
+            result.continued[trial_id] = str(lane.continues), lane.first_epoch
+    result.anew = {
+        why: own
+        for why, lost in longer.anew.items()
+        if (own := {i: epochs for i, epochs in lost.items() if not starts[i].first_epoch})
+    }
 
 
 def open_or_none(store: str | Store | None) -> Store | None:

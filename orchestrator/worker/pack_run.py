@@ -620,6 +620,7 @@ class PackRun:
             "bad_epoch": int(self.epochs[lane]) - 1 if bad >= 0 else None,
             "bad_step": bad if bad >= 0 else None,
             "parameters": self.pack.parameter_count if built else None,
+            "length_readers": "; ".join(self.pack.length_readers(lane)) if built else None,
             "rows": json.dumps(dict(self.recorder.counts[lane])) if event else None,
             "started": self._started[lane],
             "ended": datetime.now(UTC) if event else None,
