@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.space_record import varying_keys
+from orchestrator.plan.state_size import state_bytes
 from orchestrator.units import counted, duration, size_text
 from results.config_values import pairs_texts
+from trainables.declarations import Trial
 
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""
@@ -37,7 +39,18 @@ def _lengthening_lines(one: SpacePlan) -> list[str]:
         train = "trains" if len(lost) == 1 else "train"
         more = counted(sum(lost.values()), "epoch")
         lines.append(f"  {why}: {counted(len(lost), 'trial')} {train} from epoch 0, {more} more")
+    kept = one.keeping_states
+    if kept:
+        lines.append(f"  states of {counted(len(kept), 'trial')} are kept: {_size(kept)}")
     return lines
+
+
+def _size(trials: Sequence[Trial]) -> str:
+    total = state_bytes(trials)
+    if total is None:
+        return "how large they are is not known before one has run"
+    each = total // len(trials)
+    return f"about {size_text(total)}" + (f", {size_text(each)} each" if len(trials) > 1 else "")
 
 
 def plan_lines(one: SpacePlan, show: int) -> list[str]:

@@ -17,7 +17,7 @@ from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.code_changes import changes
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.plan.lengthening import Lengthened, lengthened
+from orchestrator.plan.lengthening import STATE, Lengthened, lengthened
 from orchestrator.plan.packs import Lane, PackSpec, make_packs
 from orchestrator.plan.store_state import (
     lacking_recordings,
@@ -46,8 +46,6 @@ class SpacePlan:
       changed: what has changed since: a sentence -> the stale trials that it concerns.
       continued: trials that go on from a shorter one: its id, and from which epoch on.
       anew: why others cannot, in a sentence -> epochs that are trained again, by trial.
-      state_bytes: how large the states of its trials are that `keep_weights=state` keeps; None
-        where it is unknown.
     """
 
     name: str
@@ -69,7 +67,6 @@ class SpacePlan:
     changed: dict[str, list[str]] = field(default_factory=dict)
     continued: dict[str, tuple[str, int]] = field(default_factory=dict)
     anew: dict[str, dict[str, int]] = field(default_factory=dict)
-    state_bytes: int | None = 0
 
     def __repr__(self) -> str:
         return (
@@ -128,6 +125,11 @@ class SpacePlan:
         return sorted(name for name in names if name)
 
     @property
+    def keeping_states(self) -> list[Trial]:
+        """The trials to run whose states `keep_weights=state` keeps."""
+        return [trial for trial in self.to_run if trial.config["keep_weights"] == STATE]
+
+    @property
     def bytes(self) -> int:
         """Estimated size of the rows to come."""
         return estimated_bytes(self.rows)
@@ -155,7 +157,6 @@ class SpacePlan:
             "seconds": self.seconds,
             "continued": {i: list(one) for i, one in self.continued.items()},
             "anew": self.anew,
-            "state_bytes": self.state_bytes,
             "trial_ids": [trial.id for trial in self.trials],
             "to_run_ids": [trial.id for trial in self.to_run],
             "variants": {trial.id: trial.variants for trial in self.trials if trial.variants},
