@@ -25,6 +25,7 @@ from orchestrator.plan.store_state import (
     recorded_signatures,
     resume_points,
 )
+from orchestrator.plan.stored_trials import stored_trials
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
@@ -202,6 +203,8 @@ def plan(
     width: int | None = None,
     devices: int = 2,
     gpu: bool = False,
+    only: Sequence[str] = (),
+    length: int | None = None,
 ) -> list[SpacePlan]:
     """Plans a space, or every space of a study; reads the store, writes nothing.
 
@@ -215,6 +218,8 @@ def plan(
         "package.module:NAME"), or the object.
       lanes: auto, vmap or sequential. width: lanes per pack. devices: packs at once. gpu: whether
         on GPUs.
+      only: ids of trials of the store, as their configs are recorded, in place of those that the
+        space asks for. length: as many epochs for each of them.
 
     Raises:
       RequestError: with everything wrong with the request.
@@ -230,7 +235,12 @@ def plan(
     opened = open_or_none(store)
     plans = Plans()
     for name, owner, entry in found.find(wanted):
-        plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
+        targets = (
+            stored_trials(found, opened, only, length)
+            if only and opened is not None
+            else trials_of(found, entry, set, smoke, limit)
+        )
+        plans.append(_plan_space(found, name, owner, entry, opened, targets, smoke, rerun))
         finish = plans[-1]
         needed = frozenset(t.parent.id for t in finish.to_run if t.parent)
         again = _rerun_ids(rerun, {trial.id: trial for trial in finish.trials})
@@ -297,12 +307,10 @@ def _plan_space(
     study: Study,
     space: Space,
     store: Store | None,
-    set_: Sequence[str] | Mapping[str, Any],
+    targets: list[Trial],
     smoke: bool,
-    limit: int | None,
     rerun: Sequence[str],
 ) -> SpacePlan:
-    targets = trials_of(found, space, set_, smoke, limit)
     for example in {trial.structure: trial for trial in targets}.values():
         _ask_declarations(example)
     trials: dict[str, Trial] = {}

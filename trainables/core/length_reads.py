@@ -36,8 +36,9 @@ class LengthReads:
 def length_readers(trial: Trial, engine: Any) -> list[str]:
     """Whoever reads the trial's length, in words, as far as its programs have been traced."""
     holders = (engine, getattr(engine, "task", None))
-    found = [one.length_reads for one in holders if getattr(one, "length_reads", None)]
-    return declared_readers(trial) + sorted(set().union(*(reads.readers for reads in found)))
+    found: list[LengthReads | None] = [getattr(one, "length_reads", None) for one in holders]
+    traced = set().union(*(reads.readers for reads in found if reads))
+    return declared_readers(trial) + sorted(traced)
 
 
 class Watched(dict[str, Any]):
@@ -114,7 +115,11 @@ class Watched(dict[str, Any]):
         self._note()
         return super().__eq__(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
+
+
+def _like_a_dict(names: tuple[str, ...], leaves: Any) -> Any:
+    return dict(zip(names, leaves, strict=True))
 
 
 def _flat(config: Watched) -> tuple[list[Any], tuple[str, ...]]:
@@ -122,6 +127,4 @@ def _flat(config: Watched) -> tuple[list[Any], tuple[str, ...]]:
     return [config[name] for name in names], names
 
 
-jax.tree_util.register_pytree_node(
-    Watched, _flat, lambda names, leaves: dict(zip(names, leaves, strict=True))
-)
+jax.tree_util.register_pytree_node(Watched, _flat, _like_a_dict)
