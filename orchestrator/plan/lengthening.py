@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.plan.packs import Lane
 from orchestrator.plan.store_state import lacking_recordings, saved_states
 from results import Store
-from trainables.declarations import Trial
+from trainables.declarations import HostTrainable, Trial
 from trainables.declarations.training.length_readers import declared_readers, traced_parts
 
 STATE = "state"
@@ -30,6 +30,16 @@ class Lengthened:
 
     lanes: dict[str, Lane] = field(default_factory=dict)
     anew: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def keeping_problems(trial: Trial) -> list[str]:
+    """Says that a trial's state is not ours to keep, where it asks for that."""
+    if trial.config["keep_weights"] != STATE or not isinstance(trial.stage, HostTrainable):
+        return []
+    return [
+        f"stage {trial.stage.name} is a host trainable, which alone knows its state; give "
+        "keep_weights=last, or none"
+    ]
 
 
 def lengthened(
