@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.launch import LaunchResult, launch
     from orchestrator.load_model import load_model
     from orchestrator.plan.plan import SpacePlan, plan
+    from orchestrator.promote import promote
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
     from results.figures.declaration import Figure
@@ -81,6 +82,7 @@ __all__ = [
     "path_mask",
     "plan",
     "plot",
+    "promote",
     "register_figure",
     "report",
     "scaled_schedule",
@@ -92,6 +94,7 @@ _PLACES = {
     "orchestrator.launch": ("LaunchResult", "launch"),
     "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
+    "orchestrator.promote": ("promote",),
     "results.figures.declaration": ("Figure",),
     "results": (
         "Result",

@@ -1,5 +1,6 @@
 """How a trial ran, so that `debug --exact` runs it again to the bit: segment after segment, each
-under the signature that the store recorded."""
+under the signature that the store recorded. Epochs that it has of a shorter trial ran as that one's
+did."""
 
 from __future__ import annotations
 
@@ -27,27 +28,34 @@ def segments(store: Store | None, trial: Trial) -> list[Segment]:
     Raises:
       RequestError: the store holds no attempt of it.
     """
-    rows = (
-        []
-        if store is None
-        else [r for r in store.attempts().to_pylist() if r["trial_id"] == trial.id and r["shown"]]
-    )
     found: list[Segment] = []
-    for row in rows:
-        if row["signature"] is None:
-            continue
-        if row["until_epoch"] is not None and row["until_epoch"] <= row["first_epoch"]:
-            continue
-        signature = json.loads(row["signature"])
-        found = [s for s in found if s.from_epoch < row["first_epoch"]]
+    for first, text in [] if store is None else _attempts(store, trial.id):
+        signature = json.loads(text)
+        found = [s for s in found if s.from_epoch < first]
         if not found or found[-1].signature != signature:
-            found.append(Segment(row["first_epoch"], signature))
+            found.append(Segment(first, signature))
     if not found:
         raise RequestError(
             f"--exact replays what a store recorded, and it holds no attempt of {trial.id}; leave "
             "--exact out, or give the --store of the launch"
         )
     return found
+
+
+def _attempts(store: Store, trial_id: str) -> list[tuple[int, str]]:
+    """First epoch and signature of each attempt whose rows show for the trial, earliest first."""
+    store.refresh()
+    rows = store.sql(
+        """
+        SELECT a.first_epoch, a.signature
+        FROM visible v JOIN attempts a ON a.trial_id = v.source_id
+            AND a.attempt = v.source_attempt AND a.launch_id IS NOT DISTINCT FROM v.launch_id
+        WHERE v.trial_id = $id AND a.signature IS NOT NULL AND a.first_epoch < v.until_epoch
+        ORDER BY a.first_epoch, a.attempt
+        """,
+        {"id": trial_id},
+    )
+    return rows.fetchall()
 
 
 def on_gpu(segment: Segment) -> bool:

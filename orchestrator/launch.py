@@ -22,7 +22,7 @@ from orchestrator.option_checks import number_problems, require, span_problems
 from orchestrator.plan.overrides import typed, with_key
 from orchestrator.plan.packs import Context
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
-from orchestrator.plan.space_record import space_json
+from orchestrator.plan.space_record import space_json, with_trials
 from orchestrator.plan.store_state import drop_finished_checkpoints, newest_attempts
 from orchestrator.plan.studies import catalogue
 from orchestrator.plan.study_sources import StudySource, is_module
@@ -127,6 +127,8 @@ def launch(
     time_budget: float | str | None = None,
     keep_going: bool = False,
     checkpoint_s: float | None = None,
+    only: Sequence[str] = (),
+    length: int | None = None,
     progress: str = "auto",
     say: Callable[[str], None] = out,
 ) -> LaunchResult:
@@ -148,11 +150,12 @@ def launch(
         come to have.
       gpus_per_pack: 1 where there are any, or a fraction to share one.
       checkpoint_seconds: between resume points; `checkpoint_s` is its former name.
-      keep_weights: none, last, best or every:K; a short word for that key in `set`.
+      keep_weights: none, last, best, state or every:K; a short word for that key in `set`.
       trial_timeout: seconds, or text such as "10m", after which a trial has failed; data and
         compiling count, and trials that a worker trains in turn share its time.
       time_budget: the same of the whole launch, which stops then as Ctrl-C stops it.
       keep_going: try each pack of a program that could not be made.
+      only, length: as in `plan`; `promote` gives them.
       progress: auto, bar, plain, notebook or none. say: takes lines of text.
 
     Raises:
@@ -197,7 +200,7 @@ def launch(
         options: dict[str, Any] = {
             "set": wanted, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
             "lanes": lanes, "width": width, "devices": room.packs,
-            "gpu": bool(room.gpu),
+            "gpu": bool(room.gpu), "only": only, "length": length,
         }  # fmt: skip
         plans = plan(space, store=known, **options)
         if address is None:  # the nodes of a cluster have their own files
@@ -215,6 +218,8 @@ def launch(
                 before = opened.spaces()
                 for one in plans:
                     record = space_json(one, found, before.get(one.name))
+                    if only:
+                        record = with_trials(before.get(one.name), record)
                     opened.write_space(one.name, {**record, "launched": now})
                 for line in opened.warnings:
                     say(f"warning: {line}")

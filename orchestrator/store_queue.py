@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def store_queue(
             old, new = by_id[trial.id], points[trial.id]
             new.attempt = max(new.attempt, old.attempt + 1)
             new.config, new.parent_id, new.artifact = old.config, old.parent_id, old.artifact
+            if old.continues and not new.checkpoint:  # it has left nothing to go on from yet
+                new = replace(old, attempt=new.attempt, follows=new.follows)
             lanes.append(new)
         return lanes, {i: str(known["status"]) for i, known in state.items() if known["done"]}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
+from orchestrator.plan.stored_trials import stored_ids, stored_trials
 from orchestrator.plan.studies import Catalogue
 from orchestrator.plan.trials import trials_of
-from results import Store, StoreError
-from trainables.declarations import ConfigError, Trial
+from results import Store
+from trainables.declarations import Trial
 
 
 def choose(
@@ -41,19 +41,4 @@ def choose(
         raise RequestError("--set changes a space's trial; with --trial alone name the SPACE too")
     if store is None:
         raise RequestError(f"there is no store to find trial {trial!r} in; give --store or a SPACE")
-    try:
-        trial_id = store.resolve(trial)
-    except StoreError as error:
-        raise RequestError(str(error)) from error
-    row = next(r for r in store.attempts().to_pylist() if r["trial_id"] == trial_id)
-    try:
-        resolved = found.registry.resolve(json.loads(row["config"]))
-    except ConfigError as error:
-        hint = "; if it belongs to a study file of yours, give --study"
-        raise RequestError([problem + hint for problem in error.problems]) from error
-    if resolved.id != trial_id:
-        raise RequestError(
-            f"trial {trial_id} was run by another version of the code: the same config is now "
-            f"{resolved.id}; `gradsweep launch --rerun stale` runs it anew"
-        )
-    return resolved, 0
+    return stored_trials(found, store, stored_ids(store, [trial]))[0], 0

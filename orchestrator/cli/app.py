@@ -231,6 +231,7 @@ def _clipped(text: str) -> str:
 COMMANDS = (
     "plan",
     "run",
+    "promote",
     "simulate",
     "jobs",
     "store",

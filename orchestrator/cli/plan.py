@@ -89,6 +89,7 @@ def plan(
     from orchestrator.cli.plan_text import plan_lines, shared_line
     from orchestrator.machine.resources import find_room
     from orchestrator.plan.plan import plan as make_plan
+    from orchestrator.plan.state_size import state_bytes
 
     room = find_room()
     plans = make_plan(
@@ -105,7 +106,9 @@ def plan(
         gpu=bool(room.gpu),
     )
     if json:
-        documents = [one.to_json() for one in plans]
+        documents = [
+            one.to_json() | {"state_bytes": state_bytes(one.keeping_states)} for one in plans
+        ]
         dump(documents[0] if len(documents) == 1 else documents)
         return
     for one in plans:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.space_record import varying_keys
+from orchestrator.plan.state_size import state_bytes
 from orchestrator.units import counted, duration, size_text
 from results.config_values import pairs_texts
+from trainables.declarations import Trial
 
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""
@@ -22,6 +24,33 @@ def shared_line(plans: Sequence[SpacePlan]) -> str:
         f"{counted(len(plans), 'space')}: {counted(nominal, 'trial')}, {len(trials)} of them "
         f"distinct, {counted(len(programs), 'program')}"
     )
+
+
+def _lengthening_lines(one: SpacePlan) -> list[str]:
+    """Which trials go on from shorter ones, and why others do not."""
+    lines = []
+    if one.continued:
+        many = len(one.continued) > 1
+        goes, it = ("go", "they do") if many else ("goes", "it does")
+        saved = counted(sum(epoch for _, epoch in one.continued.values()), "epoch")
+        trials = counted(len(one.continued), "trial")
+        lines.append(f"  {trials} {goes} on from shorter ones: {saved} that {it} not train again")
+    for why, lost in one.anew.items():
+        train = "trains" if len(lost) == 1 else "train"
+        more = counted(sum(lost.values()), "epoch")
+        lines.append(f"  {why}: {counted(len(lost), 'trial')} {train} from epoch 0, {more} more")
+    kept = one.keeping_states
+    if kept:
+        lines.append(f"  states of {counted(len(kept), 'trial')} are kept: {_size(kept)}")
+    return lines
+
+
+def _size(trials: Sequence[Trial]) -> str:
+    total = state_bytes(trials)
+    if total is None:
+        return "how large they are is not known before one has run"
+    each = total // len(trials)
+    return f"about {size_text(total)}" + (f", {size_text(each)} each" if len(trials) > 1 else "")
 
 
 def plan_lines(one: SpacePlan, show: int) -> list[str]:
@@ -59,6 +88,7 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
         out(
             f"  about {duration(one.seconds)} of one worker's time, by past packs of these programs"
         )
+    lines += _lengthening_lines(one)
     for what, ids in one.changed.items():
         out(f"  {len(ids)} stale: {what}")
     unsaid = one.stale.difference(*one.changed.values())

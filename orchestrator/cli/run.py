@@ -75,7 +75,10 @@ def launch(
     ] = 60.0,
     keep_weights: Annotated[
         str | None,
-        typer.Option("--keep-weights", help="Weights kept: none, last, best or every:K."),
+        typer.Option(
+            "--keep-weights",
+            help="Weights kept: none, last, best, every:K, or state, for longer trials.",
+        ),
     ] = None,
     trial_timeout: Annotated[
         str | None,
@@ -145,12 +148,19 @@ def launch(
             time_budget=time_budget,
             keep_going=keep_going,
             progress="none" if json else "auto",
-            say=(lambda text: None) if json else _say,
+            say=(lambda text: None) if json else say,
         )
     except KeyboardInterrupt as error:
         if not json:
-            _say(f"stopped before any trial ran; run them: {resume_command()}")
+            say(f"stopped before any trial ran; run them: {resume_command()}")
         return status_of(getattr(error, "number", signal.SIGINT))
+    return said(result, json)
+
+
+def said(result: LaunchResult, json: bool) -> int:
+    """Says what a launch brought; its exit status."""
+    from orchestrator.launch import resume_command
+
     if json:
         dump(_launch_json(result))
     else:
@@ -161,7 +171,7 @@ def launch(
     return result.exit_status
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """A line, if anybody still reads them; a launch does not end for want of a reader."""
     try:
         out(text)
@@ -205,34 +215,34 @@ def _print_launch(result: LaunchResult, again: str) -> None:
         ended = sum(result.counts[name] for name in FINISHED)
         failed = f", {result.counts['failed']} failed" if result.counts["failed"] else ""
         trials = f"{ended} of {result.counts.total()} trials done{failed}"
-        _say(f"stopped after {duration(result.seconds)} with {trials}; run what is left: {again}")
+        say(f"stopped after {duration(result.seconds)} with {trials}; run what is left: {again}")
         return
-    _say(f"{counted(result.ran, 'trial')} to run; in {duration(result.seconds)}: {counts}")
+    say(f"{counted(result.ran, 'trial')} to run; in {duration(result.seconds)}: {counts}")
     alike: dict[str, list[str]] = {}
     for trial_id, reason in sorted(result.reasons.items()):
         alike.setdefault(reason, []).append(trial_id)
     for reason, ids in alike.items():
         more = len(ids) - _MOST_IDS
         rest = f" and {counted(more, 'other')}" if more > 0 else ""
-        _say(f"  {', '.join(ids[:_MOST_IDS])}{rest}: {reason}")
+        say(f"  {', '.join(ids[:_MOST_IDS])}{rest}: {reason}")
         if left := result.untried.get(reason):
             them = f"{left} of them were" if left > 1 else "one of them was"
-            _say(f"  ({them} not tried, being of the same program; --keep-going tries all)")
+            say(f"  ({them} not tried, being of the same program; --keep-going tries all)")
     if result.compiles:
         new, old = result.compiles["compiled"], result.compiles["cached"]
-        _say(f"programs compiled {new}, taken from the compile cache {old}")
+        say(f"programs compiled {new}, taken from the compile cache {old}")
     if result.error:
-        _say(f"stopped: {result.error}")
+        say(f"stopped: {result.error}")
     if result.time_up:
-        _say(f"the time budget is used up; go on: {again}")
+        say(f"the time budget is used up; go on: {again}")
     elif result.exit_status:
-        _say(f"run what is left: {again}")
+        say(f"run what is left: {again}")
     else:
         first = result.plans[0]
         # An analysis has no learning result to choose by.
         trained = any(trial.stage.epochs_key for trial in first.targets)
         best = f"gradsweep best {first.name}, " if trained else ""
-        _say(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
+        say(f"results in {result.store}; next: {best}gradsweep plot {first.name}")
 
 
 @app.command()

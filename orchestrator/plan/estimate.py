@@ -31,8 +31,14 @@ def estimated_rows(trials: Sequence[Trial]) -> dict[str, int]:
     return dict(found)
 
 
-def estimated_seconds(trials: Sequence[Trial], store: Store | None) -> float | None:
-    """Seconds of one worker, from past attempts; None where a program was never measured."""
+def estimated_seconds(
+    trials: Sequence[Trial], store: Store | None, done: Mapping[str, int] | None = None
+) -> float | None:
+    """Seconds of one worker, from past attempts; None where a program was never measured.
+
+    Args:
+      done: epochs that trials need not train, by id.
+    """
     if store is None or not trials:
         return None
     pace: dict[str, list[float]] = defaultdict(list)
@@ -42,7 +48,8 @@ def estimated_seconds(trials: Sequence[Trial], store: Store | None) -> float | N
             pace[row["program"]].append(row["seconds"] / epochs)
     if any(trial.program not in pace for trial in trials):
         return None
-    return sum(t.epochs * sum(pace[t.program]) / len(pace[t.program]) for t in trials)
+    left = {t.id: t.epochs - (done or {}).get(t.id, 0) for t in trials}
+    return sum(left[t.id] * sum(pace[t.program]) / len(pace[t.program]) for t in trials)
 
 
 def rows_per_trial(trial: Trial) -> dict[str, int]:

@@ -6,7 +6,7 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileType
@@ -17,13 +17,15 @@ from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.code_changes import changes
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
-from orchestrator.plan.packs import PackSpec, make_packs
+from orchestrator.plan.lengthening import STATE, Lengthened, lengthened
+from orchestrator.plan.packs import Lane, PackSpec, make_packs
 from orchestrator.plan.store_state import (
     lacking_recordings,
     newest_attempts,
     recorded_signatures,
     resume_points,
 )
+from orchestrator.plan.stored_trials import stored_trials
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
@@ -43,6 +45,8 @@ class SpacePlan:
     Attributes:
       stale: trials that ended under an older version of their parts.
       changed: what has changed since: a sentence -> the stale trials that it concerns.
+      continued: trials that go on from a shorter one: its id, and from which epoch on.
+      anew: why others cannot, in a sentence -> epochs that are trained again, by trial.
     """
 
     name: str
@@ -62,6 +66,8 @@ class SpacePlan:
     seconds: float | None = None
     smoke: bool = False
     changed: dict[str, list[str]] = field(default_factory=dict)
+    continued: dict[str, tuple[str, int]] = field(default_factory=dict)
+    anew: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -120,6 +126,11 @@ class SpacePlan:
         return sorted(name for name in names if name)
 
     @property
+    def keeping_states(self) -> list[Trial]:
+        """The trials to run whose states `keep_weights=state` keeps."""
+        return [trial for trial in self.to_run if trial.config["keep_weights"] == STATE]
+
+    @property
     def bytes(self) -> int:
         """Estimated size of the rows to come."""
         return estimated_bytes(self.rows)
@@ -145,6 +156,8 @@ class SpacePlan:
             "rows": self.rows,
             "bytes": self.bytes,
             "seconds": self.seconds,
+            "continued": {i: list(one) for i, one in self.continued.items()},
+            "anew": self.anew,
             "trial_ids": [trial.id for trial in self.trials],
             "to_run_ids": [trial.id for trial in self.to_run],
             "variants": {trial.id: trial.variants for trial in self.trials if trial.variants},
@@ -190,6 +203,8 @@ def plan(
     width: int | None = None,
     devices: int = 2,
     gpu: bool = False,
+    only: Sequence[str] = (),
+    length: int | None = None,
 ) -> list[SpacePlan]:
     """Plans a space, or every space of a study; reads the store, writes nothing.
 
@@ -203,6 +218,8 @@ def plan(
         "package.module:NAME"), or the object.
       lanes: auto, vmap or sequential. width: lanes per pack. devices: packs at once. gpu: whether
         on GPUs.
+      only: ids of trials of the store, as their configs are recorded, in place of those that the
+        space asks for. length: as many epochs for each of them.
 
     Raises:
       RequestError: with everything wrong with the request.
@@ -218,14 +235,21 @@ def plan(
     opened = open_or_none(store)
     plans = Plans()
     for name, owner, entry in found.find(wanted):
-        plans.append(_plan_space(found, name, owner, entry, opened, set, smoke, limit, rerun))
+        targets = (
+            stored_trials(found, opened, only, length)
+            if only and opened is not None
+            else trials_of(found, entry, set, smoke, limit)
+        )
+        plans.append(_plan_space(found, name, owner, entry, opened, targets, smoke, rerun))
         finish = plans[-1]
         needed = frozenset(t.parent.id for t in finish.to_run if t.parent)
         again = _rerun_ids(rerun, {trial.id: trial for trial in finish.trials})
         fresh = finish.incomplete.keys() | finish.lacking.keys() | again
+        starts = resume_points(opened, finish.to_run, fresh)
+        _lengthen(finish, starts, lengthened(opened, finish.to_run, fresh))
         finish.packs = make_packs(
             finish.to_run,
-            resume_points(opened, finish.to_run, fresh),
+            starts,
             recorded_signatures(opened, gpu),
             devices=devices,
             gpu=gpu,
@@ -234,9 +258,26 @@ def plan(
             needed_as_parents=needed,
         )
         finish.rows = estimated_rows(finish.to_run)
-        finish.seconds = estimated_seconds(finish.to_run, opened)
+        begun = {i: lane.first_epoch for i, lane in starts.items()}
+        finish.seconds = estimated_seconds(finish.to_run, opened, begun)
         finish.warnings += opened.warnings if opened else []
     return plans
+
+
+def _lengthen(result: SpacePlan, starts: dict[str, Lane], longer: Lengthened) -> None:
+    """Has trials go on from shorter ones that have come further than they have."""
+    for trial_id, lane in longer.lanes.items():
+        own = starts[trial_id]
+        if own.resumes_at < lane.resumes_at:
+            starts[trial_id] = replace(
+                lane, trial_id=trial_id, attempt=own.attempt, follows=own.follows
+            )
+            result.continued[trial_id] = str(lane.continues), lane.first_epoch
+    result.anew = {
+        why: own
+        for why, lost in longer.anew.items()
+        if (own := {i: epochs for i, epochs in lost.items() if not starts[i].first_epoch})
+    }
 
 
 def open_or_none(store: str | Store | None) -> Store | None:
@@ -266,12 +307,10 @@ def _plan_space(
     study: Study,
     space: Space,
     store: Store | None,
-    set_: Sequence[str] | Mapping[str, Any],
+    targets: list[Trial],
     smoke: bool,
-    limit: int | None,
     rerun: Sequence[str],
 ) -> SpacePlan:
-    targets = trials_of(found, space, set_, smoke, limit)
     for example in {trial.structure: trial for trial in targets}.values():
         _ask_declarations(example)
     trials: dict[str, Trial] = {}

@@ -38,6 +38,14 @@ def _explained(trials: Sequence[Trial]) -> dict[str, tuple[Key, str]]:
     return found
 
 
+def with_trials(before: Mapping[str, Any] | None, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a space's last launch with the trials of another record added."""
+    if before is None:
+        return dict(record)
+    added = {n: list(dict.fromkeys([*before[n], *record[n]])) for n in ("trials", "targets")}
+    return {**before, **added, "parents": {**before["parents"], **record["parents"]}}
+
+
 @of_a_study()
 def space_json(
     plan: SpacePlan, catalogue: Catalogue, before: Mapping[str, Any] | None = None

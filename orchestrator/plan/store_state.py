@@ -35,8 +35,26 @@ def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]
     if not isinstance(points, int) or int(trial.config["timeline_points"] or 0) > points:
         found += ["timeline"] if "timeline" in trial.probes and "timeline" not in found else []
     keep = trial.config["keep_weights"]
-    if keep != "none" and keep != recorded.get("keep_weights"):
+    had = recorded.get("keep_weights")
+    if keep not in ("none", had) and (keep, had) != ("last", "state"):
         found.append("weights")
+    return found
+
+
+def saved_states(store: Store, trials: Collection[str]) -> dict[str, list[Lane]]:
+    """The saved states of each of these trials, oldest first, each as a lane that starts there."""
+    found: dict[str, list[Lane]] = {}
+    for index in store.list_checkpoints() if trials else ():
+        for position, entry in enumerate(index["lanes"]):
+            trial_id, epoch = entry["trial_id"], entry.get("epoch")
+            if trial_id not in trials or not store.shows(entry):
+                continue
+            if type(epoch) is not int or not isinstance(entry.get("rows"), dict):
+                continue  # an index of somebody else
+            if type(entry.get("step", 0)) is not int:
+                continue
+            lane = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
+            found.setdefault(trial_id, []).append(lane)
     return found
 
 
@@ -50,24 +68,14 @@ def resume_points(
     attempts: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in store.attempts().to_pylist():
         attempts[row["trial_id"]].append(row)
-    saved: dict[str, Lane] = {}
-    for index in store.list_checkpoints():
-        for position, entry in enumerate(index["lanes"]):
-            trial_id, epoch = entry["trial_id"], entry.get("epoch")
-            if type(epoch) is not int or not isinstance(entry.get("rows"), dict):
-                continue  # an index of somebody else
-            if not store.shows(entry):
-                continue
-            if type(entry.get("step", 0)) is not int:
-                continue
-            known = saved.get(trial_id)
-            lane = Lane(trial_id, {}, None, 0, epoch, index["path"], position, entry)
-            if known is None or lane.resumes_at >= known.resumes_at:
-                saved[trial_id] = lane
-    wanted = {trial.id for trial in trials}
+    wanted = {trial.id: trial.epochs for trial in trials}
+    saved = saved_states(store, wanted)
     lanes: dict[str, Lane] = {}
-    for trial_id in wanted:
-        lane = saved.get(trial_id)
+    for trial_id, epochs in wanted.items():
+        # One of a trial that had all of its epochs is for longer ones.
+        points = [lane for lane in saved.get(trial_id, ()) if lane.first_epoch < epochs]
+        # The newest of those that have come furthest.
+        lane = max(reversed(points), key=lambda one: one.resumes_at, default=None)
         # A checkpoint counts only while it is whole and every row before it is there.
         if (
             lane is None
@@ -100,8 +108,11 @@ def recorded_signatures(store: Store | None, gpu: bool = False) -> dict[str, dic
 
 
 def drop_finished_checkpoints(store: Store) -> None:
-    """Deletes resume points whose every trial has ended since."""
+    """Deletes resume points whose every trial has ended since, but for those that are kept for
+    longer trials."""
     ended = {i for i, row in newest_attempts(store).items() if row["status"] in FINISHED}
     for index in store.list_checkpoints():
+        if index.get("kept") is True:
+            continue
         if all(entry["trial_id"] in ended for entry in index["lanes"]):
             store.drop(index["path"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
+from orchestrator.plan.lengthening import keeping_problems
 from orchestrator.plan.metric_checks import watched_problems
 from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.studies import Catalogue
@@ -71,6 +72,7 @@ def trials_of(
                 *_at_odds(known.setdefault(one.id, one), one),
                 *one.misfits,
                 *watched_problems(one),
+                *keeping_problems(one),
             ]
             problems += [p for p in faults if p not in problems]
         trials.setdefault(trial.id, trial)

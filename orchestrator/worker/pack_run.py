@@ -406,6 +406,7 @@ class PackRun:
         self._keeper.save()
         self.epochs[active] += 1
         self._turn += 1
+        self._keep_states([lane for lane, (status, _) in ended.items() if status == "done"])
         self.recorder.add_trials(
             [self._row(lane, 1, status, reason, result) for lane, (status, reason) in ended.items()]
         )
@@ -499,8 +500,24 @@ class PackRun:
         self._drop_checkpoints(keep=1)
         self._checkpointed_at = time.monotonic()
 
-    def _save_point(self, lanes: Sequence[int], name: str) -> str:
-        """Publishes what is gathered, then a resume point of these lanes; returns its path."""
+    def _keep_states(self, done: Sequence[int]) -> None:
+        """Keeps what a longer trial goes on from, of trials that ask for it and have come to their
+        length."""
+        kept = [
+            lane
+            for lane in done
+            if self.trials[lane].config["keep_weights"] == "state"
+            and self.epochs[lane] == self.trials[lane].epochs
+        ]
+        if kept:
+            self._save_point(kept, f"{self._turn:06d}-state", kept=True)
+
+    def _save_point(self, lanes: Sequence[int], name: str, kept: bool = False) -> str:
+        """Publishes what is gathered, then a resume point of these lanes; returns its path.
+
+        Args:
+          kept: the lanes have ended, and others may go on from them.
+        """
         self.recorder.flush()
         if self.store is None:
             return ""
@@ -517,11 +534,15 @@ class PackRun:
             }
             for lane in lanes
         ]
-        self._keeper.save(with_best=True)
+        self._keeper.save(with_best=not kept)
         leaves = {path: values[list(lanes)] for path, values in self.pack.state().items()}
+        index: dict[str, Any] = {"lanes": entries}
+        if kept:
+            leaves["alive"] = np.ones_like(leaves["alive"])
+            index["kept"] = True
         self._guard()
         name = f"{save_name(self.spec, self.context.launch_id)}-{name}"
-        return self.store.save_weights("checkpoints", name, leaves, {"lanes": entries})
+        return self.store.save_weights("checkpoints", name, leaves, index)
 
     def change_segment(self, wanted: Mapping[str, Any]) -> None:
         """Goes on under another signature's width and strategy, states carried over."""
@@ -620,6 +641,7 @@ class PackRun:
             "bad_epoch": int(self.epochs[lane]) - 1 if bad >= 0 else None,
             "bad_step": bad if bad >= 0 else None,
             "parameters": self.pack.parameter_count if built else None,
+            "length_readers": "; ".join(self.pack.length_readers(lane)) if built else None,
             "rows": json.dumps(dict(self.recorder.counts[lane])) if event else None,
             "started": self._started[lane],
             "ended": datetime.now(UTC) if event else None,

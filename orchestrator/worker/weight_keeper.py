@@ -25,7 +25,8 @@ def save_name(spec: PackSpec, launch_id: str) -> str:
 
 
 class Keeper:
-    """Follows `keep_weights` (none, last, best, every:K) of each lane; keeps what a child needs.
+    """Follows `keep_weights` (none, last, best, every:K) of each lane; keeps what a child needs. The
+    weights that `state` keeps are the last ones.
 
     `save` publishes what has been gathered since; without a store nothing is.
     """
@@ -76,7 +77,7 @@ class Keeper:
     def at_end(self, lane: int, epoch: int, status: str, pack: Pack) -> None:
         """Takes a lane's last weights where its rule or a child asks for them."""
         needed = self.spec.lanes[lane].artifact and status != "gate_failed"
-        if self._rules[lane] == "last" or needed:
+        if self._rules[lane] in ("last", "state") or needed:
             self._gathered.append((lane, epoch, pack.weights(lane)))
         self._take_best(lane)
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import optax
 
+from trainables.core.length_reads import LengthReads, Watched
 from trainables.declarations import Optimizer, PartError
 
 Hparams = Mapping[str, jax.Array]
@@ -22,11 +23,17 @@ _LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "pureli
 _LENGTH = ("epochs", "steps_per_epoch", "total_steps")
 
 
-class _Config(dict[str, Any]):
+class _Config(Watched):
     """What the function of an optimizer may read of a config."""
 
-    def __init__(self, part: Optimizer, values: Mapping[str, Any], traced: Hparams):
-        super().__init__(values)
+    def __init__(
+        self,
+        part: Optimizer,
+        values: Mapping[str, Any],
+        traced: Hparams,
+        reads: LengthReads | None,
+    ):
+        super().__init__(values, reads, part)
         self._part, self._traced = part, frozenset(traced)
 
     def __missing__(self, key: str) -> Any:
@@ -44,7 +51,10 @@ class _Config(dict[str, Any]):
 
 
 def built(
-    part: Optimizer, config: Mapping[str, Any], hparams: Hparams
+    part: Optimizer,
+    config: Mapping[str, Any],
+    hparams: Hparams,
+    reads: LengthReads | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The update rule of a part at a lane's hyperparameters.
 
@@ -53,6 +63,7 @@ def built(
 
     Args:
       config: the trial's constants, and its length where the part reads it.
+      reads: notes whether it does.
 
     Raises:
       PartError: the function returned no gradient transformation, or it or what it returned needs a
@@ -60,7 +71,8 @@ def built(
     """
 
     def made(hparams: Hparams) -> optax.GradientTransformationExtraArgs:
-        found = part.builder()(_Config(part, config, hparams), hparams)
+        own = reads.watched(part, hparams) if reads else hparams
+        found = part.builder()(_Config(part, config, hparams, reads), own)
         if not (
             callable(getattr(found, "init", None)) and callable(getattr(found, "update", None))
         ):

@@ -22,6 +22,7 @@ from trainables.core.host_arrays import from_host, shape_and_type, to_host
 from trainables.core.hparams import lane_values, stack_lanes
 from trainables.core.lanes import Strategy
 from trainables.core.layout import LayerRow, by_path
+from trainables.core.length_reads import length_readers
 from trainables.core.module_state import kept_state, restored
 from trainables.core.stepwise import stepwise
 from trainables.declarations import Trial
@@ -256,6 +257,10 @@ class Pack:
         if self._stream:
             return self._stream.recorded()
         return self._programs.recorded(self._values, self._data)
+
+    def length_readers(self, lane: int) -> list[str]:
+        """Whoever reads how long a lane's trial is, in words, as far as programs are traced."""
+        return length_readers(self.trials[lane], self._engine)
 
     def broken_input(self, lane: int, epoch: int, step: int) -> str | None:
         """Says in a sentence which input was not finite at a lane's bad step; None where all were.

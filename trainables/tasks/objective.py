@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from trainables.core.length_reads import LengthReads
 from trainables.core.precision import Precision
 from trainables.declarations import PartError, Sizes, Task
 from trainables.tasks.base import Question, Schedule
@@ -16,8 +17,14 @@ from trainables.tasks.user_task import WEIGHT, Batch, UserTask
 class ObjectiveTask(UserTask):
     """As `UserTask`; outputs are the tree, and the loss brings its metrics along."""
 
-    def __init__(self, sizes: Sizes, task: Task, fixed: Mapping[str, Any]):
-        super().__init__(sizes, task, fixed)
+    def __init__(
+        self,
+        sizes: Sizes,
+        task: Task,
+        fixed: Mapping[str, Any],
+        length_reads: LengthReads | None = None,
+    ):
+        super().__init__(sizes, task, fixed, length_reads)
         self.measures = True
         self._precision = Precision(str(self.fixed.get("compute_dtype", "float32")))
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trainables.core.hparams import constants
+from trainables.core.length_reads import LengthReads
 from trainables.core.random_keys import named_key
 from trainables.declarations import PartError, Sizes, Task, Trial
 from trainables.declarations.core.data_tree import Statics
@@ -39,10 +40,16 @@ class Batch(dict[str, Any]):
 class UserTask(ArrayTask):
     """The functions of a task that a study declares."""
 
-    def __init__(self, sizes: Sizes, task: Task, fixed: Mapping[str, Any]):
+    def __init__(
+        self,
+        sizes: Sizes,
+        task: Task,
+        fixed: Mapping[str, Any],
+        length_reads: LengthReads | None = None,
+    ):
         """`fixed` are the constants that the task's functions read beside traced values."""
         super().__init__(sizes)
-        self.task, self.fixed = task, dict(fixed)
+        self.task, self.fixed, self.length_reads = task, dict(fixed), length_reads
         self._answer: tuple[Any, Any, Any] | None = None
         self.any_outputs = task.loss is not None
         self.measures = task.metrics is not None
@@ -51,7 +58,7 @@ class UserTask(ArrayTask):
 
     @classmethod
     def of(cls, trial: Trial) -> TaskRuntime:
-        return cls(trial.sizes, trial.task, constants(trial))
+        return cls(trial.sizes, trial.task, constants(trial), LengthReads(trial))
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -65,7 +72,8 @@ class UserTask(ArrayTask):
 
     def config(self, hparams: Hparams) -> dict[str, Any]:
         """What the task's functions read: constants, and traced values as arrays."""
-        return {**self.fixed, **hparams}
+        config = {**self.fixed, **hparams}
+        return self.length_reads.watched(self.task, config) if self.length_reads else config
 
     # Which samples.
 

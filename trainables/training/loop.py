@@ -7,6 +7,7 @@ stage has: means and norms, rows, the last finite state, keys, weights by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import init_constants
 from trainables.core.lanes import if_active
 from trainables.core.layout import Layout, by_path, slots_of, variable_order
+from trainables.core.length_reads import LengthReads
 from trainables.core.norms import safe_norm, smallest_nonzero
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import PartError, Trial
@@ -57,6 +59,7 @@ class LoopEngine:
         stage = trial.stage
         assert isinstance(stage, Loop)
         self.name, self.task = stage.name, task
+        self._stage, self.length_reads = stage, LengthReads(trial)
         self.steps = (
             int(trial.config["steps_per_epoch"] or 1) if task is None else trial.sizes.steps
         )
@@ -79,13 +82,16 @@ class LoopEngine:
         require_names(self.name, params, slots)
         self.layout = Layout(slots, params)
 
-    def _config(self, values: Values) -> dict[str, Any]:
+    def _config(
+        self, values: Values, start: Mapping[str, Any] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """What the user's functions read of a trial: its static and traced keys, its length."""
-        return {**{n: v for n, v in values.items() if n in self._own}, **self._constants}
+        own = {n: v for n, v in values.items() if n in self._own}
+        return self.length_reads.watched(self._stage, {**own, **self._constants, **start})
 
     def _start(self, trial: Trial, values: Values) -> tuple[jax.Array, dict[str, Any]]:
         key = named_key(trial_key(values["seed"]), "init")
-        return key, {**self._config(values), **init_constants(trial)}
+        return key, self._config(values, init_constants(trial))
 
     def init(self, trial: Trial, values: Values) -> State:
         made = dict(jax.tree.map(_strong, self._init(*self._start(trial, values))))

@@ -34,11 +34,13 @@ def measured(
         return None
     function, task = loaded(probe.measure), getattr(engine, "task", None)
     constants = {**trial.statics, **trial.length, **trial.recordings()}
-    own = trial.structure.own
+    own, reads = trial.structure.own, getattr(engine, "length_reads", None)
 
     def called(state: State, values: Values, data: Any) -> dict[str, Any]:
         batch = None if task is None else named_batch(task, probe_batch(task, values, data))
         config = {**{n: v for n, v in values.items() if n in own}, **constants}
+        if reads is not None:
+            config = reads.watched(probe, config)
         if probe.on_host:
             batch = jax.tree.map(np.asarray, batch)
         found = function(model_of(state), batch, config)

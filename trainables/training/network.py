@@ -19,6 +19,7 @@ from jax import lax
 from trainables.core.engine import SharedColumns, State
 from trainables.core.hparams import build_config, constants, optimizer_of, schedule_of
 from trainables.core.layout import Layout, Slot, slots_of, variable_order
+from trainables.core.length_reads import LengthReads
 from trainables.core.module_state import kept_paths
 from trainables.core.numbers import is_short, widened
 from trainables.core.precision import Precision
@@ -103,6 +104,7 @@ class Network:
         self._judge = Judge(trial.task.name, task)
         self.steps = trial.sizes.steps
         self.constants = constants(trial)
+        self.length_reads = LengthReads(trial)
         self._build_model = trial.model.builder()
         self._optimizer, self._length = optimizer_of(trial), trial.length
         self.schedule: Constant = schedule_of(trial)
@@ -154,7 +156,8 @@ class Network:
     def _module(self, trial: Trial, hparams: Hparams) -> nnx.Module:
         key = named_key(trial_key(hparams["seed"]), "init")
         rngs = nnx.Rngs(key)
-        model = self._build_model(build_config(trial, hparams), trial.sizes, rngs)
+        config = self.length_reads.watched(self.model, build_config(trial, hparams))
+        model = self._build_model(config, trial.sizes, rngs)
         module = adapted(trial.model, model, rngs, hparams, self._example)
         require_module(trial.model, module)
         return module
@@ -162,7 +165,8 @@ class Network:
     def optimizer(self, hparams: Hparams) -> optax.GradientTransformationExtraArgs:
         """The update rule at a lane's hyperparameters, with float32 moments and of trained leaves
         alone."""
-        rule = built(self._optimizer, {**self.constants, **self._length}, hparams)
+        config = {**self.constants, **self._length}
+        rule = built(self._optimizer, config, hparams, self.length_reads)
         return rule if self._plain else of_trained(rule, self.layout.trained)
 
     def init(self, trial: Trial, hparams: Hparams) -> State:

@@ -6,7 +6,7 @@ from trainables.declarations.core.keys import Key, shown
 from trainables.declarations.core.parts import Config, Part
 from trainables.declarations.probes.timeline import TIMELINE
 
-_KEEP = re.compile(r"none|last|best|every:[1-9][0-9]{0,8}")
+_KEEP = re.compile(r"none|last|best|state|every:[1-9][0-9]{0,8}")
 
 
 def kept_every(keep_weights: str) -> int:
@@ -18,7 +18,7 @@ def _check(config: Config) -> list[str]:
     keep = config["keep_weights"]
     if _KEEP.fullmatch(keep):
         return []
-    accepted = "none, last, best or every:K with K from 1 to 999999999"
+    accepted = "none, last, best, state or every:K with K from 1 to 999999999"
     return [f"keep_weights must be {accepted}; got {shown(keep)}"]
 
 
@@ -44,7 +44,8 @@ BASE = Part(
             "none",
             "recording",
             "Weights kept in the store: none, last, best (of the epoch of the best `monitor`; the "
-            "lowest val_loss unless that says otherwise) or every:K epochs.",
+            "lowest val_loss unless that says otherwise), every:K epochs, or state: the last ones "
+            "and all else that a longer trial goes on from.",
         ),
     ),
 )
