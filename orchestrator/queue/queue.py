@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
-from orchestrator.plan.packs import Lane, PackSpec, has_any
+from orchestrator.plan.packs import HOST, Lane, PackSpec, has_any
 from orchestrator.pruning.judge import Judge, Reached, Verdict
 from orchestrator.queue.losses import MAX_DEATHS, MAX_ERRORS, MAX_MOVES, Death, Machines
 from orchestrator.queue.pace import TRAINING, Pace, Snapshot
@@ -155,7 +155,7 @@ class PackQueue:
                 leaving = sum(verdict != "go" for verdict in verdicts.values())
                 group = self.waiting.group(pack)
                 lanes = []
-                if not pack.alone:
+                if not pack.alone and pack.strategy != HOST:
                     idle = self.workers - len(self.running)
                     lanes = self.waiting.grant(group, message.get("free", 0) + leaving, idle)
                 pack.lanes = [*pack.lanes, *lanes]
@@ -170,7 +170,8 @@ class PackQueue:
     def report(self, runner: str, result: Mapping[str, Any]) -> None:
         """Takes in one report of a running pack: `ended`, statuses of trials whose end is
         published, and their `reasons`; `epochs` that the others have done, and how many epochs of
-        a trial were `trained` since the last report, of how many `slots`."""
+        a trial were `trained` since the last report, of how many `slots`; `unmakeable`, why trials
+        with any of some values of init keys cannot be made."""
         with self._lock:
             pack = self.running.get(runner)
             if pack is None:
@@ -188,9 +189,12 @@ class PackQueue:
                 if self.waiting.ready:
                     self.slots.update(used=result["trained"], all=result.get("slots", 0))
             for trial_id, done in result.get("epochs", {}).items():
-                self._progress[trial_id] = min(done, self.epochs[trial_id])
+                if trial_id not in self.outcomes:
+                    self._progress[trial_id] = min(done, self.epochs[trial_id])
             with self._fatal_if_unwritable():
                 self._take_in(pack, result.get("ended", {}), result.get("reasons", {}))
+                for why, of in result.get("unmakeable", ()):
+                    self._give_up_program(pack, [], of, why, said=True)
                 self._settle()
 
     def _take_in(

@@ -30,8 +30,10 @@ class PackTalk:
         self._answer: dict[str, Any] | None = None
         self._held: list[Reached] = []
         self._more = True
+        self._free = 0
         self._ended: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
+        self._unmakeable: list[tuple[str, list[dict[str, Any]]]] = []
         self._trained = self._slots = 0
 
     def hear(self, answer: dict[str, Any]) -> None:
@@ -56,19 +58,16 @@ class PackTalk:
         if self.stop:
             return self._report(done=False)
         begun = time.monotonic()
-        if not self._busy():
+        if self.run.idle:
             return self._report(done=True)
         while True:
             progress = self.run.step()
             self._note(progress)
-            finished = not self._busy() and not self._held
-            speaks = self._held or (progress.ended and self._more and not progress.partial)
-            if finished or speaks or leaves() or time.monotonic() - begun >= REPORT_S:
-                return self._report(done=finished and not self._more, partial=progress.partial)
-
-    def _busy(self) -> bool:
-        """Whether any slot has a trial."""
-        return len(self.run.free()) < self.run.spec.width
+            free = len(self.run.free())
+            speaks = self._held or (self._more and free > self._free)
+            late = time.monotonic() - begun >= REPORT_S
+            if self.run.idle or speaks or late or leaves():
+                return self._report(done=self.run.idle and not (self._more and free))
 
     def _note(self, progress: Progress) -> None:
         self._ended |= progress.ended
@@ -94,15 +93,20 @@ class PackTalk:
             self._held = []
         if answer["lanes"]:
             failed = self.run.take([Lane(**lane) for lane in answer["lanes"]])
+            if failed:
+                self.run.recorder.flush()
             self._ended |= dict.fromkeys(failed, "failed")
             self._reasons |= {trial_id: failure.reason for trial_id, failure in failed.items()}
+            self._unmakeable += [(one.reason, one.of) for one in failed.values() if one.of]
+        self._free = len(self.run.free())
 
-    def _report(self, done: bool, partial: bool = False) -> dict[str, Any]:
+    def _report(self, done: bool) -> dict[str, Any]:
         run = self.run
         free = run.free()
         report = {
             "ended": self._ended,
             "reasons": self._reasons,
+            "unmakeable": self._unmakeable,
             "signature": run.signature,
             "epochs": {
                 lane.trial_id: int(run.epochs[slot])
@@ -112,9 +116,9 @@ class PackTalk:
             "trained": self._trained,
             "slots": self._slots,
             "at_rung": [[one.trial_id, one.epochs, one.value] for one in self._held],
-            "free": 0 if partial else len(free),
+            "free": len(free),
             "done": done,
         }
-        self._ended, self._reasons = {}, {}
+        self._ended, self._reasons, self._unmakeable = {}, {}, []
         self._trained = self._slots = 0
         return report
