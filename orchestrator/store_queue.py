@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,33 @@ from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.store_state import newest_attempts, resume_points
 from orchestrator.plan.workload import workload
+from orchestrator.pruning.judge import Judge, Reached
 from orchestrator.queue.lease import Lease
 from orchestrator.queue.losses import Death
 from orchestrator.queue.queue import PackQueue
+from orchestrator.units import counted
 from orchestrator.worker import last_words
 from orchestrator.worker.provenance import trial_columns
 from orchestrator.worker.watchdog import late_reason
 from results import Store, StoreError
-from results.schema import arrow_schema
+from results.schema import CENSORED, arrow_schema
+from results.store.views import quoted
 from trainables.declarations import Trial
 
 
 def store_queue(
-    store: Store, plans: Sequence[SpacePlan], lease: Lease, context: Context, keep_going: bool
+    store: Store,
+    plans: Sequence[SpacePlan],
+    lease: Lease,
+    context: Context,
+    keep_going: bool,
+    judge: Judge | None = None,
 ) -> PackQueue:
     """The packs of these plans.
 
     Args:
       context: what their workers are told. keep_going: as in `launch`.
+      judge: of trials at rungs; None where every trial runs to its end.
     """
     work = workload(plans)
     trials = {trial.id: trial for one in plans for trial in one.trials}
@@ -72,7 +82,37 @@ def store_queue(
         keep_going=keep_going,
         outcomes=work.outcomes,
         reasons=work.reasons,
+        judge=judge,
+        reached=lambda lanes, rungs: _reached(store, str(judge and judge.metric), lanes, rungs),
+        on_pruned=lambda lanes: _publish_pruned(store, lanes),
     )
+
+
+def _reached(
+    store: Store, metric: str, lanes: Sequence[Lane], rungs: Mapping[str, Sequence[int]]
+) -> list[Reached]:
+    """Those of the lanes that go on from one of their rungs, or were pruned or paused there, with
+    the metric's value in the last epoch before."""
+    store.refresh()
+    newest = newest_attempts(store)
+    at = {}
+    for lane in lanes:
+        row, mine = newest.get(lane.trial_id), rungs[lane.trial_id]
+        if lane.first_epoch in mine:
+            at[lane.trial_id] = lane.first_epoch
+        elif row and row["status"] in CENSORED and row["epochs_done"] in mine:
+            at[lane.trial_id] = row["epochs_done"]
+    if not at:
+        return []
+    rows = store.sql(
+        f"SELECT trial_id, epoch + 1 AS done, {quoted(metric)} AS value FROM epochs JOIN "
+        "(SELECT unnest($ids) AS trial_id, unnest($at) - 1 AS epoch) USING (trial_id, epoch)",
+        {"ids": list(at), "at": list(at.values())},
+    ).rows()
+    return [
+        Reached(row["trial_id"], row["done"], nan if row["value"] is None else row["value"])
+        for row in rows
+    ]
 
 
 def _post_mortem(store: Store, pack: PackSpec, context: Context, memory: bool) -> Death:
@@ -133,6 +173,17 @@ def _publish_failed(
     _publish_ended(store, rows, "failed", why, error)
 
 
+def _publish_pruned(store: Store, lanes: Sequence[Lane]) -> None:
+    """Says of trials without a slot that their newest attempts have ended as pruned."""
+    store.refresh()
+    newest = newest_attempts(store)
+    rows = [row for lane in lanes if (row := newest.get(lane.trial_id))]
+    for row in rows:
+        if row["status"] != "pruned":
+            why = f"pruned after {counted(row['epochs_done'], 'epoch')}"
+            _publish_ended(store, [row], "pruned", why)
+
+
 def _publish_ended(
     store: Store,
     attempts: Sequence[Mapping[str, Any]],
@@ -142,8 +193,12 @@ def _publish_ended(
 ) -> None:
     schema = arrow_schema("trials")
     assert schema is not None
-    ended = {"event": 1, "status": status, "reason": why, "ended": datetime.now(UTC)}
-    ended |= {"error": error} if error else {}
-    rows = [{name: {**row, **ended}.get(name) for name in schema.names} for row in attempts]
+    rows = []
+    for row in attempts:
+        # Of one that waited for a verdict, an end is there already: the greatest event counts.
+        ended = {"event": 1 + (row.get("event") or 0), "status": status, "reason": why}
+        ended |= {"ended": row.get("ended") or datetime.now(UTC)}
+        ended |= {"error": error} if error else {}
+        rows.append({name: {**row, **ended}.get(name) for name in schema.names})
     if rows:
         store.publish("trials", pa.Table.from_pylist(rows, schema))

@@ -7,7 +7,7 @@ import json
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,10 @@ class Lane:
         """Epoch, and step within it where data stream."""
         return self.first_epoch, int(self.memo.get("step", 0))
 
+    def to_json(self) -> dict[str, Any]:
+        # Not `asdict`, which copies every value of every config.
+        return {name: getattr(self, name) for name in Lane.__slots__}
+
 
 @dataclass
 class PackSpec:
@@ -70,9 +74,6 @@ class PackSpec:
 
     A pack has `width` slots, one lane each. When a lane's trial ends, a waiting trial of the same
     `group` takes its slot.
-
-    `deaths`, `errors` and `moves` count what became of it before: workers that died, errors that it
-    raised, nodes that could not run it.
     """
 
     id: str
@@ -81,11 +82,10 @@ class PackSpec:
     width: int
     strategy: str
     generation: str = ""
-    deaths: int = 0
-    errors: int = 0
-    moves: int = 0
     group: str = ""
     """What trials must share to be lanes of one pack: program and recording keys."""
+    alone: bool = False
+    """No other trial may take a slot of it: one of its lanes may be what kills its workers."""
 
     @property
     def trial_ids(self) -> list[str]:
@@ -96,9 +96,7 @@ class PackSpec:
         return {lane.parent_id for lane in self.lanes if lane.parent_id}
 
     def to_json(self) -> dict[str, Any]:
-        # Not `asdict`, which copies every value of every config.
-        lanes = [{name: getattr(lane, name) for name in Lane.__slots__} for lane in self.lanes]
-        return {**vars(self), "lanes": lanes}
+        return {**vars(self), "lanes": [lane.to_json() for lane in self.lanes]}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> PackSpec:
@@ -173,7 +171,8 @@ def make_packs(
     width: int | None = None,
     needed_as_parents: frozenset[str] = frozenset(),
 ) -> list[PackSpec]:
-    """Groups trials by program and resume epoch, and cuts each group into packs of one width.
+    """Groups trials by program and recording keys, and cuts each group into packs of one width:
+    those that would be handed out first if no trial took the slot of another.
 
     Args:
       resume: trial id -> a Lane holding its attempt and checkpoint.
@@ -181,25 +180,27 @@ def make_packs(
       devices: packs that can run at once. gpu: whether on GPUs.
       lanes: auto, vmap or sequential. width: lanes per pack; both force a new signature.
     """
-    groups: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
+    groups: dict[str, list[Trial]] = defaultdict(list)
+    named: dict[tuple[Any, ...], str] = {}
     observed = {one: _observed(one) for one in {trial.structure for trial in trials}}
-    running = {trial.id for trial in trials}
     for trial in trials:
-        start = resume[trial.id].resumes_at if trial.id in resume else (0, 0)
-        # A lane that need not wait for a parent must not sit in a pack that does.
-        waits = trial.parent is not None and trial.parent.id in running
         names = observed[trial.structure]
-        values = tuple([trial.config[name] for name in names])
-        groups[trial.program, start, waits, names, values].append(trial)
+        key = (trial.program, names, tuple([trial.config[name] for name in names]))
+        if key not in named:
+            named[key] = f"{trial.program}-{digest(dict(zip(names, key[2], strict=True)), 8)}"
+        groups[named[key]].append(trial)
     sizes: dict[str, int] = defaultdict(int)
     longest: dict[str, float] = defaultdict(float)
-    for (program, *_), members in groups.items():
+    for members in groups.values():
+        program = members[0].program
         sizes[program] = max(sizes[program], len(members))
         # How long another stage takes, its steps do not tell.
         steps = _steps(members[0]) if members[0].stage.task_loss else math.inf
         longest[program] = max(longest[program], steps * max(trial.epochs for trial in members))
+    running = {trial.id for trial in trials}
     packs = []
-    for (program, *_), members in groups.items():
+    for group, members in groups.items():
+        program = members[0].program
         known = signatures.get(program, {})
         count, short = sizes[program], longest[program] <= SHORT
         chosen = width or known.get("width")
@@ -207,12 +208,27 @@ def make_packs(
         strategy = lanes if lanes != "auto" else known.get("strategy") or "default"
         if isinstance(members[0].stage, HostTrainable):
             chosen, strategy = 1, HOST
-        # Children of one parent pack sit together, so that no child waits for a second pack.
-        ordered = sorted(members, key=lambda t: t.parent.program if t.parent else "")
-        for first in range(0, len(ordered), chosen):
-            chunk = ordered[first : first + chosen]
-            packs.append(_pack(chunk, resume, program, chosen, strategy, needed_as_parents))
+        for chunk in _chunks(members, resume, running, chosen):
+            made = [_lane(trial, resume, needed_as_parents) for trial in chunk]
+            packs.append(PackSpec(pack_name(made), program, made, chosen, strategy, group=group))
     return packs
+
+
+def _chunks(
+    members: Sequence[Trial], resume: Mapping[str, Lane], running: Collection[str], width: int
+) -> Iterator[list[Trial]]:
+    """At most `width` trials at a time: those that wait for a parent after those that do not, and
+    within an epoch of data that stream only those at the same step."""
+    kinds: dict[tuple[bool, int], list[Trial]] = defaultdict(list)
+    for trial in members:
+        waits = trial.parent is not None and trial.parent.id in running
+        step = resume[trial.id].resumes_at[1] if trial.id in resume else 0
+        kinds[waits, step].append(trial)
+    for kind in sorted(kinds):
+        # Children of one parent pack sit together, so that they become ready together.
+        ordered = sorted(kinds[kind], key=lambda t: t.parent.program if t.parent else "")
+        for first in range(0, len(ordered), width):
+            yield ordered[first : first + width]
 
 
 def _observed(structure: Structure) -> tuple[str, ...]:
@@ -232,22 +248,12 @@ def _steps(trial: Trial) -> int:
     return trial.sizes.steps if "task" in trial.parts else 1
 
 
-def _pack(
-    members: list[Trial],
-    resume: Mapping[str, Lane],
-    program: str,
-    width: int,
-    strategy: str,
-    needed: frozenset[str],
-) -> PackSpec:
-    lanes = []
-    for trial in members:
-        lane = resume.get(trial.id) or Lane(trial.id, trial.config)
-        lane.config = trial.config
-        lane.parent_id = trial.parent.id if trial.parent else None
-        lane.artifact = trial.id in needed
-        lanes.append(lane)
-    return PackSpec(pack_name(lanes), program, lanes, width, strategy)
+def _lane(trial: Trial, resume: Mapping[str, Lane], needed: frozenset[str]) -> Lane:
+    lane = resume.get(trial.id) or Lane(trial.id, trial.config)
+    lane.config = trial.config
+    lane.parent_id = trial.parent.id if trial.parent else None
+    lane.artifact = trial.id in needed
+    return lane
 
 
 def has_any(config: Mapping[str, Any], of: Sequence[Mapping[str, Any]]) -> bool:

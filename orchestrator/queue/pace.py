@@ -21,7 +21,6 @@ class _Course:
     begun: float = 0.0
     last: float = 0.0
     work: float = 0.0
-    epoch: int = 0
 
 
 @dataclass
@@ -32,6 +31,7 @@ class Snapshot:
       phases: how many packs are importing, compiling, training; none while Ray starts.
       pace: epochs of trials a second, of the packs that train now.
       left: seconds until the last pack will have ended; None before the first epoch.
+      waiting: trials that wait for a verdict outside a slot.
     """
 
     trials: int
@@ -43,6 +43,7 @@ class Snapshot:
     phases: Counter[str] = field(default_factory=Counter)
     pace: float = 0.0
     left: float | None = None
+    waiting: int = 0
 
 
 class Pace:
@@ -66,16 +67,16 @@ class Pace:
         self._running[runner].phase = COMPILING
         self._imported += 1
 
-    def reported(self, runner: str, epoch: int, lanes: int) -> None:
-        """The pack has been made, which the first report says, or has ended this epoch with
-        this many lanes that had not ended before."""
+    def reported(self, runner: str, trained: int) -> None:
+        """The pack has been made, which the first report says, or has trained so many epochs of
+        trials since the last one."""
         course = self._running[runner]
         if course.phase != TRAINING:
-            course.phase, course.epoch = TRAINING, epoch
+            course.phase = TRAINING
             course.begun = course.last = time.monotonic()
-        elif epoch > course.epoch:
-            course.work += (epoch - course.epoch) * lanes
-            course.epoch, course.last = epoch, time.monotonic()
+        elif trained:
+            course.work += trained
+            course.last = time.monotonic()
 
     def ended(self, runner: str) -> None:
         course = self._running.pop(runner, None)

@@ -17,7 +17,7 @@ from orchestrator.units import counted, duration
 
 LINE_S = 5.0
 TICK_S = 0.5
-_ENDED = ("done", "diverged", "stopped", "gate_failed", "failed", "blocked")
+_ENDED = ("done", "diverged", "stopped", "pruned", "gate_failed", "failed", "blocked")
 
 
 def rates(now: Snapshot) -> str:
@@ -45,6 +45,7 @@ def line(now: Snapshot) -> str:
     words += [
         f"{now.counts[s]} {s}" for s in _ENDED[1:] if now.counts[s] or s in ("diverged", "failed")
     ]
+    words += [f"{now.waiting} waiting"] if now.waiting else []
     return f"[{duration(now.seconds)}] " + ", ".join(words)
 
 
@@ -109,6 +110,8 @@ class Display:
                 now = self.queue.snapshot()
                 ended = sum(now.counts[status] for status in _ENDED)
                 counts = [f"{now.running} running"]
+                counts += [f"{now.waiting} waiting"] if now.waiting else []
+                counts += [f"{now.counts['pruned']} pruned"] if now.counts["pruned"] else []
                 counts += [f"{now.counts[s]} {s}" for s in ("diverged", "failed", "blocked")]
                 bars.update(trials, total=now.trials, completed=ended, note=", ".join(counts))
                 bars.update(

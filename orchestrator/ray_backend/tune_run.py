@@ -60,11 +60,12 @@ def drive(
     from ray import tune
     from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 
-    from orchestrator.ray_backend.tune_trainable import PackSearcher, PackTrainable
+    from orchestrator.ray_backend.pack_searcher import Answers, PackSearcher
+    from orchestrator.ray_backend.tune_trainable import PackTrainable
 
     keep_from_ray()
     machines = RayMachines(resources)
-    queue.machines, queue.tell = machines, say
+    queue.machines, queue.tell, queue.workers = machines, say, devices
 
     def placed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return _placement(tuple(resources.items()), tuple(config["avoid"]))
@@ -82,6 +83,7 @@ def drive(
                 name="launch",
                 storage_path=str(scratch),
                 verbose=0,
+                callbacks=[Answers(queue, machines)],
                 failure_config=FailureConfig(max_failures=0),
                 # Left open, Tune saves at the end of each: one more call to the worker.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
@@ -94,7 +96,6 @@ def drive(
             watch.stuck = not fit.left()
     if fit.error is not None and queue.fatal is None and stop.number is None and not late:
         raise fit.error
-    queue.block_the_rest()
     return late
 
 

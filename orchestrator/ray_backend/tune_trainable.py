@@ -1,23 +1,21 @@
-"""Ray Tune's side of a launch: the class each worker runs, and the Searcher that feeds it."""
+"""Ray Tune's side of a launch: the class each worker runs."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import platform
-import time
 import traceback
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import get_runtime_context, tune
-from ray.tune.search import Searcher
 
 from orchestrator.errors import NodeError
 from orchestrator.machine.environment import prepare
 from orchestrator.plan.packs import Context, PackSpec
-from orchestrator.queue.queue import REPORT_S, PackQueue
+from orchestrator.ray_backend.pack_talk import PackTalk
 from orchestrator.user_code import described, guarded
 from orchestrator.worker.provenance import versions
 
@@ -25,8 +23,7 @@ OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "Cannot all
 """What XLA says, on one device or another, when a pack does not fit."""
 
 if TYPE_CHECKING:
-    from orchestrator.ray_backend.cluster import RayMachines
-    from orchestrator.worker.pack_run import PackRun, Progress
+    from orchestrator.worker.pack_run import PackRun
 
 
 class PackTrainable(tune.Trainable):
@@ -103,35 +100,26 @@ class PackTrainable(tune.Trainable):
     def _step(self) -> dict[str, Any]:
         if self._run is None:
             self._run = self._open()
+            self._talk = PackTalk(self._run)
             if not PackTrainable.imported:
                 PackTrainable.imported = True
                 return {"imported": True, "done": False, "node": self._node}
         if not self._begun:
-            return self._started(self._run)
-        begun = time.monotonic()
-        progress = self._run.step()
-        ended, reasons = dict(progress.ended), dict(progress.reasons)
-        while not (progress.done or self._asked_to_end or time.monotonic() - begun >= REPORT_S):
-            progress = self._run.step()
-            ended |= progress.ended
-            reasons |= progress.reasons
-        report = _report(progress, ended, reasons) | {"node": self._node}
-        if not progress.done and (self._asked_to_end or self._stop_wanted()):
+            self._begun = True
+            return self._talk.begin() | {"node": self._node}
+        report = self._talk.train(lambda: self._asked_to_end) | {"node": self._node}
+        if report["done"]:
+            self._run.close()
+        elif self._asked_to_end or self._talk.stop or self._stop_wanted():
             leaving = "its worker was told to leave"
             self._run.interrupt(leaving if self._asked_to_end else "the launch was stopped")
             report |= {"interrupted": True, "done": True}
         return report
 
-    def _started(self, run: PackRun) -> dict[str, Any]:
-        """Starts the pack and says so at once, since packs of its program may be waiting for the
-        strategy that it settled."""
-        self._begun = True
-        run.start()
-        from orchestrator.worker import compile_cache  # imports JAX
-        from orchestrator.worker.pack_run import Progress
-
-        begun = Progress(run.epoch - 1, signature=run.signature)
-        return _report(begun, {}, {}) | {"compiles": compile_cache.counted(), "node": self._node}
+    def hear(self, answer: str) -> None:
+        """The driver's answer to the last report; see `pack_searcher.Answers`."""
+        if self._run is not None:
+            self._talk.hear(json.loads(answer))
 
     def _open(self) -> PackRun:
         """The pack of this job, on this process's device, not yet started."""
@@ -184,16 +172,6 @@ class PackTrainable(tune.Trainable):
         return None
 
 
-def _report(progress: Progress, ended: dict[str, str], reasons: dict[str, str]) -> dict[str, Any]:
-    return {
-        "epoch": progress.epoch,
-        "ended": ended,
-        "reasons": reasons,
-        "signature": progress.signature,
-        "done": progress.done,
-    }
-
-
 def _require_fit(context: Context) -> None:
     """Raises NodeError where this machine is not what the launch was made for."""
     here = versions()
@@ -208,47 +186,3 @@ def _require_fit(context: Context) -> None:
                 "this pack was granted a GPU but JAX sees only a CPU here; install the cuda12 or "
                 "cuda13 extra on this node"
             )
-
-
-class PackSearcher(Searcher):
-    """Hands packs to Tune as their parents pass, and takes their reports in."""
-
-    def __init__(self, queue: PackQueue, job: dict[str, Any], nodes: RayMachines):
-        super().__init__()
-        self.queue = queue
-        self.job = json.dumps(job)
-        self.nodes = nodes
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        pack = self.queue.next(trial_id)
-        if pack is not None:
-            self.nodes.handed_out(trial_id)
-            avoid = sorted(self.queue.avoid)
-            return {"job": self.job, "pack": pack.to_text(), "avoid": avoid}
-        if self.queue.exhausted and not self.queue.running:
-            return Searcher.FINISHED
-        return None
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        report = json.loads(result["report"])
-        self.nodes.seen(trial_id, report.get("node"))
-        self.queue.report(trial_id, report)
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        if not error and result:
-            report = json.loads(result["report"])
-        else:
-            report = {"gone": True} if self.nodes.took(trial_id) else None
-        self.queue.complete(trial_id, report)
-
-    # Tune saves its searcher for `Tuner.restore`; a launch resumes from the store instead.
-    def __getstate__(self) -> dict[str, Any]:
-        return {n: value for n, value in vars(self).items() if n not in ("queue", "nodes")}
-
-    def save(self, checkpoint_path: str) -> None:
-        return None
-
-    def restore(self, checkpoint_path: str) -> None:
-        return None

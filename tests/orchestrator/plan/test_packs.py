@@ -51,7 +51,10 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     chosen = draw(trials)
     programs = sorted({t.program for t in chosen})
     resume = {
-        t.id: Lane(t.id, {}, attempt=draw(st.integers(1, 3)), first_epoch=draw(st.integers(0, 2)))
+        t.id: Lane(
+            t.id, {}, attempt=draw(st.integers(1, 3)), first_epoch=draw(st.integers(0, 2)),
+            memo={"step": draw(st.sampled_from([0, 0, 7]))},
+        )
         for t in draw(st.lists(st.sampled_from(chosen), unique_by=lambda t: t.id))
     } if chosen else {}  # fmt: skip
     return {
@@ -78,7 +81,7 @@ def test_every_trial_is_in_exactly_one_pack_of_its_program(request: dict[str, An
     for pack in packs:
         widths.setdefault(pack.program, set()).add(pack.width)
         assert 1 <= len(pack.lanes) <= pack.width
-        assert len({lane.first_epoch for lane in pack.lanes}) == 1
+        assert len({lane.resumes_at[1] for lane in pack.lanes}) == 1
         assert len({by_id[i].config["timeline_points"] for i in pack.trial_ids}) == 1
         for lane in pack.lanes:
             own = by_id[lane.trial_id]
@@ -174,8 +177,21 @@ def test_a_program_s_groups_share_the_width_of_the_largest() -> None:
     chosen = [trial(seed=s) for s in range(12)]
     resume = {t.id: Lane(t.id, {}, attempt=1, first_epoch=1) for t in chosen[:2]}
     packs = make_packs(chosen, resume, {}, devices=1)
-    assert [(pack.width, len(pack.lanes)) for pack in packs] == [(10, 2), (10, 10)]
-    assert [lane.first_epoch for lane in packs[0].lanes] == [1, 1]
+    assert [(pack.width, len(pack.lanes)) for pack in packs] == [(12, 12)]
+    assert [lane.first_epoch for lane in packs[0].lanes] == [1, 1] + [0] * 10
+
+
+def test_within_an_epoch_of_data_that_stream_lanes_share_their_step() -> None:
+    chosen = [trial(seed=s) for s in range(6)]
+    resume = {
+        t.id: Lane(t.id, {}, attempt=1, first_epoch=n, memo={"step": 3})
+        for n, t in enumerate(chosen[:2])
+    }
+    packs = make_packs(chosen, resume, {}, devices=1)
+    assert [pack.trial_ids for pack in packs] == [
+        [t.id for t in chosen[2:]], [t.id for t in chosen[:2]]
+    ]  # fmt: skip
+    assert len({pack.group for pack in packs}) == 1, "they do once the epoch has ended"
 
 
 def test_what_each_lane_follows_by_itself_splits_no_pack_and_the_rest_does() -> None:
@@ -190,12 +206,12 @@ def test_what_each_lane_follows_by_itself_splits_no_pack_and_the_rest_does() -> 
 def test_who_need_not_wait_sits_in_no_pack_that_does() -> None:
     """Children wait for a parent only where it is among those that run."""
     children = [trial(pretrain="warmup", seed=seed) for seed in range(2)]
-    parent = children[0].parent
-    assert parent is not None
-    packs = make_packs([parent, *children], {}, {}, devices=1)
-    assert sorted(pack.trial_ids for pack in packs) == sorted(
-        [[parent.id], [children[0].id], [children[1].id]]
-    )
+    parents = [child.parent for child in children if child.parent]
+    packs = make_packs([parents[0], *children], {}, {}, devices=1)
+    assert [pack.trial_ids for pack in packs] == [
+        [parents[0].id], [children[1].id], [children[0].id]
+    ]  # fmt: skip
+    assert packs[1].group == packs[2].group != packs[0].group
     alone = make_packs(children, {}, {}, devices=1)
     assert [len(pack.lanes) for pack in alone] == [2]
 
@@ -270,5 +286,5 @@ def test_a_pack_s_name_is_that_of_its_attempts() -> None:
 def test_an_unset_lane_pack_and_context_are_those_of_a_first_attempt() -> None:
     assert Lane("a", {}) == Lane("a", {}, None, 0, 0, None, 0, {}, False)
     spec = PackSpec("p", "q", [], 1, "default")
-    assert (spec.generation, spec.deaths, spec.errors, spec.moves) == ("", 0, 0, 0)
+    assert (spec.generation, spec.group, spec.alone) == ("", "", False)
     assert Context() == Context("", "", 1, 60.0, 0.0, {}, False)

@@ -40,6 +40,11 @@ def queue_of(given: list[PackSpec], epochs: int = 10) -> PackQueue:
     return PackQueue(given, every, set(), "l", lambda lost: ([], {}))
 
 
+def at(queue: PackQueue, done: int, runner: str = "r") -> dict[str, int]:
+    """All trials of a pack have done as many epochs."""
+    return dict.fromkeys(queue.running[runner].trial_ids, done)
+
+
 def test_what_a_pack_took_to_start_is_no_training(clock: Clock) -> None:
     """A start of 44 minutes, then four of 10 epochs of two trials in 8 s: 12 s are left."""
     queue = queue_of(packs(2))
@@ -50,11 +55,11 @@ def test_what_a_pack_took_to_start_is_no_training(clock: Clock) -> None:
     queue.report("r", {"imported": True})
     assert queue.snapshot().phases == {"compiling": 1}
     clock.now = 2640
-    queue.report("r", {"epoch": -1, "signature": SIGNATURE})
+    queue.report("r", {"trained": 0, "signature": SIGNATURE})
     now = queue.snapshot()
     assert (now.phases, now.pace, now.left) == ({"training": 1}, 0.0, None)
     clock.now = 2648
-    queue.report("r", {"epoch": 3, "signature": SIGNATURE})
+    queue.report("r", {"trained": 8, "epochs": at(queue, 4)})
     now = queue.snapshot()
     assert (now.pace, now.left) == (1.0, 12.0)
 
@@ -64,9 +69,9 @@ def test_epochs_from_before_this_launch_are_none_of_its_pace(clock: Clock) -> No
     one.lanes[0].first_epoch = 8
     queue = queue_of([one])
     queue.next("r")
-    queue.report("r", {"epoch": 7, "signature": SIGNATURE})
+    queue.report("r", {"trained": 0, "signature": SIGNATURE})
     clock.now = 5
-    queue.report("r", {"epoch": 8, "signature": SIGNATURE})
+    queue.report("r", {"trained": 1, "epochs": at(queue, 9)})
     now = queue.snapshot()
     assert (now.pace, now.left) == (0.2, 5.0)
 
@@ -76,31 +81,33 @@ def test_a_pack_that_has_to_wait_takes_a_wave_more(clock: Clock) -> None:
     queue = queue_of(packs(1, 1, 1, 1, 1))
     for runner in "ab":
         queue.next(runner)
-        queue.report(runner, {"epoch": -1, "signature": SIGNATURE})
+        queue.report(runner, {"trained": 0, "signature": SIGNATURE})
     clock.now = 5
     for runner in "ab":
-        queue.report(runner, {"epoch": 4, "signature": SIGNATURE})
+        queue.report(runner, {"trained": 5, "epochs": at(queue, 5, runner)})
     now = queue.snapshot()
     assert (now.pace, now.left) == (2.0, 25.0)
 
 
 def test_each_program_has_its_own_pace_and_an_unmeasured_one_the_mean(clock: Clock) -> None:
     slow, fast = packs(1, 1, program="slow"), packs(1, 1, program="fast")
-    queue = queue_of([slow[0], fast[0], slow[1], fast[1], *packs(1, program="new")])
-    for runner in ("slow", "fast"):
+    queue = queue_of([*slow, *fast, *packs(1, 1, 1, program="new")])
+    for runner in ("slow", "other", "fast"):
         queue.next(runner)
-        queue.report(runner, {"epoch": -1, "signature": SIGNATURE})
+        queue.report(runner, {"trained": 0, "signature": SIGNATURE})
     clock.now = 10
-    queue.complete("fast", {"epoch": 9, "signature": SIGNATURE, "ended": {"fast0.0": "done"}})
-    queue.report("slow", {"epoch": 1, "signature": SIGNATURE})
-    # slow: 5 s an epoch, 40 s left; then beside it slow1 50 s, fast1 10 s and new 10 x 20/12 s.
-    assert queue.snapshot().left == pytest.approx(50 + 10 * 20 / 12)
+    queue.complete("fast", {"trained": 10, "ended": {"fast0.0": "done"}})
+    for runner in ("slow", "other"):
+        queue.report(runner, {"trained": 2, "epochs": at(queue, 2, runner)})
+    # The mean is 30 s for 14 epochs. Two workers are busy for 8 epochs of 5 s; the third trains
+    # fast1 for 10 s and two of the new ones, and the last of these follows after the 40 s.
+    assert queue.snapshot().left == pytest.approx(40 + 10 * 30 / 14)
 
 
 def test_trials_that_have_ended_early_take_no_more_time(clock: Clock) -> None:
     queue = queue_of(packs(2))
     queue.next("r")
-    queue.report("r", {"epoch": -1, "signature": SIGNATURE})
+    queue.report("r", {"trained": 0, "signature": SIGNATURE})
     clock.now = 4
-    queue.report("r", {"epoch": 1, "signature": SIGNATURE, "ended": {"p0.0": "diverged"}})
+    queue.report("r", {"trained": 4, "epochs": at(queue, 2), "ended": {"p0.0": "diverged"}})
     assert queue.snapshot().left == 8.0

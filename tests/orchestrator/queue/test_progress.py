@@ -28,10 +28,10 @@ def test_durations(seconds: float, text: str) -> None:
 
 def snapshot(
     epochs: int = 30, seconds: float = 10.0, pace: float = 0.0, left: float | None = None,
-    phases: Mapping[str, int] | None = None, **counts: int,
+    phases: Mapping[str, int] | None = None, waiting: int = 0, **counts: int,
 ) -> Snapshot:  # fmt: skip
     return Snapshot(
-        8, Counter(counts), 2, epochs, 60, seconds, Counter(phases or {}), pace, left
+        8, Counter(counts), 2, epochs, 60, seconds, Counter(phases or {}), pace, left, waiting
     )  # fmt: skip
 
 
@@ -41,6 +41,10 @@ def test_a_line_says_how_far_how_fast_and_what_went_wrong() -> None:
     )
     assert line(snapshot(60, 65, 0.0, 0.0, done=3, failed=2, blocked=1)) == (
         "[1:05] 6/8 trials, 60/60 epochs, ETA 0 s, 0 diverged, 2 failed, 1 blocked"
+    )
+    assert line(snapshot(30, 5, 2.0, 15.0, done=1, pruned=3, waiting=2)) == (
+        "[5 s] 4/8 trials, 30/60 epochs, 2.0 epochs/s, ETA 15 s, 0 diverged, 3 pruned, 0 failed, "
+        "2 waiting"
     )
 
 
@@ -67,7 +71,7 @@ def queue() -> PackQueue:
     pack = PackSpec("p", "p", lanes, 2, "default")
     found = PackQueue([pack], {"a": 4, "b": 4}, set(), "l", lambda lost: ([], {}))
     found.next("r")
-    found.report("r", {"epoch": 1, "ended": {"a": "diverged"}})
+    found.report("r", {"epochs": {"b": 2}, "ended": {"a": "diverged"}})
     return found
 
 
