@@ -26,6 +26,7 @@ from orchestrator.plan.space_record import space_json, with_trials
 from orchestrator.plan.store_state import drop_finished_checkpoints, newest_attempts
 from orchestrator.plan.studies import catalogue
 from orchestrator.plan.study_sources import StudySource, is_module
+from orchestrator.pruning.options import asked_pruning
 from orchestrator.queue.lease import Lease, check_free
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
 from orchestrator.ray_backend.code_bundle import carried_study
@@ -117,6 +118,12 @@ def launch(
     detach: bool = False,
     lanes: str = "auto",
     width: int | None = None,
+    prune: str | Mapping[str, Any] | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    grace: int | None = None,
+    factor: int | None = None,
+    over: str | Sequence[str] | None = None,
     cpus_per_pack: int = 1,
     cpus: int | None = None,
     gpus: float | None = None,
@@ -142,6 +149,8 @@ def launch(
       space: `study/space`, or a study by its name or as an object of your own.
       store: URI; made if it does not exist.
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
+      prune, metric, mode, grace, factor, over: how bad trials end early, as in `plan`. The same
+        launch again takes no decision differently; one without `prune` trains pruned trials on.
       address: of a running Ray cluster, or `http://...` of its job server; None starts and stops a
         local one.
       detach: leave a job to itself.
@@ -175,12 +184,15 @@ def launch(
         span_problems("time_budget", time_budget),
     )
     wanted = with_key(set, "keep_weights", keep_weights)
+    pruning = asked_pruning(prune, metric, mode, grace, factor, over)
     if runs_as_job(address, detach):
         assert address is not None
-        plan(space, store=None, set=wanted, smoke=smoke, study=study)  # wrong requests end here
+        # Wrong requests end here.
+        plan(space, store=None, set=wanted, smoke=smoke, study=study, prune=pruning)
         words = words_of({
             "set": typed(wanted), "smoke": smoke, "limit": limit, "rerun": rerun, "lanes": lanes,
-            "width": width, "cpus_per_pack": cpus_per_pack, "cpus": cpus, "gpus": gpus,
+            "width": width, "prune": pruning.pop("rule", None), **pruning,
+            "cpus_per_pack": cpus_per_pack, "cpus": cpus, "gpus": gpus,
             "gpus_per_pack": gpus_per_pack, "checkpoint_seconds": checkpoint_seconds,
             "trial_timeout": trial_timeout, "time_budget": time_budget, "keep_going": keep_going,
         })  # fmt: skip
@@ -200,7 +212,7 @@ def launch(
         options: dict[str, Any] = {
             "set": wanted, "smoke": smoke, "limit": limit, "rerun": rerun, "study": study,
             "lanes": lanes, "width": width, "devices": room.packs,
-            "gpu": bool(room.gpu), "only": only, "length": length,
+            "gpu": bool(room.gpu), "only": only, "length": length, "prune": pruning,
         }  # fmt: skip
         plans = plan(space, store=known, **options)
         if address is None:  # the nodes of a cluster have their own files

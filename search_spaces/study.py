@@ -29,6 +29,9 @@ class Space:
         `{"choose": "lr", "metric": "val_loss", "mode": "min", "report": "test_loss",
         "over": "seed"}`. With `"at": "best"` metrics are those of the epoch best in `metric`, and
         not of the last one.
+      prune: how bad trials are ended early, as `launch --prune` does:
+        `{"rule": "halving", "metric": "val_loss", "mode": "min", "grace": 5, "factor": 3, "over":
+        "seed"}`, of which only the rule must be there.
       smoke: overrides that make it a run of under a minute on two cores.
       samples, sample_seed: how many configs a sampled space draws, and from which seed.
       figures: names of the figure recipes; the first is drawn by default.
@@ -41,6 +44,7 @@ class Space:
     doc: str = ""
     defaults: tuple[Mapping[str, Any], ...] = ()
     select: Mapping[str, Any] = field(default_factory=dict)
+    prune: Mapping[str, Any] | None = None
     smoke: Mapping[str, Any] = field(default_factory=dict)
     samples: int | None = None
     sample_seed: int = 0
@@ -61,6 +65,8 @@ class Space:
         found = [
             f"{n} must be a dict with strings as keys" for n, v in keyed.items() if not _dict(v)
         ]
+        if self.prune is not None and not _dict(self.prune):
+            found.append("prune must be None or a dict such as {'rule': 'halving'}")
         if _dict(self.select) and not all(_words(v) for v in self.select.values()):
             found.append("select must have strings, or lists of strings, as values")
         if not isinstance(self.defaults, (tuple, list)) or not all(map(_is_default, self.defaults)):

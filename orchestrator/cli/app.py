@@ -111,6 +111,51 @@ LanesOption = Annotated[
 WidthOption = Annotated[
     int | None, typer.Option("--width", min=1, help="Lanes per pack; forces a new signature.")
 ]
+PruneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prune",
+        metavar="RULE",
+        help="End bad trials early. halving: at each rung the best third (--factor) of all trials "
+        "goes on, the same ones on any cluster. asha: the same, at once, against those that have "
+        "come as far. hyperband: asha with several graces. median: ends what is worse than the "
+        "median of ended trials. none: turn the space's own rule off.",
+    ),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="What --prune compares: a metric, or a column of epochs. By default what the space "
+        "selects by, or val_loss.",
+    ),
+]
+ModeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mode", metavar="min|max", help="Which end of --metric is better, if nothing declares it."
+    ),
+]
+GraceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--grace",
+        help="Epochs before --prune first judges a trial: 5 if left out. Then after grace*factor, "
+        "grace*factor^2, ... epochs; median: every so many.",
+    ),
+]
+FactorOption = Annotated[
+    int | None,
+    typer.Option("--factor", help="One trial in so many goes on from a rung: 3 if left out."),
+]
+OverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        metavar="KEY",
+        help="Judge trials that differ only in this key together, by their mean: seed. Repeatable.",
+    ),
+]
 SpaceArgument = Annotated[
     str, typer.Argument(metavar="SPACE", help="study/space, or a study. See `gradsweep spaces`.")
 ]

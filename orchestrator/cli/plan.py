@@ -7,9 +7,15 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.app import (
+    FactorOption,
+    GraceOption,
     JsonOption,
     LanesOption,
     LimitOption,
+    MetricOption,
+    ModeOption,
+    OverOption,
+    PruneOption,
     RerunOption,
     SetOption,
     SmokeOption,
@@ -82,6 +88,12 @@ def plan(
     study: StudyOption = None,
     lanes: LanesOption = "auto",
     width: WidthOption = None,
+    prune: PruneOption = None,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
+    grace: GraceOption = None,
+    factor: FactorOption = None,
+    over: OverOption = None,
     show: ShowTrials = 10,
     json: JsonOption = False,
 ) -> None:
@@ -104,6 +116,12 @@ def plan(
         width=width,
         devices=room.packs,
         gpu=bool(room.gpu),
+        prune=prune,
+        metric=metric,
+        mode=mode,
+        grace=grace,
+        factor=factor,
+        over=over,
     )
     if json:
         documents = [

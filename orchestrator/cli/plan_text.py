@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.space_record import varying_keys
 from orchestrator.plan.state_size import state_bytes
+from orchestrator.pruning.budget import budget_of
 from orchestrator.units import counted, duration, size_text
 from results.config_values import pairs_texts
 from trainables.declarations import Trial
+
+_RUNGS = 6
+"""Rungs listed."""
 
 _PROGRAMS = 20
 """Programs listed in any case: each is a compile to wait for."""
@@ -53,6 +57,29 @@ def _size(trials: Sequence[Trial]) -> str:
     return f"about {size_text(total)}" + (f", {size_text(each)} each" if len(trials) > 1 else "")
 
 
+def _pruning_lines(one: SpacePlan) -> list[str]:
+    """The rule that ends bad trials early, and what it saves of the whole grid."""
+    if one.judged is None:
+        return []
+    pruning, budget = one.judged.pruning, budget_of(one.judged)
+    rungs = one.judged.rungs
+    shown = ", ".join(map(str, rungs[:_RUNGS])) + (", ..." if len(rungs) > _RUNGS else "")
+    together = f", {' and '.join(pruning.over)} judged together" if pruning.over else ""
+    better = "less" if pruning.mode == "min" else "more"
+    by = f"{pruning.metric} ({better} is better)"
+    lines = [f"  pruning {pruning.rule}, by {by} after {shown} epochs{together}"]
+    if pruning.rule == "halving":
+        about = f"at most {budget.most}"
+    elif budget.about is None:
+        about = f"at most {budget.most}, fewer by what is pruned,"
+    else:
+        about = f"about {budget.about} (at most {budget.most})"
+    lines.append(f"  lane-epochs {about} of {budget.full} of the full grid")
+    if one.pruned:
+        lines.append(f"  {counted(len(one.pruned), 'trial')} pruned before")
+    return lines
+
+
 def plan_lines(one: SpacePlan, show: int) -> list[str]:
     """The plan in a few lines, then the first `show` programs and trials it would run; of 0 none,
     nor how many there are."""
@@ -81,6 +108,7 @@ def plan_lines(one: SpacePlan, show: int) -> list[str]:
         )
     if show and len(table) > listed:
         out(f"    ... and {counted(len(table) - listed, 'more program')} (--show N)")
+    lines += _pruning_lines(one)
     rows = ", ".join(f"{count} {table}" for table, count in one.rows.items() if count)
     if rows:
         out(f"  rows {rows}: about {size_text(one.bytes)}")

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.app import (
+    FactorOption,
+    GraceOption,
     JsonOption,
     LanesOption,
     LimitOption,
+    MetricOption,
+    ModeOption,
+    OverOption,
+    PruneOption,
     RerunOption,
     SetOption,
     SmokeOption,
@@ -46,6 +52,12 @@ def launch(
     limit: LimitOption = None,
     rerun: RerunOption = None,
     study: StudyOption = None,
+    prune: PruneOption = None,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
+    grace: GraceOption = None,
+    factor: FactorOption = None,
+    over: OverOption = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -113,8 +125,10 @@ def launch(
     from orchestrator.machine.resources import check_amounts
     from orchestrator.option_checks import number_problems, require, span_problems
     from orchestrator.plan.plan import plan as make_plan
+    from orchestrator.pruning.options import asked_pruning
     from orchestrator.ray_backend.jobs import runs_as_job
 
+    pruning = asked_pruning(prune, metric, mode, grace, factor, over)
     overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]
     if runs_as_job(address, detach):
         assert address is not None
@@ -125,7 +139,7 @@ def launch(
             span_problems("trial_timeout", trial_timeout),
             span_problems("time_budget", time_budget),
         )
-        make_plan(space, store=None, set=overrides, smoke=smoke, study=study)
+        make_plan(space, store=None, set=overrides, smoke=smoke, study=study, prune=pruning)
         return _launch_as_job(context, address, detach)
     try:
         result = run_launch(
@@ -136,6 +150,7 @@ def launch(
             limit=limit,
             rerun=rerun or [],
             study=study,
+            prune=pruning,
             address=address,
             lanes=check_lanes(lanes),
             width=width,

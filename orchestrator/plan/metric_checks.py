@@ -94,10 +94,33 @@ def _other(name: str) -> str:
 def watched_problems(trial: Trial) -> list[str]:
     """Says which watched names its task cannot record, as far as the task declares what it does:
     others are looked at when the pack starts."""
-    task: Any = trial.parts.get("task")
-    stage, optimizer = trial.stage, trial.parts.get("optimizer")
-    if task is None or all(name in _COLUMNS for _, name in _watched(trial)):
+    return undeclared(trial, _watched(trial))
+
+
+def undeclared(trial: Trial, named: Iterable[tuple[str, Any]]) -> list[str]:
+    """Says which of these names are none that the trial's epochs can have, as far as its task
+    declares them: a sentence for each.
+
+    Args:
+      named: each with the option or key that names it.
+    """
+    columns = None
+    if not all(name in _COLUMNS for _, name in named):
+        columns = _declared_columns(trial)
+    if columns is None:
         return []
+    task: Any = trial.parts["task"]
+    found = _unknown(named, columns, f"task {task.name} declares no metric")
+    hint = "; declare what its `metrics` returns in metric_columns"
+    return [text + hint if getattr(task, "metrics", None) else text for text in found]
+
+
+def _declared_columns(trial: Trial) -> set[str] | None:
+    """Names of what the trial's epochs can have; None where only the compiled epoch knows."""
+    task: Any = trial.parts.get("task")
+    if task is None:
+        return None
+    stage, optimizer = trial.stage, trial.parts.get("optimizer")
     known = task.metric_columns or (
         getattr(task, "metrics", None) is None and str(task.runtime).startswith(_OURS)
     )
@@ -107,11 +130,22 @@ def watched_problems(trial: Trial) -> list[str]:
         or not str(stage.build).startswith(f"{_OURS}training.epoch")
         or not (isinstance(schedule, str) and schedule.startswith(_OURS))
     ):
-        return []
-    columns = {*MEASURED, *trial.metrics, *_USUAL, *_SCHEDULED}
-    found = _unknown(trial, columns, f"task {task.name} declares no metric")
-    hint = "; declare what its `metrics` returns in metric_columns"
-    return [text + hint if getattr(task, "metrics", None) else text for text in found]
+        return None
+    return {*MEASURED, *trial.metrics, *_USUAL, *_SCHEDULED}
+
+
+def declared_end(trial: Trial, name: str) -> str | None:
+    """Which end of a metric is better, "min" or "max", where that is beyond doubt: what the trial's
+    key says of what it watches, what its task declares, and that of losses and accuracies."""
+    asked = str(trial.config.get("monitor_mode", "auto"))
+    if asked != "auto" and name == trial.config.get("monitor", DEFAULT_MONITOR):
+        return asked
+    declared = trial.metrics.get(name)
+    if declared is not None:
+        return declared.mode
+    if name in _COLUMNS or name in _USUAL:
+        return "max" if "accuracy" in name else "min" if "loss" in name else None
+    return None
 
 
 def require_names(trial: Trial, metrics: Iterable[str]) -> None:
@@ -128,7 +162,7 @@ def require_watched(trial: Trial, recorded: Collection[str]) -> None:
     Args:
       recorded: columns of `epochs` and metrics that it gives.
     """
-    problems = _unknown(trial, recorded, "no epoch of this trial records")
+    problems = _unknown(_watched(trial), recorded, "no epoch of this trial records")
     if problems:
         raise PartError(problems[0])
 
@@ -146,11 +180,11 @@ def _watched(trial: Trial) -> list[tuple[str, Any]]:
     return found
 
 
-def _unknown(trial: Trial, known: Collection[str], who: str) -> list[str]:
+def _unknown(named: Iterable[tuple[str, Any]], known: Collection[str], who: str) -> list[str]:
     metrics = sorted(c for c in known if c not in (*MEASURED, *_SCHEDULED, *_USUAL))
     there = f"; its metrics are {', '.join(metrics)}" if metrics else ""
     return [
         f"{key}={name}: {who} {shown(name)}{nearest(str(name), known)}{there}"
-        for key, name in _watched(trial)
+        for key, name in named
         if name not in known
     ]

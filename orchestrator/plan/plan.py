@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from orchestrator.plan.code_changes import changes
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
 from orchestrator.plan.lengthening import STATE, Lengthened, lengthened
 from orchestrator.plan.packs import Lane, PackSpec, make_packs
+from orchestrator.plan.pruned_space import parent_problems, pruning_json, pruning_of
 from orchestrator.plan.store_state import (
     lacking_recordings,
     newest_attempts,
@@ -29,6 +30,9 @@ from orchestrator.plan.stored_trials import stored_trials
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
 from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
+from orchestrator.pruning.judged import Judged, judged_of
+from orchestrator.pruning.options import NONE, asked_pruning
+from orchestrator.pruning.standing import Standing, open_rungs, pruned_trials, standing_of
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
 from results.store.config_columns import json_object
@@ -47,6 +51,9 @@ class SpacePlan:
       changed: what has changed since: a sentence -> the stale trials that it concerns.
       continued: trials that go on from a shorter one: its id, and from which epoch on.
       anew: why others cannot, in a sentence -> epochs that are trained again, by trial.
+      pruned: trials that a launch with this rule has ended early, each with the reason.
+      judged: what a pruning rule compares; None where nothing is pruned.
+      standing: the verdicts so far of that rule.
     """
 
     name: str
@@ -68,6 +75,9 @@ class SpacePlan:
     changed: dict[str, list[str]] = field(default_factory=dict)
     continued: dict[str, tuple[str, int]] = field(default_factory=dict)
     anew: dict[str, dict[str, int]] = field(default_factory=dict)
+    pruned: dict[str, str] = field(default_factory=dict)
+    judged: Judged | None = None
+    standing: Standing | None = None
 
     def __repr__(self) -> str:
         return (
@@ -150,6 +160,8 @@ class SpacePlan:
             "stale": len(self.stale),
             "changed": self.changed,
             "blocked": self.blocked,
+            "pruned": self.pruned,
+            "pruning": pruning_json(self.judged),
             "incomplete": self.incomplete,
             "lacking": self.lacking,
             "padding": sum(pack.width - len(pack.lanes) for pack in self.packs),
@@ -205,6 +217,12 @@ def plan(
     gpu: bool = False,
     only: Sequence[str] = (),
     length: int | None = None,
+    prune: str | Mapping[str, Any] | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    grace: int | None = None,
+    factor: int | None = None,
+    over: str | Sequence[str] | None = None,
 ) -> list[SpacePlan]:
     """Plans a space, or every space of a study; reads the store, writes nothing.
 
@@ -220,6 +238,11 @@ def plan(
         on GPUs.
       only: ids of trials of the store, as their configs are recorded, in place of those that the
         space asks for. length: as many epochs for each of them.
+      prune: ends bad trials early: asha, halving, hyperband or median; none turns off what the
+        space has; or a dict as in `Space.prune`.
+      metric, mode: what trials are compared by, and which end of it is better (min or max).
+      grace: epochs before a trial is first judged. factor: one in so many goes on from a rung.
+      over: keys, such as "seed", whose values are judged together, by their mean.
 
     Raises:
       RequestError: with everything wrong with the request.
@@ -230,6 +253,7 @@ def plan(
         count_problems("width", width),
         count_problems("devices", devices),
     )
+    pruning = asked_pruning(prune, metric, mode, grace, factor, over)
     wanted, study = asked(space, study)
     found = catalogue(study)
     opened = open_or_none(store)
@@ -240,7 +264,8 @@ def plan(
             if only and opened is not None
             else trials_of(found, entry, set, smoke, limit)
         )
-        plans.append(_plan_space(found, name, owner, entry, opened, targets, smoke, rerun))
+        how = {"rule": NONE} if only else pruning
+        plans.append(_plan_space(found, name, owner, entry, opened, targets, smoke, rerun, how))
         finish = plans[-1]
         needed = frozenset(t.parent.id for t in finish.to_run if t.parent)
         again = _rerun_ids(rerun, {trial.id: trial for trial in finish.trials})
@@ -257,10 +282,17 @@ def plan(
             width=width,
             needed_as_parents=needed,
         )
+        _mark_rungs(finish)
         finish.rows = estimated_rows(finish.to_run)
         begun = {i: lane.first_epoch for i, lane in starts.items()}
         finish.seconds = estimated_seconds(finish.to_run, opened, begun)
         finish.warnings += opened.warnings if opened else []
+    require(
+        parent_problems(
+            [trial for one in plans if one.judged for trial in one.targets],
+            [trial for one in plans for trial in one.trials],
+        )
+    )
     return plans
 
 
@@ -278,6 +310,16 @@ def _lengthen(result: SpacePlan, starts: dict[str, Lane], longer: Lengthened) ->
         for why, lost in longer.anew.items()
         if (own := {i: epochs for i, epochs in lost.items() if not starts[i].first_epoch})
     }
+
+
+def _mark_rungs(one: SpacePlan) -> None:
+    """Tells each lane of a judged trial at which epochs it asks for a verdict, and by what."""
+    if one.judged is None or one.standing is None:
+        return
+    for pack in one.packs:
+        for lane in pack.lanes:
+            lane.rungs = open_rungs(one.standing, lane.trial_id, lane.first_epoch)
+            lane.metric = one.judged.pruning.metric if lane.rungs else None
 
 
 def open_or_none(store: str | Store | None) -> Store | None:
@@ -310,6 +352,7 @@ def _plan_space(
     targets: list[Trial],
     smoke: bool,
     rerun: Sequence[str],
+    pruning: Mapping[str, Any],
 ) -> SpacePlan:
     for example in {trial.structure: trial for trial in targets}.values():
         _ask_declarations(example)
@@ -335,7 +378,9 @@ def _plan_space(
             result.incomplete[trial.id] = known["missing"]
         elif lacking:
             result.lacking[trial.id] = lacking
-    _choose(result, trials, attempts, store)
+    _block(result, trials, attempts)
+    _prune(result, pruning, store, again)
+    _choose(result, trials, store)
     result.changed = _changed(result, found, old, store)
     _data_warnings(result)
     return result
@@ -372,11 +417,42 @@ def _ask_declarations(trial: Trial) -> None:
     _ = trial.variants, trial.chance_loss
 
 
-def _choose(
-    result: SpacePlan, trials: Mapping[str, Trial], attempts: Mapping[str, Any], store: Store | None
+def _block(result: SpacePlan, trials: Mapping[str, Trial], attempts: Mapping[str, Any]) -> None:
+    """Fills `blocked`: children of a parent that did not pass do not run."""
+    for trial in reversed(list(trials.values())):
+        parent = trial.parent
+        if parent is None or trial.id in result.done or trial.id in result.stale:
+            continue
+        # Its older version is no parent of this child, which needs the current one.
+        result.stale.discard(parent.id)
+        status = attempts.get(parent.id, {}).get("status")
+        if status in ("gate_failed", "diverged") and parent.id in result.done:
+            result.blocked[trial.id] = (
+                f"parent {parent.id} {status}: {attempts[parent.id]['reason']}"
+            )
+
+
+def _prune(
+    result: SpacePlan, asked: Mapping[str, Any], store: Store | None, again: Collection[str]
 ) -> None:
-    """Fills `to_run` and `blocked`: children of a parent that did not pass do not run, parents
-    whose artifact a child still needs do."""
+    """Fills `judged`, `standing` and `pruned`; trials that are to run `again` are not pruned."""
+    pruning, warning = pruning_of(result.name, result.space, result.targets, asked)
+    result.warnings += [warning] if warning else []
+    if pruning is None:
+        return
+    compared = [trial for trial in result.targets if trial.id not in result.stale]
+    blocked = [trial.id for trial in compared if trial.id in result.blocked]
+    result.judged = judged_of(result.name, pruning, compared, blocked)
+    result.standing = standing_of(store, result.judged)
+    result.pruned = {
+        trial_id: reason
+        for trial_id, reason in pruned_trials(result.standing).items()
+        if trial_id not in result.done and trial_id not in again
+    }
+
+
+def _choose(result: SpacePlan, trials: Mapping[str, Trial], store: Store | None) -> None:
+    """Fills `to_run`: parents whose artifact a child still needs run again."""
     wanted = {trial.parent.id for trial in trials.values() if trial.parent}
     saved = store.list_artifacts() if store and wanted else []
     kept = {
@@ -388,23 +464,17 @@ def _choose(
         for entry in index["lanes"]
         if store.shows(entry)
     }
+    ended = result.blocked.keys() | result.pruned.keys()
     # Children first: a parent that must run again needs its own parent's artifact too.
     for trial in reversed(list(trials.values())):
         parent = trial.parent
-        waits = trial.id not in result.done and trial.id not in result.stale
-        if parent is None or not waits:
+        if parent is None or any(trial.id in them for them in (result.done, result.stale, ended)):
             continue
-        # Its older version is no parent of this child, which needs the current one.
         result.stale.discard(parent.id)
-        status = attempts.get(parent.id, {}).get("status")
-        if status in ("gate_failed", "diverged") and parent.id in result.done:
-            result.blocked[trial.id] = (
-                f"parent {parent.id} {status}: {attempts[parent.id]['reason']}"
-            )
-        elif parent.id in result.done and parent.id not in kept:
+        if parent.id in result.done and parent.id not in kept:
             result.done.discard(parent.id)
             result.lacking[parent.id] = ["weights"]
-    skip = result.done | result.stale | result.blocked.keys()
+    skip = result.done | result.stale | ended
     result.to_run = [trial for trial in trials.values() if trial.id not in skip]
 
 

@@ -28,14 +28,15 @@ class Judge(Protocol):
     """A pruning rule with what it knows of its trials. Decisions are in the store before they are
     returned. Called under the queue's lock, from one thread at a time."""
 
-    metric: str
-
     def rungs(self, trial_id: str) -> list[int]:
         """Counts of done epochs after which the trial is judged, ascending; empty if it is not."""
         ...
 
     def ask(self, reached: Sequence[Reached]) -> dict[str, Verdict]:
-        """A verdict for each of these trials. A decision in the store is not taken again."""
+        """A verdict for each of these trials. A decision in the store is not taken again.
+
+        A lane whose first rung is its `first_epoch` waits for a verdict since an earlier launch: it
+        is asked about before it starts, with any value, since the one in the store counts."""
         ...
 
     def ended(self, trial_id: str, status: str) -> None:

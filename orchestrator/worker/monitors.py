@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.plan.metric_checks import DEFAULT_MONITOR, require_watched
+from orchestrator.plan.metric_checks import DEFAULT_MONITOR, declared_end, require_watched
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
 
@@ -42,10 +42,7 @@ def better_end(trial: Trial, name: str) -> str:
     asked = str(trial.config.get("monitor_mode", "auto"))
     if asked != "auto":
         return asked
-    declared = trial.metrics.get(name)
-    if declared is not None:
-        return declared.mode
-    return "max" if "accuracy" in name else "min"
+    return declared_end(trial, name) or ("max" if "accuracy" in name else "min")
 
 
 def value_of(trial: Trial, result: EpochResult, name: str, lane: int) -> float:

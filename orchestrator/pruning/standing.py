@@ -1,0 +1,69 @@
+"""Where the trials of a space stand by what a store holds; Optuna is not asked."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from orchestrator.pruning.decisions import recorded_decisions
+from orchestrator.pruning.halving import Halving
+from orchestrator.pruning.judged import ENDED_WELL, Judged, Known, known_of
+from orchestrator.units import counted
+from results import Store
+
+
+class Standing(Protocol):
+    """Verdicts so far."""
+
+    judged: Judged
+    known: Known
+
+    def verdict(self, trial_id: str, epochs: int) -> str | None:
+        """ "go" or "prune" for a trial that has come that far; None while that is open."""
+        ...
+
+
+class _Recorded:
+    """What decisions say, and nothing beyond."""
+
+    def __init__(self, judged: Judged, known: Known, said: dict[tuple[str, int], str]):
+        self.judged, self.known, self._said = judged, known, said
+
+    def verdict(self, trial_id: str, epochs: int) -> str | None:
+        return self._said.get((trial_id, epochs))
+
+
+def standing_of(store: Store | None, judged: Judged) -> Standing:
+    """The verdicts on a space's trials, as of now."""
+    known, recorded = known_of(store, judged), recorded_decisions(store, judged)
+    if judged.pruning.rule == "halving":
+        return Halving(judged, known, recorded, lambda ids: None)
+    said = {(one.trial_id, one.epochs): one.verdict for one in recorded}
+    return _Recorded(judged, known, said)
+
+
+def pruned_trials(standing: Standing) -> dict[str, str]:
+    """The trials that are pruned, each with the reason."""
+    judged, known, found = standing.judged, standing.known, {}
+    pruning = judged.pruning
+    for trial_id, epochs in judged.epochs.items():
+        if known.ended.get(trial_id) in ENDED_WELL:
+            continue
+        for rung in pruning.rungs(epochs):
+            if standing.verdict(trial_id, rung) == "prune":
+                value = known.value(judged.cells[judged.cell_of[trial_id]], rung)
+                at = f"{counted(rung, 'epoch')}, with {pruning.metric} {value:.4g}"
+                found[trial_id] = f"pruned by {pruning.rule} after {at}"
+                break
+    return found
+
+
+def open_rungs(standing: Standing, trial_id: str, first_epoch: int) -> list[int]:
+    """Rungs that a trial which goes on from `first_epoch` has still to be judged at."""
+    judged = standing.judged
+    if standing.known.ended.get(trial_id) in ENDED_WELL:
+        return []
+    return [
+        rung
+        for rung in judged.pruning.rungs(judged.epochs.get(trial_id, 0))
+        if rung > first_epoch or (rung == first_epoch and standing.verdict(trial_id, rung) is None)
+    ]
