@@ -64,16 +64,20 @@ def recorded_decisions(store: Store | None, judged: Judged) -> list[Decision]:
     the same space, rule, metric and rungs."""
     if store is None:
         return []
-    rows = store.sql(
-        "SELECT trial_id, rung, epoch, value, against, verdict FROM decisions "
-        "WHERE space = $space AND rule = $rule AND metric = $metric ORDER BY decided, trial_id",
-        {"space": judged.space, "rule": judged.pruning.rule, "metric": judged.pruning.metric},
-    )
-    rungs = dict(enumerate(judged.rungs))
+    pruning, rungs = judged.pruning, dict(enumerate(judged.rungs))
     return [
-        Decision(trial_id, rung, epochs, math.nan if value is None else value, against, verdict)
-        for trial_id, rung, epochs, value, against, verdict in rows.fetchall()
-        if trial_id in judged.epochs and rungs.get(rung) == epochs
+        Decision(
+            row["trial_id"],
+            row["rung"],
+            row["epoch"],
+            math.nan if row["value"] is None else row["value"],
+            row["against"],
+            row["verdict"],
+        )
+        for row in store.decisions(judged.space).to_pylist()
+        if (row["rule"], row["metric"]) == (pruning.rule, pruning.metric)
+        and row["trial_id"] in judged.epochs
+        and rungs.get(row["rung"]) == row["epoch"]
     ]
 
 
@@ -114,5 +118,5 @@ def publish(
 
 def last_decided(store: Store) -> datetime:
     """When the store's newest decision was taken; the beginning of time where it has none."""
-    ((found,),) = store.sql("SELECT max(decided) FROM decisions").fetchall()
-    return found or datetime.fromtimestamp(0, UTC)
+    taken = store.decisions()["decided"]  # in order
+    return taken[-1].as_py() if len(taken) else datetime.fromtimestamp(0, UTC)

@@ -42,7 +42,7 @@ class Sweep:
     def known(self) -> Known:
         """What a store would tell a launch that begins now."""
         known = Known()
-        for one, epochs in self.done.items():
+        for one in self.done:
             ended = self.status.get(one)
             if ended is not None and ended != "pruned":
                 known.ended[one] = ended
@@ -78,9 +78,8 @@ class Sweep:
                 return
             one = rng.choice(moving)
             self._move(rule, one, waiting)
-            if rng.random() < 0.7 or all(
-                i in self.status or i in waiting for i in self.judged.epochs
-            ):  # several events may come in one message
+            all_wait = all(i in self.status or i in waiting for i in self.judged.epochs)
+            if all_wait or rng.random() < 0.7:  # several events may come in one message
                 self._take(rule, waiting)
 
     def _move(self, rule: Rule, one: str, waiting: dict[str, int]) -> None:
