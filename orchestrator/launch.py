@@ -26,6 +26,7 @@ from orchestrator.plan.space_record import space_json, with_trials
 from orchestrator.plan.store_state import drop_finished_checkpoints, newest_attempts
 from orchestrator.plan.studies import catalogue
 from orchestrator.plan.study_sources import StudySource, is_module
+from orchestrator.pruning.launch_judge import judge_for
 from orchestrator.pruning.options import asked_pruning
 from orchestrator.queue.lease import Lease, check_free
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
@@ -252,7 +253,8 @@ def launch(
                         words=None if address else str(stack.enter_context(launch_folder())),
                     )  # fmt: skip
                     job = _job(opened, study, context, travels=address is not None)
-                    queue = store_queue(opened, plans, lease, context, keep_going)
+                    judge = judge_for(opened, plans, lease.id)
+                    queue = store_queue(opened, plans, lease, context, keep_going, judge)
                     budget = None if time_budget is None else seconds_of(time_budget)
                     patient = address is not None
                     stop.gently(patient)
@@ -303,13 +305,19 @@ def _summarise(result: LaunchResult, store: Store) -> None:
     """Final status of every trial, read back from the store."""
     state = store.completeness([t.id for one in result.plans for t in one.trials])
     blocked = {trial_id for one in result.plans for trial_id in one.blocked}
+    judged = {trial_id for one in result.plans if one.judged for trial_id in one.judged.epochs}
+    pruned = {trial_id for one in result.plans for trial_id in one.pruned}
     counts: Counter[str] = Counter()
     reasons = {i: row["reason"] for i, row in newest_attempts(store).items()}
     for trial_id, known in state.items():
-        if known["done"] or known["status"] in ("failed", "interrupted"):
+        if known["done"] or (
+            known["status"] in ("failed", "interrupted") and trial_id not in pruned
+        ):
             counts[str(known["status"])] += 1
             if known["status"] in ("failed", "gate_failed") and reasons.get(trial_id):
                 result.reasons[trial_id] = reasons[trial_id]
+        elif trial_id in pruned or (known["status"] == "pruned" and trial_id in judged):
+            counts["pruned"] += 1
         elif trial_id in blocked or result.reasons.get(trial_id, "").startswith("parent "):
             counts["blocked"] += 1
         elif any(trial_id in one.stale for one in result.plans):

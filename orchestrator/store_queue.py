@@ -28,7 +28,7 @@ from orchestrator.worker.provenance import trial_columns
 from orchestrator.worker.watchdog import late_reason
 from results import Store, StoreError
 from results.schema import CENSORED, arrow_schema
-from results.store.views import quoted
+from results.store.metric_columns import measured
 from trainables.declarations import Trial
 
 
@@ -83,16 +83,16 @@ def store_queue(
         outcomes=work.outcomes,
         reasons=work.reasons,
         judge=judge,
-        reached=lambda lanes, rungs: _reached(store, str(judge and judge.metric), lanes, rungs),
+        reached=lambda lanes, rungs: _reached(store, lanes, rungs),
         on_pruned=lambda lanes: _publish_pruned(store, lanes),
     )
 
 
 def _reached(
-    store: Store, metric: str, lanes: Sequence[Lane], rungs: Mapping[str, Sequence[int]]
+    store: Store, lanes: Sequence[Lane], rungs: Mapping[str, Sequence[int]]
 ) -> list[Reached]:
     """Those of the lanes that go on from one of their rungs, or were pruned or paused there, with
-    the metric's value in the last epoch before."""
+    their metric's value in the last epoch before."""
     store.refresh()
     newest = newest_attempts(store)
     at = {}
@@ -102,17 +102,16 @@ def _reached(
             at[lane.trial_id] = lane.first_epoch
         elif row and row["status"] in CENSORED and row["epochs_done"] in mine:
             at[lane.trial_id] = row["epochs_done"]
-    if not at:
-        return []
-    rows = store.sql(
-        f"SELECT trial_id, epoch + 1 AS done, {quoted(metric)} AS value FROM epochs JOIN "
-        "(SELECT unnest($ids) AS trial_id, unnest($at) - 1 AS epoch) USING (trial_id, epoch)",
-        {"ids": list(at), "at": list(at.values())},
-    ).rows()
-    return [
-        Reached(row["trial_id"], row["done"], nan if row["value"] is None else row["value"])
-        for row in rows
-    ]
+    found = []
+    for metric in {lane.metric for lane in lanes if lane.trial_id in at and lane.metric}:
+        ids = [lane.trial_id for lane in lanes if lane.metric == metric and lane.trial_id in at]
+        rows = store.sql(
+            f"SELECT trial_id, epoch + 1, {measured(metric)} FROM epochs JOIN "
+            "(SELECT unnest($ids) AS trial_id, unnest($at) - 1 AS epoch) USING (trial_id, epoch)",
+            {"ids": ids, "at": [at[one] for one in ids]},
+        ).fetchall()
+        found += [Reached(i, done, nan if value is None else value) for i, done, value in rows]
+    return found
 
 
 def _post_mortem(store: Store, pack: PackSpec, context: Context, memory: bool) -> Death:

@@ -227,7 +227,7 @@ def _print_launch(result: LaunchResult, again: str) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     if result.interrupted and not result.error:
         # Whoever stops it may have little time for it, so one line has all.
-        ended = sum(result.counts[name] for name in FINISHED)
+        ended = sum(result.counts[name] for name in (*FINISHED, "pruned"))
         failed = f", {result.counts['failed']} failed" if result.counts["failed"] else ""
         trials = f"{ended} of {result.counts.total()} trials done{failed}"
         say(f"stopped after {duration(result.seconds)} with {trials}; run what is left: {again}")

@@ -32,7 +32,7 @@ from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
 from orchestrator.pruning.judged import Judged, judged_of
 from orchestrator.pruning.options import NONE, asked_pruning
-from orchestrator.pruning.standing import Standing, open_rungs, pruned_trials, standing_of
+from orchestrator.pruning.standing import pruned_trials, standing_of
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
 from results.store.config_columns import json_object
@@ -53,7 +53,6 @@ class SpacePlan:
       anew: why others cannot, in a sentence -> epochs that are trained again, by trial.
       pruned: trials that a launch with this rule has ended early, each with the reason.
       judged: what a pruning rule compares; None where nothing is pruned.
-      standing: the verdicts so far of that rule.
     """
 
     name: str
@@ -77,7 +76,6 @@ class SpacePlan:
     anew: dict[str, dict[str, int]] = field(default_factory=dict)
     pruned: dict[str, str] = field(default_factory=dict)
     judged: Judged | None = None
-    standing: Standing | None = None
 
     def __repr__(self) -> str:
         return (
@@ -282,7 +280,6 @@ def plan(
             width=width,
             needed_as_parents=needed,
         )
-        _mark_rungs(finish)
         finish.rows = estimated_rows(finish.to_run)
         begun = {i: lane.first_epoch for i, lane in starts.items()}
         finish.seconds = estimated_seconds(finish.to_run, opened, begun)
@@ -310,16 +307,6 @@ def _lengthen(result: SpacePlan, starts: dict[str, Lane], longer: Lengthened) ->
         for why, lost in longer.anew.items()
         if (own := {i: epochs for i, epochs in lost.items() if not starts[i].first_epoch})
     }
-
-
-def _mark_rungs(one: SpacePlan) -> None:
-    """Tells each lane of a judged trial at which epochs it asks for a verdict, and by what."""
-    if one.judged is None or one.standing is None:
-        return
-    for pack in one.packs:
-        for lane in pack.lanes:
-            lane.rungs = open_rungs(one.standing, lane.trial_id, lane.first_epoch)
-            lane.metric = one.judged.pruning.metric if lane.rungs else None
 
 
 def open_or_none(store: str | Store | None) -> Store | None:
@@ -435,7 +422,7 @@ def _block(result: SpacePlan, trials: Mapping[str, Trial], attempts: Mapping[str
 def _prune(
     result: SpacePlan, asked: Mapping[str, Any], store: Store | None, again: Collection[str]
 ) -> None:
-    """Fills `judged`, `standing` and `pruned`; trials that are to run `again` are not pruned."""
+    """Fills `judged` and `pruned`; trials that are to run `again` are not pruned."""
     pruning, warning = pruning_of(result.name, result.space, result.targets, asked)
     result.warnings += [warning] if warning else []
     if pruning is None:
@@ -443,10 +430,9 @@ def _prune(
     compared = [trial for trial in result.targets if trial.id not in result.stale]
     blocked = [trial.id for trial in compared if trial.id in result.blocked]
     result.judged = judged_of(result.name, pruning, compared, blocked)
-    result.standing = standing_of(store, result.judged)
     result.pruned = {
         trial_id: reason
-        for trial_id, reason in pruned_trials(result.standing).items()
+        for trial_id, reason in pruned_trials(standing_of(store, result.judged)).items()
         if trial_id not in result.done and trial_id not in again
     }
 

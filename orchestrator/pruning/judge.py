@@ -32,11 +32,13 @@ class Judge(Protocol):
         """Counts of done epochs after which the trial is judged, ascending; empty if it is not."""
         ...
 
+    def metric(self, trial_id: str) -> str | None:
+        """The column of `epochs`, or the metric, that the trial is judged by, if it is."""
+        ...
+
     def ask(self, reached: Sequence[Reached]) -> dict[str, Verdict]:
         """A verdict for each of these trials. A decision in the store is not taken again.
-
-        A lane whose first rung is its `first_epoch` waits for a verdict since an earlier launch: it
-        is asked about before it starts, with any value, since the one in the store counts."""
+        A value that the store had when the launch began counts, whatever is given here."""
         ...
 
     def ended(self, trial_id: str, status: str) -> None:

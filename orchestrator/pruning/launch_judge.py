@@ -80,6 +80,11 @@ class LaunchJudge:
         rule = self._owners.get(trial_id)
         return [] if rule is None else rungs_of(rule, trial_id)
 
+    def metric(self, trial_id: str) -> str | None:
+        """The column of `epochs`, or the metric, that the trial is judged by, if it is."""
+        rule = self._owners.get(trial_id)
+        return None if rule is None else rule.judged.pruning.metric
+
     def ask(self, reached: Sequence[Reached]) -> dict[str, Verdict]:
         """A verdict for each of these trials; those that come at once, in the plan's order.
 

@@ -55,15 +55,3 @@ def pruned_trials(standing: Standing) -> dict[str, str]:
                 found[trial_id] = f"pruned by {pruning.rule} after {at}"
                 break
     return found
-
-
-def open_rungs(standing: Standing, trial_id: str, first_epoch: int) -> list[int]:
-    """Rungs that a trial which goes on from `first_epoch` has still to be judged at."""
-    judged = standing.judged
-    if standing.known.ended.get(trial_id) in ENDED_WELL:
-        return []
-    return [
-        rung
-        for rung in judged.pruning.rungs(judged.epochs.get(trial_id, 0))
-        if rung > first_epoch or (rung == first_epoch and standing.verdict(trial_id, rung) is None)
-    ]

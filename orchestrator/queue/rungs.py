@@ -41,7 +41,7 @@ class Rungs:
         for lane in lanes:
             found[lane.trial_id] = rungs = self._judge.rungs(lane.trial_id)
             lane.rungs = [rung for rung in rungs if rung > lane.first_epoch]
-            lane.metric = self._judge.metric if rungs else None
+            lane.metric = self._judge.metric(lane.trial_id) if rungs else None
         return found
 
     def asked(self, reached: Sequence[Reached]) -> dict[str, Verdict]:
