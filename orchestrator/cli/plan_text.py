@@ -35,10 +35,9 @@ def _lengthening_lines(one: SpacePlan) -> list[str]:
     lines = []
     if one.continued:
         many = len(one.continued) > 1
-        goes, it = ("go", "they do") if many else ("goes", "it does")
+        goes = "go on from shorter ones" if many else "goes on from a shorter one"
         saved = counted(sum(epoch for _, epoch in one.continued.values()), "epoch")
-        trials = counted(len(one.continued), "trial")
-        lines.append(f"  {trials} {goes} on from shorter ones: {saved} that {it} not train again")
+        lines.append(f"  {counted(len(one.continued), 'trial')} {goes}: {saved} need no training")
     for why, lost in one.anew.items():
         train = "trains" if len(lost) == 1 else "train"
         more = counted(sum(lost.values()), "epoch")

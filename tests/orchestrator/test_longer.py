@@ -1,0 +1,200 @@
+"""Trials that go on from shorter ones, and from the states that pruned ones left."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.plan_text import plan_lines
+from orchestrator.exact_replay import segments
+from orchestrator.plan.packs import Context
+from orchestrator.plan.plan import SpacePlan, plan
+from orchestrator.plan.store_state import drop_finished_checkpoints
+from orchestrator.plan.studies import catalogue
+from orchestrator.worker.pack_run import PackRun
+from results import Store, create_store
+from tests.orchestrator.cli.test_app import many
+from tests.support.stores import attempts, differing, kept_epochs, published
+
+LONGER = str(Path(__file__).parents[1] / "support" / "longer_study.py")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return create_store(tmp_path / "store")
+
+
+def planned(store: Store, space: str, width: int | None = None, **changes: Any) -> SpacePlan:
+    return plan(f"longer/{space}", study=LONGER, store=store, set=changes, width=width)[0]
+
+
+def started(one: SpacePlan, store: Store) -> list[PackRun]:
+    launch = f"launch{len(store.attempts())}"
+    found = []
+    for pack in one.packs:
+        told = Context(launch_id=launch, checkpoint_s=math.inf)
+        run = PackRun(pack, catalogue(LONGER).registry, store, told)
+        run.start()
+        found.append(run)
+    return found
+
+
+def ran(store: Store, space: str, width: int | None = None, **changes: Any) -> SpacePlan:
+    """What a launch does, here and without Ray."""
+    one = planned(store, space, width, **changes)
+    for run in started(one, store):
+        while not run.step().done:
+            pass
+        run.close()
+    drop_finished_checkpoints(store)
+    return one
+
+
+@pytest.mark.parametrize("space", ["kinds", pytest.param("streamed", marks=pytest.mark.slow)])
+def test_a_longer_trial_has_the_numbers_of_one_trained_at_once(
+    space: str, store: Store, tmp_path: Path
+) -> None:
+    """Twice longer, batch norm, dropout, momenta and stop rules included, under other widths."""
+    ran(store, space, width=2, epochs=2, keep_weights="state")
+    before = published(Path(store.root))
+    middle = ran(store, space, width=2, epochs=3, keep_weights="state")
+    last = ran(store, space, width=2, epochs=6)
+    count = len(last.trials)
+    assert {epoch for _, epoch in middle.continued.values()} == {2}
+    assert {epoch for _, epoch in last.continued.values()} == {3}
+    assert len(middle.continued) == len(last.continued) == count
+    ends = {row["trial_id"]: row for row in attempts(Path(store.root))}
+    trained = [ends[one.id]["epochs_done"] for one in last.trials]
+    stops = [one.config["stop_below"] is not None for one in last.trials]
+    assert trained == [4 if stop else 6 for stop in stops]
+    assert published(Path(store.root)) == before + count + sum(trained) - 3 * count
+
+    at_once = create_store(tmp_path / "at_once")
+    for epochs, keep in ((6, "none"), (3, "state"), (2, "state")):
+        assert not ran(at_once, space, width=2, epochs=epochs, keep_weights=keep).continued
+    assert differing(store, at_once) == {}
+    assert not planned(store, space, epochs=6).to_run
+
+
+def test_a_longer_trial_whose_worker_died_goes_on_from_the_shorter_one_again(
+    store: Store, tmp_path: Path
+) -> None:
+    ran(store, "one", epochs=2, keep_weights="state")
+    (lost,) = started(planned(store, "one", epochs=4), store)
+    lost.step()
+    lost.recorder.flush()
+    again = ran(store, "one", epochs=4)
+    assert [epoch for _, epoch in again.continued.values()] == [2]
+    at_once = create_store(tmp_path / "at_once")
+    ran(at_once, "one", epochs=4)
+    ran(at_once, "one", epochs=2, keep_weights="state")
+    assert differing(store, at_once) == {}
+
+
+def test_a_longer_trial_goes_on_from_where_a_launch_was_stopped(
+    store: Store, tmp_path: Path
+) -> None:
+    """From the resume point of the shorter one, though that one has more to do."""
+    (run,) = started(planned(store, "one", epochs=4), store)
+    run.step()
+    run.interrupt()
+    longer = ran(store, "one", epochs=5)
+    assert [epoch for _, epoch in longer.continued.values()] == [1]
+    assert not ran(store, "one", epochs=4).continued
+    at_once = create_store(tmp_path / "at_once")
+    ran(at_once, "one", epochs=5)
+    ran(at_once, "one", epochs=4)
+    assert differing(store, at_once) == {}
+
+
+REASONS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
+    "a schedule of ours": (
+        "adam", {"lr_end": 0.001}, {"lr_end": 0.001},
+        "optimizer adam with lr_end=0.001 reads the total of epochs",
+    ),
+    "an optimizer of the user's": (
+        "cosine", {}, {}, "optimizer cosine reads the total of epochs",
+    ),
+    "no state": (
+        "one", {"keep_weights": "last"}, {},
+        "the shorter trials' states were not kept or are damaged (--keep-weights state keeps them)",
+    ),
+    "its end": (
+        "one", {"stop_below": 1e9, "stop_patience": 1}, {"stop_below": 1e9, "stop_patience": 1},
+        "the shorter trials ended before their length was up",
+    ),
+    "weights": (
+        "one", {}, {"keep_weights": "best"},
+        "keep_weights=best wants weights of epochs that are done",
+    ),
+    "a probe": ("deep", {}, {"timeline_every": 1}, "the shorter trials did not record timeline"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_the_plan_says_why_a_trial_cannot_go_on(case: str, store: Store) -> None:
+    space, short, long, why = REASONS[case]
+    ran(store, space, **{"epochs": 2, "keep_weights": "state", **short})
+    one = planned(store, space, **{"epochs": 4, **long})
+    (trial,) = one.to_run
+    assert not one.continued
+    assert [lane.first_epoch for pack in one.packs for lane in pack.lanes] == [0]
+    lost = 1 if case == "its end" else 2
+    assert one.anew == {why: {trial.id: lost}}
+    more = "1 epoch" if lost == 1 else "2 epochs"
+    assert f"  {why}: 1 trial trains from epoch 0, {more} more" in plan_lines(one, 0)
+
+
+def test_a_state_that_is_damaged_or_lacks_rows_is_worth_nothing(store: Store) -> None:
+    ran(store, "one", epochs=2, keep_weights="state")
+    assert planned(store, "one", epochs=4).continued
+    (index,) = store.list_checkpoints()
+    file = Path(store.root, f"{index['path']}.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert not planned(store, "one", epochs=4).continued
+    file.write_bytes(whole)
+    assert planned(store, "one", epochs=4).continued
+    next(Path(store.root, "steps").glob("*.parquet")).unlink()
+    assert not planned(store, "one", epochs=4).continued
+
+
+def test_states_are_kept_with_the_last_weights_and_sized_beforehand(store: Store) -> None:
+    """Of a trial that comes to its length; the last weights of any."""
+    one = planned(store, "kinds", epochs=5, keep_weights="state")
+    (line,) = [line for line in plan_lines(one, 0) if "states of" in line]
+    assert line.startswith("  states of 6 trials are kept: about 21.8 kB, 3.64 kB each")
+    ran(store, "kinds", epochs=5, keep_weights="state")
+    done = {t.id for t in one.trials if t.config["stop_below"] is None}
+    saved = store.list_checkpoints()
+    assert {entry["trial_id"] for index in saved for entry in index["lanes"]} == done
+    assert {i: epochs[-1] for i, epochs in kept_epochs(store).items()} == {
+        t.id: 4 if t.id in done else 3 for t in one.trials
+    }
+
+
+def test_a_longer_trial_is_replayed_to_the_bit(store: Store) -> None:
+    """Under the width of the shorter one first, then under its own."""
+    ran(store, "kinds", width=2, epochs=2, keep_weights="state")
+    one = ran(store, "kinds", width=3, epochs=4)
+    trial = next(t for t in one.trials if t.config["optimizer"] == "momentum")
+    found = segments(store, trial)
+    assert [(s.from_epoch, s.signature["width"]) for s in found] == [(0, 2), (2, 3)]
+    words = ["debug", "--trial", trial.id, "--study", LONGER, "--store", store.uri, "--exact"]
+    ((status, out, err),), _ = many([[*words, "--json"]], Path(store.root).parent)
+    assert status == 0, err
+    replayed = json.loads(out)
+    skip = {"trial_id", "attempt", "launch_id", "seconds", "metrics"}
+    for table, keys in (("epochs", ["epoch"]), ("steps", ["epoch", "step"])):
+        held = store.sql(f"SELECT * FROM {table} WHERE trial_id = $id", {"id": trial.id}).rows()
+        assert len(held) == len(replayed[table])
+        theirs = {tuple(row[key] for key in keys): row for row in replayed[table]}
+        for row in held:
+            other = theirs[tuple(row[key] for key in keys)]
+            assert {n: v for n, v in row.items() if n in other and n not in skip} == {
+                n: v for n, v in other.items() if n in row and n not in skip
+            }
