@@ -51,7 +51,7 @@ def lengthened(
       fresh: trials that start over, whatever is there.
     """
     result = Lengthened()
-    if store is None:
+    if store is None or not trials:
         return result
     shorter = _shorter(store, trials, fresh)
     attempts = _attempts(store, {one.id for found in shorter.values() for one in found})

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.cli.plan_text import plan_lines
+from orchestrator.errors import RequestError
 from orchestrator.exact_replay import segments
 from orchestrator.plan.packs import Context
 from orchestrator.plan.plan import SpacePlan, plan
+from orchestrator.plan.space_record import space_json
 from orchestrator.plan.store_state import drop_finished_checkpoints
 from orchestrator.plan.studies import catalogue
+from orchestrator.promote import promote
 from orchestrator.worker.pack_run import PackRun
-from results import Store, create_store
+from results import Store, create_store, open_store
 from tests.orchestrator.cli.test_app import many
 from tests.support.stores import attempts, differing, kept_epochs, published
 
@@ -198,3 +202,81 @@ def test_a_longer_trial_is_replayed_to_the_bit(store: Store) -> None:
             assert {n: v for n, v in row.items() if n in other and n not in skip} == {
                 n: v for n, v in other.items() if n in row and n not in skip
             }
+
+
+# ---- pruned trials ---------------------------------------------------------------------------
+
+
+def pruned(store: Store, space: str, keep: bool = True, **changes: Any) -> list[str]:
+    """Runs a space whose trials are all pruned after their first epoch; their ids, the best in
+    val_loss first."""
+    one = planned(store, space, **changes)
+    values: dict[str, float] = {}
+    for pack in one.packs:
+        for lane in pack.lanes:
+            lane.rungs, lane.metric = [1], "val_loss"
+        told = Context(launch_id="pruning", checkpoint_s=math.inf, keep_pruned=keep)
+        run = PackRun(pack, catalogue(LONGER).registry, store, told)
+        run.start()
+        reached = run.step().at_rung
+        values |= {at.trial_id: at.value for at in reached}
+        run.settle({at.trial_id: "prune" for at in reached})
+        run.close()
+    store.write_space(one.name, space_json(one, catalogue(LONGER)))
+    drop_finished_checkpoints(store)
+    return sorted(values, key=lambda trial_id: values[trial_id])
+
+
+def test_a_pruned_trial_goes_on_to_its_length_or_beyond(store: Store, tmp_path: Path) -> None:
+    (trial_id,) = pruned(store, "one")
+    longer = ran(store, "one", epochs=5)
+    assert list(longer.continued.values()) == [(trial_id, 1)]
+    (pack,) = planned(store, "one").packs
+    assert [(lane.first_epoch, lane.attempt) for lane in pack.lanes] == [(1, 1)]
+    ran(store, "one")
+    assert not store.list_checkpoints()
+    at_once = create_store(tmp_path / "at_once")
+    ran(at_once, "one", epochs=5)
+    ran(at_once, "one")
+    assert differing(store, at_once) == {}
+
+
+def test_what_cannot_be_promoted_is_said_in_a_sentence(store: Store, tmp_path: Path) -> None:
+    (lost,) = pruned(store, "cosine", keep=False)
+    (kept,) = pruned(store, "adam", lr_end=0.001)
+    done = ran(store, "one").trials[0].id
+    given: dict[str, Any] = {"store": store.uri, "study": LONGER}
+    wrong: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
+        ((), {}, "name the trials to promote, or give --space STUDY/SPACE and --top N"),
+        ((kept,), {"space": "longer/adam", "top": 1}, "name the trials to promote, or give"),
+        (("nix",), {}, "no trial starts with 'nix'; see `gradsweep status`."),
+        ((done,), {}, f"trial {done} is done, not pruned, so none of it is left to train"),
+        ((lost,), {}, f"no state of trial {lost} was kept, so it would train from epoch 0; "
+                      "--from-start has it do that"),
+        ((kept, lost), {}, "these trials are of several spaces; promote those of one space at a"),
+        ((kept,), {"epochs": 2}, "--epochs 2 is less than the 3 that were planned"),
+        ((kept,), {"epochs": 5}, "optimizer adam with lr_end=0.001 reads the total of epochs, so "
+                                 "1 trial would train from epoch 0"),
+        ((), {"space": "longer/adam", "top": 1, "metric": "no_such"}, "no pruned trial of "
+         "longer/adam has recorded no_such"),
+        ((kept,), {"study": None}, "unknown space 'longer/adam'"),
+        ((kept,), {"store": str(tmp_path / "none")}, "there is no store at "),
+    ]  # fmt: skip
+    for trials, options, why in wrong:
+        with pytest.raises(RequestError, match=re.escape(why)):
+            promote(*trials, **{**given, **options})
+
+
+@pytest.mark.slow
+def test_promoted_trials_are_trained_to_their_end(store: Store, ray_session: str) -> None:
+    """The best of a space, from where they were pruned; the others stay as they are."""
+    ids = pruned(store, "kinds", stop_below=None)
+    result = promote(
+        space="longer/kinds", top=2, store=store.uri, study=LONGER, address=ray_session
+    )
+    assert result.counts == {"done": 2}
+    rows = {row["trial_id"]: row for row in attempts(Path(store.root)) if row["newest"]}
+    assert [rows[i]["status"] for i in ids] == ["done", "done", "pruned"]
+    assert [rows[i]["first_epoch"] for i in ids] == [1, 1, 0]
+    record = open_store(store.uri).spaces()["longer/kinds"]
+    assert sorted(record["trials"]) == sorted(ids)
