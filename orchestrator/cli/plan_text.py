@@ -48,6 +48,14 @@ def _lengthening_lines(one: SpacePlan) -> list[str]:
     return lines
 
 
+def _pruned_size(trials: Sequence[Trial]) -> str:
+    total = state_bytes(trials, weights=False)
+    if total is None:
+        return "of a size not known before one has run"
+    each = size_text(total // len(trials))
+    return f"{each} each and at most {size_text(total)} (--no-keep-pruned: none)"
+
+
 def _size(trials: Sequence[Trial]) -> str:
     total = state_bytes(trials)
     if total is None:
@@ -74,6 +82,9 @@ def _pruning_lines(one: SpacePlan) -> list[str]:
     else:
         about = f"about {budget.about} (at most {budget.most})"
     lines.append(f"  lane-epochs {about} of {budget.full} of the full grid")
+    judged = [trial for trial in one.to_run if trial.id in one.judged.epochs]
+    if judged:
+        lines.append(f"  last states of pruned trials are kept, {_pruned_size(judged)}")
     if one.pruned:
         lines.append(f"  {counted(len(one.pruned), 'trial')} pruned before")
     return lines

@@ -22,7 +22,7 @@ from orchestrator.promote import promote
 from orchestrator.worker.pack_run import PackRun
 from results import Store, create_store, open_store
 from tests.orchestrator.cli.test_app import many
-from tests.support.stores import attempts, differing, kept_epochs, published
+from tests.support.stores import attempts, differing, kept_epochs, published, whole
 
 LONGER = str(Path(__file__).parents[1] / "support" / "longer_study.py")
 
@@ -267,16 +267,19 @@ def test_what_cannot_be_promoted_is_said_in_a_sentence(store: Store, tmp_path: P
             promote(*trials, **{**given, **options})
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_promoted_trials_are_trained_to_their_end(store: Store, ray_session: str) -> None:
-    """The best of a space, from where they were pruned; the others stay as they are."""
+    """The best of a space to its length, another beyond it; the third stays as it is."""
     ids = pruned(store, "kinds", stop_below=None)
-    result = promote(
-        space="longer/kinds", top=2, store=store.uri, study=LONGER, address=ray_session
-    )
-    assert result.counts == {"done": 2}
+    given: dict[str, Any] = {"store": store.uri, "study": LONGER, "progress": "none"}
+    assert promote(space="longer/kinds", top=1, **given).counts == {"done": 1}
+    assert promote(ids[1][:6], epochs=5, **given).counts == {"done": 1}
     rows = {row["trial_id"]: row for row in attempts(Path(store.root)) if row["newest"]}
-    assert [rows[i]["status"] for i in ids] == ["done", "done", "pruned"]
-    assert [rows[i]["first_epoch"] for i in ids] == [1, 1, 0]
+    assert [rows[i]["status"] for i in ids] == ["done", "pruned", "pruned"]
+    assert [rows[i]["first_epoch"] for i in ids] == [1, 0, 0]
+    (longer,) = rows.keys() - {*ids}
+    assert (rows[longer]["continues"], rows[longer]["first_epoch"]) == (ids[1], 1)
+    whole(Path(store.root))
     record = open_store(store.uri).spaces()["longer/kinds"]
-    assert sorted(record["trials"]) == sorted(ids)
+    assert sorted(record["trials"]) == sorted([*ids, longer])
