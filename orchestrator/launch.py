@@ -125,6 +125,7 @@ def launch(
     grace: int | None = None,
     factor: int | None = None,
     over: str | Sequence[str] | None = None,
+    keep_pruned: bool = True,
     cpus_per_pack: int = 1,
     cpus: int | None = None,
     gpus: float | None = None,
@@ -152,6 +153,7 @@ def launch(
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
       prune, metric, mode, grace, factor, over: how bad trials end early, as in `plan`. The same
         launch again takes no decision differently; one without `prune` trains pruned trials on.
+      keep_pruned: keep the last state of a pruned trial, from which it goes on.
       address: of a running Ray cluster, or `http://...` of its job server; None starts and stops a
         local one.
       detach: leave a job to itself.
@@ -193,6 +195,7 @@ def launch(
         words = words_of({
             "set": typed(wanted), "smoke": smoke, "limit": limit, "rerun": rerun, "lanes": lanes,
             "width": width, "prune": pruning.pop("rule", None), **pruning,
+            "no_keep_pruned": not keep_pruned,
             "cpus_per_pack": cpus_per_pack, "cpus": cpus, "gpus": gpus,
             "gpus_per_pack": gpus_per_pack, "checkpoint_seconds": checkpoint_seconds,
             "trial_timeout": trial_timeout, "time_budget": time_budget, "keep_going": keep_going,
@@ -247,7 +250,7 @@ def launch(
                         watch = stack.enter_context(local_ray(room, cpus_per_pack, say))
                     context = Context(
                         lease.id, space, cpus_per_pack, checkpoint_seconds, room.gpu, versions(),
-                        fetch=address is not None,
+                        fetch=address is not None, keep_pruned=keep_pruned,
                         trial_seconds=None if trial_timeout is None else seconds_of(trial_timeout),
                         # The nodes of a cluster have their own folders.
                         words=None if address else str(stack.enter_context(launch_folder())),

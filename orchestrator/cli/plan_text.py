@@ -35,10 +35,9 @@ def _lengthening_lines(one: SpacePlan) -> list[str]:
     lines = []
     if one.continued:
         many = len(one.continued) > 1
-        goes, it = ("go", "they do") if many else ("goes", "it does")
+        goes = "go on from shorter ones" if many else "goes on from a shorter one"
         saved = counted(sum(epoch for _, epoch in one.continued.values()), "epoch")
-        trials = counted(len(one.continued), "trial")
-        lines.append(f"  {trials} {goes} on from shorter ones: {saved} that {it} not train again")
+        lines.append(f"  {counted(len(one.continued), 'trial')} {goes}: {saved} need no training")
     for why, lost in one.anew.items():
         train = "trains" if len(lost) == 1 else "train"
         more = counted(sum(lost.values()), "epoch")
@@ -47,6 +46,14 @@ def _lengthening_lines(one: SpacePlan) -> list[str]:
     if kept:
         lines.append(f"  states of {counted(len(kept), 'trial')} are kept: {_size(kept)}")
     return lines
+
+
+def _pruned_size(trials: Sequence[Trial]) -> str:
+    total = state_bytes(trials, weights=False)
+    if total is None:
+        return "of a size not known before one has run"
+    each = size_text(total // len(trials))
+    return f"{each} each and at most {size_text(total)} (--no-keep-pruned: none)"
 
 
 def _size(trials: Sequence[Trial]) -> str:
@@ -75,6 +82,9 @@ def _pruning_lines(one: SpacePlan) -> list[str]:
     else:
         about = f"about {budget.about} (at most {budget.most})"
     lines.append(f"  lane-epochs {about} of {budget.full} of the full grid")
+    judged = [trial for trial in one.to_run if trial.id in one.judged.epochs]
+    if judged:
+        lines.append(f"  last states of pruned trials are kept, {_pruned_size(judged)}")
     if one.pruned:
         lines.append(f"  {counted(len(one.pruned), 'trial')} pruned before")
     return lines

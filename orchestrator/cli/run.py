@@ -58,6 +58,14 @@ def launch(
     grace: GraceOption = None,
     factor: FactorOption = None,
     over: OverOption = None,
+    keep_pruned: Annotated[
+        bool,
+        typer.Option(
+            "--keep-pruned/--no-keep-pruned",
+            help="Keep the last states of pruned trials, from which promote and launches without "
+            "pruning go on.",
+        ),
+    ] = True,
     address: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +159,7 @@ def launch(
             rerun=rerun or [],
             study=study,
             prune=pruning,
+            keep_pruned=keep_pruned,
             address=address,
             lanes=check_lanes(lanes),
             width=width,
@@ -199,8 +208,9 @@ def _launch_as_job(context: typer.Context, address: str, detach: bool) -> int:
     from orchestrator.ray_backend import jobs
 
     given = context.params
-    elsewhere = ("space", "address", "store", "study", "detach")
+    elsewhere = ("space", "address", "store", "study", "detach", "keep_pruned")
     words = jobs.words_of({n: v for n, v in given.items() if n not in elsewhere})
+    words += [] if given["keep_pruned"] else ["--no-keep-pruned"]
     place = (given["space"], given["store"])
     return jobs.run_job(address, *place, words, given["study"], detach, out)[1]
 

@@ -36,10 +36,8 @@ def keeping_problems(trial: Trial) -> list[str]:
     """Says that a trial's state is not ours to keep, where it asks for that."""
     if trial.config["keep_weights"] != STATE or not isinstance(trial.stage, HostTrainable):
         return []
-    return [
-        f"stage {trial.stage.name} is a host trainable, which alone knows its state; give "
-        "keep_weights=last, or none"
-    ]
+    whose = f"stage {trial.stage.name} is a host trainable, which alone knows its state"
+    return [f"keep_weights={STATE}: {whose}; give keep_weights=last, or none"]
 
 
 def lengthened(
@@ -51,7 +49,7 @@ def lengthened(
       fresh: trials that start over, whatever is there.
     """
     result = Lengthened()
-    if store is None:
+    if store is None or not trials:
         return result
     shorter = _shorter(store, trials, fresh)
     attempts = _attempts(store, {one.id for found in shorter.values() for one in found})

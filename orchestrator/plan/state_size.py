@@ -9,13 +9,17 @@ from orchestrator.datasets import loader
 from orchestrator.user_code import guarded
 from trainables.declarations import HostTrainable, Trial
 
-_MOST = 8
+_MOST = 20
 """Kinds of trials whose shapes are traced; where there are more, some stand for all."""
 
 
-def state_bytes(trials: Sequence[Trial]) -> int | None:
+def state_bytes(trials: Sequence[Trial], weights: bool = True) -> int | None:
     """Bytes of all that these trials would keep of their states, from shapes; None where they
-    cannot be had. Imports JAX, on the CPU unless it is there already."""
+    cannot be had. Imports JAX, on the CPU unless it is there already.
+
+    Args:
+      weights: with the last weights by name, as `keep_weights=state` keeps them.
+    """
     if not trials:
         return 0
     kinds: dict[tuple[object, ...], list[Trial]] = {}
@@ -28,14 +32,14 @@ def state_bytes(trials: Sequence[Trial]) -> int | None:
     traced = every[:: -(-len(every) // _MOST)]
     try:
         with guarded():
-            total = sum(_one(same[0]) * len(same) for same in traced)
+            total = sum(_one(same[0], weights) * len(same) for same in traced)
     except Exception:  # what is wrong with a part is said where it runs
         return None
     return total * len(trials) // max(sum(map(len, traced)), 1)
 
 
-def _one(trial: Trial) -> int:
+def _one(trial: Trial, weights: bool) -> int:
     from trainables.packs.state_size import state_bytes as of_shapes
 
     arrays = loader.load(trial.dataset).arrays if trial.dataset else {}
-    return of_shapes(trial, arrays)
+    return of_shapes(trial, arrays, weights)

@@ -36,7 +36,8 @@ def lacking_recordings(trial: Trial, row: Mapping[str, Any] | None) -> list[str]
         found += ["timeline"] if "timeline" in trial.probes and "timeline" not in found else []
     keep = trial.config["keep_weights"]
     had = recorded.get("keep_weights")
-    if keep not in ("none", had) and (keep, had) != ("last", "state"):
+    at_end = keep in ("last", "state") and row.get("status") not in FINISHED
+    if keep not in ("none", had) and (keep, had) != ("last", "state") and not at_end:
         found.append("weights")
     return found
 

@@ -39,7 +39,7 @@ class LaneWork:
 
     @property
     def saves_at_end(self) -> bool:
-        return self.artifact or self.keep in ("last", "best")
+        return self.artifact or self.keep in ("last", "best", "state")
 
     @property
     def every(self) -> int:
@@ -275,10 +275,11 @@ class _Segment:
         return self._known[key]
 
     def saves(self, before: int, epoch: int, ended: Sequence[LaneWork], resume: bool) -> int:
-        """Saves of weights in these epochs: one after each epoch with any to keep, and with a
-        resume point the best so far, which is taken to be another than at the last one."""
+        """Saves of weights in these epochs: one after each epoch with any to keep, one of states,
+        and with a resume point the best so far, which is taken to be another than at the last."""
         epochs = {n for k in self._every for n in range((before // k + 1) * k, epoch + 1, k)}
         if any(lane.saves_at_end for lane in ended):
             epochs.add(epoch)
         best = self._best - sum(lane.keep == "best" for lane in ended)
-        return len(epochs) + (resume and best > 0)
+        states = any(lane.keep == "state" for lane in ended)
+        return len(epochs) + states + (resume and best > 0)

@@ -552,6 +552,9 @@ class PackRun:
         self.pack = Pack(self.trials, self._arrays, width=width, lanes=strategy)
         for lane in self.lanes:
             self.pack.load(lane, {name: values[lane] for name, values in leaves.items()})
+        epochs = self.epochs[: len(self.lanes)]
+        self.epochs = np.zeros(width, np.int32)
+        self.epochs[: len(epochs)] = epochs
         self.signature = signature(strategy, width, self.context.threads)
 
     def _drop_checkpoints(self, keep: int) -> None:

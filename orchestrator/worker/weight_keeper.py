@@ -25,8 +25,8 @@ def save_name(spec: PackSpec, launch_id: str) -> str:
 
 
 class Keeper:
-    """Follows `keep_weights` (none, last, best, every:K) of each lane; keeps what a child needs. The
-    weights that `state` keeps are the last ones.
+    """Follows `keep_weights` (none, last, best, every:K, and state, whose weights are the last) of
+    each lane; keeps what a child needs.
 
     `save` publishes what has been gathered since; without a store nothing is.
     """

@@ -15,17 +15,17 @@ from trainables.declarations import Trial
 from trainables.tasks.base import make_data, make_task
 
 
-def state_bytes(trial: Trial, arrays: Mapping[str, np.ndarray]) -> int:
-    """Bytes of what `keep_weights=state` keeps: the whole state, and the weights by name.
+def state_bytes(trial: Trial, arrays: Mapping[str, np.ndarray], weights: bool) -> int:
+    """Bytes of a trial's whole state.
 
     Args:
-      arrays: of the data set that its task names.
+      arrays: of the data set that its task names. weights: add those of its weights by name.
     """
     values = lane_values(trial)
     task = make_task(trial, make_data(trial, arrays))
     engine = trial.stage.builder()(trial, task, values)
     state: Any = jax.eval_shape(lambda given: engine.init(trial, given), dict(values))
-    return _bytes(state) + _bytes(state.get("params", ()))
+    return _bytes(state) + (_bytes(state.get("params", ())) if weights else 0)
 
 
 def _bytes(tree: Any) -> int:
