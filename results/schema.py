@@ -278,8 +278,8 @@ DIAGNOSIS = columns_of("""
     frozen_layers | string | | Layers that the model declares frozen, and those whose gradient was
         exactly 0 in every step of every epoch while the next one above learned: frozen by design.
         They count in no other rule.
-    censored | bool | | The trial was pruned or is paused: it is known up to its last epoch, and what
-        the rules say holds up to there.
+    censored | bool | | The trial was pruned or is paused: it is known up to its last epoch, and
+        what the rules say holds up to there.
     epochs_planned | int32 | epochs | Epochs that its config asks for.
     monitor | string | | Column of epochs, or metric, that the trial watches: its key monitor, or
         val_loss where it has none. No verdict reads it.
