@@ -114,8 +114,8 @@ TRIALS = columns_of("""
     metric_columns | string | | Metrics that it records, each with its unit and its better end (min,
         max, or null where nothing says it), as JSON; null in rows of older versions. Each is a
         column of epochs and runs.
-    length_readers | string | | Parts that were seen to read how many epochs the trial has, as it was
-        traced, joined by "; "; empty for none; null in rows of older versions.
+    length_readers | string | | Parts that were seen to read how many epochs the trial has, as it
+        was traced, joined by "; "; empty for none; null in rows of older versions.
     continues | string | | Shorter trial, equal but for its length, whose epochs before first_epoch
         are this trial's too; null for none.
     continues_attempt | string | | Attempt of that trial whose state it goes on from, as JSON:

@@ -16,7 +16,7 @@ from orchestrator.cli.app import (
 )
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.terminal import say_on_stderr
-from orchestrator.units import counted
+from orchestrator.units import counted, size_text
 
 
 @app.command()
@@ -62,10 +62,14 @@ def status(
         ],
     )
     if early:
-        out(
-            f"  {' and '.join(early)} trials are known up to an epoch, and can go on from there: "
-            "gradsweep query pruned"
-        )
+        ids = [i for i, row in states.items() if row["status"] in CENSORED]
+        kept = opened.kept_states(ids).values()
+        size = size_text(sum(max(own.items())[1] for own in kept))
+        state = "the state of none is kept"
+        if kept:
+            state = f"the states of {len(kept)} of {len(ids)} are kept ({size}), to go on from"
+        out(f"  {' and '.join(early)} trials are known up to an epoch; {state}: "
+            "gradsweep query pruned")  # fmt: skip
     for one in report:
         for line in one["best"]:
             what = with_unit(line["monitor"], line["unit"])
@@ -166,19 +170,22 @@ def show(
         "ORDER BY decided, rung",
         {"id": trial_id},
     ).rows()
+    kept = opened.kept_states([trial_id]).get(trial_id, {})
     if json:
         dump({"trial_id": trial_id, "config": config, "attempts": attempts, "epochs": epochs,
-              "diagnosis": verdict, "decisions": decisions})  # fmt: skip
+              "diagnosis": verdict, "decisions": decisions, "states": kept})  # fmt: skip
         return
     out(
         f"trial {trial_id}: {newest['status']}"
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
     if newest["status"] in CENSORED:
+        done = f"{newest['epochs_done']} of {newest['epochs_planned']} epochs are known"
         out(
-            f"  known up to epoch {newest['epochs_done']} of {newest['epochs_planned']}, and can "
-            "go on from there"
+            f"  {done}; " + ("it can go on" if kept else "no state is kept, so it would start over")
         )
+    for epoch, size in sorted(kept.items()):
+        out(f"  its state after {counted(epoch, 'epoch')} is kept ({size_text(size)})")
     for row in attempts:
         if row["continues"]:
             first = counted(row["first_epoch"], "epoch")
