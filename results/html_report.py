@@ -17,8 +17,10 @@ from results.ask.units import unit_of, with_unit
 from results.ask.watched import best_watched
 from results.errors import StoreError, printable
 from results.figures.declaration import FigureFunction
+from results.figures.selection import joined
 from results.html_tables import table_of
 from results.plotting import FIGURES, figure, place_of, plain_name, write_bytes
+from results.schema import CENSORED
 from results.trial_table import trial_table
 
 if TYPE_CHECKING:
@@ -113,7 +115,17 @@ def _verdicts(store: Store, data: Mapping[str, Any]) -> str:
         {"ids": list(data.get("trials") or ())},
     ).fetchall()
     heads = heads_of(("status", "verdict", "trials", "seconds"))
-    return "<h2>Trials by status and verdict</h2>" + _wide(table_of(heads, rows))
+    table = _wide(table_of(heads, rows))
+    early = {status: sum(row[2] for row in rows if row[0] == status) for status in CENSORED}
+    told = joined([f"{count} {status}" for status, count in early.items() if count])
+    note = ""
+    if told:
+        note = (
+            f'<p class="quiet">{told} of {sum(row[2] for row in rows)} trials: known up to the '
+            "epoch at which they ended, and judged on the epochs up to there. What compares last "
+            "or best values leaves them out.</p>"
+        )
+    return "<h2>Trials by status and verdict</h2>" + note + table
 
 
 def _wide(table: str) -> str:

@@ -114,8 +114,8 @@ TRIALS = columns_of("""
     metric_columns | string | | Metrics that it records, each with its unit and its better end (min,
         max, or null where nothing says it), as JSON; null in rows of older versions. Each is a
         column of epochs and runs.
-    length_readers | string | | Parts that were seen to read how many epochs the trial has, as it was
-        traced, joined by "; "; empty for none; null in rows of older versions.
+    length_readers | string | | Parts that were seen to read how many epochs the trial has, as it
+        was traced, joined by "; "; empty for none; null in rows of older versions.
     continues | string | | Shorter trial, equal but for its length, whose epochs before first_epoch
         are this trial's too; null for none.
     continues_attempt | string | | Attempt of that trial whose state it goes on from, as JSON:
@@ -278,8 +278,8 @@ DIAGNOSIS = columns_of("""
     frozen_layers | string | | Layers that the model declares frozen, and those whose gradient was
         exactly 0 in every step of every epoch while the next one above learned: frozen by design.
         They count in no other rule.
-    censored | bool | | The trial was pruned or is paused: it is known up to its last epoch, and what
-        the rules say holds up to there.
+    censored | bool | | The trial was pruned or is paused: it is known up to its last epoch, and
+        what the rules say holds up to there.
     epochs_planned | int32 | epochs | Epochs that its config asks for.
     monitor | string | | Column of epochs, or metric, that the trial watches: its key monitor, or
         val_loss where it has none. No verdict reads it.

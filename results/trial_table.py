@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.ask.units import loss_unit, metrics_of, unit_of, with_unit
 from results.html_tables import texts_of
+from results.schema import CENSORED
 from results.store.metric_columns import MetricColumn
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ MOST_CHOICES = 12
 
 
 def trial_table(store: Store, space: Mapping[str, Any]) -> str:
-    """A row for each trial: its id, the config keys that vary, how it ended, and its diagnosis."""
+    """A row for each trial: its id, the config keys that vary, how it ended, and its diagnosis; how
+    many epochs were planned where some are known up to an epoch only."""
     columns = store.config_columns
     varying = [key for key in space.get("swept") or () if key in columns and key != "stage"]
     stages = ["t.stage"] if "stage" in (space.get("swept") or ()) else []
@@ -30,12 +32,18 @@ def trial_table(store: Store, space: Mapping[str, Any]) -> str:
         {"ids": ids},
     ).fetchall()
     watched = ", d.monitor, d.monitor_end, d.monitor_best" if asked else ""
+    early = store.sql(
+        "SELECT count(*) FROM all_trials WHERE trial_id IN (SELECT unnest($ids)) "
+        "AND status IN (SELECT unnest($censored))",
+        {"ids": ids, "censored": list(CENSORED)},
+    ).fetchall()
+    planned = ", t.epochs_planned" if early[0][0] else ""
     rows = store.sql(
         f"""
         SELECT {", ".join(["asked.trial_id", *stages, *quoted])},
             coalesce(t.status, 'not started') AS status, d.verdict, d.first_bad_epoch,
-            t.epochs_done, d.loss_end{watched}, d.largest_norm, d.smallest_norm, d.depth_slope,
-            t.reason
+            t.epochs_done{planned}, d.loss_end{watched}, d.largest_norm, d.smallest_norm,
+            d.depth_slope, t.reason
         FROM (SELECT unnest($ids) AS trial_id) asked
         LEFT JOIN all_trials t USING (trial_id) LEFT JOIN diagnosis d USING (trial_id)
         ORDER BY status, asked.trial_id

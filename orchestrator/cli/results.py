@@ -151,14 +151,22 @@ def best(
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
         names = [str(c) for c in frame.columns]
-        centre, diverged = names.index("median"), names.index("n_diverged")
         for row in rows:
-            if row[centre] is None and row[diverged]:
-                row[centre] = "no finite value"
+            _say_why_none(dict(zip(names, row, strict=True)), row, names.index("median"))
         out(frame.attrs["says"])
         print_table(names, rows, keys=opened.config_columns.keys())
     else:
         raise RequestError(f"--format must be table, csv or json; got {format!r}")
+
+
+def _say_why_none(named: dict[str, Any], row: list[Any], centre: int) -> None:
+    """Puts into a cell without a median why it has none, where that is known."""
+    if row[centre] is not None:
+        return
+    if named["n_diverged"]:
+        row[centre] = "no finite value"
+    elif named.get("cell_pruned"):
+        row[centre] = "pruned or missing" if named["n_missing"] else "all pruned"
 
 
 def _cell(value: Any) -> Any:

@@ -16,7 +16,7 @@ from orchestrator.cli.app import (
 )
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.terminal import say_on_stderr
-from orchestrator.units import counted
+from orchestrator.units import counted, size_text
 
 
 @app.command()
@@ -28,11 +28,12 @@ def status(
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """What is running, done, diverged, failed, blocked, and why."""
+    """What is running, done, diverged, failed, pruned, blocked, and why."""
     from orchestrator.queue.lease import fault, holder
     from results.ask.named_queries import targets_of
     from results.ask.units import with_unit
     from results.ask.watched import best_watched
+    from results.schema import CENSORED
 
     if address is not None:
         _print_jobs(address, json)
@@ -52,6 +53,7 @@ def status(
     if driver:
         out(f"driver: process {driver['pid']} on {driver['host']} is writing to {opened.uri}")
     columns = list(dict.fromkeys(status for one in report for status in one["counts"]))
+    early = [status for status in columns if status in CENSORED]
     print_table(
         ["space", "trials", *columns],
         [
@@ -59,6 +61,15 @@ def status(
             for one in report
         ],
     )
+    if early:
+        ids = [i for i, row in states.items() if row["status"] in CENSORED]
+        kept = opened.kept_states(ids).values()
+        size = size_text(sum(max(own.items())[1] for own in kept))
+        state = "the state of none is kept"
+        if kept:
+            state = f"the states of {len(kept)} of {len(ids)} are kept ({size}), to go on from"
+        out(f"  {' and '.join(early)} trials are known up to an epoch; {state}: "
+            "gradsweep query pruned")  # fmt: skip
     for one in report:
         for line in one["best"]:
             what = with_unit(line["monitor"], line["unit"])
@@ -83,6 +94,10 @@ def _print_jobs(address: str, as_json: bool) -> None:
         out(f"no launch at {address} yet; gradsweep launch SPACE --address {address} --detach")
     else:
         print_table(list(found[0]), [[_short(value) for value in row.values()] for row in found])
+
+
+_SPEAK_FOR_THEMSELVES = ("done", "stopped", "pruned", "paused")
+"""Statuses of which `status` gives no reasons: there may be hundreds."""
 
 
 def _space_status(
@@ -110,7 +125,7 @@ def _space_status(
             if state == "running" and not alive:
                 state, reason = "lost", "its driver is gone; launch again to finish it"
         counts[state] = counts.get(state, 0) + 1
-        if reason and state not in ("done", "stopped"):
+        if reason and state not in _SPEAK_FOR_THEMSELVES:
             reasons[trial_id] = f"{state}: {reason}"
     return {"space": name, "trials": len(space["trials"]), "counts": counts, "reasons": reasons}
 
@@ -125,9 +140,10 @@ def show(
     store: StoreOption = "./store",
     json: JsonOption = False,
 ) -> None:
-    """One trial: config, attempts, last epochs, verdict, stored traceback."""
+    """One trial: config, attempts, last epochs, verdict, decisions, stored traceback."""
     from results.ask.units import metrics_of, with_unit
     from results.config_values import pairs_text
+    from results.schema import CENSORED
     from results.store.config_columns import json_object
     from results.store.views import quoted
 
@@ -149,14 +165,31 @@ def show(
     ).rows()
     unit = newest["loss_unit"]
     verdict = opened.sql("SELECT * FROM diagnosis WHERE trial_id = $id", {"id": trial_id}).rows()
+    decisions = opened.sql(
+        "SELECT * EXCLUDE (trial_id) FROM all_decisions WHERE trial_id = $id "
+        "ORDER BY decided, rung",
+        {"id": trial_id},
+    ).rows()
+    kept = opened.kept_states([trial_id]).get(trial_id, {})
     if json:
         dump({"trial_id": trial_id, "config": config, "attempts": attempts, "epochs": epochs,
-              "diagnosis": verdict})  # fmt: skip
+              "diagnosis": verdict, "decisions": decisions, "states": kept})  # fmt: skip
         return
     out(
         f"trial {trial_id}: {newest['status']}"
         + (f", {newest['reason']}" if newest["reason"] else "")
     )
+    if newest["status"] in CENSORED:
+        done = f"{newest['epochs_done']} of {newest['epochs_planned']} epochs are known"
+        out(
+            f"  {done}; " + ("it can go on" if kept else "no state is kept, so it would start over")
+        )
+    for epoch, size in sorted(kept.items()):
+        out(f"  its state after {counted(epoch, 'epoch')} is kept ({size_text(size)})")
+    for row in attempts:
+        if row["continues"]:
+            first = counted(row["first_epoch"], "epoch")
+            out(f"  attempt {row['attempt']} has its first {first} from trial {row['continues']}")
     out("  " + pairs_text(config))
     for name, text in json_object(newest["labels"]).items():
         out(f"  {name}: {text}")
@@ -182,6 +215,11 @@ def show(
         units = {metric.column: metric.unit for metric in metrics.values()}
         heads = [with_unit(name, units.get(name, "")) for name in epochs[0]]
         print_table(heads, [list(r.values()) for r in epochs[-8:]], title)
+    if decisions:
+        names = ["rule", "rung", "epoch", "metric", "value", "verdict", "against", "decided"]
+        for row in decisions:
+            row["against"] = counted(len(json_object(row["against"])), "value")
+        print_table(names, [[_short(row[n]) for n in names] for row in decisions], "decisions")
     for row in verdict:
         out(f"diagnosis: {row['verdict']}; {row['evidence']}")
         if row["monitor_end"] is not None:

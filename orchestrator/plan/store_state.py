@@ -48,7 +48,7 @@ def saved_states(store: Store, trials: Collection[str]) -> dict[str, list[Lane]]
     for index in store.list_checkpoints() if trials else ():
         for position, entry in enumerate(index["lanes"]):
             trial_id, epoch = entry["trial_id"], entry.get("epoch")
-            if trial_id not in trials or not store.shows(entry):
+            if trial_id not in trials or not store.stands(entry):
                 continue
             if type(epoch) is not int or not isinstance(entry.get("rows"), dict):
                 continue  # an index of somebody else

@@ -41,6 +41,9 @@ def best(
     A cell is one combination of the swept keys other than `choose` and `over`. Arguments left out
     come from the space's own selection rule.
 
+    Compared are trials that have ended with a result. A pruned one is known up to an epoch, so it
+    is neither better nor worse than others: it is no candidate and in no mean, and is counted.
+
     Args:
       space: `study/space`, or the space's JSON.
       metric: what ranks the values of `choose`: a column of `epochs`, or a metric by name.
@@ -58,8 +61,10 @@ def best(
       Columns: the cell's keys; `choose`; `median` (a diverged seed as the worst, so there is none
       where half of them diverged); `mean`, `stderr` and `n` over the seeds that did not diverge;
       `n_diverged`; `n_missing` (trials without a result, over the whole cell); `partial` (the mean
-      leaves diverged seeds out). Rows go by the median, or by the mean if that is what chooses.
-      What was chosen on and what is reported is `attrs["says"]`.
+      leaves diverged or pruned seeds out). Where any trial of the space was pruned also `n_pruned`
+      (seeds at the chosen value) and `cell_pruned` (trials of the whole cell; if these are all it
+      has, nothing is chosen). Rows go by the median, or by the mean if that is what chooses. What
+      was chosen on and what is reported is `attrs["says"]`.
 
     Raises:
       StoreError: unknown space, key or metric; no trial of the space has a result.
@@ -92,7 +97,14 @@ def best(
     what = reported(store, data, report, metric)
     unit = declared[ranked].unit if ranked in declared and shown != ranked else ""
     on = with_unit(ranked, unit) if unit else ranked
-    frame.attrs["says"] = _says(rule, on, what, choose, over_keys, moment)
+    said = _says(rule, on, what, choose, over_keys, moment)
+    pruned = sum(row["pruned"] for row in rows)
+    if pruned:
+        said += (
+            f" {pruned} of {len(targets_of(data))} trials were pruned: known up to an epoch only, "
+            "they are in no choice and in no mean."
+        )
+    frame.attrs["says"] = said
     return frame
 
 
@@ -218,10 +230,12 @@ def _rows_at(
         row["key"] = {key: row.pop(f"k{i}") for i, key in enumerate(keys)}
         row["diverged"] = row["status"] == "diverged" or row["bad_epoch"] is not None
         values = (row["metric"], row["report"])
-        row["missing"] = row["status"] not in FINISHED or (
-            not row["diverged"] and any(v is None or math.isnan(v) for v in values)
+        row["pruned"] = row["status"] == "pruned"
+        row["missing"] = not row["pruned"] and (
+            row["status"] not in FINISHED
+            or (not row["diverged"] and any(v is None or math.isnan(v) for v in values))
         )
-    if not any(not row["missing"] for row in found):
+    if all(row["missing"] or row["pruned"] for row in found):
         if found and all(row["status"] in FINISHED for row in found):
             both = metric if metric == report else f"{metric} and {report}"
             close = nearest(metric, [*MEASURED, *store.metrics])
@@ -237,14 +251,18 @@ def _table(
 
     groups: dict[tuple, dict[Any, list[Row]]] = defaultdict(lambda: defaultdict(list))
     lost: dict[tuple, int] = defaultdict(int)
+    pruned: dict[tuple, list[Any]] = defaultdict(list)
     for row in rows:
         cell = tuple(row["key"][key] for key in cells)
         if row["missing"]:
             lost[cell] += 1
+        elif row["pruned"]:
+            pruned[cell].append(row["key"].get(choose))
         else:
             groups[cell][row["key"].get(choose)].append(row)
+    any_pruned = bool(pruned)
     out: list[Row] = []
-    for cell in sorted({*groups, *lost}, key=lambda c: tuple(sortable(v) for v in c)):
+    for cell in sorted({*groups, *lost, *pruned}, key=lambda c: tuple(sortable(v) for v in c)):
         line: Row = dict(zip(cells, cell, strict=True))
         values = groups.get(cell)
         if values:
@@ -253,11 +271,15 @@ def _table(
             value = min(ranked, key=lambda entry: entry[:2])[2]
             line |= {choose: value} if choose else {}
             line |= _spread(values[value], rule.report_worst)
+            early = pruned[cell].count(value)
         else:
+            early = 0
             line |= {choose: None} if choose else {}
             line |= {"median": math.nan, "mean": math.nan, "stderr": math.nan, "n": 0,
                      "n_diverged": 0, "partial": False}  # fmt: skip
-        out.append(line | {"n_missing": lost[cell]})
+        line |= {"n_missing": lost[cell], "partial": line["partial"] or early > 0}
+        line |= {"n_pruned": early, "cell_pruned": len(pruned[cell])} if any_pruned else {}
+        out.append(line)
     return pd.DataFrame(sorted(out, key=rule.place))
 
 

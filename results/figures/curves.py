@@ -14,6 +14,7 @@ from results.ask.units import loss_unit, metrics_of, unit_of, with_unit
 from results.figures.declaration import Figure, metric_of
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import (
+    END_NAME,
     LogScale,
     Scale,
     draw_series,
@@ -44,7 +45,7 @@ def training_loss(store: Store, space: Mapping[str, Any], trial: str | None = No
     _curves(fig, chosen, rows, "epoch", "loss", scale)
     if chance:
         threshold(fig, chance, f"chance {chance:.3f}", log=isinstance(scale, LogScale))
-    explain_marks(fig, [scale], _any_bad(chosen))
+    explain_marks(fig, [scale], _ends(chosen))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
     fig.update_yaxes(title=chosen.loss("Training loss"), **scale.axis())
     return _finish(fig, f"Training loss — {chosen.title}", chosen)
@@ -64,7 +65,7 @@ def metric(store: Store, space: Mapping[str, Any], trial: str | None = None) -> 
     scale = scale_for((row["value"] for own in rows.values() for row in own), decades)
     fig = go.Figure()
     _curves(fig, chosen, rows, "epoch", "value", scale)
-    explain_marks(fig, [scale], _any_bad(chosen))
+    explain_marks(fig, [scale], _ends(chosen))
     better = "higher" if better_end(name, None, declared) == "max" else "lower"
     measured = name in declared or name.endswith(("loss", "accuracy"))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
@@ -96,8 +97,8 @@ def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None)
             draw_series(fig, [r["epoch"] for r in own], [r[column] for r in own], scale, plain,
                         look(index))  # fmt: skip
             points = [(r["epoch"], r[column]) for r in own]
-            _mark_bad(fig, chosen.trials[0], points, look(index), scale)
-        explain_marks(fig, [scale], _any_bad(chosen))
+            _mark_end(fig, chosen.trials[0], points, look(index), scale)
+        explain_marks(fig, [scale], _ends(chosen))
         fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
         fig.update_yaxes(title="Gradient norm (mean over steps)", **scale.axis())
         return _finish(fig, title, chosen)
@@ -109,7 +110,7 @@ def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None)
         _curves(fig, chosen, rows, "epoch", column, scale, legend=row == 1, row=row, col=1)
         fig.update_yaxes(title=name, row=row, col=1, **scale.axis())
         scales.append(scale)
-    explain_marks(fig, scales, _any_bad(chosen))
+    explain_marks(fig, scales, _ends(chosen))
     fig.update_xaxes(**_whole(rows, "epoch"))
     fig.update_xaxes(title="Epoch", row=2, col=1)
     return _finish(fig, title, chosen, height=680)
@@ -119,7 +120,7 @@ def grad_norms_last_10(
     store: Store, space: Mapping[str, Any], trial: str | None = None
 ) -> go.Figure:
     """Total gradient norm of the last ten steps of each trial's last epoch, of those kept."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     rows = series(store, "steps", "epoch, step, grad_norm", chosen.ids, order="epoch, step")
     for trial_id, own in rows.items():
         last = _until_bad([row for row in own if row["epoch"] == own[-1]["epoch"]])[-10:]
@@ -128,7 +129,7 @@ def grad_norms_last_10(
     _see(scale, rows, "grad_norm")
     fig = go.Figure()
     _curves(fig, chosen, rows, "nth", "grad_norm", scale)
-    explain_marks(fig, [scale], _any_bad(chosen))
+    explain_marks(fig, [scale], _ends(chosen))
     fig.update_xaxes(title="Step, of the last ten taken in the last epoch", **_whole(rows, "nth"))
     fig.update_yaxes(title="Total gradient norm", **scale.axis())
     lacking = [trial.id[:8] for trial in chosen.trials if trial.id not in rows]
@@ -173,7 +174,7 @@ def _curves(
             )  # fmt: skip
             first = False
             points = [(row[x], row[y]) for row in own]
-            _mark_bad(fig, trial, points, look(index), scale, **place)
+            _mark_end(fig, trial, points, look(index), scale, **place)
 
 
 def _cell_name(cell: str, trials: Sequence[Shown]) -> str:
@@ -191,11 +192,18 @@ def _whole(rows: Rows, column: str) -> dict[str, Any]:
     return {"range": [low - pad, high + pad], "tickformat": "d", **every}
 
 
-def _any_bad(chosen: Selection) -> bool:
-    return any(trial.bad_epoch is not None for trial in chosen.trials)
+def _end_of(trial: Shown) -> str | None:
+    """What the mark at the end of a trial's line says, where it has one."""
+    if trial.bad_epoch is not None:
+        return END_NAME
+    return f"{trial.status} here" if trial.censored else None
 
 
-def _mark_bad(
+def _ends(chosen: Selection) -> list[str]:
+    return [name for name in map(_end_of, chosen.trials) if name]
+
+
+def _mark_end(
     fig: go.Figure,
     trial: Shown,
     points: list[tuple[Any, Any]],
@@ -203,10 +211,11 @@ def _mark_bad(
     scale: Scale,
     **place: Any,
 ) -> None:
-    """Marks the last finite point of a trial that became non-finite."""
+    """Marks the last finite point of a trial that became non-finite or was pruned."""
+    name = _end_of(trial)
     finite = [p for p in points if p[1] is not None and math.isfinite(p[1]) and scale.shows(p[1])]
-    if trial.bad_epoch is not None and finite:
-        mark_end(fig, *finite[-1], style, trial.name, **place)
+    if name and finite:
+        mark_end(fig, *finite[-1], style, trial.name, name, **place)
 
 
 def _finish(

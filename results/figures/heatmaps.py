@@ -61,7 +61,7 @@ def grad_heatmap(store: Store, space: Mapping[str, Any], trial: str | None = Non
 
 def timeline(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Norm of dL/dh over layers and time steps, at the last epoch where it was measured."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     rows = series(store, "timeline", "epoch, layer, t, grad_norm", chosen.ids, order="epoch")
     panels = pick(chosen, set(rows))
     if not panels:
@@ -82,7 +82,7 @@ def timeline(store: Store, space: Mapping[str, Any], trial: str | None = None) -
 
 def grad_per_layer(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Gradient norm of every tensor at the last epoch, as bars, the first tensor at the bottom."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     panels = pick(chosen)
     rows = series(
         store, "layers", "epoch, layer_name, tensor, tensor_index, grad_norm",

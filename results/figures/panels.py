@@ -102,6 +102,5 @@ def notes(chosen: Selection, panels: Sequence[Shown]) -> list[str]:
 def _head(shown: Shown) -> str:
     lines = wrapped(shown.name, 40)
     kept = lines[:3] if len(lines) <= 3 else [*lines[:2], lines[2] + "…"]
-    return "<br>".join(
-        f"<span style='font-size:13px'>{text}</span>" for text in (*kept, shown.verdict)
-    )
+    told = [shown.verdict, shown.state] if shown.censored else [shown.verdict]
+    return "<br>".join(f"<span style='font-size:13px'>{text}</span>" for text in (*kept, *told))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from results.ask.named_queries import nothing_yet, space_name, targets_of
 from results.ask.units import one_unit, with_unit
 from results.config_values import value_texts
 from results.errors import StoreError
-from results.schema import FINISHED
+from results.schema import CENSORED, FINISHED
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -30,6 +30,20 @@ class Shown:
     bad_epoch: int | None
     config: dict[str, Any] = field(default_factory=dict, compare=False)
     loss_unit: str | None = None
+    epochs: tuple[int | None, int | None] = (None, None)
+    """Done, and planned."""
+
+    @property
+    def censored(self) -> bool:
+        """It is known up to its last epoch only: what it would have come to is not."""
+        return self.status in CENSORED
+
+    @property
+    def state(self) -> str:
+        """Its status in words, and how far a censored one came."""
+        done, planned = self.epochs
+        of = f" after {done} of {planned} epochs" if self.censored and planned else ""
+        return self.status.replace("_", " ") + of
 
     @property
     def name(self) -> str:
@@ -45,6 +59,16 @@ class Selection:
     missing: list[str]
     unfinished: int
     asked: int
+    left_out: Sequence[Shown] = ()
+
+    def ended(self) -> Selection:
+        """Without the trials that were pruned or are paused, for a figure that compares what trials
+        came to; all where there are no others."""
+        kept = [trial for trial in self.trials if not trial.censored]
+        if not kept or len(kept) == len(self.trials):
+            return self
+        early = [trial for trial in self.trials if trial.censored]
+        return replace(self, trials=kept, left_out=early)
 
     @property
     def ids(self) -> list[str]:
@@ -66,7 +90,7 @@ class Selection:
         """What is shown and what is not, as sentences."""
         if self.asked == 1 and len(self.trials) == 1:
             only = self.trials[0]
-            notes = [f"Trial {only.id} ({only.name}), {only.status}, verdict {only.verdict}."]
+            notes = [f"Trial {only.id} ({only.name}), {only.state}, verdict {only.verdict}."]
         else:
             notes = [f"{len(self.trials)} of {self.asked} trials."]
         if self.missing:
@@ -75,6 +99,11 @@ class Selection:
             notes.append(f"Missing, without a row: {some}{more}.")
         if self.unfinished:
             notes.append(f"{self.unfinished} not finished.")
+        if self.left_out:
+            notes.append(f"{_early(self.left_out)}: known up to an epoch only, left out.")
+        early = [trial for trial in self.trials if trial.censored]
+        if early and self.asked > 1:
+            notes.append(f"{_early(early)}.")
         bad = [trial for trial in self.trials if trial.bad_epoch is not None]
         if bad and self.asked > 1:
             notes.append(f"{len(bad)} became non-finite.")
@@ -135,12 +164,19 @@ def select_trials(
             row["bad_epoch"],
             config,
             row["loss_unit"] or own_unit.get(row["trial_id"]),
+            (row["epochs_done"], row["epochs_planned"]),
         )
         for row, config, cell, seed in zip(rows, configs, cells, seeds, strict=True)
     ]
     missing = [trial_id for trial_id in asked if trial_id not in found]
-    unfinished = sum(found[t.id]["status"] not in FINISHED for t in shown)
+    unfinished = sum(t.status not in (*FINISHED, *CENSORED) for t in shown)
     return Selection(name, shown, missing, unfinished, len(asked))
+
+
+def _early(trials: Sequence[Shown]) -> str:
+    """How many were pruned, and how many are paused."""
+    counts = [(s, sum(trial.status == s for trial in trials)) for s in CENSORED]
+    return joined([f"{count} {status}" for status, count in counts if count])
 
 
 def _one(store: Store, space: Mapping[str, Any], prefix: str) -> str:

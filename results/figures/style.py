@@ -19,6 +19,7 @@ BAD_COLOUR = "#9A9A9A"
 ZERO_NAME = "exactly 0"
 BAD_NAME = "not finite"
 END_NAME = "became non-finite here"
+_END_SYMBOLS = {END_NAME: "x-thin", "pruned here": "line-ns", "paused here": "line-ew"}
 
 WIDTH = 1000
 _FONT = "Open Sans, Helvetica, Arial, sans-serif"
@@ -330,27 +331,35 @@ def draw_series(
 
 
 def mark_end(
-    fig: go.Figure, x: Any, y: float, style: dict[str, Any], hover: str, **place: Any
+    fig: go.Figure,
+    x: Any,
+    y: float,
+    style: dict[str, Any],
+    hover: str,
+    name: str = END_NAME,
+    **place: Any,
 ) -> None:
-    """A cross around a line's last point: the next step was not finite."""
+    """A mark around a line's last point: a cross where the next step was not finite, a bar where
+    the trial was pruned (`pruned here`) or is paused."""
     fig.add_trace(
         go.Scatter(
-            x=[x], y=[y], mode="markers", showlegend=False, name=END_NAME,
-            marker={"symbol": "x-thin", "size": 13, "color": style["colour"],
-                    "line": {"width": 3, "color": style["colour"]}},
-            hovertemplate=f"{hover}<br>{END_NAME}<extra></extra>",
+            x=[x], y=[y], mode="markers", showlegend=False, name=name,
+            marker={"symbol": _END_SYMBOLS[name], "size": 13 if name == END_NAME else 15,
+                    "color": style["colour"], "line": {"width": 3, "color": style["colour"]}},
+            hovertemplate=f"{hover}<br>{name}<extra></extra>",
         ),
         **place,
     )  # fmt: skip
 
 
-def explain_marks(fig: go.Figure, scales: Iterable[Scale], ends: bool = False) -> None:
-    """Legend entries for the marks that zeros and non-finite values get, where there are any."""
-    found = list(scales)
+def explain_marks(fig: go.Figure, scales: Iterable[Scale], ends: Iterable[str] = ()) -> None:
+    """Legend entries for the marks that zeros and non-finite values get, where there are any, and
+    for those of `mark_end`, by name."""
+    found, ends = list(scales), set(ends)
     for wanted, symbol, name in (
         (any(s.zeros for s in found), "triangle-down-open", f"{ZERO_NAME} (at the axis's foot)"),
         (any(s.bads for s in found), "x", f"{BAD_NAME} (at the top)"),
-        (ends, "x-thin", END_NAME),
+        *((name in ends, symbol, name) for name, symbol in _END_SYMBOLS.items()),
     ):
         if wanted:
             fig.add_trace(

@@ -28,7 +28,7 @@ _CLASSES = {
 
 def overview(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Gradient norm by layer, vanishing, healthy and exploding trials side by side."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     # The last epoch with a finite step: that of a diverged trial shows where it was before.
     rows = series(
         store, "layers", "epoch, layer, grad_norm", chosen.ids,

@@ -68,6 +68,7 @@ class Reader:
         self._metrics: dict[str, MetricColumn] = {}
         self._judged = False
         self._shared: dict[str, dict[int, dict[str, Any]]] = {}
+        self._until: dict[tuple[str, int], int] | None = None
         self._conflicts: list[str] | None = None
         self._listed = False
         self._spaces: dict[str, dict[str, Any]] = {}
@@ -245,6 +246,7 @@ class Reader:
                 )
                 self._judged = False
                 self._shared = _owners(self._con)
+                self._until = None
                 self._conflicts = None
             except duckdb.Error as error:
                 lost = _lost(error)
@@ -321,6 +323,21 @@ class Reader:
             launch = entry.get("launch_id")
             # What an older version saved does not say who did.
             return owner is not None and (owner["old"] if launch is None else launch == owner["id"])
+
+    def stands(self, entry: Mapping[str, Any]) -> bool:
+        """Whether a lane of a saved state goes on from the epochs that show: no later attempt began
+        before it and stands in the place of the one that saved it."""
+        if not self.shows(entry):
+            return False
+        with self._lock:
+            if self._until is None:
+                rows = self.sql(
+                    "SELECT trial_id, attempt, until_epoch FROM attempts "
+                    "WHERE shown AND until_epoch IS NOT NULL"
+                ).fetchall()
+                self._until = {(trial_id, attempt): until for trial_id, attempt, until in rows}
+            until = self._until.get((str(entry.get("trial_id")), entry.get("attempt", 0)))
+        return until is None or type(entry.get("epoch")) is not int or entry["epoch"] <= until
 
     def rows_intact(self, trial_id: str, before_epoch: int, rows: Mapping[str, int]) -> bool:
         """Whether each table shows exactly `rows[table]` rows of the trial below that epoch."""

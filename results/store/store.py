@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -90,16 +90,28 @@ class Store(Reader):
         return self._weights.lane(path, lane)
 
     def list_checkpoints(self) -> list[dict[str, Any]]:
-        """Index of every resume point, oldest first, with its `path`."""
+        """Index of every resume point, oldest first, with its `path` and `bytes`."""
         return self._weights.list("checkpoints")
 
     def list_artifacts(self) -> list[dict[str, Any]]:
-        """Index of every kept set of weights, oldest first, with its `path`."""
+        """Index of every kept set of weights, oldest first, with its `path` and `bytes`."""
         return self._weights.list("artifacts")
 
     def saves(self, kind: Kind) -> list[dict[str, Any]]:
-        """Index of every readable save of a kind, oldest first, with its `path`."""
+        """Index of every readable save of a kind, oldest first, with its `path` and `bytes`."""
         return self._weights.list(kind)
+
+    def kept_states(self, trial_ids: Iterable[str]) -> dict[str, dict[int, int]]:
+        """The states that these trials can go on from: count of done epochs -> bytes, by trial."""
+        wanted = set(trial_ids)
+        found: dict[str, dict[int, int]] = {}
+        for index in self.list_checkpoints() if wanted else ():
+            for entry in index["lanes"]:
+                trial_id, epoch = entry["trial_id"], entry.get("epoch")
+                if trial_id in wanted and type(epoch) is int and self.stands(entry):
+                    size = index["bytes"] // len(index["lanes"])
+                    found.setdefault(trial_id, {})[epoch] = size
+        return found
 
     def launches_of(self) -> dict[tuple[str, int], set[str | None]]:
         """(trial, attempt) -> the launches that ran an attempt of that number; several where

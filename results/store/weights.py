@@ -110,8 +110,8 @@ class Weights:
             ) from error
 
     def list(self, kind: Kind) -> list[dict[str, Any]]:
-        """Index of every readable save, oldest first, each with its `path` added; `bad` has the
-        others.
+        """Index of every readable save, oldest first, each with its `path` and its size in `bytes`
+        added; `bad` has the others.
 
         Raises:
           StoreError: an object store gives no answer.
@@ -120,7 +120,7 @@ class Weights:
         bad = self.bad[kind] = {}
         odd = self.odd[kind] = {}
         infos = files.listing(self.fs, self.paths.under(kind), True, odd)
-        tensors = {i.path for i in infos if i.path.endswith(".safetensors")}
+        tensors = {i.path: i.size for i in infos if i.path.endswith(".safetensors")}
         for info in infos:
             stem, dot, ending = info.path.rpartition(".")
             if info.path in tensors:
@@ -134,7 +134,8 @@ class Weights:
                     entry = _index(kind, files.read_json(self.fs, info.path))
                     self._indexes[path] = {**entry, "path": f"{kind}/{_split(path)[1]}"}
                 if f"{stem}.safetensors" in tensors:
-                    found.append(dict(self._indexes[path]))
+                    size = tensors[f"{stem}.safetensors"]
+                    found.append({**self._indexes[path], "bytes": size})
                 else:
                     bad[info.path] = "its tensors are gone"
             except FileNotFoundError:

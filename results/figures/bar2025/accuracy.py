@@ -19,7 +19,7 @@ from results.figures.bar2025.published_lru import (
 )
 from results.figures.declaration import Figure
 from results.figures.selection import Selection, known, labels, select_trials, series
-from results.figures.style import finish, look
+from results.figures.style import explain_marks, finish, look, mark_end
 
 if TYPE_CHECKING:
     from results.store.store import Store
@@ -44,6 +44,10 @@ def bar2025_curves(store: Store, space: Mapping[str, Any], trial: str | None = N
                     marker={"symbol": style["symbol"], "size": 6}, hovertext=shown.name,
                 )
             )  # fmt: skip
+            points = [(r["epoch"], r["val_accuracy"]) for r in own if known(r["val_accuracy"])]
+            if shown.censored and points:
+                mark_end(fig, *points[-1], style, shown.name, f"{shown.status} here")
+    explain_marks(fig, (), {f"{shown.status} here" for shown in chosen.trials if shown.censored})
     last = max((row["epoch"] for own in rows.values() for row in own), default=1)
     every: dict[str, Any] = {"dtick": 1} if last <= 12 else {}
     fig.update_xaxes(title="Epoch", tickformat="d", range=[-0.2, last + 0.2], **every)
@@ -91,7 +95,7 @@ def _table(
 
 def accuracy(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Accuracy of each cell at the epoch best on validation, beside what the LRU paper reports."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     best = _best_epochs(store, chosen)
     lines, asides = [], set()
     for cell, trials in chosen.cells.items():
@@ -125,7 +129,7 @@ def accuracy(store: Store, space: Mapping[str, Any], trial: str | None = None) -
 
 def lru_ablation(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Stability, ring and gamma on sequential CIFAR: ours beside the LRU paper's table."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     best = _best_epochs(store, chosen)
     names = {("log", "none"): "exp, not stable", ("exp", "none"): "stable",
              ("exp", "learned"): "stable, gamma"}  # fmt: skip

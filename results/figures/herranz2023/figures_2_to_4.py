@@ -236,7 +236,7 @@ def _subsets(found: Sequence[Outcome]) -> dict[str, Callable[[Outcome], bool]]:
 
 def figure4(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Validation perplexity by epoch, a panel per depth; dashed where gradients are clipped."""
-    chosen, found = outcomes(store, space, None)
+    chosen, found = outcomes(store, space, None, early=True)
     at = of_trial(store, found, trial, ("depth",))
     found = [one for one in found if at is None or at(one)]
     rows = series(

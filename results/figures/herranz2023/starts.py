@@ -97,10 +97,12 @@ def outcomes(
     trial: str | None = None,
     metric: str | None = None,
     by: str | None = None,
+    early: bool = False,
 ) -> tuple[Selection, list[Outcome]]:
     """Every trial of a space (or one) with its value at its best epoch.
 
     Args:
+      early: with those that were pruned, which might have had a better one.
       metric: a column of `epochs` without its `val_` and `test_`, the same for all trials; else
         what each trial's task is judged by: perplexity, accuracy of the mean output, or accuracy.
       by: what ranks the epochs, likewise; `metric` if None. Always that of the validation set.
@@ -109,6 +111,7 @@ def outcomes(
       StoreError: nothing has a row yet, or `trial` fits none or several.
     """
     chosen = select_trials(store, space, trial)
+    chosen = chosen if early else chosen.ended()
     if metric is None:
         maps = " ".join(f"WHEN metrics['val_{n}'] IS NOT NULL THEN '{n}'" for n in _JUDGED)
         name = f"CASE {maps} ELSE 'accuracy' END"

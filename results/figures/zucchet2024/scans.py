@@ -47,9 +47,12 @@ def _chosen(
     for row in rows:
         if row["n_diverged"] and math.isnan(row["median"]):
             row["median"] = math.inf  # is drawn at the edge
-    lost, bad = (sum(int(row[k]) for row in rows) for k in ("n_missing", "n_diverged"))
-    said = [f"{bad} chosen seeds diverged" if bad else "", f"{lost} trials missing" if lost else ""]
+    columns = ("n_missing", "n_diverged", "cell_pruned")
+    lost, bad, early = (sum(int(row.get(name, 0)) for row in rows) for name in columns)
+    said = [f"{bad} chosen seeds diverged" if bad else "", f"{lost} trials missing" if lost else "",
+            f"{early} pruned, left out" if early else ""]  # fmt: skip
     said = [text for text in said if text]
+    rows = [row for row in rows if row["n"] or row["n_diverged"]]  # others have no value to draw
     return rows, f"{scan}: {', '.join(said)}." if said else ""
 
 
@@ -143,7 +146,7 @@ def ablation(store: Store, space: Mapping[str, Any], trial: str | None = None) -
         found, note = _chosen(store, space, scan, list(cell))
         notes.append(note)
         own = [row for row in found if all(row[k] == v for k, v in cell.items())]
-        rows += [{**row, "name": name} for row in own if row["n"] or row["n_diverged"]]
+        rows += [{**row, "name": name} for row in own]
     if not rows:
         raise StoreError(" ".join(dict.fromkeys(notes)))
     scale = LogScale(least_decades=1.0)
@@ -161,7 +164,7 @@ def ablation(store: Store, space: Mapping[str, Any], trial: str | None = None) -
 
 def heads(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Figure 11: loss and effective learning rate of the recurrent matrix by epoch and heads."""
-    chosen = select_trials(store, space, trial)
+    chosen = select_trials(store, space, trial).ended()
     rates = {row["heads"]: row["lr"] for row in best(store, space, by=["heads"]).to_dict("records")}
     kept = [t for t in chosen.trials if t.config["lr"] == rates.get(t.config["heads"])]
     losses = series(store, "epochs", "epoch, loss_ratio AS y", [t.id for t in kept], order="epoch")

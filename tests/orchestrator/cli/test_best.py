@@ -52,3 +52,22 @@ def test_a_cell_of_dead_trials_has_no_number(report: str) -> None:
     text = told("best", "demo/grid", "--format", "csv", "--report", report).out
     assert "inf" not in text
     assert list(csv.DictReader(io.StringIO(text)))[-1]["median"] == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "said"), [("pruned", "all pruned"), ("failed", "pruned or missing")]
+)
+def test_a_cell_of_pruned_trials_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, said: str
+) -> None:
+    found = create_store(tmp_path / "store")
+    for number, status in enumerate(("done", "pruned", other)):
+        publish_trial(
+            found, status + str(number), [1.0], status=status,
+            config={"depth": min(number, 1), "seed": number}, extra={0: {"val_loss": 1.0}},
+        )  # fmt: skip
+    ids = ["done0", "pruned1", f"{other}2"]
+    found.write_space("demo/grid", space_of(ids, swept=["depth", "seed"], select={}))
+    monkeypatch.setenv("GRADSWEEP_STORE", found.uri)
+    rows = [line.split("│")[1:-1] for line in told("best", "demo/grid").out.splitlines()]
+    assert [row[1].strip() for row in rows if len(row) > 2] == ["1", said]

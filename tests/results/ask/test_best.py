@@ -414,3 +414,41 @@ def test_a_misspelt_metric_is_told_the_nearest(store: Store) -> None:
     publish_trial(store, "t0", [1.0], metric_columns=json.dumps(DECLARED))
     with pytest.raises(StoreError, match=r"has val_rmes \(did you mean val_rmse\?\)"):
         best(store, space_of(["t0"], swept=[]), metric="val_rmes", report="val_rmes")
+
+
+@pytest.mark.parametrize("value", [1e-6, 1e6, None])
+@pytest.mark.parametrize("average", ["median", "published"])
+def test_a_pruned_trial_is_neither_better_nor_worse(
+    store: Store, value: float | None, average: Literal["median", "published"]
+) -> None:
+    """Whatever its last value: the whole ones are compared as if it were not there, and it is
+    counted, in a cell that has nothing else too."""
+    whole = {(0, 0.1, 0): 1.0, (0, 0.1, 1): 2.0, (0, 0.2, 0): 1.6}
+    early = [(0, 0.1, 2), (0, 0.2, 1), (0, 0.3, 0), (1, 0.1, 0), (1, 0.2, 0)]
+    ids = []
+    for (depth, lr, seed), loss in [*whole.items(), *((cell, value) for cell in early)]:
+        ids.append(f"{depth}-{lr}-{seed}")
+        publish_trial(
+            store, ids[-1], [1.0], config={"depth": depth, "lr": lr, "seed": seed},
+            status="done" if (depth, lr, seed) in whole else "pruned",
+            extra={0: {"val_loss": loss, "test_loss": loss}},
+        )  # fmt: skip
+    swept = ["depth", "lr", "seed"]
+    alone = best(store, space_of(ids[:3], swept=swept), average=average)
+    found = best(store, space_of(ids, swept=swept), average=average)
+    assert "n_pruned" not in alone
+    shown = [column for column in alone if column != "partial"]
+    pd.testing.assert_frame_equal(found[shown].iloc[:1], alone[shown])
+    first, second = found.to_dict("records")
+    assert (first["lr"], first["n_pruned"], first["cell_pruned"], first["partial"]) == (
+        0.1, 1, 3, True,
+    )  # fmt: skip
+    assert (second["depth"], second["n"], second["n_missing"]) == (1, 0, 0)
+    assert (second["n_pruned"], second["cell_pruned"], second["partial"]) == (0, 2, False)
+    assert math.isnan(second["median"])
+    assert found.attrs["says"].endswith(
+        " 5 of 8 trials were pruned: known up to an epoch only, they are in no choice and in no "
+        "mean."
+    )
+    with pytest.raises(StoreError, match="has a result: 2 pruned"):
+        best(store, space_of(ids[-2:], swept=swept))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from results import Store, StoreError
-from tests.support.made_up_rows import publish_trial
+from tests.support.made_up_rows import attempt_row, publish_trial, table
 
 
 def lanes(*trials: str, **own: int) -> dict:
@@ -111,3 +111,19 @@ def test_wrong_saves_are_refused(store: Store) -> None:
     Path(store.root, f"{path}.safetensors").write_bytes(b"\x08")
     with pytest.raises(StoreError, match="cannot be read"):
         store.load_lane(path, 0)
+
+
+def test_a_state_that_a_later_attempt_has_overtaken_leads_nowhere(store: Store) -> None:
+    """Only those count that go on from the epochs that show."""
+    for attempt, first in ((0, 0), (1, 3), (2, 1)):
+        store.publish("trials", table([attempt_row("a", attempt, first_epoch=first)]))
+    for attempt, epoch in ((0, 1), (0, 2), (1, 1), (1, 4), (2, 6), (3, 5)):
+        name = f"p-{attempt}-{epoch}"
+        index = lanes("a", "b", attempt=attempt, epoch=epoch)
+        store.save_weights("checkpoints", name, {"w": np.zeros((2, 4))}, index)
+    kept = store.kept_states(["a"])
+    assert kept.keys() == {"a"}
+    assert sorted(kept["a"]) == [1, 5, 6], "and those of attempts that are not known"
+    assert len(set(kept["a"].values())) == 1
+    assert 32 <= kept["a"][1] <= 100
+    assert store.kept_states([]) == {}
