@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,16 +127,18 @@ def measured_paces(
 def _past(rows: Sequence[Mapping[str, Any]]) -> _Past | None:
     """What a pack's ended attempts say together; None if they trained nothing."""
     signature = json.loads(rows[0]["signature"])
-    each = [(row["epochs_done"] or 0) - (row["first_epoch"] or 0) for row in rows]
+    slots: Counter[int] = Counter()  # trials of one slot follow one another
+    for row in rows:
+        slots[row["lane"] or 0] += (row["epochs_done"] or 0) - (row["first_epoch"] or 0)
     train = sum(row["seconds"] or 0.0 for row in rows)
-    if max(each) < 1 or train <= 0:
+    if max(slots.values()) < 1 or train <= 0:
         return None
     span = max(row["ended"] for row in rows) - min(row["started"] for row in rows)
     return _Past(
         width=int(signature["width"]),
         strategy=str(signature["strategy"]),
-        epochs=max(each),
-        lane_epochs=sum(each),
+        epochs=max(slots.values()),
+        lane_epochs=slots.total(),
         train_s=train,
         # Loading, compiling, recording, saving. A lane whose worker died has no end and is missing
         # from the sums, so this is never taken below what compiling alone took.

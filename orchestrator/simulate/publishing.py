@@ -10,12 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 from orchestrator.plan.estimate import rows_per_trial
-from orchestrator.queue.queue import REPORT_S
 from orchestrator.simulate.pace import Pace
-from orchestrator.worker.recorder import FLUSH_ROWS, FLUSH_S
+from orchestrator.worker.recorder import ENDS_S, FLUSH_ROWS, FLUSH_S
 from trainables.declarations import Trial
 from trainables.declarations.training.base import kept_every
 
@@ -62,19 +60,14 @@ class Mark:
     """A moment at which a pack publishes.
 
     Attributes:
-      at: seconds since its first step could begin.
-      epoch: epochs its lanes have completed then.
-      epoch_s: seconds of each epoch after it.
-      ended: lanes that end, by position.
+      at: seconds since the segment's begin. turn: epochs of the pack since then.
       resume: a resume point is saved.
       rows, parts: published now, by table; rows are means, so not always whole.
       saves: of weights, resume points left out.
     """
 
     at: float
-    epoch: int
-    epoch_s: float
-    ended: tuple[int, ...] = ()
+    turn: int
     resume: bool = False
     rows: Mapping[str, float] = field(default_factory=dict)
     parts: Counter[str] = field(default_factory=Counter)
@@ -108,9 +101,9 @@ class Tally:
         for mark in marks:
             self._published(mark.rows, mark.parts, mark.saves, mark.resume)
 
-    def add_whole(self, journal: Journal) -> None:
-        """Takes in an attempt that nothing disturbed."""
-        whole = journal.whole
+    def add_whole(self, segment: Segment) -> None:
+        """Takes in a segment that nothing disturbed."""
+        whole = segment.whole
         self._published(whole.rows, whole.parts, whole.saves, whole.resume_points)
 
     def _published(
@@ -124,36 +117,27 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What a pack that died had kept, and what it had not.
+class Segment:
+    """A pack from one change of its trials to the next: the end of one of them or more.
 
     Attributes:
-      marks: what it had published. resume: epoch its other lanes go on from.
-      ended: lanes that had ended.
-      epochs: completed past `resume` by the other lanes, all together. rows: of them, published.
-      seconds: to do them again, the epoch that was under way included.
+      trials: each with the epochs that it has done before.
+      marks: what it publishes, the last at its end. seconds: it takes. turns: epochs of each trial.
+      since_saved: seconds, at its end, since the last resume point or the pack's start.
     """
 
-    marks: Sequence[Mark]
-    resume: int
-    ended: frozenset[int]
-    epochs: int = 0
-    rows: float = 0.0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Journal:
-    """One attempt of a pack, from its first step to its end."""
-
-    lanes: tuple[LaneWork, ...]
-    first_epoch: int
-    pace: Pace
+    trials: tuple[tuple[LaneWork, int], ...]
+    epoch_s: float
     marks: tuple[Mark, ...]
+    since_saved: float
 
     @property
     def seconds(self) -> float:
         return self.marks[-1].at
+
+    @property
+    def turns(self) -> int:
+        return self.marks[-1].turn
 
     @cached_property
     def whole(self) -> Tally:
@@ -162,73 +146,132 @@ class Journal:
         found.add(self.marks)
         return found
 
-    def reports(self) -> list[tuple[float, tuple[int, ...]]]:
-        """When the driver hears of it, and which lanes have ended since; the last is the end. The
-        first comes after the epoch that ends REPORT_S or more into the pack."""
-        epoch_s = self.marks[0].epoch_s
-        first = min(self.seconds, epoch_s * max(1, math.ceil(REPORT_S / epoch_s)))
-        found: dict[float, tuple[int, ...]] = {first: ()}
-        for mark in self.marks:
-            if mark.ended:
-                at = max(first, mark.at)
-                found[at] = (*found.get(at, ()), *mark.ended)
-        return sorted(found.items())
 
-    def cut(self, at: float) -> Cut:
-        """The attempt, had it died so many seconds after its first step could begin."""
-        marks = self.marks[: bisect_right(self.marks, at, key=lambda mark: mark.at)]
-        ended = frozenset(lane for mark in marks for lane in mark.ended)
-        resume = max((m.epoch for m in marks if m.resume), default=self.first_epoch)
-        left = len(self.lanes) - len(ended)
-        if not marks or not left:
-            return Cut(marks, resume, ended)
-        last = marks[-1]
-        done = last.epoch - resume + (at - last.at) / last.epoch_s
-        rates = [
-            rate for i, lane in enumerate(self.lanes) if i not in ended for _, rate in lane.rows
-        ]
-        rows = (last.epoch - resume) * sum(rates)
-        return Cut(marks, resume, ended, int(done) * left, rows, done * self.pace.epoch_s(left))
+@lru_cache(maxsize=4096)
+def segment(
+    trials: tuple[tuple[LaneWork, int], ...],
+    started: int,
+    fresh: bool,
+    since_saved: float,
+    pace: Pace,
+    checkpoint_s: float,
+) -> Segment:
+    """The segment of a pack with these trials that nothing disturbs.
 
+    A flush comes after the first epoch, every FLUSH_S or FLUSH_ROWS, ENDS_S after trials have
+    taken slots, when a trial ends and before a resume point, always after an epoch. Ends within
+    ENDS_S of each other are said to share no part, which real ones do.
 
-@lru_cache(maxsize=256)
-def journal(
-    lanes: tuple[LaneWork, ...], first_epoch: int, pace: Pace, checkpoint_s: float
-) -> Journal:
-    """The journal of a pack that nothing disturbs.
-
-    A flush comes after the first epoch, every FLUSH_S or FLUSH_ROWS, when a lane ends and before a
-    resume point, always after an epoch. From one lane's end to the next nothing changes: that is a
-    segment.
+    Args:
+      started: how many of the trials have just got their slots.
+      fresh: the pack starts with them. since_saved: seconds since its last resume point.
     """
     # A resumed lane trains one epoch at least, as does one that asks for none.
-    ends = [max(lane.epochs, first_epoch + 1) for lane in lanes]
-    started = {"trials": float(len(lanes))}
-    first_s = pace.epoch_s(len(lanes))
-    marks = [Mark(0.0, first_epoch, first_s, rows=started, parts=Counter(["trials"]))]
-    saved_at = 0.0
-    for end in sorted(set(ends)):
-        active = [lane for lane, last in enumerate(ends) if last >= end]
-        segment = _Segment([lanes[lane] for lane in active])
-        begun = marks[-1]
-        epoch, epoch_s = begun.epoch, begun.epoch_s
-        to_flush = min(_epochs_in(FLUSH_S, epoch_s), _epochs_in(FLUSH_ROWS, segment.rows))
-        to_save = _epochs_in(checkpoint_s - (begun.at - saved_at), epoch_s)
-        while epoch < end:
-            flush = 1 if epoch == first_epoch else to_flush
-            before, epoch = epoch, min(end, epoch + flush, epoch + to_save)
-            at = begun.at + (epoch - begun.epoch) * epoch_s
-            ended = tuple(i for i in active if ends[i] == end) if epoch == end else ()
-            left = len(active) - len(ended)
-            to_save -= epoch - before
-            resume = not to_save and left > 0
-            if resume:
-                saved_at, to_save = at, _epochs_in(checkpoint_s, epoch_s)
-            rows, parts = segment.published(before, epoch, len(ended))
-            saves = segment.saves(before, epoch, [lanes[lane] for lane in ended], resume)
-            later_s = pace.epoch_s(left) if left else epoch_s
-            marks.append(Mark(at, epoch, later_s, ended, resume, rows, parts, saves))
-    return Journal(lanes, first_epoch, pace, tuple(marks))
+    left = [max(work.epochs - done, 1) for work, done in trials]
+    end, epoch_s = min(left), pace.epoch_s(len(trials))
+    ends = [work for (work, _), turns in zip(trials, left, strict=True) if turns == end]
+    content = _Content(trials)
+    to_flush = min(_epochs_in(FLUSH_S, epoch_s), _epochs_in(FLUSH_ROWS, content.rows))
+    to_save = _epochs_in(checkpoint_s - since_saved, epoch_s)
+    marks, saved_at, waiting = [], -since_saved, started
+    if fresh:
+        marks, waiting = [Mark(0.0, 0, rows={"trials": started}, parts=Counter(["trials"]))], 0
+    turn = 0
+    while turn < end:
+        flush = to_flush
+        if turn == 0 and (fresh or started):
+            flush = 1 if fresh else min(flush, _epochs_in(ENDS_S, epoch_s))
+        before, turn = turn, min(end, turn + flush, turn + to_save)
+        over = turn == end
+        to_save -= turn - before
+        resume = not to_save and not (over and len(ends) == len(trials))
+        if resume:
+            saved_at, to_save = turn * epoch_s, _epochs_in(checkpoint_s, epoch_s)
+        rows, parts = content.published(before, turn, over)
+        if told := waiting + (len(ends) if over else 0):
+            rows, parts = {**rows, "trials": told}, Counter([*parts, "trials"])
+        waiting = 0
+        saves = content.saves(before, turn, ends if over else [], resume)
+        marks.append(Mark(turn * epoch_s, turn, resume, rows, parts, saves))
+    return Segment(trials, epoch_s, tuple(marks), marks[-1].at - saved_at)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a pack that died had kept, and what it had not.
+
+    Attributes:
+      marks: what it had published of the segment that was under way.
+      resume: epoch from which each trial goes on, by slot.
+      epochs: completed past these, all together. rows: of them, published.
+      seconds: to do them again, the epoch that was under way included.
+    """
+
+    marks: Sequence[Mark]
+    resume: Mapping[int, int]
+    epochs: int = 0
+    rows: float = 0.0
+    seconds: float = 0.0
+
+
+class Course:
+    """A pack from its first step on: `next` is its coming segment, which `finish` ends.
+
+    A trial is known by its number, in the order in which they came.
+    """
+
+    def __init__(self, pace: Pace, checkpoint_s: float):
+        self.pace, self.checkpoint_s = pace, checkpoint_s
+        self.active: dict[int, tuple[LaneWork, int]] = {}
+        """Trials that have a slot, with the epochs that they have done."""
+        self._resume: dict[int, int] = {}
+        self._came = self._started = 0
+        self._fresh = True
+        self._since_saved = 0.0
+
+    def take(self, trials: Iterable[tuple[LaneWork, int]]) -> None:
+        """Trials get slots, each with the epochs that it has done."""
+        for work, done in trials:
+            self.active[self._came], self._resume[self._came] = (work, done), done
+            self._came += 1
+            self._started += 1
+
+    @property
+    def next(self) -> Segment:
+        return segment(
+            tuple(self.active.values()), self._started, self._fresh, self._since_saved,
+            self.pace, self.checkpoint_s,
+        )  # fmt: skip
+
+    def finish(self) -> list[int]:
+        """The coming segment is over: the trials that have ended with it."""
+        done = self.next
+        saved = max((mark.turn for mark in done.marks if mark.resume), default=None)
+        ended = []
+        for number, (work, before) in list(self.active.items()):
+            if saved is not None:
+                self._resume[number] = before + saved
+            self.active[number] = work, before + done.turns
+            if before + done.turns >= max(work.epochs, before + 1):
+                del self.active[number], self._resume[number]
+                ended.append(number)
+        self._fresh, self._started, self._since_saved = False, 0, done.since_saved
+        return ended
+
+    def cut(self, at: float) -> Cut:
+        """What was kept, had the pack died so many seconds after its coming segment began."""
+        under_way = self.next
+        marks = under_way.marks[: bisect_right(under_way.marks, at, key=lambda mark: mark.at)]
+        saved = max((mark.turn for mark in marks if mark.resume), default=None)
+        whole = max(at, 0.0) / under_way.epoch_s
+        resume, epochs, rows, longest = {}, 0, 0.0, 0.0
+        for number, (work, before) in self.active.items():
+            resume[number] = self._resume[number] if saved is None else before + saved
+            epochs += before + int(whole) - resume[number]
+            longest = max(longest, before + whole - resume[number])
+            published = marks[-1].turn if marks else 0
+            rows += (before + published - resume[number]) * sum(rate for _, rate in work.rows)
+        return Cut(marks, resume, epochs, rows, longest * under_way.epoch_s)
 
 
 def _epochs_in(amount: float, per_epoch: float) -> int:
@@ -239,47 +282,46 @@ def _epochs_in(amount: float, per_epoch: float) -> int:
     return max(1, math.ceil(amount / per_epoch - 1e-9))
 
 
-class _Segment:
-    """Lanes that train together, and what they publish."""
+class _Content:
+    """What trials that train together publish."""
 
-    def __init__(self, lanes: Sequence[LaneWork]):
+    def __init__(self, trials: Sequence[tuple[LaneWork, int]]):
+        self._trials = trials
         self._rates: defaultdict[str, float] = defaultdict(float)
-        for lane in lanes:
-            for table, rate in lane.rows:
+        for work, _ in trials:
+            for table, rate in work.rows:
                 self._rates[table] += rate
         self.rows = sum(self._rates.values())
-        self._probes = {probe for lane in lanes for probe in lane.probes}
-        self._every = {lane.every for lane in lanes if lane.every}
-        self._best = sum(lane.keep == "best" for lane in lanes)
-        # Marks are many and most alike: those that are share what they hold.
-        self._known: dict[Any, tuple[dict[str, float], Counter[str]]] = {}
+        self._probes = {(name, every, done) for work, done in trials for name, every in work.probes}
+        self._names = {name for name, _, _ in self._probes}
+        self._every = {(work.every, done) for work, done in trials if work.every}
+        self._best = sum(work.keep == "best" for work, _ in trials)
 
     def published(
-        self, before: int, epoch: int, ended: int
+        self, before: int, turn: int, over: bool
     ) -> tuple[dict[str, float], Counter[str]]:
-        """(rows, parts) by table of a flush after the epochs from `before` up to `epoch`, at which
-        so many lanes end."""
-        probed = frozenset(
+        """(rows, parts) by table of a flush after the epochs from turn `before` up to `turn`; one
+        that is `over` has a trial's last."""
+        probed = {
             name
-            for name, every in self._probes
-            if ended or not before or (every and (epoch - 1) // every * every >= before)
-        )
-        key = (epoch - before, ended, probed)
-        if key not in self._known:
-            rows = {table: rate * (epoch - before) for table, rate in self._rates.items()}
-            quiet = {name for name, _ in self._probes} - probed
-            parts = Counter((rows.keys() - quiet) | probed)
-            if ended:
-                rows["trials"], parts["trials"] = ended, 1
-            self._known[key] = rows, parts
-        return self._known[key]
+            for name, every, done in self._probes
+            if over
+            or not done + before
+            or (every and (done + turn - 1) // every * every >= done + before)
+        }
+        rows = {table: rate * (turn - before) for table, rate in self._rates.items()}
+        return rows, Counter((rows.keys() - (self._names - probed)) | probed)
 
-    def saves(self, before: int, epoch: int, ended: Sequence[LaneWork], resume: bool) -> int:
+    def saves(self, before: int, turn: int, ended: Sequence[LaneWork], resume: bool) -> int:
         """Saves of weights in these epochs: one after each epoch with any to keep, one of states,
         and with a resume point the best so far, which is taken to be another than at the last."""
-        epochs = {n for k in self._every for n in range((before // k + 1) * k, epoch + 1, k)}
-        if any(lane.saves_at_end for lane in ended):
-            epochs.add(epoch)
-        best = self._best - sum(lane.keep == "best" for lane in ended)
-        states = any(lane.keep == "state" for lane in ended)
-        return len(epochs) + states + (resume and best > 0)
+        turns = {
+            n - done
+            for k, done in self._every
+            for n in range(((done + before) // k + 1) * k, done + turn + 1, k)
+        }
+        if any(work.saves_at_end for work in ended):
+            turns.add(turn)
+        best = self._best - sum(work.keep == "best" for work in ended)
+        states = any(work.keep == "state" for work in ended)
+        return len(turns) + states + (resume and best > 0)

@@ -17,7 +17,7 @@ from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.queue.queue import REPORT_S, PackQueue
 from orchestrator.simulate.cluster import Cluster
 from orchestrator.simulate.pace import Pace
-from orchestrator.simulate.publishing import Journal, LaneWork, Tally, journal
+from orchestrator.simulate.publishing import Course, LaneWork, Tally
 
 HANDOVER_S = 0.1
 """From a pack's end to the next one's start on the same worker: the median of 28 hand-overs of a
@@ -78,6 +78,7 @@ class Replay:
             on_lost=self._on_lost,
             outcomes=outcomes or {},
             reasons=reasons or {},
+            workers=cluster.nodes * cluster.slots,
         )
         self._work = work
         self._paces = paces
@@ -100,7 +101,6 @@ class Replay:
             self._env.process(self._node(random.Random(f"{self.cluster.seed}/{number}")))
         self._hand_out()
         self._env.run(until=self._over)
-        self.queue.block_the_rest()
         now = self._env.now if self.tally.attempts else 0.0
         self.tally.makespan_s = now
         self.tally.paid_s += sum(now - node.up for node in self._nodes) * self.cluster.slots
@@ -122,8 +122,6 @@ class Replay:
 
     def _on_start(self, pack: PackSpec) -> None:
         self.tally.attempts += 1
-        for trial_id in pack.trial_ids:
-            self.started.setdefault(trial_id, self._env.now)
 
     def _on_lost(self, pack: PackSpec, why: str, error: str | None) -> None:
         rows = self.tally.rows
@@ -210,67 +208,72 @@ class Replay:
         # Another worker may be compiling it at this moment.
         waits = max(0.0, compiled - self._env.now)
         start = waits + HANDOVER_S + pace.cached_s if cached else waits
-        lanes = tuple(self._work[lane.trial_id] for lane in pack.lanes)
-        log = journal(lanes, pack.lanes[0].first_epoch, pace, self.cluster.checkpoint_s)
-        taken, begun = self._env.now, self._env.now + start
-        report: dict[str, Any] = {}
+        taken, course = self._env.now, Course(pace, self.cluster.checkpoint_s)
+        names = self._take(course, pack.lanes)
+        begun = taken + start
         try:
             yield self._env.timeout(start)
             self.tally.cached += cached
             self.tally.compiled += not cached
-            for at, ended in log.reports():
-                yield self._env.timeout(max(0.0, begun + at - self._env.now))
-                report = self._reported(pack, ended)
-                if at < log.seconds:
-                    news = bool(ended) or pack.program not in self.queue.signatures
-                    self._ask(self.queue.report, runner, report)
-                    if news:  # else nothing can have become ready, and asking takes its time
-                        self._hand_out()
+            self.tally.start_s += start
+            names += self._told(course, runner, pack, [])
+            while course.active:
+                self._hand_out()
+                begun, coming = self._env.now, course.next
+                yield self._env.timeout(coming.seconds)
+                self.tally.add_whole(coming)
+                self._count(coming.epoch_s, coming.seconds)
+                names += self._told(course, runner, pack, [names[i] for i in course.finish()])
         except simpy.Interrupt:
             if self._env.now < compiled and not cached:
                 programs.pop(pack.program, None)
-            self._lose(pack, log, self._env.now - taken, self._env.now - begun)
+            if begun > self._env.now:
+                self.tally.start_s += self._env.now - taken
+            self._lose(course, names, self._env.now - begun)
             return
-        self.tally.add_whole(log)
-        self._count(log, start, log.seconds)
         del node.running[runner]
-        self._ask(self.queue.complete, runner, report)
+        self._ask(self.queue.complete, runner, {"done": True})
         node.free += 1
         self._waiting.append(node)
         self._hand_out()
 
-    def _reported(self, pack: PackSpec, ended: Sequence[int]) -> dict[str, Any]:
-        """What a worker tells the driver: these lanes have ended since it last did."""
-        names = [pack.lanes[lane].trial_id for lane in ended]
-        if names:
+    def _take(self, course: Course, lanes: Sequence[Lane]) -> list[str]:
+        """Trials get slots: their names."""
+        course.take([(self._work[lane.trial_id], lane.first_epoch) for lane in lanes])
+        for lane in lanes:
+            self.started.setdefault(lane.trial_id, self._env.now)
+        return [lane.trial_id for lane in lanes]
+
+    def _told(self, course: Course, runner: str, pack: PackSpec, ended: Sequence[str]) -> list[str]:
+        """The driver hears that these trials have ended; the names of those that take slots."""
+        if ended:
             self._futile = 0
-        for name in names:
+        for name in ended:
             assert name not in self.ended, f"trial {name} ended twice"
             self.ended[name] = self._env.now
-        return {"signature": {"strategy": pack.strategy}, "ended": dict.fromkeys(names, "done")}
+        report = {
+            "signature": {"strategy": pack.strategy},
+            "ended": dict.fromkeys(ended, "done"),
+            "free": pack.width - len(course.active),
+        }
+        answer = self._ask(self.queue.talk, runner, report)
+        return self._take(course, [Lane(**lane) for lane in answer["lanes"]])
 
-    def _lose(self, pack: PackSpec, log: Journal, held: float, trained: float) -> None:
-        """A pack died `held` seconds after it was handed out, `trained` after it could train."""
-        cut = log.cut(trained)
-        if cut.ended or cut.resume > log.first_epoch:
-            self._futile = 0
-        for lane, slot in enumerate(pack.lanes):
-            if lane in cut.ended:  # published, though perhaps not reported any more
-                self.ended.setdefault(slot.trial_id, self._env.now)
-            else:
-                self._resume[slot.trial_id] = cut.resume
+    def _lose(self, course: Course, names: Sequence[str], trained: float) -> None:
+        """A pack died so many seconds after its coming segment began."""
+        cut = course.cut(trained)
+        for number, epoch in cut.resume.items():
+            if epoch > self._resume.get(names[number], 0):
+                self._futile = 0
+            self._resume[names[number]] = epoch
         tally = self.tally
         tally.add(cut.marks)
         tally.lost_packs += 1
         tally.redone_epochs += cut.epochs
         tally.redone_s += cut.seconds
         tally.redone_rows += cut.rows
-        trained = max(0.0, trained)
-        self._count(log, held - trained, trained)
+        self._count(course.next.epoch_s, max(0.0, trained))
 
-    def _count(self, log: Journal, start: float, trained: float) -> None:
-        tally = self.tally
-        tally.start_s += start
-        tally.train_s += trained
-        longest = max(REPORT_S, log.marks[0].epoch_s)
-        tally.reports += math.ceil(trained / longest)
+    def _count(self, epoch_s: float, trained: float) -> None:
+        self.tally.train_s += trained
+        self.tally.reports += math.ceil(trained / max(REPORT_S, epoch_s))

@@ -38,6 +38,7 @@ def attempts(
             "program": program,
             "launch_id": "launch",
             "pack": pack,
+            "lane": lane,
             "device": f"{device}:{device}",
             "signature": json.dumps({"width": width, "strategy": strategy}),
             "first_epoch": 0,
@@ -47,7 +48,7 @@ def attempts(
             "started": BEGUN,
             "ended": BEGUN + span,
         }
-        for _ in range(lanes)
+        for lane in range(lanes)
     ]
 
 
@@ -65,6 +66,14 @@ def test_lanes_under_vmap_cost_their_width() -> None:
     # Two lanes of 2 s an epoch were a pack of width 4 that took 4 s; a pack of width 8 takes 8 s.
     assert pace.epoch_s(1) == pace.epoch_s(8) == pytest.approx(8.0)
     assert pace.cached_s == pytest.approx(10 * CACHED_SHARE)
+
+
+def test_trials_that_followed_one_another_in_a_slot_were_not_side_by_side() -> None:
+    rows = attempts("a", 4, strategy="vmap", device="gpu", width=2, other=10)
+    for row in rows:  # two slots, each of which had two trials: 20 epochs that took 80 s
+        row["lane"] //= 2
+    pace = measured_paces(rows, gpu=True, widths={"p": 2})["p"]
+    assert pace.epoch_s(2) == pytest.approx(4.0)
 
 
 def test_a_program_seen_once_starts_from_the_cache_as_the_others_do() -> None:

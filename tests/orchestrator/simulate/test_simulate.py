@@ -96,11 +96,27 @@ def test_each_node_compiles_for_itself_unless_they_share_a_cache(shared: bool) -
 def test_lanes_end_at_their_own_epochs_and_children_start_then() -> None:
     parents = pack("parent", 2)
     children = [pack("early", parents=["parent.0"]), pack("late", parents=["parent.1"])]
-    epochs = {"parent.0": 3, "parent.1": 8, "early.0": 1, "late.0": 1}
-    replay = play([parents, *children], Cluster(slots=3, startup_s=0.0), epochs)
+    epochs = {"parent.0": 3, "parent.1": 8, "early.0": 1, "late.0": 1, "other.0": 1}
+    packs = [parents, pack("other"), *children]
+    replay = play(packs, Cluster(slots=2, startup_s=0.0), epochs)
     begun = HANDOVER_S + 4.0
     assert replay.ended["parent.0"] == replay.started["early.0"] == pytest.approx(begun + 3)
     assert replay.ended["parent.1"] == replay.started["late.0"] == pytest.approx(begun + 8)
+
+
+def test_a_trial_takes_the_slot_of_one_that_has_ended() -> None:
+    """Two slots of one program: 9 epochs, while 3, 4 and 2 follow one another; no pack starts."""
+    one = replace(pack("p", 4), width=2)
+    epochs = {"p.0": 9, "p.1": 3, "p.2": 4, "p.3": 2}
+    replay = play([one], Cluster(startup_s=0.0), epochs)
+    begun = HANDOVER_S + 4.0
+    ends = {"p.0": 9, "p.1": 3, "p.2": 7, "p.3": 9}
+    assert replay.ended == {name: pytest.approx(begun + end) for name, end in ends.items()}
+    assert replay.started["p.2"] == replay.ended["p.1"]
+    tally = replay.tally
+    assert (tally.attempts, tally.compiled) == (1, 1)
+    assert tally.rows == {"trials": 8, "epochs": pytest.approx(18)}
+    assert tally.train_s == pytest.approx(9)
 
 
 @given(
@@ -259,8 +275,8 @@ def test_a_plan_with_stages_runs_whole(rate: float) -> None:
     begun_again = rows.pop("trials") - one.rows["trials"]
     assert 0 <= begun_again <= 12 * tally.lost_packs
     assert rows == {table: count for table, count in one.rows.items() if table != "trials"}
-    # The six warm-ups are one pack, whose last weights the children need.
-    assert tally.saves == 1
+    # The six warm-ups are two packs, one for each node, whose last weights the children need.
+    assert tally.saves == 2
     assert found.resident >= found.held
 
 
