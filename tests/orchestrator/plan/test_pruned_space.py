@@ -158,12 +158,8 @@ def test_a_smoke_run_too_short_for_the_space_s_rule_is_not_pruned() -> None:
     own = replace(GRID, prune={"rule": "halving"})
     (one,) = plan(study(own), store=None, smoke=True)
     assert one.judged is None
-    assert one.warnings == [
-        (
-            "pruning waits for 5 epochs, but no trial of own/grid has more than 1 epoch, so none is "
-            "judged"
-        )
-    ]
+    none = "no trial of own/grid has more than 1 epoch, so none is judged"
+    assert one.warnings == [f"pruning waits for 5 epochs, but {none}"]
 
 
 def test_stages_that_others_start_from_and_processes_are_not_pruned() -> None:
