@@ -125,6 +125,7 @@ def launch(
     grace: int | None = None,
     factor: int | None = None,
     over: str | Sequence[str] | None = None,
+    within: str | Sequence[str] | None = None,
     keep_pruned: bool = True,
     cpus_per_pack: int = 1,
     cpus: int | None = None,
@@ -151,8 +152,8 @@ def launch(
       space: `study/space`, or a study by its name or as an object of your own.
       store: URI; made if it does not exist.
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
-      prune, metric, mode, grace, factor, over: how bad trials end early, as in `plan`. The same
-        launch again takes no decision differently; one without `prune` trains pruned trials on.
+      prune, metric, mode, grace, factor, over, within: how bad trials end early, as in `plan`. The
+        same launch again takes no decision differently; one without `prune` trains pruned trials on.
       keep_pruned: keep the last state of a pruned trial, from which it goes on.
       address: of a running Ray cluster, or `http://...` of its job server; None starts and stops a
         local one.
@@ -187,7 +188,7 @@ def launch(
         span_problems("time_budget", time_budget),
     )
     wanted = with_key(set, "keep_weights", keep_weights)
-    pruning = asked_pruning(prune, metric, mode, grace, factor, over)
+    pruning = asked_pruning(prune, metric, mode, grace, factor, over, within)
     if runs_as_job(address, detach):
         assert address is not None
         # Wrong requests end here.

@@ -31,7 +31,7 @@ class Space:
         not of the last one.
       prune: how bad trials are ended early, as `launch --prune` does:
         `{"rule": "halving", "metric": "val_loss", "mode": "min", "grace": 5, "factor": 3, "over":
-        "seed"}`, of which only the rule must be there.
+        "seed", "within": "depth"}`, of which only the rule must be there.
       smoke: overrides that make it a run of under a minute on two cores.
       samples, sample_seed: how many configs a sampled space draws, and from which seed.
       figures: names of the figure recipes; the first is drawn by default.

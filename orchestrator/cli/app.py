@@ -156,6 +156,16 @@ OverOption = Annotated[
         help="Judge trials that differ only in this key together, by their mean: seed. Repeatable.",
     ),
 ]
+WithinOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--within",
+        metavar="KEY",
+        help="Compare trials with those alone that have the same value of this key. Repeatable. If "
+        "left out, the swept keys that the space neither chooses nor averages over; none: compare "
+        "all.",
+    ),
+]
 SpaceArgument = Annotated[
     str, typer.Argument(metavar="SPACE", help="study/space, or a study. See `gradsweep spaces`.")
 ]

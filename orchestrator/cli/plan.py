@@ -23,6 +23,7 @@ from orchestrator.cli.app import (
     StoreOption,
     StudyOption,
     WidthOption,
+    WithinOption,
     app,
     dump,
     out,
@@ -94,6 +95,7 @@ def plan(
     grace: GraceOption = None,
     factor: FactorOption = None,
     over: OverOption = None,
+    within: WithinOption = None,
     show: ShowTrials = 10,
     json: JsonOption = False,
 ) -> None:
@@ -122,6 +124,7 @@ def plan(
         grace=grace,
         factor=factor,
         over=over,
+        within=within,
     )
     if json:
         documents = [

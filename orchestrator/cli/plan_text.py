@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.plan.plan import SpacePlan
-from orchestrator.plan.space_record import varying_keys
 from orchestrator.plan.state_size import state_bytes
+from orchestrator.plan.trials import varying_keys
 from orchestrator.pruning.budget import budget_of
 from orchestrator.units import counted, duration, size_text
 from results.config_values import pairs_texts
@@ -72,6 +72,7 @@ def _pruning_lines(one: SpacePlan) -> list[str]:
     rungs = one.judged.rungs
     shown = ", ".join(map(str, rungs[:_RUNGS])) + (", ..." if len(rungs) > _RUNGS else "")
     together = f", {' and '.join(pruning.over)} judged together" if pruning.over else ""
+    together += f", within equal {' and '.join(pruning.within)}" if pruning.within else ""
     better = "less" if pruning.mode == "min" else "more"
     by = f"{pruning.metric} ({better} is better)"
     lines = [f"  pruning {pruning.rule}, by {by} after {shown} epochs{together}"]

@@ -26,6 +26,7 @@ from orchestrator.cli.app import (
     StoreOption,
     StudyOption,
     WidthOption,
+    WithinOption,
     app,
     dump,
     out,
@@ -58,6 +59,7 @@ def launch(
     grace: GraceOption = None,
     factor: FactorOption = None,
     over: OverOption = None,
+    within: WithinOption = None,
     keep_pruned: Annotated[
         bool,
         typer.Option(
@@ -136,7 +138,7 @@ def launch(
     from orchestrator.pruning.options import asked_pruning
     from orchestrator.ray_backend.jobs import runs_as_job
 
-    pruning = asked_pruning(prune, metric, mode, grace, factor, over)
+    pruning = asked_pruning(prune, metric, mode, grace, factor, over, within)
     overrides = [*(set or []), *([f"keep_weights={keep_weights}"] if keep_weights else [])]
     if runs_as_job(address, detach):
         assert address is not None

@@ -32,7 +32,7 @@ from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
 from orchestrator.pruning.judged import Judged, judged_of
 from orchestrator.pruning.options import NONE, asked_pruning
-from orchestrator.pruning.standing import pruned_trials, standing_of
+from orchestrator.pruning.standing import pruned_trials
 from results import Store, StoreError, open_store
 from results.schema import FINISHED
 from results.store.config_columns import json_object
@@ -221,6 +221,7 @@ def plan(
     grace: int | None = None,
     factor: int | None = None,
     over: str | Sequence[str] | None = None,
+    within: str | Sequence[str] | None = None,
 ) -> list[SpacePlan]:
     """Plans a space, or every space of a study; reads the store, writes nothing.
 
@@ -241,6 +242,9 @@ def plan(
       metric, mode: what trials are compared by, and which end of it is better (min or max).
       grace: epochs before a trial is first judged. factor: one in so many goes on from a rung.
       over: keys, such as "seed", whose values are judged together, by their mean.
+      within: trials are compared with those alone that have the same values of these keys. If left
+        out, they are the swept keys that the space's `select` neither chooses nor averages over;
+        "none" compares all.
 
     Raises:
       RequestError: with everything wrong with the request.
@@ -251,7 +255,7 @@ def plan(
         count_problems("width", width),
         count_problems("devices", devices),
     )
-    pruning = asked_pruning(prune, metric, mode, grace, factor, over)
+    pruning = asked_pruning(prune, metric, mode, grace, factor, over, within)
     wanted, study = asked(space, study)
     found = catalogue(study)
     opened = open_or_none(store)
@@ -432,7 +436,7 @@ def _prune(
     result.judged = judged_of(result.name, pruning, compared, blocked)
     result.pruned = {
         trial_id: reason
-        for trial_id, reason in pruned_trials(standing_of(store, result.judged)).items()
+        for trial_id, reason in pruned_trials(store, result.judged).items()
         if trial_id not in result.done and trial_id not in again
     }
 

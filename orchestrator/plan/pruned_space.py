@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.errors import RequestError
 from orchestrator.plan.metric_checks import DEFAULT_MONITOR, declared_end, undeclared
+from orchestrator.plan.trials import swept_keys
 from orchestrator.pruning.budget import budget_of
 from orchestrator.pruning.judged import Judged
 from orchestrator.pruning.options import NONE, RULES, Pruning, keys_of, option_problems
@@ -45,17 +46,19 @@ def pruning_of(
         return None, None
     said = {option: _said(name, option, options[option], option in asked) for option in options}
     metric, over = _metric(space, targets[0], options), keys_of(options.get("over", ()))
+    within = _within(space, targets, options, over)
     by = said.get("metric", f"--prune by {metric}")
     problems = [
         *_hosts(name, targets),
         *_unrecorded(by, metric, targets),
         *_unknown_keys(said.get("over", ""), over, targets),
+        *_unknown_keys(said.get("within", ""), within, targets),
     ]
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
     mode = _mode(space, targets, metric, said.get("mode", by), options.get("mode"))
     given = {key: options[key] for key in ("grace", "factor") if options.get(key) is not None}
-    pruning = Pruning(rule, metric, mode, over=over, **given)
+    pruning = Pruning(rule, metric, mode, over=over, within=within, **given)
     longest = max(trial.epochs for trial in targets)
     if pruning.grace < longest:
         return pruning, None
@@ -111,6 +114,17 @@ def _metric(space: Space, example: Trial, options: Mapping[str, Any]) -> str:
     if not isinstance(chosen, str) or (chosen not in MEASURED and chosen in {c.name for c in RUNS}):
         return DEFAULT_MONITOR
     return DEFAULT_MONITOR if undeclared(example, [("select", chosen)]) else chosen
+
+
+def _within(
+    space: Space, targets: Sequence[Trial], options: Mapping[str, Any], over: Sequence[str]
+) -> tuple[str, ...]:
+    """What is asked for, else what tells apart the cells in which the space chooses a value."""
+    asked = keys_of(options.get("within", ()))
+    if asked or not space.select.get("choose"):
+        return () if asked == (NONE,) else asked
+    free = {*over, *keys_of(space.select["choose"]), *keys_of(space.select.get("over", ()))}
+    return tuple(key for key in swept_keys(targets) if key not in free)
 
 
 def _hosts(name: str, targets: Sequence[Trial]) -> list[str]:

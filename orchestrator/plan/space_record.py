@@ -8,17 +8,8 @@ from typing import Any
 from orchestrator.plan.code_changes import code_record
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.studies import Catalogue, of_a_study
+from orchestrator.plan.trials import swept_keys
 from trainables.declarations import Key, Trial
-
-
-def varying_keys(trials: Sequence[Trial]) -> list[str]:
-    """Keys that tell trials apart: of several values among the trials that have them. A key that
-    only some have goes with the part that declares it, which tells those apart."""
-    values: dict[str, set[str]] = {}
-    for trial in trials:
-        for name, value in trial.config.items():
-            values.setdefault(name, set()).add(repr(value))
-    return [name for name, found in values.items() if len(found) > 1]
 
 
 def _explained(trials: Sequence[Trial]) -> dict[str, tuple[Key, str]]:
@@ -56,11 +47,7 @@ def space_json(
     Args:
       before: the record of its last launch.
     """
-    swept = sorted(
-        name
-        for name in varying_keys(plan.trials)
-        if not any(name in t.keys and t.keys[name].kind == "recording" for t in plan.trials)
-    )
+    swept = swept_keys(plan.trials)
     chances = {t.chance_loss for t in plan.targets}
     units = {t.loss_unit for t in plan.targets}
     return {

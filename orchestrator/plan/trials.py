@@ -92,3 +92,19 @@ def _at_odds(first: Trial, second: Trial) -> list[str]:
         for name, value in ours.items()
         if theirs[name] != value
     ]
+
+
+def varying_keys(trials: Sequence[Trial]) -> list[str]:
+    """Keys that tell trials apart: of several values among the trials that have them. A key that
+    only some have goes with the part that declares it, which tells those apart."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.config.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def swept_keys(trials: Sequence[Trial]) -> list[str]:
+    """Those of them that are no recording keys, sorted: what the cells of a space are told by."""
+    recording = {n for t in trials for n, key in t.keys.items() if key.kind == "recording"}
+    return sorted(name for name in varying_keys(trials) if name not in recording)

@@ -30,9 +30,10 @@ def budget_of(judged: Judged) -> Budget:
         return Budget(full, full, None)
     shares = bracket_shares(pruning, max(judged.epochs.values(), default=1))
     about = 0
-    for bracket in range(len(shares)):
-        cells = [c for c in judged.cells if bracket_of(c, shares) == bracket]
-        about += _halved(judged, cells, bracket)
+    for group in judged.groups():
+        for bracket in range(len(shares)):
+            cells = [c for c in group.cells if bracket_of(c, shares) == bracket]
+            about += _halved(group, cells, bracket)
     return Budget(full, about if pruning.rule == "halving" else full, about)
 
 

@@ -25,6 +25,7 @@ class Judged:
       epochs: by trial, of the space's last stage, in the plan's order.
       cell_of: name of a trial's cell, which is the least id of its trials.
       cells: ids by name, in the plan's order.
+      group_of: by cell, what it is compared within: equal values of the keys of `Pruning.within`.
       blocked: trials that cannot start.
     """
 
@@ -33,12 +34,34 @@ class Judged:
     epochs: Mapping[str, int]
     cell_of: Mapping[str, str]
     cells: Mapping[str, tuple[str, ...]]
+    group_of: Mapping[str, str]
     blocked: Collection[str] = ()
 
     @property
     def rungs(self) -> list[int]:
         """Of its longest trial."""
         return self.pruning.rungs(max(self.epochs.values(), default=0))
+
+    def groups(self) -> list[Judged]:
+        """Its trials in groups, each with cells that are compared with one another alone."""
+        members: dict[str, list[str]] = {}
+        for cell in self.cells:
+            members.setdefault(self.group_of[cell], []).append(cell)
+        if len(members) < 2:
+            return [self]
+        return [self._of(cells) for cells in members.values()]
+
+    def _of(self, cells: Sequence[str]) -> Judged:
+        ids = {one: cell for cell in cells for one in self.cells[cell]}
+        return Judged(
+            self.space,
+            self.pruning,
+            {one: n for one, n in self.epochs.items() if one in ids},
+            ids,
+            {cell: self.cells[cell] for cell in cells},
+            {cell: self.group_of[cell] for cell in cells},
+            [one for one in self.blocked if one in ids],
+        )
 
 
 def judged_of(
@@ -53,7 +76,10 @@ def judged_of(
         )
     cells = {min(ids): tuple(ids) for ids in by_rest.values()}
     cell_of = {i: name for name, ids in cells.items() for i in ids}
-    return Judged(space, pruning, {t.id: t.epochs for t in trials}, cell_of, cells, blocked)
+    shared = {t.id: repr([t.config.get(key) for key in pruning.within]) for t in trials}
+    group_of = {cell: shared[cell] for cell in cells}
+    epochs = {t.id: t.epochs for t in trials}
+    return Judged(space, pruning, epochs, cell_of, cells, group_of, blocked)
 
 
 @dataclass

@@ -38,16 +38,16 @@ def judge_for(store: Store, plans: Iterable[PlanLike], launch_id: str) -> Judge 
     rules: list[Rule] = []
     owners: dict[str, Rule | None] = {}
     for one in plans:
-        rule = None if one.judged is None else rule_of(store, one.judged)
-        if rule is not None:
-            rules.append(rule)
+        own = [] if one.judged is None else rules_of(store, one.judged)
+        rules += own
+        rule_of = {trial_id: rule for rule in own for trial_id in rule.judged.epochs}
         for trial in one.to_run:
-            owners.setdefault(trial.id, rule)
+            owners.setdefault(trial.id, rule_of.get(trial.id))
     return LaunchJudge(store, rules, owners, launch_id) if rules else None
 
 
-def rule_of(store: Store, judged: Judged) -> Rule:
-    """A space's rule, with all that a store knows, as of now."""
+def rules_of(store: Store, judged: Judged) -> list[Rule]:
+    """A space's rule for each of its groups, with all that a store knows, as of now."""
     store.refresh()
     known, recorded = known_of(store, judged), recorded_decisions(store, judged)
     make = Halving if judged.pruning.rule == "halving" else Asynchronous
@@ -56,7 +56,10 @@ def rule_of(store: Store, judged: Judged) -> Rule:
         store.refresh()
         read_values(store, judged, known, ids)
 
-    return make(judged, known, recorded, read)
+    return [
+        make(group, known, [one for one in recorded if one.trial_id in group.epochs], read)
+        for group in judged.groups()
+    ]
 
 
 class LaunchJudge:

@@ -14,7 +14,7 @@ RULES = ("asha", "halving", "hyperband", "median")
 NONE = "none"
 """What turns the rule of a space off."""
 
-OPTIONS = ("rule", "metric", "mode", "grace", "factor", "over")
+OPTIONS = ("rule", "metric", "mode", "grace", "factor", "over", "within")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Pruning:
       grace: epochs before a trial is first judged.
       factor: one in so many trials goes on from a rung; of no meaning to `median`.
       over: keys whose values are judged together, by the mean of the metric.
+      within: trials are compared with those alone that have the same values of these keys.
     """
 
     rule: str
@@ -34,6 +35,7 @@ class Pruning:
     grace: int = 5
     factor: int = 3
     over: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
 
     def rungs(self, epochs: int) -> list[int]:
         """Counts of done epochs after which a trial of that many epochs is judged, ascending."""
@@ -57,6 +59,7 @@ def asked_pruning(
     grace: int | None = None,
     factor: int | None = None,
     over: str | Sequence[str] | None = None,
+    within: str | Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The options that a launch gives, by name; those of its space are not among them.
 
@@ -70,7 +73,8 @@ def asked_pruning(
         options = dict(prune)
     else:
         options = {} if prune is None else {"rule": prune}
-    given = {"metric": metric, "mode": mode, "grace": grace, "factor": factor, "over": over or None}
+    given = {"metric": metric, "mode": mode, "grace": grace, "factor": factor}
+    given |= {"over": over or None, "within": within or None}
     options |= {name: value for name, value in given.items() if value is not None}
     problems = option_problems(options, "--")
     if options.get("rule") == NONE and len(options) > 1:
@@ -108,16 +112,18 @@ def option_problems(options: Mapping[str, Any], where: str) -> list[str]:
             found.append(
                 f"{where}{name} must be a whole number of at least {least}; got {shown(value)}"
             )
-    metric, over = options.get("metric"), options.get("over")
+    metric = options.get("metric")
     if metric is not None and not isinstance(metric, str):
         found.append(f"{where}metric must be the name of a metric; got {shown(metric)}")
-    if over is not None and not all(isinstance(one, str) for one in keys_of(over)):
-        found.append(f"{where}over must be a key, or several; got {shown(over)}")
+    for name in ("over", "within"):
+        keys = options.get(name)
+        if keys is not None and not all(isinstance(one, str) for one in keys_of(keys)):
+            found.append(f"{where}{name} must be a key, or several; got {shown(keys)}")
     return found
 
 
 def keys_of(over: Any) -> tuple[Any, ...]:
-    """`over` as keys: one, several with commas between, or a list of such."""
+    """`over` or `within` as keys: one, several with commas between, or a list of such."""
     several = over if isinstance(over, (tuple, list)) else [over]
     found: list[Any] = []
     for one in several:

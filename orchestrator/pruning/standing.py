@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from orchestrator.pruning.decisions import recorded_decisions
+from orchestrator.pruning.decisions import Decision, recorded_decisions
 from orchestrator.pruning.halving import Halving
 from orchestrator.pruning.judged import ENDED_WELL, Judged, Known, known_of
 from orchestrator.units import counted
@@ -32,17 +33,23 @@ class _Recorded:
         return self._said.get((trial_id, epochs))
 
 
-def standing_of(store: Store | None, judged: Judged) -> Standing:
-    """The verdicts on a space's trials, as of now."""
+def pruned_trials(store: Store | None, judged: Judged) -> dict[str, str]:
+    """The trials of a space that are pruned, as of now, each with the reason."""
     known, recorded = known_of(store, judged), recorded_decisions(store, judged)
+    found: dict[str, str] = {}
+    for group in judged.groups():
+        found |= _pruned(_standing(group, known, recorded))
+    return found
+
+
+def _standing(judged: Judged, known: Known, recorded: Sequence[Decision]) -> Standing:
     if judged.pruning.rule == "halving":
         return Halving(judged, known, recorded, lambda ids: None)
     said = {(one.trial_id, one.epochs): one.verdict for one in recorded}
     return _Recorded(judged, known, said)
 
 
-def pruned_trials(standing: Standing) -> dict[str, str]:
-    """The trials that are pruned, each with the reason."""
+def _pruned(standing: Standing) -> dict[str, str]:
     judged, known, found = standing.judged, standing.known, {}
     pruning = judged.pruning
     for trial_id, epochs in judged.epochs.items():

@@ -251,14 +251,14 @@ def test_what_cannot_be_promoted_is_said_in_a_sentence(store: Store, tmp_path: P
         ((kept,), {"space": "longer/adam", "top": 1}, "name the trials to promote, or give"),
         (("nix",), {}, "no trial starts with 'nix'; see `gradsweep status`."),
         ((done,), {}, f"trial {done} is done, not pruned, so none of it is left to train"),
-        ((lost,), {}, f"no state of trial {lost} was kept, so it would train from epoch 0; "
-                      "--from-start has it do that"),
+        ((lost,), {}, (f"no state of trial {lost} was kept, so it would train from epoch 0; "
+                      "--from-start has it do that")),
         ((kept, lost), {}, "these trials are of several spaces; promote those of one space at a"),
         ((kept,), {"epochs": 2}, "--epochs 2 is less than the 3 that were planned"),
-        ((kept,), {"epochs": 5}, "optimizer adam with lr_end=0.001 reads the total of epochs, so "
-                                 "1 trial would train from epoch 0"),
-        ((), {"space": "longer/adam", "top": 1, "metric": "no_such"}, "no pruned trial of "
-         "longer/adam has recorded no_such"),
+        ((kept,), {"epochs": 5}, ("optimizer adam with lr_end=0.001 reads the total of epochs, so "
+                                 "1 trial would train from epoch 0")),
+        ((), {"space": "longer/adam", "top": 1, "metric": "no_such"}, ("no pruned trial of "
+         "longer/adam has recorded no_such")),
         ((kept,), {"study": None}, "unknown space 'longer/adam'"),
         ((kept,), {"store": str(tmp_path / "none")}, "there is no store at "),
     ]  # fmt: skip

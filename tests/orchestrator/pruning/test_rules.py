@@ -121,7 +121,8 @@ def made_up(rng: random.Random, rule: str, seeds: int = 1, **options: Any) -> tu
             length = epochs[one] if ends[one] == "done" else rng.randint(1, epochs[one])
             values[one] = [rng.choice([math.nan, *range(6)]) + 0.0 for _ in range(length)]
     cell_of = {i: name for name, ids in cells.items() for i in ids}
-    return Judged("s/a", pruning, epochs, cell_of, cells), Truth(values, ends)
+    group_of = dict.fromkeys(cells, "")
+    return Judged("s/a", pruning, epochs, cell_of, cells, group_of), Truth(values, ends)
 
 
 def survivors(judged: Judged, truth: Truth) -> list[set[str]]:

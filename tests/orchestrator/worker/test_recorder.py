@@ -109,11 +109,13 @@ def test_ends_of_trials_go_out_a_second_after_the_last_rows(clock: Clock) -> Non
     to.flush()
     to.add_trials([end("a")])
     clock.now += 0.99
-    assert not to.due() and to.ends_waiting
+    assert not to.due()
+    assert to.ends_waiting
     clock.now += 0.01
     assert to.due()
     to.flush()
-    assert not to.due() and not to.ends_waiting
+    assert not to.due()
+    assert not to.ends_waiting
 
 
 # ---- what ----------------------------------------------------------------------------------------
