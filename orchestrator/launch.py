@@ -153,7 +153,7 @@ def launch(
       store: URI; made if it does not exist.
       set, smoke, limit, rerun, study, lanes, width: as in `plan`.
       prune, metric, mode, grace, factor, over, within: how bad trials end early, as in `plan`. The
-        same launch again takes no decision differently; one without `prune` trains pruned trials on.
+        same launch again takes no decision differently; one without `prune` trains pruned ones on.
       keep_pruned: keep the last state of a pruned trial, from which it goes on.
       address: of a running Ray cluster, or `http://...` of its job server; None starts and stops a
         local one.

@@ -95,7 +95,7 @@ TASKS = {"task": ["low", "high"]}
          "mean asha?)")),
         ({"prune": {"rule": "asha", "graec": 2}},
          ("--graec is no option of pruning (did you mean grace?); it has rule, metric, mode, "
-         "grace, factor, over")),
+         "grace, factor, over, within")),
         ({"prune": "asha", "metric": "val_acuracy"},
          ("--metric=val_acuracy: task gaussian declares no metric 'val_acuracy' (did you mean "
          "val_accuracy?); its metrics are last_accuracy, mode_accuracy")),
@@ -171,3 +171,29 @@ def test_stages_that_others_start_from_and_processes_are_not_pruned() -> None:
     host = str(SUPPORT / "host_study.py")
     with pytest.raises(RequestError, match=re.escape("which cannot be held for a verdict")):
         plan("host", study=host, store=None, prune="asha")
+
+
+@pytest.mark.parametrize(
+    ("options", "within", "groups"),
+    [
+        ({}, ("depth",), 2),
+        ({"over": "seed"}, ("depth",), 2),
+        ({"within": "none"}, (), 1),
+        ({"within": ["depth,lr"]}, ("depth", "lr"), 4),
+    ],
+)
+def test_trials_are_compared_within_the_cells_in_which_a_space_chooses(
+    options: dict[str, Any], within: tuple[str, ...], groups: int
+) -> None:
+    """The tiny grid chooses lr over seed, so what else is swept tells its cells apart."""
+    changes = {"depth": [2, 3], "epochs": 9}
+    asked = {"prune": "halving", "grace": 2, **options}
+    (one,) = plan(replace(TINY, spaces={"grid": GRID}), store=None, set=changes, **asked)
+    assert one.judged is not None
+    assert one.judged.pruning.within == within
+    found = one.judged.groups()
+    assert len(found) == groups
+    assert sorted(i for group in found for i in group.epochs) == sorted(one.judged.epochs)
+    config = {trial.id: trial.config for trial in one.targets}
+    for group in found:
+        assert len({tuple(config[i][key] for key in within) for i in group.epochs}) == 1
