@@ -55,6 +55,7 @@ class LaunchResult:
     Attributes:
       counts: by final status, over every trial of the plan.
       compiles: how many epoch programs its workers compiled or took from the compile cache.
+      slots: epochs that its packs' slots could train while trials waited (`all`) and did (`used`).
       reasons: why a trial failed or did not pass, by its id.
       untried: how many trials failed without a try, since another of their program had, by reason.
       signal: what stopped it. time_up: its time budget did, before all trials had ended.
@@ -68,6 +69,7 @@ class LaunchResult:
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     compiles: Counter[str] = field(default_factory=Counter)
+    slots: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     untried: dict[str, int] = field(default_factory=dict)
     signal: int | None = None
@@ -98,6 +100,11 @@ class LaunchResult:
             return TIME_UP
         bad = self.counts["failed"] + self.counts["blocked"] + self.counts["missing"]
         return 1 if bad else 0
+
+    @property
+    def slots_busy(self) -> float | None:
+        """Share of its packs' slots that trained while trials waited; None if none waited."""
+        return self.slots["used"] / self.slots["all"] if self.slots["all"] else None
 
     @property
     def interrupted(self) -> bool:
@@ -271,6 +278,7 @@ def launch(
                     result.signal, result.stuck = stop.number, watch.stuck
                     result.error = queue.fatal
                     result.compiles, result.untried = queue.compiles, dict(queue.untried)
+                    result.slots = queue.slots
                     if lease.lost.is_set():
                         result.error = "another driver took over this store"
                     result.reasons |= queue.reasons

@@ -18,11 +18,10 @@ from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.store_state import newest_attempts, resume_points
 from orchestrator.plan.workload import workload
-from orchestrator.pruning.judge import Judge, Reached
+from orchestrator.pruning.judge import AWAITS, Judge, Reached
 from orchestrator.queue.lease import Lease
 from orchestrator.queue.losses import Death
 from orchestrator.queue.queue import PackQueue
-from orchestrator.units import counted
 from orchestrator.worker import last_words
 from orchestrator.worker.provenance import trial_columns
 from orchestrator.worker.watchdog import late_reason
@@ -178,24 +177,25 @@ def _publish_pruned(store: Store, lanes: Sequence[Lane]) -> None:
     newest = newest_attempts(store)
     rows = [row for lane in lanes if (row := newest.get(lane.trial_id))]
     for row in rows:
-        if row["status"] != "pruned":
-            why = f"pruned after {counted(row['epochs_done'], 'epoch')}"
-            _publish_ended(store, [row], "pruned", why)
+        row["reason"] = (row["reason"] or "").removesuffix(AWAITS)
+    _publish_ended(store, [row for row in rows if row["status"] != "pruned"], "pruned")
 
 
 def _publish_ended(
     store: Store,
     attempts: Sequence[Mapping[str, Any]],
     status: str,
-    why: str,
+    why: str | None = None,
     error: str | None = None,
 ) -> None:
+    """`why` is the reason of all; None leaves each its own."""
     schema = arrow_schema("trials")
     assert schema is not None
     rows = []
     for row in attempts:
         # Of one that waited for a verdict, an end is there already: the greatest event counts.
-        ended = {"event": 1 + (row.get("event") or 0), "status": status, "reason": why}
+        ended = {"event": 1 + (row.get("event") or 0), "status": status}
+        ended |= {} if why is None else {"reason": why}
         ended |= {"ended": row.get("ended") or datetime.now(UTC)}
         ended |= {"error": error} if error else {}
         rows.append({name: {**row, **ended}.get(name) for name in schema.names})

@@ -225,6 +225,7 @@ def _launch_json(result: LaunchResult) -> dict[str, Any]:
         "counts": dict(result.counts),
         "programs_compiled": result.compiles["compiled"],
         "programs_cached": result.compiles["cached"],
+        "slots_busy": result.slots_busy,
         "reasons": result.reasons,
         "untried": result.untried,
         "time_up": result.time_up,

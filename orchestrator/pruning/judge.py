@@ -9,6 +9,9 @@ from typing import Literal, Protocol
 Verdict = Literal["go", "prune", "wait"]
 """Go on in the same slot; end as pruned; or leave the slot until others have come as far."""
 
+AWAITS = ", until its rung is full"
+"""How the reason of a trial ends that waits for its verdict."""
+
 
 @dataclass(frozen=True)
 class Reached:

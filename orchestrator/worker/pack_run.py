@@ -21,7 +21,7 @@ from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.metric_checks import require_names, require_watched
 from orchestrator.plan.packs import Context, Lane, PackSpec, has_any, signature_text
-from orchestrator.pruning.judge import Reached, Verdict
+from orchestrator.pruning.judge import AWAITS, Reached, Verdict
 from orchestrator.units import counted
 from orchestrator.user_code import described, guarded
 from orchestrator.worker import compile_cache
@@ -315,9 +315,7 @@ class PackRun:
             self.pack.freeze(lane)
             value = f"{self.spec.lanes[lane].metric} is {value_text(self._at_rung[lane].value)}"
             after = f"after {counted(int(self.epochs[lane]), 'epoch')}"
-            status, why = (
-                ("pruned", "") if word == "prune" else ("paused", ", until its rung is full")
-            )
+            status, why = ("pruned", "") if word == "prune" else ("paused", AWAITS)
             rows.append(self._row(lane, 1, status, f"{value} {after}{why}"))
         self._keeper.save()
         self.recorder.add_trials(rows)

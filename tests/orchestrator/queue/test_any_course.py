@@ -36,6 +36,9 @@ class Halving:
         self.decided: dict[str, Verdict] = {}
         self.news: dict[str, Verdict] = {}
 
+    def metric(self, trial_id: str) -> str:
+        return "loss"
+
     def rungs(self, trial_id: str) -> list[int]:
         return [RUNG] if trial_id in self.left | self.here | self.decided.keys() else []
 
