@@ -149,7 +149,7 @@ VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
 
 INTERNAL: dict[str, str] = {
     "configs": "Config keys of each trial, and whether it is stale.",
-    "visible": "Attempts whose rows show, and up to which epoch.",
+    "visible": "Attempts whose rows show, of which trials, and up to which epoch.",
     "monitors": "What trials watch that do not watch val_loss, and which end of it is better.",
     "monitored": "What each trial watches, and its first, last and best value.",
     "run_origins": "Study and space of each attempt, as runs has them.",

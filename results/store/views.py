@@ -30,6 +30,7 @@ _LOCK = (
     "SET temp_directory = '{spill}'",
     "SET TimeZone = 'UTC'",
     "SET python_enable_replacements = false",
+    "SET enable_progress_bar = false",
     "SET allowed_paths = {allowed}",
     "SET enable_external_access = false",
     "SET lock_configuration = true",

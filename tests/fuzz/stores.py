@@ -14,7 +14,7 @@ from orchestrator.plan.plan import SpacePlan, plan
 from orchestrator.plan.space_record import space_json
 from orchestrator.plan.studies import catalogue
 from results import Store, create_store
-from tests.support.made_up_rows import attempt_row, epoch_row, publish_trial, table
+from tests.support.made_up_rows import START, attempt_row, epoch_row, publish_trial, table
 from trainables.declarations import Trial
 
 STUDY = str(Path(__file__).parents[1] / "support" / "tiny_study.py")
@@ -42,6 +42,13 @@ def fill(path: Path) -> Store:
     store.publish("epochs", table([epoch_row(fourth.id, 0, 2.5)]))
     lane = {"trial_id": fourth.id, "attempt": 0, "epoch": 1, "rows": {"epochs": 1}, "best": None}
     store.save_weights("checkpoints", "p0-0-000001", {"w": np.ones((1, 3))}, {"lanes": [lane]})
+    rows = [
+        {"space": GRID, "rule": "asha", "trial_id": trial.id, "rung": 0, "epoch": 1,
+         "metric": "val_loss", "value": 2.0, "against": json.dumps({first.id: 1.0}),
+         "verdict": "go", "launch_id": "x", "decided": START}
+        for trial in (first, fourth)
+    ]  # fmt: skip
+    store.publish("decisions", table(rows))
     parent = next(trial for trial in staged.trials if trial.parent is None)
     publish(store, parent, staged, [2.3])
     lane = {"trial_id": parent.id, "attempt": 0, "epoch": 0}

@@ -2,7 +2,8 @@
 WITH final AS (
     SELECT trial_id, epoch, val_loss, test_loss, test_accuracy
     FROM epochs
-    WHERE isfinite(val_loss)
+    WHERE isfinite(val_loss)  -- a trial that was pruned might have had a better one later
+        AND trial_id NOT IN (SELECT trial_id FROM trials WHERE status IN ('pruned', 'paused'))
     QUALIFY row_number() OVER (PARTITION BY trial_id ORDER BY val_loss, epoch) = 1
 ),
 named AS (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from results import Store
-from results.schema import FINISHED
+from results.schema import CENSORED, FINISHED
 from results.store.completeness import recorded_rows, row_counts
 from tests.support.made_up_rows import (
     attempt_row,
@@ -103,10 +103,27 @@ def test_rows_are_counted_below_an_epoch(store: Store) -> None:
 
 
 def test_every_end_that_is_a_result_is_done(store: Store) -> None:
-    statuses = (*FINISHED, "running", "failed", "interrupted")
+    statuses = (*FINISHED, *CENSORED, "running", "failed", "interrupted")
     publish_rows(store, [trial_rows(status, [1.0], status=status) for status in statuses])
     found = store.completeness([*statuses, "done", "unseen"])
     assert list(found) == [*statuses, "unseen"], "each once, in the order asked"
     assert [name for name in found if found[name]["done"]] == list(FINISHED)
     assert {name: found[name]["status"] for name in statuses} == {name: name for name in statuses}
     assert found["unseen"]["status"] is None
+
+
+def test_a_pruned_trial_is_whole_or_not_like_any_other(store: Store) -> None:
+    """The driver ends one that was paused, in a further row of the same attempt."""
+    rows = trial_rows("a", [1.0, 0.9], status="paused")
+    publish_rows(store, [rows])
+    pruned = {**rows["trials"][0], "event": 2, "status": "pruned"}
+    store.publish("trials", table([pruned]))
+    for _ in range(2):
+        assert store.completeness(["a"])["a"] == {
+            "done": False, "status": "pruned", "missing": [], "rows": {"epochs": (2, 2)},
+        }  # fmt: skip
+        assert store.sql("SELECT pruned, paused, trials FROM launches").fetchall() == [(1, 0, 1)]
+        store.compact(grace_s=0)
+    assert store.sql("SELECT event FROM files_trials").fetchall() == [(2,)]
+    store.publish("epochs", table(rows["epochs"][:1]))
+    assert store.completeness(["a"])["a"]["missing"] == ["epochs"]

@@ -4,6 +4,7 @@ stored once."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,13 +198,16 @@ def test_whatever_goes_on_from_whatever(new_store: NEW, runs: list[Run], cut: in
         store.compact(grace_s=0)
 
 
-def test_copied_stores_keep_what_each_went_on_from(new_store: NEW) -> None:
+@pytest.mark.parametrize("compacted", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_copied_stores_keep_what_each_went_on_from(new_store: NEW, compacted: bool) -> None:
     """Both ran the shorter trial, one of them went on from its own."""
     one, other = new_store(), new_store()
     publish(one, [FIVE])
     mine = Run("five", 0, 0, 5, 6.0, launch="two")
     longer = Run("ten", 0, 5, 10, 2.0, ("five", 0), launch="two")
     publish(other, [mine, longer])
+    for store in (one, other) if compacted else ():
+        store.compact(grace_s=0)
     for source, target in ((one, other), (other, one)):
         target.merge(source)
     for store in (one, other):
@@ -239,3 +243,21 @@ def test_an_older_store_has_no_such_column(store: Store) -> None:
     assert store.sql("SELECT trial_id, continues FROM trials ORDER BY 1").fetchall() == [
         ("five", None), ("six", None),
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_copies_that_were_compacted_apart_show_each_row_once(new_store: NEW) -> None:
+    """Neither merged part holds all that the other does, so that rows are in two of them."""
+    one, other = new_store(), new_store()
+    publish(one, [FIVE, TEN])
+    shutil.copytree(one.root, other.root, dirs_exist_ok=True)
+    for store, name in ((one, "a"), (other, "b")):
+        publish(store, [Run(name, 0, 0, 2, 5.0)])
+        store.compact(grace_s=0)
+    shutil.copytree(one.root, other.root, dirs_exist_ok=True)
+    other.refresh()
+    assert other.index.tables["epochs"].overlapping
+    expected = closed_form([FIVE, TEN, Run("a", 0, 0, 2, 5.0), Run("b", 0, 0, 2, 5.0)])
+    for _ in range(2):
+        assert all_marks(other) == expected
+        other.compact(grace_s=0)
