@@ -17,6 +17,7 @@ from orchestrator.plan.packs import Context
 from orchestrator.plan.plan import SpacePlan, plan
 from orchestrator.plan.space_record import space_json
 from orchestrator.plan.store_state import drop_finished_checkpoints
+from orchestrator.plan.stored_trials import stored_trials
 from orchestrator.plan.studies import catalogue
 from orchestrator.promote import promote
 from orchestrator.worker.pack_run import PackRun
@@ -58,7 +59,8 @@ def ran(store: Store, space: str, width: int | None = None, **changes: Any) -> S
     return one
 
 
-@pytest.mark.parametrize("space", ["kinds", pytest.param("streamed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["kinds", "streamed"])
 def test_a_longer_trial_has_the_numbers_of_one_trained_at_once(
     space: str, store: Store, tmp_path: Path
 ) -> None:
@@ -181,36 +183,15 @@ def test_states_are_kept_with_the_last_weights_and_sized_beforehand(store: Store
     }
 
 
-def test_a_longer_trial_is_replayed_to_the_bit(store: Store) -> None:
-    """Under the width of the shorter one first, then under its own."""
-    ran(store, "kinds", width=2, epochs=2, keep_weights="state")
-    one = ran(store, "kinds", width=3, epochs=4)
-    trial = next(t for t in one.trials if t.config["optimizer"] == "momentum")
-    found = segments(store, trial)
-    assert [(s.from_epoch, s.signature["width"]) for s in found] == [(0, 2), (2, 3)]
-    words = ["debug", "--trial", trial.id, "--study", LONGER, "--store", store.uri, "--exact"]
-    ((status, out, err),), _ = many([[*words, "--json"]], Path(store.root).parent)
-    assert status == 0, err
-    replayed = json.loads(out)
-    skip = {"trial_id", "attempt", "launch_id", "seconds", "metrics"}
-    for table, keys in (("epochs", ["epoch"]), ("steps", ["epoch", "step"])):
-        held = store.sql(f"SELECT * FROM {table} WHERE trial_id = $id", {"id": trial.id}).rows()
-        assert len(held) == len(replayed[table])
-        theirs = {tuple(row[key] for key in keys): row for row in replayed[table]}
-        for row in held:
-            other = theirs[tuple(row[key] for key in keys)]
-            assert {n: v for n, v in row.items() if n in other and n not in skip} == {
-                n: v for n, v in other.items() if n in row and n not in skip
-            }
-
-
 # ---- pruned trials ---------------------------------------------------------------------------
 
 
-def pruned(store: Store, space: str, keep: bool = True, **changes: Any) -> list[str]:
+def pruned(
+    store: Store, space: str, keep: bool = True, width: int | None = None, **changes: Any
+) -> list[str]:
     """Runs a space whose trials are all pruned after their first epoch; their ids, the best in
     val_loss first."""
-    one = planned(store, space, **changes)
+    one = planned(store, space, width, **changes)
     values: dict[str, float] = {}
     for pack in one.packs:
         for lane in pack.lanes:
@@ -283,3 +264,31 @@ def test_promoted_trials_are_trained_to_their_end(store: Store, ray_session: str
     whole(Path(store.root))
     record = open_store(store.uri).spaces()["longer/kinds"]
     assert sorted(record["trials"]) == sorted([*ids, longer])
+
+
+@pytest.mark.slow
+def test_a_longer_trial_and_a_promoted_one_are_replayed_to_the_bit(store: Store) -> None:
+    """Under the width of the first epochs, then under another."""
+    (promoted,) = pruned(store, "one", width=1)
+    ran(store, "one", width=2)
+    ran(store, "kinds", width=2, epochs=2, stop_below=None, keep_weights="state")
+    one = ran(store, "kinds", width=3, epochs=4, stop_below=None)
+    longer = next(trial.id for trial in one.trials if trial.config["optimizer"] == "momentum")
+    rebuilt = {promoted: [(0, 1), (1, 2)], longer: [(0, 2), (2, 3)]}
+    words = ["debug", "--study", LONGER, "--store", store.uri, "--exact", "--json", "--trial"]
+    said, _ = many([[*words, trial_id] for trial_id in rebuilt], Path(store.root).parent)
+    skip = {"trial_id", "attempt", "launch_id", "seconds", "metrics"}
+    for (trial_id, widths), (status, out, err) in zip(rebuilt.items(), said, strict=True):
+        (trial,) = stored_trials(catalogue(LONGER), store, [trial_id])
+        found = segments(store, trial)
+        assert [(part.from_epoch, part.signature["width"]) for part in found] == widths
+        assert status == 0, err
+        replayed = json.loads(out)
+        for table, order in (("epochs", "epoch"), ("steps", "epoch, step")):
+            held = store.sql(
+                f"SELECT * FROM {table} WHERE trial_id = $id ORDER BY {order}", {"id": trial_id}
+            ).rows()
+            assert len(held) == len(replayed[table]) > 0
+            for row, again in zip(held, replayed[table], strict=True):
+                names = row.keys() & again.keys() - skip
+                assert {n: row[n] for n in names} == {n: again[n] for n in names}
