@@ -6,10 +6,12 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from orchestrator import store_queue
 from orchestrator.cli.plan_text import plan_lines
 from orchestrator.errors import RequestError
 from orchestrator.exact_replay import segments
@@ -87,12 +89,19 @@ def test_a_longer_trial_has_the_numbers_of_one_trained_at_once(
 
 
 def test_a_longer_trial_whose_worker_died_goes_on_from_the_shorter_one_again(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran(store, "one", epochs=2, keep_weights="state")
-    (lost,) = started(planned(store, "one", epochs=4), store)
+    """In the launch that lost it, and in another."""
+    (short,) = ran(store, "one", epochs=2, keep_weights="state").trials
+    one = planned(store, "one", epochs=4)
+    (lost,) = started(one, store)
     lost.step()
     lost.recorder.flush()
+    monkeypatch.setattr(store_queue, "PackQueue", lambda *given, **more: given[4])
+    lease: Any = SimpleNamespace(id="launch")
+    refresh: Any = store_queue.store_queue(store, [one], lease, Context(), keep_going=False)
+    ((lane,), ended) = refresh(lost.spec)
+    assert (lane.first_epoch, lane.attempt, lane.continues, ended) == (2, 1, short.id, {})
     again = ran(store, "one", epochs=4)
     assert [epoch for _, epoch in again.continued.values()] == [2]
     at_once = create_store(tmp_path / "at_once")
@@ -227,22 +236,24 @@ def test_what_cannot_be_promoted_is_said_in_a_sentence(store: Store, tmp_path: P
     (kept,) = pruned(store, "adam", lr_end=0.001)
     done = ran(store, "one").trials[0].id
     given: dict[str, Any] = {"store": store.uri, "study": LONGER}
+    zero = "would train from epoch 0; --from-start has it do that"
+    total = "optimizer adam with lr_end=0.001 reads the total of epochs"
+    best = {"space": "longer/adam", "top": 1}
     wrong: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
         ((), {}, "name the trials to promote, or give --space STUDY/SPACE and --top N"),
-        ((kept,), {"space": "longer/adam", "top": 1}, "name the trials to promote, or give"),
+        ((kept,), best, "name the trials to promote, or give"),
+        ((), {"space": "longer/adam"}, "name the trials to promote, or give"),
         (("nix",), {}, "no trial starts with 'nix'; see `gradsweep status`."),
         ((done,), {}, f"trial {done} is done, not pruned, so none of it is left to train"),
-        ((lost,), {}, (f"no state of trial {lost} was kept, so it would train from epoch 0; "
-                      "--from-start has it do that")),
-        ((kept, lost), {}, "these trials are of several spaces; promote those of one space at a"),
+        ((lost,), {}, f"no state of trial {lost} was kept, so it {zero}"),
+        ((kept, lost), {}, "these trials are of several spaces; promote those of one space"),
         ((kept,), {"epochs": 2}, "--epochs 2 is less than the 3 that were planned"),
-        ((kept,), {"epochs": 5}, ("optimizer adam with lr_end=0.001 reads the total of epochs, so "
-                                 "1 trial would train from epoch 0")),
-        ((), {"space": "longer/adam", "top": 1, "metric": "no_such"}, ("no pruned trial of "
-         "longer/adam has recorded no_such")),
+        ((kept,), {"epochs": 5}, f"{total}, so 1 trial {zero}"),
+        ((), {**best, "metric": "val_los"}, "has recorded val_los (did you mean val_loss?)"),
+        ((), {**best, "mode": "up"}, "mode is min or max; got up"),
         ((kept,), {"study": None}, "unknown space 'longer/adam'"),
         ((kept,), {"store": str(tmp_path / "none")}, "there is no store at "),
-    ]  # fmt: skip
+    ]
     for trials, options, why in wrong:
         with pytest.raises(RequestError, match=re.escape(why)):
             promote(*trials, **{**given, **options})
