@@ -20,9 +20,9 @@ from results import Store, StoreError
 from results.ask.best import metric_sql
 from results.ask.named_queries import space_of
 from results.ask.units import metrics_of
-from results.schema import FINISHED
+from results.schema import FINISHED, MEASURED
 from results.store.metric_columns import better_end
-from trainables.declarations import Trial
+from trainables.declarations import Trial, nearest
 
 if TYPE_CHECKING:
     from orchestrator.plan.study_sources import StudySource
@@ -114,7 +114,8 @@ def _best_pruned(
     usual = judged[0][0] if judged else None
     name = metric or usual or str(rule.get("metric") or "val_loss")
     own = rule.get("mode") if name == rule.get("metric", "val_loss") else None
-    end = mode or str(own or better_end(name, None, metrics_of(store, members)))
+    known = metrics_of(store, members)
+    end = mode or str(own or better_end(name, None, known))
     if end not in ("min", "max"):
         raise RequestError(f"mode is min or max; got {end}")
     value = metric_sql(name)
@@ -134,7 +135,10 @@ def _best_pruned(
     if not rows:
         raise RequestError(f"no trial of {space} is pruned; `gradsweep status` says what they are")
     if all(number is None for _, number in rows):
-        raise RequestError(f"no pruned trial of {space} has recorded {name}; give another --metric")
+        other = nearest(name, [*MEASURED, *known])
+        raise RequestError(
+            f"no pruned trial of {space} has recorded {name}{other}; give another --metric"
+        )
     return [trial_id for trial_id, _ in rows[:top]]
 
 

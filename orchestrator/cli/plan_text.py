@@ -37,7 +37,7 @@ def _lengthening_lines(one: SpacePlan) -> list[str]:
         many = len(one.continued) > 1
         goes = "go on from shorter ones" if many else "goes on from a shorter one"
         saved = counted(sum(epoch for _, epoch in one.continued.values()), "epoch")
-        lines.append(f"  {counted(len(one.continued), 'trial')} {goes}: {saved} need no training")
+        lines.append(f"  {counted(len(one.continued), 'trial')} {goes}: {saved} less to train")
     for why, lost in one.anew.items():
         train = "trains" if len(lost) == 1 else "train"
         more = counted(sum(lost.values()), "epoch")

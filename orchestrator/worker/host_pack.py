@@ -16,6 +16,7 @@ from results.ask.explanation import RUNS
 from results.schema import EPOCHS, KEYS, LAYERS
 from trainables.core.layout import LayerRow
 from trainables.declarations import Trial
+from trainables.declarations.training.length_readers import declared_readers
 from trainables.packs.pack import EpochResult
 
 _OURS = {
@@ -55,6 +56,10 @@ class HostPack:
         self._given: Message | None = None
         self._unanswered = False
         self._weights = b""
+
+    def length_readers(self, lane: int) -> list[str]:
+        """As of `Pack`: the function, which is given the trial's length."""
+        return declared_readers(self.trials[lane])
 
     def put(self, message: Message) -> None:
         """The report of a function that runs in this process."""

@@ -121,7 +121,7 @@ def test_keep_weights(fuzz: Fuzz, guard: Guard) -> None:
     """`launch --keep-weights`, refused before anything starts."""
 
     def case(text: str) -> None:
-        if text.strip() not in ("", "none", "last", "best", "every:3"):
+        if text.strip() not in ("", "none", "last", "best", "state", "every:3"):
             said = told("launch", "vanishing/quickstart", "--keep-weights", text)
             assert said.status == 2, said
 

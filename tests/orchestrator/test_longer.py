@@ -6,10 +6,12 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from orchestrator import store_queue
 from orchestrator.cli.plan_text import plan_lines
 from orchestrator.errors import RequestError
 from orchestrator.exact_replay import segments
@@ -17,6 +19,7 @@ from orchestrator.plan.packs import Context
 from orchestrator.plan.plan import SpacePlan, plan
 from orchestrator.plan.space_record import space_json
 from orchestrator.plan.store_state import drop_finished_checkpoints
+from orchestrator.plan.stored_trials import stored_trials
 from orchestrator.plan.studies import catalogue
 from orchestrator.promote import promote
 from orchestrator.worker.pack_run import PackRun
@@ -58,7 +61,8 @@ def ran(store: Store, space: str, width: int | None = None, **changes: Any) -> S
     return one
 
 
-@pytest.mark.parametrize("space", ["kinds", pytest.param("streamed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["kinds", "streamed"])
 def test_a_longer_trial_has_the_numbers_of_one_trained_at_once(
     space: str, store: Store, tmp_path: Path
 ) -> None:
@@ -85,12 +89,19 @@ def test_a_longer_trial_has_the_numbers_of_one_trained_at_once(
 
 
 def test_a_longer_trial_whose_worker_died_goes_on_from_the_shorter_one_again(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran(store, "one", epochs=2, keep_weights="state")
-    (lost,) = started(planned(store, "one", epochs=4), store)
+    """In the launch that lost it, and in another."""
+    (short,) = ran(store, "one", epochs=2, keep_weights="state").trials
+    one = planned(store, "one", epochs=4)
+    (lost,) = started(one, store)
     lost.step()
     lost.recorder.flush()
+    monkeypatch.setattr(store_queue, "PackQueue", lambda *given, **more: given[4])
+    lease: Any = SimpleNamespace(id="launch")
+    refresh: Any = store_queue.store_queue(store, [one], lease, Context(), keep_going=False)
+    ((lane,), ended) = refresh(lost.spec)
+    assert (lane.first_epoch, lane.attempt, lane.continues, ended) == (2, 1, short.id, {})
     again = ran(store, "one", epochs=4)
     assert [epoch for _, epoch in again.continued.values()] == [2]
     at_once = create_store(tmp_path / "at_once")
@@ -181,36 +192,15 @@ def test_states_are_kept_with_the_last_weights_and_sized_beforehand(store: Store
     }
 
 
-def test_a_longer_trial_is_replayed_to_the_bit(store: Store) -> None:
-    """Under the width of the shorter one first, then under its own."""
-    ran(store, "kinds", width=2, epochs=2, keep_weights="state")
-    one = ran(store, "kinds", width=3, epochs=4)
-    trial = next(t for t in one.trials if t.config["optimizer"] == "momentum")
-    found = segments(store, trial)
-    assert [(s.from_epoch, s.signature["width"]) for s in found] == [(0, 2), (2, 3)]
-    words = ["debug", "--trial", trial.id, "--study", LONGER, "--store", store.uri, "--exact"]
-    ((status, out, err),), _ = many([[*words, "--json"]], Path(store.root).parent)
-    assert status == 0, err
-    replayed = json.loads(out)
-    skip = {"trial_id", "attempt", "launch_id", "seconds", "metrics"}
-    for table, keys in (("epochs", ["epoch"]), ("steps", ["epoch", "step"])):
-        held = store.sql(f"SELECT * FROM {table} WHERE trial_id = $id", {"id": trial.id}).rows()
-        assert len(held) == len(replayed[table])
-        theirs = {tuple(row[key] for key in keys): row for row in replayed[table]}
-        for row in held:
-            other = theirs[tuple(row[key] for key in keys)]
-            assert {n: v for n, v in row.items() if n in other and n not in skip} == {
-                n: v for n, v in other.items() if n in row and n not in skip
-            }
-
-
 # ---- pruned trials ---------------------------------------------------------------------------
 
 
-def pruned(store: Store, space: str, keep: bool = True, **changes: Any) -> list[str]:
+def pruned(
+    store: Store, space: str, keep: bool = True, width: int | None = None, **changes: Any
+) -> list[str]:
     """Runs a space whose trials are all pruned after their first epoch; their ids, the best in
     val_loss first."""
-    one = planned(store, space, **changes)
+    one = planned(store, space, width, **changes)
     values: dict[str, float] = {}
     for pack in one.packs:
         for lane in pack.lanes:
@@ -246,22 +236,24 @@ def test_what_cannot_be_promoted_is_said_in_a_sentence(store: Store, tmp_path: P
     (kept,) = pruned(store, "adam", lr_end=0.001)
     done = ran(store, "one").trials[0].id
     given: dict[str, Any] = {"store": store.uri, "study": LONGER}
+    zero = "would train from epoch 0; --from-start has it do that"
+    total = "optimizer adam with lr_end=0.001 reads the total of epochs"
+    best = {"space": "longer/adam", "top": 1}
     wrong: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
         ((), {}, "name the trials to promote, or give --space STUDY/SPACE and --top N"),
-        ((kept,), {"space": "longer/adam", "top": 1}, "name the trials to promote, or give"),
+        ((kept,), best, "name the trials to promote, or give"),
+        ((), {"space": "longer/adam"}, "name the trials to promote, or give"),
         (("nix",), {}, "no trial starts with 'nix'; see `gradsweep status`."),
         ((done,), {}, f"trial {done} is done, not pruned, so none of it is left to train"),
-        ((lost,), {}, (f"no state of trial {lost} was kept, so it would train from epoch 0; "
-                      "--from-start has it do that")),
-        ((kept, lost), {}, "these trials are of several spaces; promote those of one space at a"),
+        ((lost,), {}, f"no state of trial {lost} was kept, so it {zero}"),
+        ((kept, lost), {}, "these trials are of several spaces; promote those of one space"),
         ((kept,), {"epochs": 2}, "--epochs 2 is less than the 3 that were planned"),
-        ((kept,), {"epochs": 5}, ("optimizer adam with lr_end=0.001 reads the total of epochs, so "
-                                 "1 trial would train from epoch 0")),
-        ((), {"space": "longer/adam", "top": 1, "metric": "no_such"}, ("no pruned trial of "
-         "longer/adam has recorded no_such")),
+        ((kept,), {"epochs": 5}, f"{total}, so 1 trial {zero}"),
+        ((), {**best, "metric": "val_los"}, "has recorded val_los (did you mean val_loss?)"),
+        ((), {**best, "mode": "up"}, "mode is min or max; got up"),
         ((kept,), {"study": None}, "unknown space 'longer/adam'"),
         ((kept,), {"store": str(tmp_path / "none")}, "there is no store at "),
-    ]  # fmt: skip
+    ]
     for trials, options, why in wrong:
         with pytest.raises(RequestError, match=re.escape(why)):
             promote(*trials, **{**given, **options})
@@ -283,3 +275,31 @@ def test_promoted_trials_are_trained_to_their_end(store: Store, ray_session: str
     whole(Path(store.root))
     record = open_store(store.uri).spaces()["longer/kinds"]
     assert sorted(record["trials"]) == sorted([*ids, longer])
+
+
+@pytest.mark.slow
+def test_a_longer_trial_and_a_promoted_one_are_replayed_to_the_bit(store: Store) -> None:
+    """Under the width of the first epochs, then under another."""
+    (promoted,) = pruned(store, "one", width=1)
+    ran(store, "one", width=2)
+    ran(store, "kinds", width=2, epochs=2, stop_below=None, keep_weights="state")
+    one = ran(store, "kinds", width=3, epochs=4, stop_below=None)
+    longer = next(trial.id for trial in one.trials if trial.config["optimizer"] == "momentum")
+    rebuilt = {promoted: [(0, 1), (1, 2)], longer: [(0, 2), (2, 3)]}
+    words = ["debug", "--study", LONGER, "--store", store.uri, "--exact", "--json", "--trial"]
+    said, _ = many([[*words, trial_id] for trial_id in rebuilt], Path(store.root).parent)
+    skip = {"trial_id", "attempt", "launch_id", "seconds", "metrics"}
+    for (trial_id, widths), (status, out, err) in zip(rebuilt.items(), said, strict=True):
+        (trial,) = stored_trials(catalogue(LONGER), store, [trial_id])
+        found = segments(store, trial)
+        assert [(part.from_epoch, part.signature["width"]) for part in found] == widths
+        assert status == 0, err
+        replayed = json.loads(out)
+        for table, order in (("epochs", "epoch"), ("steps", "epoch, step")):
+            held = store.sql(
+                f"SELECT * FROM {table} WHERE trial_id = $id ORDER BY {order}", {"id": trial_id}
+            ).rows()
+            assert len(held) == len(replayed[table]) > 0
+            for row, again in zip(held, replayed[table], strict=True):
+                names = row.keys() & again.keys() - skip
+                assert {n: row[n] for n in names} == {n: again[n] for n in names}

@@ -15,7 +15,18 @@ from trainables.declarations.optim.schedules import TO_THE_END
 from trainables.declarations.training.host import HostTrainable
 from trainables.declarations.training.loop import Loop
 
-_CODE = ("build", "init", "step", "evaluate", "restart", "loss", "metrics", "measure", "run")
+_CODE = (
+    "build",
+    "cell",
+    "init",
+    "step",
+    "evaluate",
+    "restart",
+    "loss",
+    "metrics",
+    "measure",
+    "run",
+)
 """Fields of declarations that are functions of a config, or name some."""
 
 
@@ -34,11 +45,17 @@ def declared_readers(trial: Trial) -> list[str]:
     stage, optimizer = trial.stage, trial.parts.get("optimizer")
     if isinstance(stage, HostTrainable) or not (isinstance(stage, Loop) or _ours(stage.build)):
         found.append(f"stage {stage.name}, which is given the whole trial,")
+    elif stage.epochs_key in trial.structure.statics:  # which data may be made of
+        found.append(f"stage {stage.name}, whose {stage.epochs_key} is a static key,")
     if isinstance(optimizer, Optimizer):
         found += _of_schedule(trial, optimizer)
     if "task" in trial.parts and not _ours(trial.task.runtime):
         found.append(f"task {trial.task.name}, whose runtime is given the whole trial,")
-    return found
+    return found + [
+        f"probe {name}, which is given the whole trial,"
+        for name, probe in trial.probes.items()
+        if not _ours(probe.build) and trial.config.get(f"{name}_every", 0) is not None
+    ]
 
 
 def _of_schedule(trial: Trial, optimizer: Optimizer) -> list[str]:
