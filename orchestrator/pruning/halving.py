@@ -22,6 +22,7 @@ class Halving:
         self.judged, self.known = judged, known
         self.taken: list[Decision] = []
         self._written = {(one.trial_id, one.rung): one for one in recorded}
+        self._past = self._recorded_values()
         self._read = read
         self._rungs = judged.rungs
         self._out: dict[str, int] = {}  # cell -> the rung that did not let it through
@@ -53,6 +54,10 @@ class Halving:
             return "prune"
         return "go" if rung < len(self._values) else None
 
+    def value(self, trial_id: str, epochs: int) -> float:
+        """What a trial that has its verdict there was judged by."""
+        return self._values[self._rungs.index(epochs)][self.judged.cell_of[trial_id]]
+
     def _enter(self, cohort: list[str]) -> None:
         """Begins the next rung, and decides it if all have come that far."""
         self._cohort = cohort
@@ -69,7 +74,7 @@ class Halving:
     def _close(self, cell: str) -> None:
         rung = len(self._values)
         done = rung == len(self._rungs)
-        if not done and self.known.arrived(self.judged.cells[cell], self._rungs[rung]):
+        if not done and self._there(cell, rung):
             self._open.discard(cell)
 
     def _decide(self) -> None:
@@ -79,7 +84,7 @@ class Halving:
         epochs = self._rungs[rung]
         members = [one for cell in self._cohort for one in self.judged.cells[cell]]
         read_ended(self.known, members, epochs, self._read)
-        values = {cell: self.known.value(self.judged.cells[cell], epochs) for cell in self._cohort}
+        values = {cell: self._value(cell, rung) for cell in self._cohort}
         keep = self._keep(len(values))
         ranked = sorted(values, key=lambda one: rank_key(self.judged, one, values[one]))
         kept = set(ranked[:keep])
@@ -90,6 +95,27 @@ class Halving:
             self._take(cell, rung, value, against, "go" if cell in kept else "prune")
         self._values.append(values)
         self._enter([cell for cell in self._cohort if cell in kept])
+
+    def _recorded_values(self) -> dict[tuple[str, int], float]:
+        """Values of cells that were judged before: a decision may be in the store while a worker
+        that died has not published the epoch that it goes by."""
+        found = {}
+        for (trial_id, rung), one in self._written.items():
+            cell = self.judged.cell_of[trial_id]
+            members = self.judged.cells[cell]
+            if all((i, rung) in self._written or i in self.known.ended for i in members):
+                found[cell, rung] = one.value
+        return found
+
+    def _there(self, cell: str, rung: int) -> bool:
+        arrived = self.known.arrived(self.judged.cells[cell], self._rungs[rung])
+        return arrived or (cell, rung) in self._past
+
+    def _value(self, cell: str, rung: int) -> float:
+        members = self.judged.cells[cell]
+        if self.known.arrived(members, self._rungs[rung]):
+            return self.known.value(members, self._rungs[rung])
+        return self._past[cell, rung]
 
     def _keep(self, count: int) -> int:
         return max(1, count // self.judged.pruning.factor)
@@ -105,10 +131,10 @@ class Halving:
         """A cell was judged without a trial of its that had failed, which now comes to that rung
         after all."""
         rung = self._out.get(cell)
-        if rung is None or not self.known.arrived(self.judged.cells[cell], self._rungs[rung]):
+        if rung is None or not self._there(cell, rung):
             return
         values = self._values[rung]
-        value = values[cell] = self.known.value(self.judged.cells[cell], self._rungs[rung])
+        value = values[cell] = self._value(cell, rung)
         ranked = sorted(values, key=lambda one: rank_key(self.judged, one, values[one]))
         keep = self._keep(len(ranked))
         verdict = "go" if ranked.index(cell) < keep else "prune"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from orchestrator.pruning.options import Pruning
 from results import Store
@@ -37,7 +38,7 @@ class Judged:
     group_of: Mapping[str, str]
     blocked: Collection[str] = ()
 
-    @property
+    @cached_property
     def rungs(self) -> list[int]:
         """Of its longest trial."""
         return self.pruning.rungs(max(self.epochs.values(), default=0))

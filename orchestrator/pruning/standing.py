@@ -22,15 +22,24 @@ class Standing(Protocol):
         """ "go" or "prune" for a trial that has come that far; None while that is open."""
         ...
 
+    def value(self, trial_id: str, epochs: int) -> float:
+        """What a trial that has its verdict there was judged by."""
+        ...
+
 
 class _Recorded:
     """What decisions say, and nothing beyond."""
 
-    def __init__(self, judged: Judged, known: Known, said: dict[tuple[str, int], str]):
-        self.judged, self.known, self._said = judged, known, said
+    def __init__(self, judged: Judged, known: Known, recorded: Sequence[Decision]):
+        self.judged, self.known = judged, known
+        self._said = {(one.trial_id, one.epochs): one for one in recorded}
 
     def verdict(self, trial_id: str, epochs: int) -> str | None:
-        return self._said.get((trial_id, epochs))
+        said = self._said.get((trial_id, epochs))
+        return said and said.verdict
+
+    def value(self, trial_id: str, epochs: int) -> float:
+        return self._said[trial_id, epochs].value
 
 
 def pruned_trials(store: Store | None, judged: Judged) -> dict[str, str]:
@@ -45,8 +54,7 @@ def pruned_trials(store: Store | None, judged: Judged) -> dict[str, str]:
 def _standing(judged: Judged, known: Known, recorded: Sequence[Decision]) -> Standing:
     if judged.pruning.rule == "halving":
         return Halving(judged, known, recorded, lambda ids: None)
-    said = {(one.trial_id, one.epochs): one.verdict for one in recorded}
-    return _Recorded(judged, known, said)
+    return _Recorded(judged, known, recorded)
 
 
 def _pruned(standing: Standing) -> dict[str, str]:
@@ -57,7 +65,7 @@ def _pruned(standing: Standing) -> dict[str, str]:
             continue
         for rung in pruning.rungs(epochs):
             if standing.verdict(trial_id, rung) == "prune":
-                value = known.value(judged.cells[judged.cell_of[trial_id]], rung)
+                value = standing.value(trial_id, rung)
                 at = f"{counted(rung, 'epoch')}, with {pruning.metric} {value:.4g}"
                 found[trial_id] = f"pruned by {pruning.rule} after {at}"
                 break

@@ -170,3 +170,25 @@ def test_a_launch_without_the_rule_takes_pruned_trials_up(tmp_path: Path) -> Non
     assert 0 < len(kinder.to_run) < 7
     assert kinder.pruned.keys() < planned(store, prune="halving").pruned.keys()
     assert not planned(store, prune="asha").pruned  # which has decided nothing yet
+
+
+def test_spaces_that_share_trials_have_one_judge_for_each(tmp_path: Path) -> None:
+    """The one whose packs run a trial judges it; the other space hears of it."""
+    store = create_store(str(tmp_path))
+    halving, asha = planned(store, prune="halving"), planned(store, prune="asha", grace=2)
+    plain = planned(store, metric=None, grace=None)
+    assert judge_for(store, [plain], "a") is None
+    judge = judge_for(store, [plain, halving], "a")
+    ids = [trial.id for trial in plain.to_run]
+    assert judge is not None
+    assert not any(map(judge.rungs, ids))  # the first space runs them, and prunes nothing
+    judge = judge_for(store, [halving, asha], "a")
+    assert judge is not None
+    assert {tuple(judge.rungs(one)) for one in ids} == {(1, 3)}
+    reached = [Reached(one, 1, value_of(one, 1)) for one in ids]
+    assert set(judge.ask(reached[:-1]).values()) == {"wait"}
+    assert judge.settled() == {}
+    last = judge.ask(reached[-1:])
+    assert last.keys() == {ids[-1]}
+    assert sorted({**last, **judge.settled()}.values()) == ["go"] * 2 + ["prune"] * 6
+    assert {row[1] for row in decisions(store)} == {"halving"}
