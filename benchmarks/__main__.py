@@ -21,7 +21,7 @@ SHORT = {
     "training": ("epoch_loop", "execution", "lanes", "metrics", "network", "sequences"),
 }
 LONG = {
-    "launching": ("compiles", "driver", "first_row", "overhead", "packs"),
+    "launching": ("compiles", "driver", "first_row", "overhead", "packs", "pruning", "slots"),
     "store": ("queries_large",),
     "training": (
         "full_size_bar2025", "full_size_ribeiro2020", "half_dead", "lanes_by_study",

@@ -3,8 +3,9 @@ the very programs of ours, one lane each: what differs is all around them.
 
     python -m benchmarks.launching.rivals WAY CONFIGS FOLDER
 
-WAY is tune (plain Ray Tune, one trial per actor), reused (the same with reuse_actors=True), or one
-(one trial, for a shell loop).
+WAY is tune (plain Ray Tune, one trial per actor), reused (the same with reuse_actors=True), asha
+(reused, under Tune's ASHAScheduler; the file's first line says how), or one (one trial, for a shell
+loop).
 
 CONFIGS is a file of one JSON config per line, or for `one` such a line. A last word, GPU, is the
 share of a GPU that each trial has; none without it.
@@ -58,8 +59,19 @@ class OneTrial(tune.Trainable):
         return None
 
 
-def run_tune(configs: list[dict[str, Any]], folder: Path, reuse: bool, gpu: float) -> None:
-    """Every config as one Tune trial, with Tune's own JSON and CSV loggers."""
+def run_tune(
+    configs: list[dict[str, Any]],
+    folder: Path,
+    reuse: bool,
+    gpu: float,
+    asha: dict[str, Any] | None = None,
+) -> None:
+    """Every config as one Tune trial, with Tune's own JSON and CSV loggers.
+
+    Args:
+      asha: `metric`, `grace` and `factor` of Tune's ASHAScheduler, and `seconds`, after which Tune
+        stops (null for no limit).
+    """
     import ray
 
     variables = environment.worker_environment(1, gpu)
@@ -67,12 +79,28 @@ def run_tune(configs: list[dict[str, Any]], folder: Path, reuse: bool, gpu: floa
     tuner = tune.Tuner(
         tune.with_resources(OneTrial, {"CPU": 1, "GPU": gpu}),
         param_space={"trial": tune.grid_search(configs), "gpu": gpu},
-        tune_config=tune.TuneConfig(reuse_actors=reuse),
+        tune_config=tune.TuneConfig(
+            reuse_actors=reuse,
+            scheduler=asha and _asha(asha, max(config["epochs"] for config in configs)),
+            time_budget_s=asha and asha["seconds"],
+        ),
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )
     found = tuner.fit()
     if found.num_errors:
         sys.exit(f"{found.num_errors} trials failed")
+
+
+def _asha(options: dict[str, Any], epochs: int) -> Any:
+    from ray.tune.schedulers import ASHAScheduler
+
+    return ASHAScheduler(
+        metric=options["metric"],
+        mode="min",
+        max_t=epochs,
+        grace_period=options["grace"],
+        reduction_factor=options["factor"],
+    )
 
 
 def run_one(config: dict[str, Any], folder: Path, gpu: float) -> None:
@@ -93,8 +121,9 @@ def main(way: str, what: str, folder: str, gpu: str = "0") -> None:
     if way == "one":
         run_one(json.loads(what), Path(folder), float(gpu))
     else:
-        lines = Path(what).read_text(encoding="utf-8").splitlines()
-        run_tune([json.loads(line) for line in lines], Path(folder), way == "reused", float(gpu))
+        lines = [json.loads(line) for line in Path(what).read_text(encoding="utf-8").splitlines()]
+        asha = lines.pop(0) if way == "asha" else None
+        run_tune(lines, Path(folder), way in ("reused", "asha"), float(gpu), asha)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,6 @@ class Halving:
     """Of the trials of a program the better half goes on, once all have come to the rung or have
     ended. Nothing of it depends on when they come."""
 
-    def metric(self, trial_id: str) -> str:
-        return "loss"
-
     def __init__(self, judged: Sequence[str], values: Mapping[str, float]):
         self.values = values
         self.left = set(judged)
