@@ -240,7 +240,7 @@ def test_a_launch_on_a_merged_store_supersedes_all_of_it(new_store: NEW) -> None
     publish(one, "aaa")
     publish(other, "bbb", losses=(3.0, 2.5, 1.5), hour=1)
     one.merge(other)
-    trial = type("Trial", (), {"id": "t"})()
+    trial = type("Trial", (), {"id": "t", "epochs": 3})()
     lane = resume_points(one, [trial])["t"]  # type: ignore[list-item]
     assert (lane.attempt, lane.follows) == (1, [(0, "aaa"), (0, "bbb")])
     row = attempt_row(
@@ -267,7 +267,7 @@ def test_a_resume_point_of_a_line_that_does_not_show_is_passed_over(new_store: N
         leaves = {"w": np.zeros((1, 2), np.float32)}
         store.save_weights("checkpoints", f"pack-{launch}", leaves, {"lanes": [lane]})
     one.merge(other)
-    trial = type("Trial", (), {"id": "t"})()
+    trial = type("Trial", (), {"id": "t", "epochs": 3})()
     lane = resume_points(one, [trial])["t"]  # type: ignore[list-item]
     assert (lane.first_epoch, lane.checkpoint) == (1, "checkpoints/pack-aaa")
     assert lane.follows == [(0, "aaa"), (0, "bbb")]
