@@ -46,7 +46,7 @@ def lengthened(
     """Of each trial, where it goes on from the shorter one that has come furthest.
 
     Args:
-      fresh: trials that start over, whatever is there.
+      fresh: shorter ones that are to start over, of which nothing counts.
     """
     result = Lengthened()
     if store is None or not trials:
@@ -97,7 +97,7 @@ def _shorter(
     for trial in trials:
         key = trial.stage.epochs_key
         # Of a stage whose parent has the same length, the parent is another one too.
-        if key is None or key in trial.structure.above or trial.id in fresh:
+        if key is None or key in trial.structure.above:
             continue
         for epochs in sorted(lengths[trial.stage.name], reverse=True):
             if not 0 < epochs < trial.epochs:

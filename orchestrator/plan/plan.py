@@ -273,7 +273,8 @@ def plan(
         again = _rerun_ids(rerun, {trial.id: trial for trial in finish.trials})
         fresh = finish.incomplete.keys() | finish.lacking.keys() | again
         starts = resume_points(opened, finish.to_run, fresh)
-        _lengthen(finish, starts, lengthened(opened, finish.to_run, fresh))
+        longer = [trial for trial in finish.to_run if trial.id not in again]
+        _lengthen(finish, starts, lengthened(opened, longer, fresh))
         finish.packs = make_packs(
             finish.to_run,
             starts,

@@ -86,6 +86,8 @@ def test_a_longer_trial_has_the_numbers_of_one_trained_at_once(
         assert not ran(at_once, space, width=2, epochs=epochs, keep_weights=keep).continued
     assert differing(store, at_once) == {}
     assert not planned(store, space, epochs=6).to_run
+    again = planned(store, space, epochs=6, keep_weights="last")
+    assert set(again.lacking) == set(again.continued) == {one.id for one in last.trials}
 
 
 def test_a_longer_trial_whose_worker_died_goes_on_from_the_shorter_one_again(
