@@ -124,9 +124,11 @@ def _post_mortem(store: Store, pack: PackSpec, context: Context, memory: bool) -
         for row in store.attempts().to_pylist()
         if row["launch_id"] == context.launch_id and row["status"] == "failed"
     }
-    for lane in pack.lanes:  # its last act, since it took too long, or what raised
-        if row := ours.get((lane.trial_id, lane.attempt)):
-            return Death(str(row["reason"]), final=True, said=True)
+    # Its last act, since they took too long, or what raised.
+    lost = [row for lane in pack.lanes if (row := ours.get((lane.trial_id, lane.attempt)))]
+    if lost:
+        of = frozenset(row["trial_id"] for row in lost)
+        return Death(str(lost[0]["reason"]), final=True, said=True, of=of)
     left = last_words.found(Path(context.words) / pack.id) if context.words else None
     if left is not None and left.late and context.trial_seconds:
         why = late_reason(left.doing, context.trial_seconds, left.place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from unittest import mock
@@ -14,7 +14,7 @@ import psutil
 from ray import tune
 
 from orchestrator.machine.resources import find_room
-from orchestrator.plan.packs import Context, PackSpec
+from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import plan
 from orchestrator.queue.lease import Lease
 from orchestrator.ray_backend.local import local_ray
@@ -44,27 +44,45 @@ class InstantTrainable(PackTrainable):
     def _open(self) -> Any:
         return Instant(PackSpec.from_text(self._text), self._job["context"]["versions"])
 
+    def _stop_wanted(self) -> bool:
+        return False
+
 
 @dataclass
 class Instant:
-    """Says what a `PackRun` says of a pack of one epoch."""
+    """Says what a `PackRun` says of a pack whose trials have one epoch."""
 
     spec: PackSpec
     versions: dict[str, str]
-    epoch: int = 0
+    idle: bool = False
 
     @property
     def signature(self) -> dict[str, Any]:
         return {"strategy": "sequential", "width": self.spec.width, "versions": self.versions}
 
+    @property
+    def epochs(self) -> list[int]:
+        return [0] * self.spec.width
+
     def start(self) -> None:
         return None
+
+    def free(self) -> list[int]:
+        return list(range(0 if self.idle else len(self.spec.lanes), self.spec.width))
 
     def step(self) -> Any:
         from orchestrator.worker.pack_run import Progress
 
+        self.idle = True
         ended = dict.fromkeys(self.spec.trial_ids, "done")
-        return Progress(0, ended, signature=self.signature, done=True)
+        return Progress(0, ended, signature=self.signature, done=True, trained=len(ended))
+
+    def take(self, lanes: list[Lane]) -> dict[str, Any]:
+        self.spec.lanes, self.idle = lanes, False
+        return {}
+
+    def close(self) -> None:
+        return None
 
 
 class PlainTrainable(tune.Trainable):
@@ -83,7 +101,7 @@ class PlainTrainable(tune.Trainable):
 
 @dataclass
 class Marks:
-    """The driver's clocks and memory as each pack, or plain trial, is handed out."""
+    """The driver's clocks and memory as each report of a pack comes, or a plain trial starts."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -138,8 +156,13 @@ def _packs(marks: Marks, seeds: int, width: int | None = None) -> int:
             context = Context(lease.id, SPACE, versions=versions())
             job = {"store": folder, "study": None, "context": asdict(context)}
             queue = store_queue(store, plans, lease, context, keep_going=False)
-            start = queue.on_start
-            queue.on_start = lambda pack: (marks.mark(), start(pack))[1]
+            talk = queue.talk
+
+            def marked(runner: str, message: Mapping[str, Any]) -> dict[str, Any]:
+                marks.mark()
+                return talk(runner, message)
+
+            queue.talk = marked
             patched = mock.patch(
                 "orchestrator.ray_backend.tune_trainable.PackTrainable", InstantTrainable
             )

@@ -23,10 +23,12 @@ class Death:
 
     Attributes:
       why: what ended it; if it is `final`, the whole reason why its trials have failed, and they do
-        not come back. said: the worker has published that itself. stacks: where its threads were.
+        not come back. said: the worker has published that itself, of the trials in `of`; the others
+        come again. stacks: where its threads were.
     """
 
     why: str = "killed, or out of memory"
     final: bool = False
     said: bool = False
     stacks: str | None = None
+    of: frozenset[str] = frozenset()

@@ -351,7 +351,9 @@ class PackQueue:
         if death.final:
             self._tell(pack, death.why)
             if made:
-                self._give_up(pack, lanes, death.why, death.said, death.stacks)
+                lost = [lane for lane in lanes if not death.said or lane.trial_id in death.of]
+                self._give_up(pack, lost, death.why, death.said, death.stacks)
+                self._again(pack, [lane for lane in lanes if lane not in lost])
             else:
                 self._give_up_program(pack, lanes, [{}], death.why, death.said, death.stacks)
             return

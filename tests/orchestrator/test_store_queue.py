@@ -37,7 +37,7 @@ def test_a_worker_that_has_said_why_is_believed() -> None:
     ours = {"status": "failed", "reason": "late", "trial_id": "b", "attempt": 0}
     assert _post_mortem(store(*others), PACK, context(), memory=False) == Death()
     found = _post_mortem(store(*others, ours), PACK, context(), memory=False)
-    assert found == Death("late", final=True, said=True)
+    assert found == Death("late", final=True, said=True, of=frozenset("b"))
 
 
 def test_a_worker_that_could_not_say_why_has_left_it(tmp_path: Path) -> None:

@@ -221,6 +221,18 @@ def test_a_pack_that_took_too_long_to_train_fails_alone() -> None:
     assert queue.outcomes == {"a": "stopped", "b": "failed"}
 
 
+def test_of_a_pack_that_trains_only_the_trial_that_took_too_long_fails() -> None:
+    queue = queue_of(
+        pack(lane("a"), lane("b")),
+        post_mortem=lambda given: replace(LATE, said=True, of=frozenset("a")),
+    )
+    handed(queue)
+    queue.report("r", {"trained": 0})
+    queue.complete("r", None)
+    assert queue.outcomes == {"a": "failed"}
+    assert names(queue) == [["b"]]
+
+
 def test_what_ended_a_worker_is_said_each_time_and_in_the_reason() -> None:
     said: list[str] = []
     death = Death("Segmentation fault at net.py:12", stacks="Thread 1")
