@@ -79,7 +79,7 @@ CASES = {
 
 
 def run() -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a launch of the whole grid, of one pruned by halving, of one by asha, and of Tune's
+    """Seconds of launches of the whole grid, pruned by halving and by asha, and of Ray Tune's
     ASHAScheduler with one trial of the same jitted program in each actor, which it uses again; the
     compile cache is warm. Means of three rounds, each with other seeds of all trials. The facts are
     lane-epochs in per cent of the full grid's, cells whose winner is the full grid's, in per cent,
