@@ -28,6 +28,7 @@ from orchestrator.plan.studies import catalogue
 from orchestrator.plan.study_sources import StudySource, is_module
 from orchestrator.pruning.launch_judge import judge_for
 from orchestrator.pruning.options import asked_pruning
+from orchestrator.pruning.standing import pruned_trials
 from orchestrator.queue.lease import Lease, check_free
 from orchestrator.ray_backend.cluster import cluster_ray, cluster_resources, in_job
 from orchestrator.ray_backend.code_bundle import carried_study
@@ -317,8 +318,8 @@ def _summarise(result: LaunchResult, store: Store) -> None:
     """Final status of every trial, read back from the store."""
     state = store.completeness([t.id for one in result.plans for t in one.trials])
     blocked = {trial_id for one in result.plans for trial_id in one.blocked}
-    judged = {trial_id for one in result.plans if one.judged for trial_id in one.judged.epochs}
-    pruned = {trial_id for one in result.plans for trial_id in one.pruned}
+    judged = [one.judged for one in result.plans if one.judged]
+    pruned = {trial_id for one in judged for trial_id in pruned_trials(store, one)}
     counts: Counter[str] = Counter()
     reasons = {i: row["reason"] for i, row in newest_attempts(store).items()}
     for trial_id, known in state.items():
@@ -328,7 +329,7 @@ def _summarise(result: LaunchResult, store: Store) -> None:
             counts[str(known["status"])] += 1
             if known["status"] in ("failed", "gate_failed") and reasons.get(trial_id):
                 result.reasons[trial_id] = reasons[trial_id]
-        elif trial_id in pruned or (known["status"] == "pruned" and trial_id in judged):
+        elif trial_id in pruned:
             counts["pruned"] += 1
         elif trial_id in blocked or result.reasons.get(trial_id, "").startswith("parent "):
             counts["blocked"] += 1

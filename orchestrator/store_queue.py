@@ -103,11 +103,16 @@ def _reached(
             at[lane.trial_id] = row["epochs_done"]
     found = []
     for metric in {lane.metric for lane in lanes if lane.trial_id in at and lane.metric}:
-        ids = [lane.trial_id for lane in lanes if lane.metric == metric and lane.trial_id in at]
+        mine = [lane for lane in lanes if lane.metric == metric and lane.trial_id in at]
         rows = store.sql(
-            f"SELECT trial_id, epoch + 1, {measured(metric)} FROM epochs JOIN "
-            "(SELECT unnest($ids) AS trial_id, unnest($at) - 1 AS epoch) USING (trial_id, epoch)",
-            {"ids": ids, "at": [at[one] for one in ids]},
+            f"SELECT own, epoch + 1, {measured(metric)} FROM epochs JOIN (SELECT unnest($ids) AS "
+            "own, unnest($of) AS trial_id, unnest($at) - 1 AS epoch) USING (trial_id, epoch)",
+            {
+                "ids": [lane.trial_id for lane in mine],
+                # A longer trial that has not begun has its shorter one's rows.
+                "of": [lane.trial_id if lane.attempt else lane.continues for lane in mine],
+                "at": [at[lane.trial_id] for lane in mine],
+            },
         ).fetchall()
         found += [Reached(i, done, nan if value is None else value) for i, done, value in rows]
     return found

@@ -53,6 +53,7 @@ def pruning_of(
         *_unrecorded(by, metric, targets),
         *_unknown_keys(said.get("over", ""), over, targets),
         *_unknown_keys(said.get("within", ""), within, targets),
+        *_both(said.get("within", ""), [key for key in within if key in over]),
     ]
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
@@ -125,6 +126,14 @@ def _within(
         return () if asked == (NONE,) else asked
     free = {*over, *keys_of(space.select["choose"]), *keys_of(space.select.get("over", ()))}
     return tuple(key for key in swept_keys(targets) if key not in free)
+
+
+def _both(option: str, keys: Sequence[str]) -> list[str]:
+    return [
+        f"{option}: values of {key} are judged together (over), so they cannot be kept apart too; "
+        f"leave {key} out of one of the two"
+        for key in keys
+    ]
 
 
 def _hosts(name: str, targets: Sequence[Trial]) -> list[str]:

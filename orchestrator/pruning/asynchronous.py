@@ -36,7 +36,7 @@ class Asynchronous:
         shares = bracket_shares(judged.pruning, max(judged.epochs.values(), default=1))
         self._bracket = {cell: bracket_of(cell, shares) for cell in judged.cells}
         self._studies = _studies(judged.pruning, len(shares))
-        self._asked = {cell: self._studies[self._bracket[cell]].ask() for cell in judged.cells}
+        self._asked: dict[str, optuna.Trial] = {}
         self._told: set[str] = set()
         self._waits: dict[str, set[int]] = defaultdict(set)  # rungs of a cell that wait for it
         self._said: dict[tuple[str, int], tuple[float, str, str]] = {}  # value, against, verdict
@@ -119,9 +119,16 @@ class Asynchronous:
         number is worse than all, and Optuna is not asked."""
         if math.isnan(value):
             return True
-        self._asked[cell].report(value, self._rungs[rung])
+        trial = self._trial(cell)
+        trial.report(value, self._rungs[rung])
         self._compared[self._bracket[cell], rung][cell] = value
-        return self._asked[cell].should_prune()
+        return trial.should_prune()
+
+    def _trial(self, cell: str) -> optuna.Trial:
+        """Optuna's trial of a cell, made when it first comes: Optuna looks through all it has."""
+        if cell not in self._asked:
+            self._asked[cell] = self._studies[self._bracket[cell]].ask()
+        return self._asked[cell]
 
     def _held_against(self, cell: str, rung: int) -> str:
         values = self._compared[self._bracket[cell], rung]
@@ -141,7 +148,7 @@ class Asynchronous:
 
         self._told.add(cell)
         # No pruner reads what it ended with: they compare values of equal epochs.
-        self._studies[self._bracket[cell]].tell(self._asked[cell], 0.0, TrialState.COMPLETE)
+        self._studies[self._bracket[cell]].tell(self._trial(cell), 0.0, TrialState.COMPLETE)
 
 
 def bracket_shares(pruning: Pruning, epochs: int) -> list[int]:

@@ -57,11 +57,11 @@ class Judged:
         return Judged(
             self.space,
             self.pruning,
-            {one: n for one, n in self.epochs.items() if one in ids},
+            {one: self.epochs[one] for one in ids},
             ids,
             {cell: self.cells[cell] for cell in cells},
             {cell: self.group_of[cell] for cell in cells},
-            [one for one in self.blocked if one in ids],
+            self.blocked,
         )
 
 

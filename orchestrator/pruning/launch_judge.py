@@ -14,7 +14,14 @@ from orchestrator.pruning.decisions import (
 )
 from orchestrator.pruning.halving import Halving
 from orchestrator.pruning.judge import Judge, Reached, Verdict
-from orchestrator.pruning.judged import ENDED_BADLY, ENDED_WELL, Judged, known_of, read_values
+from orchestrator.pruning.judged import (
+    ENDED_BADLY,
+    ENDED_WELL,
+    Judged,
+    Known,
+    known_of,
+    read_values,
+)
 from orchestrator.pruning.rule import Rule, rungs_of
 from results import Store
 from trainables.declarations import Trial
@@ -27,6 +34,7 @@ class PlanLike(Protocol):
 
     judged: Judged | None
     to_run: list[Trial]
+    continued: dict[str, tuple[str, int]]
 
 
 def judge_for(store: Store, plans: Iterable[PlanLike], launch_id: str) -> Judge | None:
@@ -38,7 +46,7 @@ def judge_for(store: Store, plans: Iterable[PlanLike], launch_id: str) -> Judge 
     rules: list[Rule] = []
     owners: dict[str, Rule | None] = {}
     for one in plans:
-        own = [] if one.judged is None else rules_of(store, one.judged)
+        own = [] if one.judged is None else rules_of(store, one.judged, one.continued)
         rules += own
         rule_of = {trial_id: rule for rule in own for trial_id in rule.judged.epochs}
         for trial in one.to_run:
@@ -46,10 +54,22 @@ def judge_for(store: Store, plans: Iterable[PlanLike], launch_id: str) -> Judge 
     return LaunchJudge(store, rules, owners, launch_id) if rules else None
 
 
-def rules_of(store: Store, judged: Judged) -> list[Rule]:
-    """A space's rule for each of its groups, with all that a store knows, as of now."""
+def rules_of(
+    store: Store, judged: Judged, continued: Mapping[str, tuple[str, int]] | None = None
+) -> list[Rule]:
+    """A space's rule for each of its groups, with all that a store knows, as of now.
+
+    Args:
+      continued: trials that go on from a shorter one: its id, and from which epoch on.
+    """
     store.refresh()
     known, recorded = known_of(store, judged), recorded_decisions(store, judged)
+    shorter = Known()
+    read_values(store, judged, shorter, [one for one, _ in (continued or {}).values()])
+    for trial_id, (one, first) in (continued or {}).items():
+        for epochs, value in shorter.values.get(one, {}).items():
+            if epochs <= first:
+                known.values.setdefault(trial_id, {}).setdefault(epochs, value)
     make = Halving if judged.pruning.rule == "halving" else Asynchronous
 
     def read(ids: Collection[str]) -> None:

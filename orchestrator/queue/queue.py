@@ -262,7 +262,8 @@ class PackQueue:
     def _at_rungs(self, lanes: Sequence[Lane]) -> dict[str, Verdict]:
         """Verdicts on those lanes that go on from a rung."""
         rungs = self._rungs.prepare(lanes)
-        known = [lane for lane in lanes if lane.attempt and rungs.get(lane.trial_id)]
+        begun = [lane for lane in lanes if lane.attempt or lane.continues]
+        known = [lane for lane in begun if rungs.get(lane.trial_id)]
         return self._rungs.asked(self.reached(known, rungs)) if known else {}
 
     def _settle(self) -> None:

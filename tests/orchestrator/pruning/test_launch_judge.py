@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrator.pruning.judge import Judge, Reached
 from orchestrator.pruning.launch_judge import judge_for
 from results import Store, create_store
 from tests.support.made_up_rows import attempt_row, epoch_row, table
+from trainables.declarations import Trial
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +101,7 @@ class Launch:
 def swept(path: Path, rule: str, seed: int, kills: bool, **options: Any) -> Store:
     """A store after launches of which all but the last were killed."""
     store, rng = create_store(str(path)), random.Random(seed)
-    for number in range(2 if kills else 0):
+    for number in range(3 if kills else 0):
         Launch(store, f"killed-{number}", prune=rule, **options).run(rng, rng.randint(1, 12))
     Launch(store, "last", prune=rule, **options).run(rng)
     return store
@@ -122,12 +124,11 @@ def test_halving_decides_the_same_through_any_kills(tmp_path: Path, over: str | 
             assert held[one] == value == value_of(one, epoch)
             best = sorted(held.values())[: max(1, len(held) // 3)]
             assert verdict == ("go" if value in best else "prune")
-    for seed in range(2):
-        killed = swept(tmp_path / f"killed-{seed}", "halving", seed, kills=True, over=over)
-        assert sorted(decisions(killed)) == sorted(rows)
-        again = planned(killed, prune="halving", over=over)
-        assert not again.to_run
-        assert again.pruned == planned(plain, prune="halving", over=over).pruned
+    killed = swept(tmp_path / "killed", "halving", 1, kills=True, over=over)
+    assert sorted(decisions(killed)) == sorted(rows)
+    again = planned(killed, prune="halving", over=over)
+    assert not again.to_run
+    assert again.pruned == planned(plain, prune="halving", over=over).pruned
     ended = plain.sql("SELECT status, count(*) FROM trials GROUP BY 1 ORDER BY 1").fetchall()
     done = 1 if over is None else 2
     assert ended == [("done", done), ("pruned", 8 - done)]
@@ -135,20 +136,18 @@ def test_halving_decides_the_same_through_any_kills(tmp_path: Path, over: str | 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "halving"])
 def test_a_resumed_launch_takes_no_decision_again(tmp_path: Path, rule: str) -> None:
-    for seed in range(2):
-        store = swept(tmp_path / str(seed), rule, seed, kills=True)
-        rows = decisions(store)
-        assert len({row[3:5] for row in rows}) == len(rows)  # a trial at a rung
-        last = {row[3]: row[7] for row in rows}
-        status = dict(store.sql("SELECT trial_id, status FROM trials").fetchall())
-        assert {i for i, s in status.items() if s == "pruned"} == {
-            i for i, verdict in last.items() if verdict == "prune"
-        }
-        again = planned(store, prune=rule)
-        assert not again.to_run
-        assert sorted(again.pruned) == sorted(i for i, v in last.items() if v == "prune")
-        if rule == "asha":
-            _check_asha(rows)
+    store = swept(tmp_path, rule, 1, kills=True, factor=None)
+    rows = decisions(store)
+    assert len({row[3:5] for row in rows}) == len(rows)  # a trial at a rung
+    last = {row[3]: row[7] for row in rows}
+    status = dict(store.sql("SELECT trial_id, status FROM trials").fetchall())
+    pruned = {trial_id for trial_id, verdict in last.items() if verdict == "prune"}
+    assert {trial_id for trial_id, known in status.items() if known == "pruned"} == pruned
+    again = planned(store, prune=rule)
+    assert not again.to_run
+    assert again.pruned.keys() == pruned
+    if rule == "asha":
+        _check_asha(rows)
 
 
 def _check_asha(rows: list[tuple[Any, ...]]) -> None:
@@ -192,3 +191,21 @@ def test_spaces_that_share_trials_have_one_judge_for_each(tmp_path: Path) -> Non
     assert last.keys() == {ids[-1]}
     assert sorted({**last, **judge.settled()}.values()) == ["go"] * 2 + ["prune"] * 6
     assert {row[1] for row in decisions(store)} == {"halving"}
+
+
+def test_a_longer_trial_is_judged_by_the_epochs_of_its_shorter_one(tmp_path: Path) -> None:
+    store = swept(tmp_path, "halving", 0, kills=False)
+    went = {row[3] for row in decisions(store) if row[4] == 0 and row[7] == "go"}
+
+    def key(one: Trial) -> tuple[Any, ...]:
+        return one.config["lr"], one.config["seed"]
+
+    short = {key(one): one.id for one in planned(store, metric=None, grace=None).targets}
+    longer = planned(store, prune="halving", set={**CHANGES, "epochs": 12})
+    of = {one.id: short[key(one)] for one in longer.to_run}
+    longer.continued = {one: (shorter, 1) for one, shorter in of.items()}
+    judge = judge_for(store, [longer], "longer")
+    assert judge is not None
+    said = judge.ask([Reached(one, 1, math.nan) for one in of])
+    assert {of[one] for one, verdict in said.items() if verdict == "go"} == went
+    assert set(said.values()) == {"go", "prune"}
