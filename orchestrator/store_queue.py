@@ -165,15 +165,18 @@ def _publish_failed(
     launch_id: str,
 ) -> None:
     """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
-    known = {(r["trial_id"], r["attempt"], r["launch_id"]): r for r in store.attempts().to_pylist()}
+    ours = [row for row in store.attempts().to_pylist() if row["launch_id"] == launch_id]
+    # A worker may have gone on with a later attempt, in a narrower pack.
+    known = {row["trial_id"]: row for row in sorted(ours, key=lambda row: row["attempt"])}
     rows = []
     for position, lane in enumerate(pack.lanes):
-        # A worker that never came to say that it had started has left no row.
-        row = known.get((lane.trial_id, lane.attempt, launch_id)) or {
-            **trial_columns(trials[lane.trial_id], pack, position),
-            "epochs_done": lane.first_epoch,
-            "launch_id": launch_id,
-        }
+        row = known.get(lane.trial_id)
+        if row is None or row["attempt"] < lane.attempt:  # it never came to say that it had started
+            row = {
+                **trial_columns(trials[lane.trial_id], pack, position),
+                "epochs_done": lane.first_epoch,
+                "launch_id": launch_id,
+            }
         rows.append(row)
     _publish_ended(store, rows, "failed", why, error)
 

@@ -31,6 +31,9 @@ long as one. A pack that does not fit comes again in halves."""
 
 CHECKPOINT_S = 60.0
 
+NARROWED = "-narrow"
+"""What stands in the id of a pack after that of the wider pack whose trials it goes on with."""
+
 HOST = "process"
 """The strategy of a pack of one trial that is a function of the user's, in a separate process."""
 

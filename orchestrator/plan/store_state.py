@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from orchestrator.plan.packs import Lane
+from orchestrator.plan.packs import NARROWED, Lane
 from results import Store
 from results.schema import FINISHED
 from results.store.config_columns import json_object
@@ -98,7 +98,8 @@ def recorded_signatures(store: Store | None, gpu: bool = False) -> dict[str, dic
     found: dict[str, tuple[Any, dict[str, Any]]] = {}
     if store is not None:
         for row in store.attempts().to_pylist():
-            if row["signature"] and row["started"] is not None:
+            narrow = NARROWED in str(row["pack"])  # the end of a wider pack
+            if row["signature"] and row["started"] is not None and not narrow:
                 known = found.get(row["program"])
                 signature = json_object(row["signature"])
                 fits = isinstance(signature.get("width", 1), int) and signature.get("width", 1) > 0

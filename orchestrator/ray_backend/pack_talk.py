@@ -63,11 +63,21 @@ class PackTalk:
         while True:
             progress = self.run.step()
             self._note(progress)
+            self._narrow()
             free = len(self.run.free())
             speaks = self._held or (self._more and free > self._free)
             late = time.monotonic() - begun >= REPORT_S
             if self.run.idle or speaks or late or leaves():
                 return self._report(done=self.run.idle and not (self._more and free))
+
+    def _narrow(self) -> None:
+        """Goes on with few trials in fewer slots where no other trial comes."""
+        if self._more or self._held:
+            return
+        from orchestrator.worker import narrowing  # imports JAX
+
+        if narrowing.pays(self.run):
+            self.run = narrowing.narrowed(self.run)
 
     def _note(self, progress: Progress) -> None:
         self._ended |= progress.ended

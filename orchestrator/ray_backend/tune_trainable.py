@@ -107,7 +107,10 @@ class PackTrainable(tune.Trainable):
         if not self._begun:
             self._begun = True
             return self._talk.begin() | {"node": self._node}
-        report = self._talk.train(lambda: self._asked_to_end) | {"node": self._node}
+        try:
+            report = self._talk.train(lambda: self._asked_to_end) | {"node": self._node}
+        finally:
+            self._run = self._talk.run
         if report["done"]:
             self._run.close()
         elif self._asked_to_end or self._talk.stop or self._stop_wanted():

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -90,6 +90,7 @@ class PackRun:
 
     Attributes:
       epochs: the coming epoch of each slot's trial, (width,).
+      compile_seconds, epoch_seconds: of the start, and of the last epoch of all lanes.
     """
 
     def __init__(
@@ -101,10 +102,13 @@ class PackRun:
         guard: Callable[[], None] = lambda: None,
         parents: Mapping[str, Mapping[str, np.ndarray]] | None = None,
         words: LastWords | None = None,
+        states: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     ):
         """`parents`: weights by trial id that take the place of the store's artifacts. `words`:
-        where this process says what it does, for whoever finds it dead."""
+        where this process says what it does, for whoever finds it dead. `states`: by trial id, as
+        a resume point has them, in the place of the store's."""
         self.spec = spec
+        self._states = states or {}
         self._registry = registry
         self._parent_weights = parents or {}
         self.store = store
@@ -133,8 +137,8 @@ class PackRun:
         self._seconds = np.zeros(spec.width)
         self._spent = np.zeros(spec.width)
         self._timed: Sequence[int] = ()
-        self._epoch_seconds = 0.0
-        self._compile_seconds = 0.0
+        self._epoch_seconds = self.epoch_seconds = 0.0
+        self.compile_seconds = 0.0
         self._words = words
         limit = context.trial_seconds
         self._watchdog = Watchdog(limit, self._late, words) if limit else None
@@ -158,9 +162,10 @@ class PackRun:
     @property
     def idle(self) -> bool:
         """Whether no slot has a trial that trains or waits for a verdict."""
-        return not self._active()
+        return not self.active_lanes()
 
-    def _active(self) -> list[int]:
+    def active_lanes(self) -> list[int]:
+        """Slots whose trial trains or waits for a verdict."""
         return [int(lane) for lane in np.flatnonzero(self.pack.active[: len(self.lanes)])]
 
     def _limited(
@@ -212,8 +217,8 @@ class PackRun:
             for trial in self.trials if not stepwise() else ():
                 require_watched(trial, (*self.pack.columns, *self.pack.metrics))
             self._require_memory()
-            self._compile_seconds = time.monotonic() - begun
-            self._spent[:] = self._compile_seconds
+            self.compile_seconds = time.monotonic() - begun
+            self._spent[:] = self.compile_seconds
         for lane in self.lanes:
             self._resume(lane)
         self._checkpointed_at = time.monotonic()
@@ -223,8 +228,11 @@ class PackRun:
     def _resume(self, lane: int) -> None:
         """Takes up a lane's resume point, where it has one."""
         slot = self.spec.lanes[lane]
-        if slot.checkpoint and self.store is not None:
-            self.pack.load(lane, self.store.load_lane(slot.checkpoint, slot.checkpoint_lane))
+        leaves = self._states.get(slot.trial_id)
+        if leaves is None and slot.checkpoint and self.store is not None:
+            leaves = self.store.load_lane(slot.checkpoint, slot.checkpoint_lane)
+        if leaves is not None:
+            self.pack.load(lane, leaves)
             self.recorder.counts[lane].update(slot.memo["rows"])
             self._endings.recall(lane, slot.memo)
             if slot.memo.get("best") is not None:
@@ -365,7 +373,7 @@ class PackRun:
         """
         if self._at_rung:
             raise RuntimeError("trials wait for a verdict; call settle() first")
-        active = np.array(self._active(), int)
+        active = np.array(self.active_lanes(), int)
         epoch = int(self.epochs[active].max()) if len(active) else self.epoch
         # Lanes in sequence take their turns; a vmap advances all of them at once.
         turns = 1 if self.signature["strategy"] == "vmap" else max(len(active), 1)
@@ -382,6 +390,7 @@ class PackRun:
             return Progress(epoch - 1, signature=self.signature, partial=True)
         self.last = result
         seconds, self._epoch_seconds = self._epoch_seconds, 0.0
+        self.epoch_seconds = seconds
         rows, steps = self.pack.layer_rows, self.pack.steps
         broken = self._broken_inputs(active, result)
         for lane, reason in broken.items():  # no result, so nothing of the epoch is kept
@@ -412,7 +421,7 @@ class PackRun:
         ids = self.spec.trial_ids
         self._ended |= {ids[lane]: end for lane, end in ended.items()}
         self._reach_rungs(result)
-        remaining = len(self._active())
+        remaining = len(self.active_lanes())
         awaited = any(self.spec.lanes[lane].artifact for lane in ended)
         if self.recorder.due() or awaited or not remaining:
             self.recorder.flush()
@@ -424,7 +433,7 @@ class PackRun:
 
     def _reach_rungs(self, result: EpochResult) -> None:
         """Notes which lanes have come to a rung with the epoch that has just ended."""
-        for lane in self._active():
+        for lane in self.active_lanes():
             slot, done = self.spec.lanes[lane], int(self.epochs[lane])
             if done in slot.rungs:
                 value = value_of(self.trials[lane], result, str(slot.metric), lane)
@@ -492,7 +501,7 @@ class PackRun:
         name = f"{self._turn:06d}"
         if self.pack.position:
             name += f"-{self.pack.position:09d}"
-        path = self._save_point(self._active(), name)
+        path = self._save_point(self.active_lanes(), name)
         if path not in self._checkpoints:  # an interrupt may follow a resume point at once
             self._checkpoints.append(path)
         self._drop_checkpoints(keep=1)
@@ -526,9 +535,7 @@ class PackRun:
                 "launch_id": self.context.launch_id or None,
                 "epoch": int(self.epochs[lane]),
                 **({"step": self.pack.position} if self.pack.position else {}),
-                "rows": dict(self.recorder.counts[lane]),
-                **self._endings.memo(lane),
-                "best": self._keeper.best.get(lane),
+                **self._memo(lane),
             }
             for lane in lanes
         ]
@@ -541,6 +548,51 @@ class PackRun:
         self._guard()
         name = f"{save_name(self.spec, self.context.launch_id)}-{name}"
         return self.store.save_weights("checkpoints", name, leaves, index)
+
+    def _memo(self, lane: int) -> dict[str, Any]:
+        """What a resume point must hold of a lane beside its state; plain JSON."""
+        return {
+            "rows": dict(self.recorder.counts[lane]),
+            **self._endings.memo(lane),
+            "best": self._keeper.best.get(lane),
+        }
+
+    def leave(self, why: str) -> tuple[list[Lane], dict[str, dict[str, np.ndarray]]]:
+        """Ends the attempts at all active trials as interrupted, between two epochs.
+
+        Returns:
+          Lanes of their next attempts, and their states by trial id.
+        """
+        active, leaves = self.active_lanes(), self.pack.state()
+        self._keeper.save(with_best=True)
+        self.recorder.add_trials([self._row(lane, 1, "interrupted", why) for lane in active])
+        self.recorder.flush()
+        lanes, states = [], {}
+        for lane in active:
+            slot = self.spec.lanes[lane]
+            states[slot.trial_id] = {path: values[lane] for path, values in leaves.items()}
+            lanes.append(replace(
+                slot,
+                attempt=slot.attempt + 1,
+                first_epoch=int(self.epochs[lane]),
+                follows=[(slot.attempt, self.context.launch_id)],
+                checkpoint=None,
+                continues=None,
+                memo=self._memo(lane),
+            ))  # fmt: skip
+        self._interrupted = True
+        return lanes, states
+
+    def like(self, spec: PackSpec, states: Mapping[str, Mapping[str, np.ndarray]]) -> PackRun:
+        """A run of another pack by the same worker."""
+        words, self._words = self._words, None
+        return PackRun(
+            spec, self._registry, self.store, self.context, self._guard, None, words, states
+        )
+
+    def drop_points(self) -> None:
+        """Nothing goes on from this run's resume points any more."""
+        self._drop_checkpoints(keep=0)
 
     def change_segment(self, wanted: Mapping[str, Any]) -> None:
         """Goes on under another signature's width and strategy, states carried over."""
@@ -562,7 +614,7 @@ class PackRun:
 
     def interrupt(self, why: str = "the launch was stopped") -> None:
         """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
-        active = self._active()
+        active = self.active_lanes()
         # Asked twice (by the driver, then by Tune's clean-up), the second time changes nothing.
         if not self._interrupted and (active or self.recorder.ends_waiting):
             self._interrupted = True
@@ -611,7 +663,7 @@ class PackRun:
           error: the traceback. reason: the exception in one line.
           of: ends only lanes whose config has any of these values.
         """
-        running = self._active() if hasattr(self, "pack") else self.lanes
+        running = self.active_lanes() if hasattr(self, "pack") else self.lanes
         lost = [lane for lane in running if has_any(self.spec.lanes[lane].config, of)]
         self._fail(lost, error, reason)
 
@@ -647,7 +699,7 @@ class PackRun:
             "started": self._started[lane],
             "ended": datetime.now(UTC) if event else None,
             "seconds": float(self._seconds[lane]) if event else None,
-            "compile_seconds": self._compile_seconds,
+            "compile_seconds": self.compile_seconds,
             "device": self.signature["device"] if built else None,
             "signature": signature_text(self.signature) if built else None,
             "launch_id": self.context.launch_id,
