@@ -1,7 +1,8 @@
-"""What a launch finds out about a worker that is dead."""
+"""What a launch reads of its store, and writes for workers that no longer can."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,11 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.pruning.judge import AWAITS
 from orchestrator.queue.losses import Death
-from orchestrator.store_queue import _post_mortem
+from orchestrator.store_queue import _post_mortem, _publish_pruned, _reached
+from results import create_store
+from tests.support.made_up_rows import attempt_row, epoch_row, table
 
 PACK = PackSpec("pack", "p", [Lane("a", {}, attempt=1), Lane("b", {}, attempt=0)], 2, "default")
 
@@ -70,3 +74,40 @@ def test_other_deaths_count_and_come_again(
     (tmp_path / "pack").write_text(left)
     found = _post_mortem(store(), PACK, context(tmp_path), memory=memory)
     assert (found.why, found.final, found.said) == (why, False, False)
+
+
+def test_trials_that_stand_at_a_rung_are_found_with_their_values(tmp_path: Path) -> None:
+    """By where they go on, or by where they were pruned and nothing was kept."""
+    made = create_store(str(tmp_path / "store"))
+    statuses = {"a": "paused", "b": "pruned", "c": "interrupted", "d": "interrupted"}
+    ends = [attempt_row(name, status=status, epochs_done=3) for name, status in statuses.items()]
+    made.publish("trials", table(ends))
+    rows = [
+        epoch_row(name, epoch, 0, val_loss=epoch + number / 8)
+        for number, name in enumerate(statuses)
+        for epoch in range(3)
+    ]
+    made.publish("epochs", table(rows))
+    lanes = [Lane(name, {}, attempt=1, metric="val_loss") for name in statuses]
+    lanes[0].first_epoch = lanes[2].first_epoch = 3
+    found = _reached(made, lanes, {name: [3, 9] for name in statuses})
+    assert sorted((one.trial_id, one.epochs, one.value) for one in found) == [
+        ("a", 3, 2.0), ("b", 3, 2.125), ("c", 3, 2.25)
+    ]  # fmt: skip
+
+
+def test_a_trial_that_waited_without_a_slot_ends_as_pruned(tmp_path: Path) -> None:
+    made = create_store(str(tmp_path / "store"))
+    why, when = "val_loss is 2 after 3 epochs", datetime(2026, 1, 2, tzinfo=UTC)
+    rows = [
+        attempt_row("a", status="paused", reason=why + AWAITS, ended=when, epochs_done=3),
+        attempt_row("b", status="pruned", reason="before", epochs_done=3),
+    ]
+    made.publish("trials", table(rows))
+    _publish_pruned(made, [Lane("a", {}, attempt=1), Lane("b", {}, attempt=1)])
+    made.refresh()
+    found = {row["trial_id"]: row for row in made.attempts().to_pylist()}
+    assert {i: (row["status"], row["reason"], row["event"]) for i, row in found.items()} == {
+        "a": ("pruned", why, 2), "b": ("pruned", "before", 1)
+    }  # fmt: skip
+    assert found["a"]["ended"] == when
