@@ -123,8 +123,8 @@ TASKS = {"task": ["low", "high"]}
         ({"prune": "asha", "over": "sed"},
          "--over sed: sed is no key of these trials (did you mean seed?)"),
         ({"prune": "asha", "over": "seed", "within": ["lr", "seed"]},
-         ("--within lr,seed: values of seed are judged together (over), so they cannot be kept apart "
-         "too; leave seed out of one of the two")),
+         ("--within lr,seed: values of seed are judged together (over), so they cannot be kept "
+         "apart too; leave seed out of one of the two")),
         ({"grace": 2},
          ("--grace says how own/grid is pruned, but nothing prunes it; give --prune "
          "asha|halving|hyperband|median too")),
