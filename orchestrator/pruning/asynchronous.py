@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.pruning.decisions import Decision, against_text
 from orchestrator.pruning.judge import Reached
-from orchestrator.pruning.judged import ENDED_WELL, Judged, Known
+from orchestrator.pruning.judged import ENDED_BADLY, ENDED_WELL, Judged, Known
 from orchestrator.pruning.options import Pruning
 from orchestrator.pruning.rule import Read, read_ended, rows_of_cell
 
 if TYPE_CHECKING:
     import optuna
+
+_FINAL = ENDED_WELL | ENDED_BADLY
+"""Statuses of trials that no launch runs again."""
 
 
 class Asynchronous:
@@ -62,7 +65,7 @@ class Asynchronous:
         self._tell(cell)
 
     def verdict(self, trial_id: str, epochs: int) -> str | None:
-        """ "go" or "prune" for a trial that has come that far; None while that is open."""
+        """The verdict on a trial that has come that far, go or prune; None while that is open."""
         if epochs not in self._rungs:
             return "go"
         return self._verdicts.get((trial_id, self._rungs.index(epochs)))
@@ -72,7 +75,7 @@ class Asynchronous:
         plan's order, then decisions in theirs. What they said stands, whatever Optuna says now."""
         judged = {self.judged.cell_of[one.trial_id] for one in recorded}
         for cell, members in self.judged.cells.items():
-            if cell not in judged and all(one in self.known.ended for one in members):
+            if cell not in judged and all(self.known.ended.get(i) in _FINAL for i in members):
                 self._feed(cell, len(self._rungs))
         for one in recorded:
             cell = self.judged.cell_of[one.trial_id]

@@ -46,7 +46,7 @@ class Halving:
         self._arrived(trial_id)
 
     def verdict(self, trial_id: str, epochs: int) -> str | None:
-        """ "go" or "prune" for a trial that has come that far; None while that is open."""
+        """The verdict on a trial that has come that far, go or prune; None while that is open."""
         if epochs not in self._rungs:
             return "go"
         rung = self._rungs.index(epochs)

@@ -36,7 +36,7 @@ class Rule(Protocol):
         ...
 
     def verdict(self, trial_id: str, epochs: int) -> str | None:
-        """ "go" or "prune" for a trial that has come that far; None while that is open."""
+        """The verdict on a trial that has come that far, go or prune; None while that is open."""
         ...
 
 
