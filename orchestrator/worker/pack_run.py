@@ -181,8 +181,9 @@ class PackRun:
 
     def _late(self, reason: str, stacks: str) -> None:
         """Ends those that have taken longest as failed; the others may go on elsewhere."""
-        longest = max(self._spent[lane] for lane in self._timed)
-        late = [lane for lane in self._timed if self._spent[lane] == longest]
+        timed = self._timed or self._active()
+        longest = max(self._spent[lane] for lane in timed)
+        late = [lane for lane in timed if self._spent[lane] == longest]
         self._fail(late, stacks, reason)
 
     def start(self) -> None:
