@@ -22,7 +22,7 @@ SUPPORT = Path(__file__).parents[2] / "support"
 LONG = {"epochs": 50}
 
 
-def task(name: str, mode: str) -> Task:
+def task(name: str, mode: Any) -> Task:
     return Task(
         name=name, sizes=Sizes(6, 2, 3, 8, 0, 8, 4), runtime="trainables.tasks.gaussian:Gaussian",
         metric_columns=(Metric("skill", mode=mode),), version=1,
@@ -152,7 +152,7 @@ def test_a_space_says_which_of_its_options_are_wrong() -> None:
     assert wrong(rule="asha", over="sed") == [
         "prune of own/grid: over sed: sed is no key of these trials (did you mean seed?)"
     ]
-    assert replace(GRID, prune="asha").problems() == [  # type: ignore[arg-type]
+    assert replace(GRID, prune="asha").problems() == [
         "prune must be None or a dict such as {'rule': 'halving'}"
     ]
 
