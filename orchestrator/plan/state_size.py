@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from orchestrator.datasets import loader
@@ -27,7 +28,8 @@ def state_bytes(trials: Sequence[Trial], weights: bool = True) -> int | None:
         kinds.setdefault((trial.structure, *trial.statics.values()), []).append(trial)
     if any(isinstance(trial.stage, HostTrainable) for trial in trials):
         return None
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # no memory of a GPU for a plan
+    if "jax" not in sys.modules:  # no memory of a GPU for a plan
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     every = list(kinds.values())
     traced = every[:: -(-len(every) // _MOST)]
     try:
