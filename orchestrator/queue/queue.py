@@ -330,7 +330,7 @@ class PackQueue:
                 elif well or told or gone:
                     if not well:
                         why = "its node is gone" if gone else "its worker was told to leave"
-                        self._tell(pack, why)
+                        self._tell(pack, lanes, why)
                     self._again(pack, lanes)
                 elif result is None:
                     self._after_death(pack, lanes, made)
@@ -350,7 +350,7 @@ class PackQueue:
     def _after_death(self, pack: PackSpec, lanes: list[Lane], made: bool) -> None:
         death = self.post_mortem(pack)
         if death.final:
-            self._tell(pack, death.why)
+            self._tell(pack, lanes, death.why)
             if made:
                 lost = [lane for lane in lanes if not death.said or lane.trial_id in death.of]
                 self._give_up(pack, lost, death.why, death.said, death.stacks)
@@ -360,7 +360,7 @@ class PackQueue:
             return
         deaths = self._count(self._deaths, lanes)
         times = f"{min(deaths, MAX_DEATHS)} of {MAX_DEATHS} times"
-        self._tell(pack, f"its worker died ({death.why}; {times})")
+        self._tell(pack, lanes, f"its worker died ({death.why}; {times})")
         often = [lane for lane in lanes if self._deaths[lane.trial_id] >= MAX_DEATHS]
         if often == lanes and len(lanes) == 1:
             why = f"its worker died {MAX_DEATHS} times or more ({death.why})"
@@ -379,7 +379,7 @@ class PackQueue:
     def _after_failure(self, pack: PackSpec, lanes: list[Lane], result: dict[str, Any]) -> None:
         reason, failure = str(result["reason"]), result["failure"]
         said = bool(result.get("said"))
-        self._tell(pack, reason)
+        self._tell(pack, lanes, reason)
         if failure == "node":
             elsewhere = self._avoid(result, reason)
             self._count(self._moves, lanes)
@@ -400,8 +400,8 @@ class PackQueue:
         else:
             self._give_up(pack, lanes, reason, said)
 
-    def _tell(self, pack: PackSpec, what: str) -> None:
-        trials = counted(len(pack.lanes), "trial")
+    def _tell(self, pack: PackSpec, lanes: Sequence[Lane], what: str) -> None:
+        trials = counted(len(lanes), "trial")
         self.tell(f"pack {pack.id} of {trials}: {what.splitlines()[0]}")
 
     def _avoid(self, result: dict[str, Any], why: str) -> bool:
