@@ -181,7 +181,7 @@ class PackRun:
 
     def _late(self, reason: str, stacks: str) -> None:
         """Ends those that have taken longest as failed; the others may go on elsewhere."""
-        timed = self._timed or self._active()
+        timed = self._timed or self.active_lanes()
         longest = max(self._spent[lane] for lane in timed)
         late = [lane for lane in timed if self._spent[lane] == longest]
         self._fail(late, stacks, reason)
