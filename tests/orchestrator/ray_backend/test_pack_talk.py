@@ -13,7 +13,7 @@ from orchestrator.pruning.judge import Reached
 from orchestrator.ray_backend import pack_talk
 from orchestrator.ray_backend.pack_talk import PackTalk
 from orchestrator.worker.pack_run import Failure, Progress
-from tests.support.queues import SIGNATURE, handed, lane, pack, queue_of
+from tests.support.queues import handed, lane, pack, queue_of
 
 NOTHING = {"verdicts": {}, "lanes": [], "more": False, "stop": False}
 
@@ -24,7 +24,8 @@ class Run:
 
     def __init__(self, width: int, lanes: Mapping[str, int], epoch_s: float = 0.125, rung: int = 0):
         self.spec = pack(*(lane(name) for name in lanes), width=width)
-        self.signature = SIGNATURE
+        self.signature = {"strategy": "sequential", "width": width}
+        self.context = SimpleNamespace(trial_seconds=None)
         self.lengths = dict(lanes)
         self.epochs = [0] * width
         self.active = [True] * len(lanes) + [False] * (width - len(lanes))
@@ -38,6 +39,9 @@ class Run:
     @property
     def idle(self) -> bool:
         return not any(self.active)
+
+    def active_lanes(self) -> list[int]:
+        return [slot for slot, active in enumerate(self.active) if active]
 
     def start(self) -> None:
         pass
@@ -57,7 +61,7 @@ class Run:
                 self.active[slot], ended[one.trial_id] = False, "done"
             elif self.epochs[slot] == self.rung:
                 held.append(Reached(one.trial_id, self.rung, float("nan")))
-        return Progress(0, ended, {}, SIGNATURE, trained=trained, at_rung=held)
+        return Progress(0, ended, {}, self.signature, trained=trained, at_rung=held)
 
     def settle(self, verdicts: Mapping[str, str]) -> None:
         self.settled = dict(verdicts)
