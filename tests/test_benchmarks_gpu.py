@@ -106,7 +106,7 @@ class Misplaced:
         none = np.full(len(self.loss), -1)
         names = ("loss", "grad_norm", "update_norm")
         steps: dict[str, np.ndarray] = {name: np.ones((len(none), 1)) for name in names}
-        return EpochResult(epochs, {}, steps, np.arange(1), none, none < 0, {}, {})
+        return EpochResult(epochs, {}, steps, np.arange(1), none + 1, none, none < 0, {}, {})
 
 
 def test_a_bit_that_hangs_on_the_position_fails_by_name(

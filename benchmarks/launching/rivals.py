@@ -81,8 +81,8 @@ def run_tune(
         param_space={"trial": tune.grid_search(configs), "gpu": gpu},
         tune_config=tune.TuneConfig(
             reuse_actors=reuse,
-            scheduler=asha and _asha(asha, max(config["epochs"] for config in configs)),
-            time_budget_s=asha and asha["seconds"],
+            scheduler=_asha(asha, max(config["epochs"] for config in configs)) if asha else None,
+            time_budget_s=asha["seconds"] if asha else None,
         ),
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )

@@ -16,7 +16,7 @@ RATE = Key("lr", "float", 0.05, "traced", "Learning rate.", low=0)
 def cosine(config: Any, hparams: Any) -> optax.GradientTransformation:
     """To the end of training."""
     schedule = optax.cosine_decay_schedule(0.05, config["total_steps"])
-    return optax.chain(optax.trace(0.9), optax.scale_by_schedule(lambda step: -schedule(step)))
+    return optax.chain(optax.trace(0.9), optax.scale_by_learning_rate(schedule))
 
 
 def momentum(config: Any, hparams: Any) -> optax.GradientTransformation:

@@ -71,7 +71,7 @@ def rows_of(run: PackRun, trial: Trial) -> dict[str, list[dict[str, Any]]]:
     run.recorder.flush()
     for name, tables in run.recorder.kept.items():
         table = pa.concat_tables(tables)
-        own = table.filter(pc.equal(table["trial_id"], trial.id))
+        own = table.filter(pc.field("trial_id") == trial.id)
         found[name] = [
             {k: v for k, v in row.items() if k not in HOW_IT_RAN} for row in own.to_pylist()
         ]
