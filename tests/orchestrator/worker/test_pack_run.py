@@ -101,7 +101,7 @@ def test_an_interrupt_after_a_resume_point_keeps_it(tmp_path: Path) -> None:
     assert {lane.attempt for lane in again.lanes} == {1}
 
 
-def test_a_gpu_takes_up_what_a_cpu_began_in_packs_of_its_own(tmp_path: Path) -> None:
+def test_a_gpu_takes_up_what_a_cpu_began_under_a_signature_of_a_gpu_s(tmp_path: Path) -> None:
     store = create_store(str(tmp_path / "store"))
     (pack,) = plan("tiny/grid", study=TINY, store=store, width=4, limit=1)[0].packs
     run = PackRun(pack, catalogue(TINY).registry, store, Context(checkpoint_s=0.0))
@@ -113,8 +113,8 @@ def test_a_gpu_takes_up_what_a_cpu_began_in_packs_of_its_own(tmp_path: Path) -> 
         for gpu in (False, True)
     )
     assert {(p.width, p.strategy) for p in on_cpu} == {(4, "sequential")}
-    assert {(p.width, p.strategy) for p in on_gpu} == {(3, "default")}
-    assert sorted(p.lanes[0].first_epoch for p in on_gpu) == [0, 1]
+    assert {(p.width, p.strategy) for p in on_gpu} == {(4, "default")}
+    assert [lane.first_epoch for p in on_gpu for lane in p.lanes] == [1, 0, 0, 0]
 
 
 def test_a_fenced_attempt_stops_itself_and_publishes_nothing_more(tmp_path: Path) -> None:
