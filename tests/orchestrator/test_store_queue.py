@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.queue.losses import Death
-from orchestrator.store_queue import _post_mortem
+from orchestrator.store_queue import _post_mortem, _publish_pruned
+from results import create_store
+from tests.support.made_up_rows import attempt_row, epoch_row, table
 
 PACK = PackSpec("pack", "p", [Lane("a", {}, attempt=1), Lane("b", {}, attempt=0)], 2, "default")
 
@@ -70,3 +72,24 @@ def test_other_deaths_count_and_come_again(
     (tmp_path / "pack").write_text(left)
     found = _post_mortem(store(), PACK, context(tmp_path), memory=memory)
     assert (found.why, found.final, found.said) == (why, False, False)
+
+
+@pytest.mark.parametrize("left", [None, "interrupted"])
+def test_a_trial_whose_worker_ended_at_its_rung_is_pruned_as_if_it_had_said_so(
+    tmp_path: Path, left: str | None
+) -> None:
+    """Its resume point is there, and its attempt says no more than that it started."""
+    made = create_store(str(tmp_path))
+    attempt = {"status": "running", "epochs_done": 0, "reason": None, "rows": "{}"}
+    rows = [attempt_row("a", 0, 0, **attempt)]
+    if left:
+        rows.append(attempt_row("a", 0, 1, **attempt | {"status": left, "reason": "stopped"}))
+    made.publish("trials", table(rows))
+    made.publish("epochs", table([epoch_row("a", e, 0.5, val_loss=0.25 * e) for e in range(3)]))
+    at = Lane("a", {}, attempt=1, first_epoch=3, memo={"rows": {"epochs": 3}}, metric="val_loss")
+    _publish_pruned(made, [at])
+    made.refresh()
+    (row,) = made.attempts().to_pylist()
+    assert (row["status"], row["epochs_done"]) == ("pruned", 3)
+    assert row["reason"] == "val_loss is 0.5 after 3 epochs"
+    assert made.completeness(["a"])["a"]["rows"] == {"epochs": (3, 3)}
