@@ -126,7 +126,7 @@ class Chaos:
                 launch.wait(self._draw.uniform(0.0, LONGEST_S))
             return
         table = self._draw.choice(["decisions", "trials", "epochs"])
-        wanted = len(parts(store, table)) + self._draw.randint(1, 4)
+        wanted = len(parts(store, table)) + self._draw.randint(1, 2)
         while launch.poll() is None and len(parts(store, table)) < wanted:
             time.sleep(0.01)
 
