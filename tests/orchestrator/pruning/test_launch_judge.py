@@ -152,11 +152,13 @@ def test_a_resumed_launch_takes_no_decision_again(tmp_path: Path, rule: str) -> 
 
 
 @pytest.mark.parametrize("rule", ["asha", "halving"])
-def test_the_next_launch_ends_what_was_decided_but_not_said(tmp_path: Path, rule: str) -> None:
+def test_the_next_launch_ends_what_was_decided_but_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
     """All processes die after decisions are written and before any trial has ended by them."""
     store = create_store(str(tmp_path))
     killed = Launch(store, "killed", prune=rule)
-    killed._settle = lambda verdicts: None
+    monkeypatch.setattr(killed, "_settle", lambda verdicts: None)
     for lane in list(killed.lanes.values()):
         killed._train(lane)
     before = decisions(store)
