@@ -83,8 +83,9 @@ cold:
 	@$(if $(COLD),rm -rf "$(GRADSWEEP_CACHE)")
 
 .PHONY: chaos
-chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n
-	$(BIN)/python -m tests.support.ray.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED))
+chaos: install ## a hundred random kills of workers, nodes and drivers; KILLS=n, SEED=n, PRUNE=halving or asha
+	$(BIN)/python -m tests.support.ray.chaos --kills $(or $(KILLS),100) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(PRUNE),--prune $(PRUNE))
 
 .PHONY: fuzz
 fuzz: install ## wrong requests and damaged stores, CASES=5000 of them: a quarter of an hour

@@ -4,6 +4,7 @@ writes for workers that no longer can."""
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.store_state import newest_attempts, resume_points
 from orchestrator.plan.workload import workload
-from orchestrator.pruning.judge import AWAITS, Judge, Reached
+from orchestrator.pruning.judge import AWAITS, Judge, Reached, rung_reason
 from orchestrator.queue.lease import Lease
 from orchestrator.queue.losses import Death
 from orchestrator.queue.queue import PackQueue
@@ -185,10 +186,19 @@ def _publish_pruned(store: Store, lanes: Sequence[Lane]) -> None:
     """Says of trials without a slot that their newest attempts have ended as pruned."""
     store.refresh()
     newest = newest_attempts(store)
-    rows = [row for lane in lanes if (row := newest.get(lane.trial_id))]
-    for row in rows:
+    starts = {lane.trial_id: [lane.first_epoch] for lane in lanes}
+    values = {one.trial_id: one.value for one in _reached(store, lanes, starts)}
+    rows = []
+    for lane in lanes:
+        row = newest.get(lane.trial_id)
+        if row is None or row["status"] == "pruned":
+            continue
+        if row["status"] not in CENSORED:  # it ended at the rung before it could say so
+            row |= {"epochs_done": lane.first_epoch, "rows": json.dumps(lane.memo["rows"])}
+            row["reason"] = rung_reason(lane.metric, values[lane.trial_id], lane.first_epoch)
         row["reason"] = (row["reason"] or "").removesuffix(AWAITS)
-    _publish_ended(store, [row for row in rows if row["status"] != "pruned"], "pruned")
+        rows.append(row)
+    _publish_ended(store, rows, "pruned")
 
 
 def _publish_ended(

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from orchestrator.units import counted
+from results.config_values import value_text
+
 Verdict = Literal["go", "prune", "wait"]
 """Go on in the same slot; end as pruned; or leave the slot until others have come as far."""
 
 AWAITS = ", until its rung is full"
 """How the reason of a trial ends that waits for its verdict."""
+
+
+def rung_reason(metric: str | None, value: float, epochs: int) -> str:
+    """Why a trial has left its slot at a rung."""
+    return f"{metric} is {value_text(value)} after {counted(epochs, 'epoch')}"
 
 
 @dataclass(frozen=True)

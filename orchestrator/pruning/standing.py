@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.pruning.decisions import Decision, recorded_decisions
@@ -10,6 +11,9 @@ from orchestrator.pruning.halving import Halving
 from orchestrator.pruning.judged import ENDED_WELL, Judged, Known, known_of
 from orchestrator.units import counted
 from results import Store
+
+_SAID = ("pruned", "failed")
+"""Statuses of attempts after which a trial that was judged has nothing more to say."""
 
 
 class Standing(Protocol):
@@ -43,11 +47,23 @@ class _Recorded:
 
 
 def pruned_trials(store: Store | None, judged: Judged) -> dict[str, str]:
-    """The trials of a space that are pruned, as of now, each with the reason."""
+    """The trials of a space that are pruned, as of now, each with the reason.
+
+    One whose worker was lost before it could say so is not among them: it has still to run as far
+    as it was judged, and is pruned then.
+    """
+    if store is None:
+        return {}
     known, recorded = known_of(store, judged), recorded_decisions(store, judged)
+    newest = store.sql(
+        "SELECT trial_id, status, epochs_done FROM attempts WHERE newest AND trial_id IN "
+        "(SELECT unnest($ids))",
+        {"ids": list(judged.epochs)},
+    ).fetchall()
+    said = {i: math.inf if status in _SAID else done or 0 for i, status, done in newest}
     found: dict[str, str] = {}
     for group in judged.groups():
-        found |= _pruned(_standing(group, known, recorded))
+        found |= _pruned(_standing(group, known, recorded), said)
     return found
 
 
@@ -57,7 +73,7 @@ def _standing(judged: Judged, known: Known, recorded: Sequence[Decision]) -> Sta
     return _Recorded(judged, known, recorded)
 
 
-def _pruned(standing: Standing) -> dict[str, str]:
+def _pruned(standing: Standing, said: Mapping[str, float]) -> dict[str, str]:
     judged, known, found = standing.judged, standing.known, {}
     pruning = judged.pruning
     for trial_id, epochs in judged.epochs.items():
@@ -65,6 +81,8 @@ def _pruned(standing: Standing) -> dict[str, str]:
             continue
         for rung in pruning.rungs(epochs):
             if standing.verdict(trial_id, rung) == "prune":
+                if said.get(trial_id, 0) <= rung:
+                    break
                 value = standing.value(trial_id, rung)
                 at = f"{counted(rung, 'epoch')}, with {pruning.metric} {value:.4g}"
                 found[trial_id] = f"pruned by {pruning.rule} after {at}"

@@ -21,7 +21,7 @@ from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.metric_checks import require_names, require_watched
 from orchestrator.plan.packs import Context, Lane, PackSpec, has_any, signature_text
-from orchestrator.pruning.judge import AWAITS, Reached, Verdict
+from orchestrator.pruning.judge import AWAITS, Reached, Verdict, rung_reason
 from orchestrator.units import counted
 from orchestrator.user_code import described, guarded
 from orchestrator.worker import compile_cache
@@ -35,7 +35,6 @@ from orchestrator.worker.traced_values import traced_values_named
 from orchestrator.worker.watchdog import Watchdog
 from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store, StoreError
-from results.config_values import value_text
 from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
 from trainables.core.stepwise import stepwise
@@ -319,13 +318,13 @@ class PackRun:
             self._save_point(kept, f"{self._turn:06d}-rung")
         rows = []
         for lane, word in leaving.items():
-            if word == "prune":
-                self._keeper.at_end(lane, int(self.epochs[lane]) - 1, "pruned", self.pack)
+            # Of one that waits too, since it may be pruned when it has no slot.
+            self._keeper.at_end(lane, int(self.epochs[lane]) - 1, "pruned", self.pack)
             self.pack.freeze(lane)
-            value = f"{self.spec.lanes[lane].metric} is {value_text(self._at_rung[lane].value)}"
-            after = f"after {counted(int(self.epochs[lane]), 'epoch')}"
-            status, why = ("pruned", "") if word == "prune" else ("paused", AWAITS)
-            rows.append(self._row(lane, 1, status, f"{value} {after}{why}"))
+            one = self._at_rung[lane]
+            why = rung_reason(self.spec.lanes[lane].metric, one.value, one.epochs)
+            status, more = ("pruned", "") if word == "prune" else ("paused", AWAITS)
+            rows.append(self._row(lane, 1, status, why + more))
         self._keeper.save()
         self.recorder.add_trials(rows)
         self._at_rung.clear()

@@ -111,3 +111,24 @@ def test_a_trial_that_waited_without_a_slot_ends_as_pruned(tmp_path: Path) -> No
         "a": ("pruned", why, 2), "b": ("pruned", "before", 1)
     }  # fmt: skip
     assert found["a"]["ended"] == when
+
+
+@pytest.mark.parametrize("left", [None, "interrupted"])
+def test_a_trial_whose_worker_ended_at_its_rung_is_pruned_as_if_it_had_said_so(
+    tmp_path: Path, left: str | None
+) -> None:
+    """Its resume point is there, and its attempt says no more than that it started."""
+    made = create_store(str(tmp_path))
+    attempt = {"status": "running", "epochs_done": 0, "reason": None, "rows": "{}"}
+    rows = [attempt_row("a", 0, 0, **attempt)]
+    if left:
+        rows.append(attempt_row("a", 0, 1, **attempt | {"status": left, "reason": "stopped"}))
+    made.publish("trials", table(rows))
+    made.publish("epochs", table([epoch_row("a", e, 0.5, val_loss=0.25 * e) for e in range(3)]))
+    at = Lane("a", {}, attempt=1, first_epoch=3, memo={"rows": {"epochs": 3}}, metric="val_loss")
+    _publish_pruned(made, [at])
+    made.refresh()
+    (row,) = made.attempts().to_pylist()
+    assert (row["status"], row["epochs_done"]) == ("pruned", 3)
+    assert row["reason"] == "val_loss is 0.5 after 3 epochs"
+    assert made.completeness(["a"])["a"]["rows"] == {"epochs": (3, 3)}

@@ -150,6 +150,29 @@ def test_a_resumed_launch_takes_no_decision_again(tmp_path: Path, rule: str) -> 
         _check_asha(rows)
 
 
+@pytest.mark.parametrize("rule", ["asha", "halving"])
+def test_the_next_launch_ends_what_was_decided_but_not_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """All processes die after decisions are written and before any trial has ended by them."""
+    store = create_store(str(tmp_path))
+    killed = Launch(store, "killed", prune=rule)
+    monkeypatch.setattr(killed, "_settle", lambda verdicts: None)
+    for lane in list(killed.lanes.values()):
+        killed._train(lane)
+    before = decisions(store)
+    assert {row[7] for row in before} == {"go", "prune"}
+    assert not planned(store, prune=rule).pruned
+    Launch(store, "last", prune=rule).run(random.Random(0))
+    rows = decisions(store)
+    assert rows[: len(before)] == before
+    assert len({row[3:5] for row in rows}) == len(rows)
+    status = dict(store.sql("SELECT trial_id, status FROM trials").fetchall())
+    pruned = {row[3] for row in rows if row[7] == "prune"}
+    assert status == {one: "pruned" if one in pruned else "done" for one in status}
+    assert planned(store, prune=rule).pruned.keys() == pruned
+
+
 def _check_asha(rows: list[tuple[Any, ...]]) -> None:
     """Each verdict is that of Optuna's rule on the values before it, and these are in its row."""
     before: dict[int, dict[str, float]] = {}

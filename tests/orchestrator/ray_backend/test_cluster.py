@@ -18,6 +18,7 @@ import pytest
 
 from orchestrator.queue.lease import STOP
 from tests.fuzz.command_line import told
+from tests.support import pruned_sweeps
 from tests.support.launches import EPOCHS, SPACE, Begun, command, run, wait_for
 from tests.support.processes import stopped, those, trains
 from tests.support.ray.chaos import Chaos
@@ -293,6 +294,19 @@ def test_random_kills_change_nothing(
 ) -> None:
     """A few; `make chaos` does a hundred."""
     report = Chaos(seed, tmp_path, print, EPOCHS, uninterrupted).run(4, ray_cluster)
+    print(report)
+    assert sum(report.kills.values()) >= 4
+    assert report.differing == 0
+
+
+def test_random_kills_of_a_pruned_sweep_change_nothing(
+    ray_session: str, ray_cluster: RayCluster, tmp_path: Path, seed: int
+) -> None:
+    """By `halving`, against a launch on another Ray; `make chaos PRUNE=asha` does the other."""
+    reference = tmp_path / "reference"
+    assert run(reference, *pruned_sweeps.CHANGES, **pruned_sweeps.OPTIONS).exit_status == 0
+    chaos = Chaos(seed, tmp_path, print, reference=reference, rule="halving")
+    report = chaos.run(4, ray_cluster)
     print(report)
     assert sum(report.kills.values()) >= 4
     assert report.differing == 0

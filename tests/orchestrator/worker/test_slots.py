@@ -135,7 +135,7 @@ def test_what_a_store_shows_of_trials_in_slots_is_whole(tmp_path: Path) -> None:
 def test_a_trial_that_left_at_a_rung_goes_on_to_the_same_bits(tmp_path: Path, verdict: Any) -> None:
     """Its slot is taken meanwhile; the state outlives the run."""
     store, calm = create_store(tmp_path / "store"), create_store(tmp_path / "calm")
-    some = trials(4, epochs=3)
+    some = trials(4, epochs=3, keep_weights="last")
     lanes = lanes_of(some, rungs=[1, 2], metric="val_loss")
     run = run_of(lanes[:WIDTH], store)
     reached = run.step().at_rung
@@ -154,6 +154,7 @@ def test_a_trial_that_left_at_a_rung_goes_on_to_the_same_bits(tmp_path: Path, ve
     status = {"prune": "pruned", "wait": "paused"}[verdict]
     assert [newest[one.id]["status"] for one in some] == [status, "done", "done", "done"]
     assert newest[some[0].id]["epochs_done"] == 1
+    assert [kept_epochs(store)[one.id] for one in some] == [[0], [2], [2], [2]]
     value = store.sql(f"SELECT val_loss FROM epochs WHERE trial_id = '{some[0].id}'").fetchall()
     assert [reached[0].value] == [value[0][0]]
     again = resume_points(store, [some[0]])[some[0].id]

@@ -5,6 +5,11 @@
 One smoke sweep on a cluster of two nodes is launched again and again until it is whole; then its
 store must equal that of a sweep that nothing disturbed, row by row and bit by bit. Then the next
 one begins.
+
+With `--prune halving` or `--prune asha` bad trials are pruned, and kills come right after rows of
+decisions, trials or epochs are published; some are a notice to a worker (SIGTERM) or Ctrl-C. A
+store of `halving` must equal that of a launch that nothing disturbed. One of `asha` must hold what
+its decisions say, and no row but those of trials that ran to their ends.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import signal
 import subprocess
 import tempfile
 import time
@@ -22,9 +28,10 @@ from pathlib import Path
 
 import psutil
 
+from tests.support import pruned_sweeps
 from tests.support.launches import Begun
 from tests.support.ray.clusters import RayCluster
-from tests.support.stores import differing, published, redone, rows, whole
+from tests.support.stores import differing, parts, published, redone, rows, whole
 
 EPOCHS = 150
 NODES = 2
@@ -58,7 +65,8 @@ class Report:
 
 class Chaos:
     """One run of it. `say` takes a line per kill and sweep. `reference` is a store that nothing
-    disturbed, of as many epochs; without one it is launched first."""
+    disturbed, of as many epochs; without one it is launched first. With a `rule` trials are pruned
+    by it: the reference is of the same launch then, or of one without pruning for `asha`."""
 
     def __init__(
         self,
@@ -67,12 +75,17 @@ class Chaos:
         say: Callable[[str], None],
         epochs: int = EPOCHS,
         reference: Path | None = None,
+        rule: str | None = None,
     ):
         self.report = Report(seed)
         self._draw = random.Random(seed)
         self._folder = folder
         self._say = say
-        self._epochs = f"epochs={epochs}"
+        self._rule = rule
+        self._changes = [f"epochs={epochs}"] if rule is None else [*pruned_sweeps.CHANGES]
+        self._words = [] if rule is None else pruned_sweeps.words(rule)
+        self._kinds = ["worker", "node", "driver"]
+        self._kinds += [] if rule is None else ["notice", "Ctrl-C"]
         self._reference = reference
         self._names = 0
 
@@ -81,7 +94,8 @@ class Chaos:
         cluster.ensure("n1", "n2")
         reference = self._reference or self._folder / "reference"
         if self._reference is None:
-            cluster.launch(reference, self._epochs).ended()
+            words = pruned_sweeps.words(None) if self._rule == "asha" else self._words
+            cluster.launch(reference, *self._changes, words=words).ended()
         while sum(self.report.kills.values()) < kills:
             store = self._folder / f"sweep-{self.report.sweeps}"
             self._sweep(store, kills, cluster)
@@ -92,53 +106,65 @@ class Chaos:
     def _sweep(self, store: Path, kills: int, cluster: RayCluster) -> None:
         """Launches until the sweep is whole."""
         for _ in range(10 * kills):
-            launch = cluster.launch(store, self._epochs)
+            launch = cluster.launch(store, *self._changes, words=self._words)
             self.report.launches += 1
             while launch.poll() is None:
                 if sum(self.report.kills.values()) >= kills:
                     launch.wait()
                 else:
-                    self._wait(launch)
+                    self._wait(launch, store)
                     self._kill(launch, store, cluster)
             if launch.returncode == 0:
                 return
-            assert launch.returncode in (1, -9), launch.said()
+            assert launch.returncode in (1, -9, 130), launch.said()
         raise AssertionError("the sweep does not end")
 
-    def _wait(self, launch: Begun) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            launch.wait(self._draw.uniform(0.0, LONGEST_S))
+    def _wait(self, launch: Begun, store: Path) -> None:
+        """For a while, or for some more parts of a table."""
+        if self._rule is None or self._draw.random() < 0.2:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launch.wait(self._draw.uniform(0.0, LONGEST_S))
+            return
+        table = self._draw.choice(["decisions", "trials", "epochs"])
+        wanted = len(parts(store, table)) + self._draw.randint(1, 2)
+        while launch.poll() is None and len(parts(store, table)) < wanted:
+            time.sleep(0.01)
 
     def _kill(self, launch: Begun, store: Path, cluster: RayCluster) -> None:
         if launch.poll() is not None:
             return
-        kind = self._draw.choice(["worker", "node", "driver"])
+        kind = self._draw.choice(self._kinds)
         names = [name for name in cluster.nodes if name != "head"]
         name = self._draw.choice(names)
-        if kind == "worker":
+        if kind in ("worker", "notice"):
             busy = [worker for each in names for worker in cluster.nodes[each].workers()]
             if not busy:
                 return  # none has started yet: another moment
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._draw.choice(busy).kill()
+                how = signal.SIGKILL if kind == "worker" else signal.SIGTERM
+                self._draw.choice(busy).send_signal(how)
         elif kind == "node":
             cluster.nodes.pop(name).kill()
         else:
-            launch.kill()
+            launch.send_signal(signal.SIGKILL if kind == "driver" else signal.SIGINT)
         self.report.kills[kind] += 1
         number = sum(self.report.kills.values())
         self._say(f"kill {number}: {kind}, {published(store)} rows published")
         if kind == "node":
             self._names += 1
             cluster.add(f"n{NODES + self._names}")
-        elif kind == "driver":
+        elif kind in ("driver", "Ctrl-C"):
             launch.wait()
 
     def _compare(self, reference: Path, store: Path) -> None:
         whole(store)
         report = self.report
         report.sweeps += 1
-        found = differing(reference, store)
+        if self._rule is not None:
+            pruned_sweeps.check_ends(store)
+            pruned_sweeps.check_decisions(store, self._rule)
+        compare = pruned_sweeps.rows_of_another if self._rule == "asha" else differing
+        found = compare(reference, store)
         report.differing += sum(found.values())
         report.redone_epochs += redone(store).epochs
         report.rows += rows(store)
@@ -150,11 +176,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="drawn if left out")
+    parser.add_argument("--prune", choices=["halving", "asha"], default=None)
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(2**31) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder, RayCluster() as cluster:
-        chaos = Chaos(seed, Path(folder), lambda line: print(line, flush=True))
+        chaos = Chaos(seed, Path(folder), lambda line: print(line, flush=True), rule=given.prune)
         print(chaos.run(given.kills, cluster))
 
 
