@@ -137,9 +137,14 @@ def test_jax_may_come_first_unless_bits_count(here: Path, mode: str) -> None:
 @pytest.mark.parametrize(
     ("command", "function", "typed_only", "called_only"),
     [
-        (run_commands.launch, launch, {"context", "json"}, {"progress", "say", "checkpoint_s"}),
+        (
+            run_commands.launch,
+            launch,
+            {"context", "json"},
+            {"progress", "say", "checkpoint_s", "only", "length"},
+        ),
         (run_commands.debug, debug, {"json"}, {"watch"}),
-        (plan_command.plan, plan, {"show", "json"}, {"devices", "gpu"}),
+        (plan_command.plan, plan, {"show", "json"}, {"devices", "gpu", "only", "length"}),
     ],
 )
 def test_python_has_every_option_of_the_command_line(
