@@ -299,6 +299,7 @@ def test_random_kills_change_nothing(
     assert report.differing == 0
 
 
+@pytest.mark.study
 def test_random_kills_of_a_pruned_sweep_change_nothing(
     ray_session: str, ray_cluster: RayCluster, tmp_path: Path, seed: int
 ) -> None:
