@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,20 @@ def _reached(
                 "at": [at[lane.trial_id] for lane in mine],
             },
         ).fetchall()
-        found += [Reached(i, done, nan if value is None else value) for i, done, value in rows]
+        found += [Reached(i, done, math.nan if value is None else value) for i, done, value in rows]
     return found
+
+
+def _begun(store: Store, pack: PackSpec, launch_id: str) -> dict[str, dict[str, Any]]:
+    """By trial of a pack, the newest attempt that its worker has begun: the lane's, or a later one
+    in a narrower pack."""
+    first = {lane.trial_id: lane.attempt for lane in pack.lanes}
+    ours = [
+        row
+        for row in store.attempts().to_pylist()
+        if row["launch_id"] == launch_id and row["attempt"] >= first.get(row["trial_id"], math.inf)
+    ]
+    return {row["trial_id"]: row for row in sorted(ours, key=lambda row: row["attempt"])}
 
 
 def _post_mortem(store: Store, pack: PackSpec, context: Context, memory: bool) -> Death:
@@ -125,13 +137,9 @@ def _post_mortem(store: Store, pack: PackSpec, context: Context, memory: bool) -
     Args:
       memory: whether the system has killed processes for want of memory meanwhile.
     """
-    ours = {
-        (row["trial_id"], row["attempt"]): row
-        for row in store.attempts().to_pylist()
-        if row["launch_id"] == context.launch_id and row["status"] == "failed"
-    }
+    known = _begun(store, pack, context.launch_id)
     # Its last act, since they took too long, or what raised.
-    lost = [row for lane in pack.lanes if (row := ours.get((lane.trial_id, lane.attempt)))]
+    lost = [row for row in known.values() if row["status"] == "failed"]
     if lost:
         of = frozenset(row["trial_id"] for row in lost)
         return Death(str(lost[0]["reason"]), final=True, said=True, of=of)
@@ -166,18 +174,15 @@ def _publish_failed(
     launch_id: str,
 ) -> None:
     """Ends the attempts of a pack's lanes, whose workers can no longer say so themselves."""
-    ours = [row for row in store.attempts().to_pylist() if row["launch_id"] == launch_id]
-    # A worker may have gone on with a later attempt, in a narrower pack.
-    known = {row["trial_id"]: row for row in sorted(ours, key=lambda row: row["attempt"])}
+    known = _begun(store, pack, launch_id)
     rows = []
     for position, lane in enumerate(pack.lanes):
-        row = known.get(lane.trial_id)
-        if row is None or row["attempt"] < lane.attempt:  # it never came to say that it had started
-            row = {
-                **trial_columns(trials[lane.trial_id], pack, position),
-                "epochs_done": lane.first_epoch,
-                "launch_id": launch_id,
-            }
+        # A worker that never came to say that it had started has left no row.
+        row = known.get(lane.trial_id) or {
+            **trial_columns(trials[lane.trial_id], pack, position),
+            "epochs_done": lane.first_epoch,
+            "launch_id": launch_id,
+        }
         rows.append(row)
     _publish_ended(store, rows, "failed", why, error)
 

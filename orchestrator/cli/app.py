@@ -141,12 +141,12 @@ GraceOption = Annotated[
     typer.Option(
         "--grace",
         help="Epochs before --prune first judges a trial: 5 if left out. Then after grace*factor, "
-        "grace*factor^2, ... epochs; median: every so many.",
+        "grace*factor^2, ... epochs; median: every grace epochs.",
     ),
 ]
 FactorOption = Annotated[
     int | None,
-    typer.Option("--factor", help="One trial in so many goes on from a rung: 3 if left out."),
+    typer.Option("--factor", help="Of this many trials at a rung, one goes on: 3 if left out."),
 ]
 OverOption = Annotated[
     list[str] | None,

@@ -240,7 +240,7 @@ def plan(
       prune: ends bad trials early: asha, halving, hyperband or median; none turns off what the
         space has; or a dict as in `Space.prune`.
       metric, mode: what trials are compared by, and which end of it is better (min or max).
-      grace: epochs before a trial is first judged. factor: one in so many goes on from a rung.
+      grace: epochs before a trial is first judged. factor: of this many at a rung, one goes on.
       over: keys, such as "seed", whose values are judged together, by their mean.
       within: trials are compared with those alone that have the same values of these keys. If left
         out, they are the swept keys that the space's `select` neither chooses nor averages over;

@@ -1,4 +1,4 @@
-"""How a space is pruned: its own options, those of a launch, and what is wrong with them."""
+"""The pruning rule of a space, from its `prune` and a launch's options; checks each of them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def state_bytes(trials: Sequence[Trial], weights: bool = True) -> int | None:
     try:
         with guarded():
             total = sum(_one(same[0], weights) * len(same) for same in traced)
-    except Exception:  # what is wrong with a part is said where it runs
+    except Exception:  # a part that fails here fails where it runs, and its error is shown there
         return None
     return total * len(trials) // max(sum(map(len, traced)), 1)
 

@@ -105,6 +105,7 @@ def varying_keys(trials: Sequence[Trial]) -> list[str]:
 
 
 def swept_keys(trials: Sequence[Trial]) -> list[str]:
-    """Those of them that are no recording keys, sorted: what the cells of a space are told by."""
+    """Keys that vary among the trials and are no recording keys, sorted: they tell a space's cells
+    apart."""
     recording = {n for t in trials for n, key in t.keys.items() if key.kind == "recording"}
     return sorted(name for name in varying_keys(trials) if name not in recording)

@@ -24,7 +24,7 @@ class Pruning:
     Attributes:
       metric: a column of `epochs`, or a metric. mode: "min" or "max", whichever end is better.
       grace: epochs before a trial is first judged.
-      factor: one in so many trials goes on from a rung; of no meaning to `median`.
+      factor: of this many trials at a rung, one goes on. `median` does not use it.
       over: keys whose values are judged together, by the mean of the metric.
       within: trials are compared with those alone that have the same values of these keys.
     """

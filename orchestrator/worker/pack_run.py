@@ -584,11 +584,13 @@ class PackRun:
         return lanes, states
 
     def like(self, spec: PackSpec, states: Mapping[str, Mapping[str, np.ndarray]]) -> PackRun:
-        """A run of another pack by the same worker."""
+        """A run of another pack by the same worker, which says what this one has not said yet."""
         words, self._words = self._words, None
-        return PackRun(
+        new = PackRun(
             spec, self._registry, self.store, self.context, self._guard, None, words, states
         )
+        new._ended, self._ended = self._ended, {}
+        return new
 
     def drop_points(self) -> None:
         """Nothing goes on from this run's resume points any more."""

@@ -78,7 +78,7 @@ def test_makespan_is_that_of_a_real_launch(folder: Path, cold: dict[str, Any]) -
     found = simulate(SPACE, cluster, store=str(store), width=2, set=changes)
     assert found.measured == len(found.paces) == 2
     # Trials take slots as these become free, so packs are fewer than cut beforehand.
-    packs = {row["pack"] for row in rows}
-    assert len(found.paces) <= len(packs) <= 8
+    for packs in (found.tally.attempts, len({row["pack"] for row in rows})):
+        assert len(found.paces) <= packs <= 8
     print(f"simulated {found.tally.makespan_s:.1f} s, launched {real.total_seconds():.1f} s")
     assert found.tally.makespan_s == pytest.approx(real.total_seconds(), rel=SHARE)

@@ -54,15 +54,17 @@ def test_a_narrower_pack_is_a_segment_of_the_trials_that_are_left(tmp_path: Path
     some = trials(keep_weights="best")
     run = started(some, store)
     run.checkpoint()
+    ended: dict[str, str] = {}
     while not narrowing.pays(run):
-        run.step()
+        ended |= run.step().ended
     assert run.epochs.max() == 2
     new = narrowing.narrowed(run)
     assert (new.spec.width, new.spec.trial_ids) == (1, [some[3].id])
     assert len(store.list_checkpoints()) == 1, "where the trial goes on after a death"
     while not new.idle:
-        new.step()
+        ended |= new.step().ended
     new.close()
+    assert ended == dict.fromkeys((one.id for one in some), "done"), "none goes unsaid"
     store.refresh()
     rows = {(r["trial_id"], r["attempt"]): r for r in store.attempts().to_pylist()}
     last = rows[some[3].id, 1]

@@ -172,7 +172,9 @@ def test_a_trial_that_left_at_a_rung_goes_on_to_the_same_bits(tmp_path: Path, ve
         assert found[0] == found[1]
 
 
-def test_a_trial_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
+def test_a_trial_that_cannot_be_made_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = create_store(tmp_path / "store")
     some = trials(3, epochs=2)
     bad = Lane(some[2].id, dict(some[2].config), checkpoint="checkpoints/none", memo={"rows": {}})
@@ -181,7 +183,7 @@ def test_a_trial_that_cannot_be_made_fails_alone(tmp_path: Path) -> None:
     def unreadable(*_: Any) -> dict[str, np.ndarray]:
         return {"params/nothing": np.zeros(3)}
 
-    store.load_lane = unreadable  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "load_lane", unreadable)
     failed = run.take([lanes_of(some[1:2])[0], bad])
     assert list(failed) == [bad.trial_id]
     assert "the checkpoint does not fit" in failed[bad.trial_id].reason
