@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.errors import RequestError
@@ -49,14 +50,31 @@ class Pace:
 
 @dataclass(frozen=True)
 class _Past:
-    """One pack that ran: what its attempts recorded."""
+    """One pack that ran: what its attempts recorded.
 
+    Attributes:
+      place: launch and machine. other_s: all that was no training, waiting included.
+      compile_s: of these, what the pack itself spent compiling or reading the compile cache.
+    """
+
+    place: tuple[str, str]
+    started: datetime
+    ended: datetime
     width: int
     strategy: str
     epochs: int
     lane_epochs: int
     train_s: float
+    compile_s: float
     other_s: float
+
+    def start_s(self, compiler: _Past) -> float:
+        """Seconds of `other_s` without those in which it waited for `compiler` on its machine."""
+        ready = compiler.started + timedelta(seconds=compiler.other_s)
+        if self.place != compiler.place or self.ended < ready:
+            return self.other_s
+        waited = max((ready - self.started).total_seconds(), 0.0)
+        return max(self.other_s - waited, self.compile_s)
 
 
 def find_paces(
@@ -107,8 +125,8 @@ def measured_paces(
     """program -> its pace at the width it will have (`widths`), from rows of attempts.
 
     An epoch in sequence costs each active lane its time, an epoch under vmap costs the whole width
-    whoever is active. Of a program's packs the one that took longest to start is taken to have
-    compiled; the others found it in the cache.
+    whoever is active. Of a program's packs the one that compiled for longest is taken to have
+    compiled it; the others found it in the cache, and may have waited for it.
     """
     packs: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in attempts:
@@ -133,35 +151,46 @@ def _past(rows: Sequence[Mapping[str, Any]]) -> _Past | None:
     train = sum(row["seconds"] or 0.0 for row in rows)
     if max(slots.values()) < 1 or train <= 0:
         return None
-    span = max(row["ended"] for row in rows) - min(row["started"] for row in rows)
+    started, ended = min(row["started"] for row in rows), max(row["ended"] for row in rows)
+    compile_s = rows[0]["compile_seconds"] or 0.0
     return _Past(
+        place=(rows[0]["launch_id"], rows[0]["host"]),
+        started=started,
+        ended=ended,
         width=int(signature["width"]),
         strategy=str(signature["strategy"]),
         epochs=max(slots.values()),
         lane_epochs=slots.total(),
         train_s=train,
+        compile_s=compile_s,
         # Loading, compiling, recording, saving. A lane whose worker died has no end and is missing
         # from the sums, so this is never taken below what compiling alone took.
-        other_s=max(span.total_seconds() - train, rows[0]["compile_seconds"] or 0.0),
+        other_s=max((ended - started).total_seconds() - train, compile_s),
     )
 
 
 def _pace(past: Sequence[_Past], width: int, share: float) -> Pace:
-    starts = sorted((one.other_s for one in past), reverse=True)
-    cached = statistics.median(starts[1:]) if len(starts) > 1 else starts[0] * share
+    compiled, cached = _starts(past)
+    found = statistics.median(cached) if cached else compiled * share
     train = sum(one.train_s for one in past)
     if past[-1].strategy == "sequential":
         lane = train / sum(one.lane_epochs for one in past)
-        return Pace(0.0, lane, starts[0], cached, measured=True)
+        return Pace(0.0, lane, compiled, found, measured=True)
     slots = sum(one.epochs * one.width for one in past)
-    return Pace(train / slots * width, 0.0, starts[0], cached, measured=True)
+    return Pace(train / slots * width, 0.0, compiled, found, measured=True)
+
+
+def _starts(past: Sequence[_Past]) -> tuple[float, list[float]]:
+    """Seconds of the start that compiled, and of those that did not."""
+    compiler = max(past, key=lambda one: one.compile_s)
+    return compiler.other_s, [one.start_s(compiler) for one in past if one is not compiler]
 
 
 def _cached_share(past: Iterable[Sequence[_Past]]) -> float:
     """A start from the cache as a share of one that compiles, over the programs that show both."""
     shares = []
     for packs in past:
-        starts = sorted((one.other_s for one in packs), reverse=True)
-        if len(starts) > 1 and starts[0] > 0:
-            shares.append(statistics.median(starts[1:]) / starts[0])
+        compiled, cached = _starts(packs)
+        if cached and compiled > 0:
+            shares.append(statistics.median(cached) / compiled)
     return statistics.median(shares) if shares else CACHED_SHARE

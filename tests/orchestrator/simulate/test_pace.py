@@ -30,8 +30,11 @@ def attempts(
     strategy: str = "sequential",
     device: str = "cpu",
     width: int = 4,
+    after: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Rows of one pack: `seconds` of each lane, and `other` seconds of the pack beside training."""
+    """Rows of one pack: `seconds` of each lane, and `other` seconds of the pack beside training.
+    It starts `after` seconds."""
+    begun = BEGUN + timedelta(seconds=after)
     span = timedelta(seconds=lanes * seconds + other)
     return [
         {
@@ -45,19 +48,35 @@ def attempts(
             "epochs_done": epochs,
             "seconds": seconds,
             "compile_seconds": other / 2,
-            "started": BEGUN,
-            "ended": BEGUN + span,
+            "host": "here",
+            "started": begun,
+            "ended": begun + span,
         }
         for lane in range(lanes)
     ]
 
 
 def test_lanes_in_sequence_cost_each_their_time() -> None:
-    rows = [*attempts("a", 4, other=30), *attempts("b", 2, other=2), *attempts("c", 4, other=4)]
+    rows = [
+        *attempts("a", 4, other=30),
+        *attempts("b", 2, other=2, after=50),
+        *attempts("c", 4, other=4, after=50),
+    ]
     pace = measured_paces(rows, gpu=False, widths={"p": 8})["p"]
     assert (pace.pack_s, pace.compile_s, pace.cached_s) == (0.0, 30.0, 3.0)
     assert pace.measured
     assert pace.epoch_s(3) == pytest.approx(6.0)
+
+
+def test_a_pack_that_waited_for_the_compiler_did_not_start_slowly() -> None:
+    waited = attempts("b", 2, other=28, after=5)
+    for row in waited:
+        row["compile_seconds"] = 1.0
+    elsewhere = [{**row, "host": "there"} for row in waited]
+    pace = measured_paces([*attempts("a", 4, other=30), *waited], gpu=False, widths={"p": 4})["p"]
+    assert (pace.compile_s, pace.cached_s) == (30.0, 3.0)
+    pace = measured_paces([*attempts("a", 4, other=30), *elsewhere], gpu=False, widths={"p": 4})
+    assert pace["p"].cached_s == 28.0
 
 
 def test_lanes_under_vmap_cost_their_width() -> None:
@@ -79,7 +98,7 @@ def test_trials_that_followed_one_another_in_a_slot_were_not_side_by_side() -> N
 def test_a_program_seen_once_starts_from_the_cache_as_the_others_do() -> None:
     rows = [
         *attempts("a", 1, other=10),
-        *attempts("b", 1, other=5),
+        *attempts("b", 1, other=5, after=30),
         *attempts("c", 1, program="q", other=40),
     ]
     paces = measured_paces(rows, gpu=False, widths={"p": 1, "q": 1})
