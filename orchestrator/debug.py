@@ -15,11 +15,11 @@ from orchestrator.errors import RequestError
 from orchestrator.exact_replay import Segment, on_gpu, require_rebuildable, segments
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.option_checks import count_problems, require
+from orchestrator.plan.code.study_sources import StudySource, asked
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import Catalogue, StudyFileError, catalogue, of_a_study
-from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.queue.lease import Lease
 from orchestrator.trial_choice import choose
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
@@ -244,7 +244,7 @@ def _train(
     run: PackRun, watch: Watch, epochs: int | None = None, later: Sequence[Segment] = ()
 ) -> Progress | None:
     """Runs it to its end, or until it has done `epochs`: then None. `later`: segments to come."""
-    from orchestrator.worker.host_run import HostRun
+    from orchestrator.worker.host.run import HostRun
 
     if isinstance(run, HostRun):
         return run.run_here(watch, epochs)
@@ -268,7 +268,7 @@ def _started(
     launch_id: str,
     parents: Mapping[str, Mapping[str, np.ndarray]],
 ) -> PackRun:
-    from orchestrator.worker.host_run import HostRun, run_of
+    from orchestrator.worker.host.run import HostRun, run_of
 
     lane = Lane(trial.id, dict(trial.config), trial.parent.id if trial.parent else None)
     start = resume_points(store, [trial], [trial.id]).get(trial.id, lane)

@@ -19,13 +19,13 @@ from orchestrator.errors import RequestError
 from orchestrator.machine.resources import check_amounts, find_room
 from orchestrator.machine.scratch import launch_folder
 from orchestrator.option_checks import number_problems, require, span_problems
+from orchestrator.plan.code.study_sources import StudySource, is_module
 from orchestrator.plan.overrides import typed, with_key
 from orchestrator.plan.packs import Context
 from orchestrator.plan.plan import SpacePlan, open_or_none, plan
 from orchestrator.plan.space_record import space_json, with_trials
 from orchestrator.plan.store_state import drop_finished_checkpoints, newest_attempts
 from orchestrator.plan.studies import catalogue
-from orchestrator.plan.study_sources import StudySource, is_module
 from orchestrator.pruning.launch_judge import judge_for
 from orchestrator.pruning.options import asked_pruning
 from orchestrator.pruning.standing import pruned_trials

@@ -8,9 +8,9 @@ from typing import Any
 from orchestrator.datasets import loader
 from orchestrator.debug import choose
 from orchestrator.errors import RequestError
+from orchestrator.plan.code.study_sources import StudySource
 from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.studies import catalogue, of_a_study
-from orchestrator.plan.study_sources import StudySource
 from results import Store, StoreError
 from trainables.declarations import PartError
 

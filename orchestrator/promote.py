@@ -25,7 +25,7 @@ from results.store.metric_columns import better_end
 from trainables.declarations import Trial, nearest
 
 if TYPE_CHECKING:
-    from orchestrator.plan.study_sources import StudySource
+    from orchestrator.plan.code.study_sources import StudySource
 
 
 def promote(

@@ -15,7 +15,8 @@ from orchestrator import notebook
 from orchestrator.datasets import loader as datasets
 from orchestrator.errors import RequestError
 from orchestrator.option_checks import count_problems, require
-from orchestrator.plan.code_changes import changes
+from orchestrator.plan.code.changes import changes
+from orchestrator.plan.code.study_sources import StudySource, asked
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
 from orchestrator.plan.lengthening import STATE, Lengthened, lengthened
 from orchestrator.plan.packs import Lane, PackSpec, make_packs
@@ -28,7 +29,6 @@ from orchestrator.plan.store_state import (
 )
 from orchestrator.plan.stored_trials import stored_trials
 from orchestrator.plan.studies import Catalogue, catalogue, of_a_study
-from orchestrator.plan.study_sources import StudySource, asked
 from orchestrator.plan.trials import trials_of
 from orchestrator.pruning.judged import Judged, judged_of
 from orchestrator.pruning.options import NONE, asked_pruning

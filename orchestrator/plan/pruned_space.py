@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
-from orchestrator.plan.metric_checks import DEFAULT_MONITOR, declared_end, undeclared
+from orchestrator.plan.checks.metrics import DEFAULT_MONITOR, declared_end, undeclared
 from orchestrator.plan.trials import swept_keys
 from orchestrator.pruning.budget import budget_of
 from orchestrator.pruning.judged import Judged

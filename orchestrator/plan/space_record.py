@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.plan.code_changes import code_record
+from orchestrator.plan.code.changes import code_record
 from orchestrator.plan.plan import SpacePlan
 from orchestrator.plan.studies import Catalogue, of_a_study
 from orchestrator.plan.trials import swept_keys

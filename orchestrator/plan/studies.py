@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
-from orchestrator.plan.code_versions import CodeVersions
+from orchestrator.plan.checks.parts import part_problems, probe_problems
+from orchestrator.plan.checks.undeclared_keys import with_undeclared
+from orchestrator.plan.code.study_sources import Loaded, StudyFileError, StudySource, load, offered
+from orchestrator.plan.code.versions import CodeVersions
 from orchestrator.plan.neighbours import Neighbours
-from orchestrator.plan.part_checks import part_problems, probe_problems
-from orchestrator.plan.study_sources import Loaded, StudyFileError, StudySource, load, offered
-from orchestrator.plan.undeclared_keys import with_undeclared
 from orchestrator.user_code import UserExitError, described, guarded, raised_by_user
 from search_spaces import Space, Study, builtin_studies
 from trainables.declarations import (

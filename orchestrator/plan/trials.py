@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import RequestError
+from orchestrator.plan.checks.metrics import watched_problems
 from orchestrator.plan.lengthening import keeping_problems
-from orchestrator.plan.metric_checks import watched_problems
 from orchestrator.plan.overrides import read_overrides, where_read
 from orchestrator.plan.studies import Catalogue
 from results.config_values import value_text

@@ -7,7 +7,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
-from orchestrator.plan.study_sources import code_beside, is_module
+from orchestrator.plan.code.study_sources import code_beside, is_module
 
 PACKAGES = ("gradsweep", "orchestrator", "trainables", "search_spaces", "results")
 

@@ -14,8 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.scratch import launch_folder
+from orchestrator.plan.code.study_sources import SENT_CODE, asked
 from orchestrator.plan.studies import of_a_study, settled
-from orchestrator.plan.study_sources import SENT_CODE, asked
 from orchestrator.user_code import guarded, is_users, said
 from search_spaces import Study
 

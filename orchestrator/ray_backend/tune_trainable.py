@@ -132,7 +132,7 @@ class PackTrainable(tune.Trainable):
         # Only now: these import JAX.
         from orchestrator.plan.studies import catalogue
         from orchestrator.queue.lease import passes
-        from orchestrator.worker.host_run import run_of
+        from orchestrator.worker.host.run import run_of
         from orchestrator.worker.last_words import LastWords
         from orchestrator.worker.pack_run import stop_on_sigterm
         from results import StoreError, open_store

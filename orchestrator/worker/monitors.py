@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.plan.metric_checks import DEFAULT_MONITOR, declared_end, require_watched
+from orchestrator.plan.checks.metrics import DEFAULT_MONITOR, declared_end, require_watched
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult
 

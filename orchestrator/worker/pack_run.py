@@ -19,7 +19,7 @@ import numpy as np
 
 from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
-from orchestrator.plan.metric_checks import require_names, require_watched
+from orchestrator.plan.checks.metrics import require_names, require_watched
 from orchestrator.plan.packs import Context, Lane, PackSpec, has_any, signature_text
 from orchestrator.pruning.judge import AWAITS, Reached, Verdict, rung_reason
 from orchestrator.units import counted

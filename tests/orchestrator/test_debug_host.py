@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.debug import debug
 from orchestrator.user_code import described
-from orchestrator.worker.host_report import ReportError
+from orchestrator.worker.host.report import ReportError
 
 STUDY = str(Path(__file__).parents[1] / "support" / "host_study.py")
 BAD = """

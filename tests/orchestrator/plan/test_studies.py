@@ -13,9 +13,9 @@ from typing import cast
 import pytest
 
 from orchestrator.errors import RequestError
+from orchestrator.plan.code.study_sources import ENTRY_POINT_GROUP, load_study_file
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import StudyFileError, catalogue
-from orchestrator.plan.study_sources import ENTRY_POINT_GROUP, load_study_file
 from search_spaces import Space
 from trainables.declarations import Key, Kind, Trial
 

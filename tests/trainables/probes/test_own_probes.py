@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from orchestrator.plan.checks.parts import probe_problems
 from orchestrator.plan.estimate import rows_per_trial
-from orchestrator.plan.part_checks import probe_problems
 from orchestrator.worker.recorder import Recorder
 from tests.support.small_trials import SMALL, same
 from tests.support.user_parts import user_registry

@@ -37,7 +37,7 @@ class HostTrainable(Stage):
 
     `run(config, report)` trains one trial in a separate process. `config` holds every key of the
     trial as a plain Python value, `report` takes each epoch in
-    (`orchestrator.worker.host_report.Report`).
+    (`orchestrator.worker.host.report.Report`).
 
         def train(config, report):
             for epoch in range(report.epoch, config["epochs"]):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.errors import RequestError
 from orchestrator.machine.environment import prepare_for_user_code
-from orchestrator.plan.code_versions import CodeVersions, Locator
+from orchestrator.plan.code.versions import CodeVersions, Locator
 from orchestrator.plan.neighbours import Neighbours, neighbours_of
 from orchestrator.source.closure import Place
 from orchestrator.user_code import described, guarded, is_users

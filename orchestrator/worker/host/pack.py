@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.plan.packs import HOST
-from orchestrator.worker.host_process import HostProcess, Returned
-from orchestrator.worker.host_report import Message
-from orchestrator.worker.host_state import from_bytes
+from orchestrator.worker.host.process import HostProcess, Returned
+from orchestrator.worker.host.report import Message
+from orchestrator.worker.host.state import from_bytes
 from orchestrator.worker.stop_rules import non_finite
 from results.ask.explanation import RUNS
 from results.schema import EPOCHS, KEYS, LAYERS

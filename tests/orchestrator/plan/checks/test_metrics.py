@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import RequestError
-from orchestrator.plan.metric_checks import (
+from orchestrator.plan.checks.metrics import (
     metric_problems,
     name_problems,
     require_names,

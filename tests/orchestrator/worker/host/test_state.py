@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from orchestrator.worker.host_state import StateError, from_bytes, to_bytes
+from orchestrator.worker.host.state import StateError, from_bytes, to_bytes
 
 ARRAYS = hnp.arrays(
     st.sampled_from([np.float32, np.float64, np.int64, np.bool_, np.complex64, np.uint8]),

@@ -19,13 +19,13 @@ from orchestrator.plan.packs import Context, PackSpec
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.user_code import described
-from orchestrator.worker.host_process import HostError
-from orchestrator.worker.host_run import HostRun, run_of
+from orchestrator.worker.host.process import HostError
+from orchestrator.worker.host.run import HostRun, run_of
 from orchestrator.worker.pack_run import Progress
 from results import Store, create_store
 from tests.support import stores
 
-STUDY = str(Path(__file__).parents[2] / "support" / "host_study.py")
+STUDY = str(Path(__file__).parents[3] / "support" / "host_study.py")
 
 
 def packs(store: Store | None = None, **changes: Any) -> list[PackSpec]:
@@ -301,7 +301,7 @@ def test_a_process_ends_with_its_worker() -> None:
     (pack,) = packs()
     code = f"""
 import os, signal
-from tests.orchestrator.worker.test_host_run import begun
+from tests.orchestrator.worker.host.test_run import begun
 from orchestrator.plan.packs import PackSpec
 run = begun(PackSpec.from_text({pack.to_text()!r}))
 print(run.pack.process.pid, flush=True)

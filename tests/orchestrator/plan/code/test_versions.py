@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import code_versions
+from orchestrator.plan.code import versions as code_versions
 from orchestrator.plan.studies import catalogue
 
 STUDY = '''

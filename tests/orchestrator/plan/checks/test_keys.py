@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.plan.part_checks import part_problems
+from orchestrator.plan.checks.parts import part_problems
 from trainables.declarations import Key, Model
 
 K: Any = Key

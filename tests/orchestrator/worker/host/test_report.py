@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orchestrator.worker.host_pack import COLUMNS
-from orchestrator.worker.host_report import Report, ReportError, TrialStopped
-from orchestrator.worker.host_state import from_bytes
+from orchestrator.worker.host.pack import COLUMNS
+from orchestrator.worker.host.report import Report, ReportError, TrialStopped
+from orchestrator.worker.host.state import from_bytes
 
 NORMS = {"rnn.0": {"w_hh": 3.0, "w_ih": {"grad_norm": 4.0, "param_norm": 1.0}}, "out": 12.0}
 

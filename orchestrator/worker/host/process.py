@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.user_code import UserExitError, described, guarded, where
-from orchestrator.worker.host_report import Message, Report, ReportError, TrialStopped
+from orchestrator.worker.host.report import Message, Report, ReportError, TrialStopped
 from orchestrator.worker.last_words import Found, LastWords, found
 
 END_S = 10.0
@@ -32,7 +32,7 @@ END_S = 10.0
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _BEGIN = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from orchestrator.worker.host_process import main; main(*map(int, sys.argv[2:]))"
+    "from orchestrator.worker.host.process import main; main(*map(int, sys.argv[2:]))"
 )
 _PACKAGES = {"cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """What to install for a module of another name."""

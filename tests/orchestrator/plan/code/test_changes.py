@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.plan_text import plan_lines
-from orchestrator.plan.code_changes import changes, code_record
+from orchestrator.plan.code.changes import changes, code_record
 from orchestrator.plan.plan import SpacePlan, plan
 from orchestrator.plan.space_record import space_json
 from orchestrator.plan.studies import catalogue

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.plan.packs import Context, PackSpec
-from orchestrator.worker.host_pack import COLUMNS, HostPack
-from orchestrator.worker.host_process import HostError, HostProcess, Returned, with_remedy
-from orchestrator.worker.host_report import Message, Report, TrialStopped
+from orchestrator.worker.host.pack import COLUMNS, HostPack
+from orchestrator.worker.host.process import HostError, HostProcess, Returned, with_remedy
+from orchestrator.worker.host.report import Message, Report, TrialStopped
 from orchestrator.worker.last_words import LastWords
 from orchestrator.worker.pack_run import PackRun, Progress
 from orchestrator.worker.provenance import host_signature

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.plan.key_checks import key_problems
-from orchestrator.plan.metric_checks import metric_problems
+from orchestrator.plan.checks.keys import key_problems
+from orchestrator.plan.checks.metrics import metric_problems
 from results.schema import KEYS, OWNER, TYPES, is_view
 from trainables.declarations import (
     Column,

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from orchestrator.worker.host_state import StateError, from_bytes, to_bytes
+from orchestrator.worker.host.state import StateError, from_bytes, to_bytes
 from trainables.declarations.core.keys import shown
 from trainables.declarations.training.base import kept_every
 
@@ -55,7 +55,7 @@ class Report:
         Args:
           columns: of the tables `epochs` and `layers` that a report may fill, and names that are
             `taken`.
-          state: of a resume point, as `host_state.to_bytes` gave it.
+          state: of a resume point, as `state.to_bytes` gave it.
           artifact: the last weights are kept whatever `keep_weights` says.
         """
         self.epoch = epoch

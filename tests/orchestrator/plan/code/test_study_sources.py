@@ -18,9 +18,9 @@ import pytest
 from gradsweep import Space, Study
 from orchestrator.debug import debug
 from orchestrator.errors import RequestError
+from orchestrator.plan.code.study_sources import asked, is_module
 from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import StudyFileError, catalogue
-from orchestrator.plan.study_sources import asked, is_module
 from orchestrator.ray_backend.code_bundle import carried_study, copy_study
 from orchestrator.ray_backend.study_object import sends_objects, sent
 

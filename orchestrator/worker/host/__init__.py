@@ -1,0 +1,1 @@
+"""A trial that a program of its own trains, outside JAX."""
