@@ -23,6 +23,8 @@ _TARGETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """1 - lambda of the units to learn."""
 _PAIRS = 2
 """Conjugate pairs of the order-4 teacher."""
+_DELTA = 0.01
+"""Of every state of the S4-like layer."""
 
 
 class Drawn(Analysis):
@@ -91,8 +93,8 @@ def spectrum_columns(hessian: np.ndarray) -> dict[str, float]:
 class DiagonalHessian(Drawn):
     """Stage `diagonal_hessian`: spectra for eigenvalues in a narrow ring and sector (figure 10).
 
-    Ten units, moduli in [.99, .995], phases in [-theta0, theta0], weights b c with complex normal
-    b and c, inputs correlated.
+    Ten units, uniform over the ring's area: moduli in [.99, .995], phases in [-theta0, theta0].
+    Weights b c with b and c complex normal of variance 1; inputs are correlated.
     """
 
     def __init__(self, trial: Trial, task: None, values: Mapping[str, Any]):
@@ -101,7 +103,7 @@ class DiagonalHessian(Drawn):
         rows: dict[str, list[float]] = {}
         for draw in range(int(config["draws"])):
             rng = np.random.default_rng([int(config["draw_seed"]), draw])
-            lam = rng.uniform(0.99, 0.995, units)
+            lam = np.sqrt(rng.uniform(0.99**2, 0.995**2, units))
             lam = lam * np.exp(1j * rng.uniform(-spread, spread, units))
             b, c = (rng.normal(size=(2, units, 2)) @ np.array([1, 1j])) / np.sqrt(2)
             hessian = closed_forms.diagonal_hessian(
@@ -119,17 +121,14 @@ class DiagonalHessian(Drawn):
 
 def drawn_system(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """(eigenvalues, eigenvectors V, B, C, D) of an order-4 system of two conjugate pairs, moduli
-    .99 + .003 U, phases 2 pi U; V is that of a Gaussian matrix."""
+    .99 + .003 U, phases 2 pi U. V is the inverse of a matrix whose first rows are complex normal,
+    of variance 1/8 a part, and whose last are their conjugates."""
     n = 2 * _PAIRS
-    while True:
-        found, v = np.linalg.eig(rng.normal(size=(n, n)) / np.sqrt(n))
-        if np.all(np.imag(found) != 0):
-            break
+    half = rng.normal(size=(_PAIRS, n, 2)) @ np.array([1, 1j]) / np.sqrt(2 * n)
     lam = (0.99 + 0.003 * rng.uniform(size=_PAIRS)) * np.exp(2j * np.pi * rng.uniform(size=_PAIRS))
-    # NumPy lists conjugates side by side, as their eigenvectors are.
-    eigenvalues = np.stack([lam, lam.conj()], 1).ravel()
     b, c = rng.normal(size=n), rng.normal(size=n) / np.sqrt(n)
-    return eigenvalues, v, b, c, rng.normal(size=1)
+    vectors = np.linalg.inv(np.concatenate([half, half.conj()]))
+    return np.concatenate([lam, lam.conj()]), vectors, b, c, rng.normal(size=1)
 
 
 def dense_jacobian(a: np.ndarray, b: np.ndarray, c: np.ndarray, length: int) -> np.ndarray:
@@ -152,8 +151,8 @@ def diagonal_jacobian(
     """dk/d(parameters) of k_t = Re(sum c lam^t b) + D at t = 0, (T, P).
 
     `form`: complex (Re and Im of lam, b, c: P = 6n + 1), lru (log-log modulus, log phase and a
-    learned log gamma whose factor is part of b: 7n + 1), s4 (one Delta a state, A and Delta B:
-    7n + 1).
+    learned log gamma whose factor is part of b: 7n + 1), s4 (a Delta of .01 for each state, A and
+    Delta B: 7n + 1).
     """
     t = np.arange(length)[:, None]
     power = lam**t
@@ -167,8 +166,8 @@ def diagonal_jacobian(
         parts = [parts[0] * gamma, parts[1] * gamma, *parts[2:]]
         parts += [slope * lam * np.log(np.abs(lam)), slope * 1j * theta * lam, power * c * b]
     else:
-        step = -np.log(np.abs(lam))
-        a = -1 + 1j * (np.angle(lam) % (2 * np.pi)) / step
+        step = _DELTA
+        a = (np.log(np.abs(lam)) + 1j * (np.angle(lam) % (2 * np.pi))) / step
         rise = -np.expm1(-step)  # d softplus / d raw, at softplus(raw) = step
         parts = [parts[0] * step, parts[1] * step, *parts[2:]]
         parts += [slope * lam * step, slope * lam * 1j * step]

@@ -15,9 +15,10 @@ def analysis(
     probes: tuple[str, ...],
     *keys: Key,
     check: Callable[[Config], list[str]] | None = None,
+    version: int = 1,
 ) -> Stage:
     """A stage that reads no other part; `build` names its engine, as for every `Stage`."""
     return Stage(
-        name=name, version=1, doc=doc, build=build, reads=(), epochs_key=None, task_loss=False,
+        name=name, version=version, doc=doc, build=build, reads=(), epochs_key=None, task_loss=False,
         probes=probes, keys=keys, check=check,
     )  # fmt: skip

@@ -74,6 +74,7 @@ SIGNAL_STAGES = (
         _DRAWS,
         _DRAW_SEED,
         _COMPAT,
+        version=2,
     ),
     analysis(
         "optimal_hessian",
@@ -82,10 +83,11 @@ SIGNAL_STAGES = (
         ("optimal_hessian",),
         Key("coordinates", "str", "rnn", "static",
             "Of a dense RNN, a complex diagonal layer, an LRU, or an S4-like layer with a Delta "
-            "for each state.", choices=("rnn", "complex", "lru", "s4")),
+            "of .01 for each state.", choices=("rnn", "complex", "lru", "s4")),
         Key("hessian_steps", "int", 300, "static", "Time steps T.", unit="time steps", low=2),
         _DRAWS,
         _DRAW_SEED,
+        version=2,
     ),
     analysis(
         "deep_signals",
