@@ -32,14 +32,14 @@ def output_count(classes: int) -> int:
 
 
 def shown_outputs(y: jax.Array, key: jax.Array) -> jax.Array:
-    """What is recorded of outputs (..., C): all, or the mean, two projections with weights U(0, 2)
-    and single ones where there are many."""
+    """What is recorded of outputs (..., C): all, or the mean, two projections and single ones
+    where there are many. The weights of a projection are U(0, 2), divided by C."""
     words = y.shape[-1]
     if words <= _MOST_OUTPUTS:
         return y
     weights = jax.random.uniform(named_key(key, "projections"), (words, 2), maxval=2.0)
     single = jnp.array([word for word in _LOGITS if word < words])
-    return jnp.concatenate([y.mean(-1, keepdims=True), y @ weights, y[..., single]], -1)
+    return jnp.concatenate([y.mean(-1, keepdims=True), y @ weights / words, y[..., single]], -1)
 
 
 def _input_count(network: Network, trial: Trial) -> int:

@@ -198,6 +198,9 @@ def test_many_outputs_are_summed_up() -> None:
     np.testing.assert_array_equal(found[3:], [0, 16, 17, 13, 15, 22, 26, 35, 25, 2, 9])
     np.testing.assert_array_equal(shown_outputs(y[:4], jax.random.key(0)), y[:4])
     assert output_count(33_278) == 15
+    # A projection of equal outputs is that output times the mean of its weights, which is 1.
+    projections = shown_outputs(jnp.full(33_278, 2.5), jax.random.key(0))[1:3]
+    np.testing.assert_allclose(projections, 2.5, rtol=0.02)
 
 
 def test_wrong_words_are_refused() -> None:

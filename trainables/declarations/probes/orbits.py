@@ -70,7 +70,7 @@ ORBITS = Probe(
         *_START,
         Column("t", "int32", "Time step, 0 first.", "time steps"),
         Column("output", "int32", "Output; of more than eight: 0 their mean, 1 and 2 projections "
-               "with weights U(0, 2), then single ones."),
+               "with weights U(0, 2) divided by their number, then single ones."),
         Column("y", "float64", "Its value (float32)."),
     ),
 )  # fmt: skip
