@@ -30,7 +30,8 @@ from trainables.declarations import ConfigError, HostTrainable, PartError, Trial
 if TYPE_CHECKING:
     import numpy as np
 
-    from orchestrator.worker.pack_run import PackRun, Progress
+    from orchestrator.worker.pack_run import PackRun
+    from orchestrator.worker.run_progress import Progress
 
 Watch = Callable[["PackRun", int], None]
 """Called after each epoch with the run and the epoch's number."""

@@ -89,7 +89,8 @@ def twice(space: str) -> list[Counted]:
 def launched(space: str) -> Counted:
     """What a launch of the space's smoke variant does, in this process."""
     from orchestrator.worker import compile_cache  # imports JAX
-    from orchestrator.worker.pack_run import Context, PackRun, Progress
+    from orchestrator.worker.pack_run import Context, PackRun
+    from orchestrator.worker.run_progress import Progress
     from results import create_store
 
     begun = time.perf_counter()

@@ -71,7 +71,7 @@ class Instant:
         return list(range(0 if self.idle else len(self.spec.lanes), self.spec.width))
 
     def step(self) -> Any:
-        from orchestrator.worker.pack_run import Progress
+        from orchestrator.worker.run_progress import Progress
 
         self.idle = True
         ended = dict.fromkeys(self.spec.trial_ids, "done")

@@ -11,7 +11,8 @@ from orchestrator.queue.queue import REPORT_S
 
 if TYPE_CHECKING:
     from orchestrator.pruning.judge import Reached
-    from orchestrator.worker.pack_run import PackRun, Progress
+    from orchestrator.worker.pack_run import PackRun
+    from orchestrator.worker.run_progress import Progress
 
 _LEFT = {"prune": "pruned", "wait": "paused"}
 

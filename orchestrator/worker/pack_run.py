@@ -10,9 +10,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -30,54 +29,19 @@ from orchestrator.worker.last_words import LastWords
 from orchestrator.worker.monitors import value_of
 from orchestrator.worker.provenance import metric_columns, signature, trial_columns
 from orchestrator.worker.recorder import Recorder
+from orchestrator.worker.resume_points import ResumePoints
+from orchestrator.worker.run_progress import Failure, Progress
 from orchestrator.worker.stop_rules import Endings
 from orchestrator.worker.traced_values import traced_values_named
+from orchestrator.worker.unmakeable import Making, unmakeable, unmakeable_like
 from orchestrator.worker.watchdog import Watchdog
 from orchestrator.worker.weight_keeper import Keeper, save_name
 from results import Store, StoreError
-from trainables.core.hparams import init_constants, lane_values
 from trainables.core.lanes import Strategy
 from trainables.core.stepwise import stepwise
 from trainables.declarations import PartError, Registry, Scalar, Trial
 from trainables.declarations.probes.base import is_due
 from trainables.packs.pack import EpochResult, Pack
-from trainables.packs.programs import check_start
-
-
-@dataclass
-class Progress:
-    """What one step of a pack brought.
-
-    Attributes:
-      epoch: the last one that is whole, of the lane that has come furthest.
-      ended: status by trial id, of trials whose end has been published since the last step.
-      trained: how many epochs of a trial this step trained, over all lanes.
-      at_rung: trials that wait in their slots for a verdict (`PackRun.settle`).
-      done: no lane is active and none waits for a verdict. A worker may still `take` more.
-      partial: an epoch goes on, of data that stream: no epoch has ended with this step.
-    """
-
-    epoch: int
-    ended: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    signature: dict[str, Any] = field(default_factory=dict)
-    done: bool = False
-    partial: bool = False
-    trained: int = 0
-    at_rung: list[Reached] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a lane could not be made.
-
-    Attributes:
-      of: values of init keys with which no trial of the program can be made; None where the fault
-        may be this trial's alone.
-    """
-
-    reason: str
-    of: list[dict[str, Scalar]] | None
 
 
 class PackRun:
@@ -129,7 +93,7 @@ class PackRun:
         self.epochs[: len(spec.lanes)] = [lane.first_epoch for lane in spec.lanes]
         self.last: EpochResult | None = None
         self.pack: Pack
-        self._making: Literal["", "program", "states", "epoch", "data"] = ""
+        self._making: Making = ""
         self._guard = guard
         self._endings = Endings(self.trials)
         self._keeper = Keeper(spec, self.trials, store, guard, context.launch_id)
@@ -142,7 +106,9 @@ class PackRun:
         limit = context.trial_seconds
         self._watchdog = Watchdog(limit, self._late, words) if limit else None
         self._interrupted = False
-        self._checkpoints: list[str] = []
+        self._points = ResumePoints(
+            store, save_name(spec, context.launch_id), context.checkpoint_s, guard
+        )
         self._turn = self.epoch
         self._at_rung: dict[int, Reached] = {}
         self._ended: dict[str, tuple[str, str | None]] = {}
@@ -221,7 +187,7 @@ class PackRun:
             self._spent[:] = self.compile_seconds
         for lane in self.lanes:
             self._resume(lane)
-        self._checkpointed_at = time.monotonic()
+        self._points.restart()
         self.recorder.add_trials([self._row(lane, 0, "running") for lane in self.lanes])
         self.recorder.flush()
 
@@ -270,7 +236,9 @@ class PackRun:
             except Exception as error:
                 self.pack.freeze(slot)
                 text = "".join(traceback.format_exception(error))
-                failed[lane.trial_id] = Failure(described(error), self._unmakeable_like(slot))
+                failed[lane.trial_id] = Failure(
+                    described(error), unmakeable_like(self.trials[slot], self._arrays)
+                )
                 rows.append(self._row(slot, 1, "failed", described(error), error=text))
                 continue
             self._spent[slot] = time.monotonic() - begun
@@ -293,15 +261,6 @@ class PackRun:
         self.recorder.place(slot, lane.trial_id, lane.attempt)
         self._endings.place(slot, trial)
         self._keeper.place(slot, trial)
-
-    def _unmakeable_like(self, slot: int) -> list[dict[str, Scalar]] | None:
-        """The init values of a trial whose first state cannot be made, whatever else it has."""
-        trial = self.trials[slot]
-        if _fails(partial(lane_values, trial)) or not _fails(
-            partial(check_start, trial, self._arrays)
-        ):
-            return None
-        return [init_constants(trial)]
 
     def settle(self, verdicts: Mapping[str, Verdict]) -> None:
         """What becomes of trials that `step` has left at a rung; those that are not named wait.
@@ -385,7 +344,7 @@ class PackRun:
         self._seconds[active] += seconds / max(len(active), 1)
         self._epoch_seconds += seconds
         if result is None:
-            if time.monotonic() - self._checkpointed_at >= self.context.checkpoint_s:
+            if self._points.due:
                 self.checkpoint()
             return Progress(epoch - 1, signature=self.signature, partial=True)
         self.last = result
@@ -425,10 +384,10 @@ class PackRun:
         awaited = any(self.spec.lanes[lane].artifact for lane in ended)
         if self.recorder.due() or awaited or not remaining:
             self.recorder.flush()
-        if remaining and time.monotonic() - self._checkpointed_at >= self.context.checkpoint_s:
+        if remaining and self._points.due:
             self.checkpoint()
         if not remaining:
-            self._drop_checkpoints(keep=0)
+            self._points.drop()
         return self._progress(epoch, len(of), done=not remaining)
 
     def _reach_rungs(self, result: EpochResult) -> None:
@@ -501,11 +460,7 @@ class PackRun:
         name = f"{self._turn:06d}"
         if self.pack.position:
             name += f"-{self.pack.position:09d}"
-        path = self._save_point(self.active_lanes(), name)
-        if path not in self._checkpoints:  # an interrupt may follow a resume point at once
-            self._checkpoints.append(path)
-        self._drop_checkpoints(keep=1)
-        self._checkpointed_at = time.monotonic()
+        self._points.keep_newest(self._save_point(self.active_lanes(), name))
 
     def _keep_states(self, done: Sequence[int]) -> None:
         """Keeps what a longer trial goes on from, of trials that ask for it and have come to their
@@ -545,9 +500,7 @@ class PackRun:
         if kept:
             leaves["alive"] = np.ones_like(leaves["alive"])
             index["kept"] = True
-        self._guard()
-        name = f"{save_name(self.spec, self.context.launch_id)}-{name}"
-        return self.store.save_weights("checkpoints", name, leaves, index)
+        return self._points.publish(name, leaves, index)
 
     def _memo(self, lane: int) -> dict[str, Any]:
         """What a resume point must hold of a lane beside its state; plain JSON."""
@@ -594,7 +547,7 @@ class PackRun:
 
     def drop_points(self) -> None:
         """Nothing goes on from this run's resume points any more."""
-        self._drop_checkpoints(keep=0)
+        self._points.drop()
 
     def change_segment(self, wanted: Mapping[str, Any]) -> None:
         """Goes on under another signature's width and strategy, states carried over."""
@@ -608,11 +561,6 @@ class PackRun:
         self.epochs = np.zeros(width, np.int32)
         self.epochs[: len(epochs)] = epochs
         self.signature = signature(strategy, width, self.context.threads)
-
-    def _drop_checkpoints(self, keep: int) -> None:
-        if self.store is not None:
-            while len(self._checkpoints) > keep:
-                self.store.drop(self._checkpoints.pop(0))
 
     def interrupt(self, why: str = "the launch was stopped") -> None:
         """Keeps everything and says so: rows out, checkpoint written, attempts interrupted."""
@@ -629,7 +577,7 @@ class PackRun:
         """Nobody watches it any more, and it leaves nothing for whoever finds it dead; nor resume
         points, where all trials have ended."""
         if hasattr(self, "pack") and self.idle and not self._interrupted:
-            self._drop_checkpoints(keep=0)
+            self._points.drop()
         if self._watchdog is not None:
             self._watchdog.close()
             self._watchdog = None
@@ -641,22 +589,7 @@ class PackRun:
         """After `start` has raised: which trials of this program cannot be made, as values of init
         keys (an empty one means all trials), whatever their other values are. None where the
         fault may be one trial's alone."""
-        if not self._making:
-            return None
-        if self._making == "data":
-            return [{}]
-        if self._making == "program":
-            alone = [_fails(partial(lane_values, trial)) for trial in self.trials]
-            if any(alone):  # a learning rate, say, that its schedule refuses
-                return [{}] if all(alone) and len(alone) > 1 else None
-        kinds = {repr(init_constants(trial)): trial for trial in self.trials}.values()
-        bad = [
-            init_constants(trial)
-            for trial in kinds
-            if _fails(partial(check_start, trial, self._arrays))
-        ]
-        # First states may also be a parent's weights, which are one trial's.
-        return bad or (None if self._making == "states" else [{}])
+        return unmakeable(self.trials, self._arrays, self._making)
 
     def fail(self, error: str, reason: str, of: Sequence[Mapping[str, Scalar]] = ({},)) -> None:
         """Publishes what is gathered and ends the active lanes as failed.
@@ -714,15 +647,6 @@ class PackRun:
         """Names of the metrics that epochs have, as far as they are known."""
         seen = self.last.metrics if self.last is not None else {}
         return list(dict.fromkeys([*getattr(self.pack, "metrics", ()), *seen]))
-
-
-def _fails(make: Callable[[], object]) -> bool:
-    try:
-        with guarded():
-            make()
-    except Exception:
-        return True
-    return False
 
 
 def _checked(registry: Registry, trial_id: str, config: Mapping[str, Any]) -> Trial:

@@ -3,7 +3,6 @@ for `debug`. Rows, stop rules, weights and resume points are those of every pack
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,10 +13,10 @@ from orchestrator.worker.host.pack import COLUMNS, HostPack
 from orchestrator.worker.host.process import HostError, HostProcess, Returned, with_remedy
 from orchestrator.worker.host.report import Message, Report, TrialStopped
 from orchestrator.worker.last_words import LastWords
-from orchestrator.worker.pack_run import PackRun, Progress
+from orchestrator.worker.pack_run import PackRun
 from orchestrator.worker.provenance import host_signature
+from orchestrator.worker.run_progress import Progress
 from orchestrator.worker.stop_rules import non_finite
-from orchestrator.worker.weight_keeper import save_name
 from results import Store
 from trainables.declarations import HostTrainable, Registry, Scalar
 from trainables.declarations.core.parts import loaded
@@ -100,7 +99,7 @@ class HostRun(PackRun):
         }
         process = None if here else HostProcess(job, self._state, self.context.threads)
         self.pack = HostPack(trial, process)
-        self._checkpointed_at = time.monotonic()
+        self._points.restart()
         self.recorder.add_trials([self._row(0, 0, "running")])
         self.recorder.flush()
 
@@ -190,7 +189,7 @@ class HostRun(PackRun):
         self._keeper.save()
         self.recorder.add_trials([self._row(0, 1, "done", reason)])
         self.recorder.flush()
-        self._drop_checkpoints(keep=0)
+        self._points.drop()
         self.close()
         reasons = {trial.id: reason} if reason else {}
         return Progress(epoch, {trial.id: "done"}, reasons, self.signature, done=True)
@@ -215,18 +214,14 @@ class HostRun(PackRun):
         """Publishes what is gathered, then the newest state reported as a resume point."""
         self._note_point()
         self.recorder.flush()
-        self._checkpointed_at = time.monotonic()
+        self._points.restart()
         if self.store is None or self._point is None:
             return
         self._keeper.save(with_best=True)
-        name = f"{save_name(self.spec, self.context.launch_id)}-{self._point['epoch']:06d}"
-        self._guard()
         leaves = {"state": np.frombuffer(self.pack.state, np.uint8)[None]}
-        path = self.store.save_weights("checkpoints", name, leaves, {"lanes": [self._point]})
+        name = f"{self._point['epoch']:06d}"
+        self._points.keep_newest(self._points.publish(name, leaves, {"lanes": [self._point]}))
         self._point = None
-        if path not in self._checkpoints:
-            self._checkpoints.append(path)
-        self._drop_checkpoints(keep=1)
 
     def interrupt(self, why: str = "the launch was stopped") -> None:
         """As of every pack; the function's process ends, and goes on from its newest state."""

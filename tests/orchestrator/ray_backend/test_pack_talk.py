@@ -12,7 +12,7 @@ from orchestrator.plan.packs import Lane
 from orchestrator.pruning.judge import Reached
 from orchestrator.ray_backend import pack_talk
 from orchestrator.ray_backend.pack_talk import PackTalk
-from orchestrator.worker.pack_run import Failure, Progress
+from orchestrator.worker.run_progress import Failure, Progress
 from tests.support.queues import handed, lane, pack, queue_of
 
 NOTHING = {"verdicts": {}, "lanes": [], "more": False, "stop": False}

@@ -23,7 +23,7 @@ from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.queue.lease import Lease, SupersededError, passes
 from orchestrator.user_code import guarded
-from orchestrator.worker import pack_run
+from orchestrator.worker import pack_run, resume_points
 from orchestrator.worker import recorder as recording
 from orchestrator.worker.pack_run import PackRun, stop_on_sigterm
 from orchestrator.worker.recorder import Recorder
@@ -78,7 +78,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, pace: float = 0.0):
         self.now, self.pace = 0.0, pace
-        for module in (pack_run, recording):
+        for module in (pack_run, recording, resume_points):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
 
     def monotonic(self) -> float:

@@ -19,6 +19,6 @@ def analysis(
 ) -> Stage:
     """A stage that reads no other part; `build` names its engine, as for every `Stage`."""
     return Stage(
-        name=name, version=version, doc=doc, build=build, reads=(), epochs_key=None, task_loss=False,
-        probes=probes, keys=keys, check=check,
+        name=name, version=version, doc=doc, build=build, reads=(), epochs_key=None,
+        task_loss=False, probes=probes, keys=keys, check=check,
     )  # fmt: skip

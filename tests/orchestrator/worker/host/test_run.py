@@ -21,7 +21,7 @@ from orchestrator.plan.studies import catalogue
 from orchestrator.user_code import described
 from orchestrator.worker.host.process import HostError
 from orchestrator.worker.host.run import HostRun, run_of
-from orchestrator.worker.pack_run import Progress
+from orchestrator.worker.run_progress import Progress
 from results import Store, create_store
 from tests.support import stores
 
