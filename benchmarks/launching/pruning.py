@@ -65,7 +65,7 @@ CASES = {
         2,
         "loss",
     ),
-    # With six learning rates: of three, one would be left at once, and a third of all epochs is more.
+    # Six learning rates: of the three published ones a third is one, all at once.
     "herranz2023/mnist": Case(
         "herranz2023/mnist",
         ("epochs=27", "depth=10", "width=48", "task=digits", "batch_size=64", "lsc_epochs=2",
