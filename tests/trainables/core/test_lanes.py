@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.small_trials import (
     state_of,
     trial,
 )
-from trainables.core.lanes import Strategy
+from trainables.core.lanes import Strategy, over_lanes
 from trainables.declarations import Trial
 from trainables.packs.pack import EpochResult, Pack
 
@@ -158,3 +159,17 @@ def test_one_program_serves_all_epochs_and_traced_values(lanes):
     pack, _ = _pack(others, lanes, epochs=3)
     assert pack.memory_bytes() > pack.rise_bytes() > 0
     assert len(_compiles) == before
+
+
+def test_in_sequence_an_empty_slot_is_not_computed():
+    """Three seeds in packs of two cost three trainings, not four."""
+    calls: list[int] = []
+
+    def training(state: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+        jax.debug.callback(lambda one: calls.append(int(one)), value)
+        return state + value, value
+
+    for active in ([True, True], [True, False]):
+        over_lanes(training, jnp.zeros(2), jnp.arange(2.0), jnp.array(active), "sequential")
+    jax.effects_barrier()
+    assert sorted(calls) == [0, 0, 1]
