@@ -84,7 +84,7 @@ def store_queue(
         reasons=work.reasons,
         judge=judge,
         reached=lambda lanes, rungs: _reached(store, lanes, rungs),
-        on_pruned=lambda lanes: _publish_pruned(store, lanes),
+        on_pruned=lambda lanes, rows: _publish_pruned(store, lanes, rows),
     )
 
 
@@ -187,21 +187,30 @@ def _publish_failed(
     _publish_ended(store, rows, "failed", why, error)
 
 
-def _publish_pruned(store: Store, lanes: Sequence[Lane]) -> None:
-    """Says of trials without a slot that their newest attempts have ended as pruned."""
-    store.refresh()
-    newest = newest_attempts(store)
-    starts = {lane.trial_id: [lane.first_epoch] for lane in lanes}
-    values = {one.trial_id: one.value for one in _reached(store, lanes, starts)}
+def _publish_pruned(
+    store: Store, lanes: Sequence[Lane], known: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Says of trials without a slot that their newest attempts have ended as pruned.
+
+    Args:
+      known: rows of these attempts; of others the store is asked.
+    """
+    asked = [lane for lane in lanes if lane.trial_id not in known]
+    newest, values = {}, {}
+    if asked:
+        store.refresh()
+        newest = newest_attempts(store)
+        starts = {lane.trial_id: [lane.first_epoch] for lane in asked}
+        values = {one.trial_id: one.value for one in _reached(store, asked, starts)}
     rows = []
     for lane in lanes:
-        row = newest.get(lane.trial_id)
+        row = known.get(lane.trial_id) or newest.get(lane.trial_id)
         if row is None or row["status"] == "pruned":
             continue
+        row = {**row, "reason": (row["reason"] or "").removesuffix(AWAITS)}
         if row["status"] not in CENSORED:  # it ended at the rung before it could say so
             row |= {"epochs_done": lane.first_epoch, "rows": json.dumps(lane.memo["rows"])}
             row["reason"] = rung_reason(lane.metric, values[lane.trial_id], lane.first_epoch)
-        row["reason"] = (row["reason"] or "").removesuffix(AWAITS)
         rows.append(row)
     _publish_ended(store, rows, "pruned")
 

@@ -63,7 +63,8 @@ def pruned_trials(store: Store | None, judged: Judged) -> dict[str, str]:
     said = {i: math.inf if status in _SAID else done or 0 for i, status, done in newest}
     found: dict[str, str] = {}
     for group in judged.groups():
-        found |= _pruned(_standing(group, known, recorded), said)
+        of_group = [one for one in recorded if one.trial_id in group.epochs]
+        found |= _pruned(_standing(group, known, of_group), said)
     return found
 
 

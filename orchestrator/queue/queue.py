@@ -11,10 +11,11 @@ from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 from orchestrator.plan.packs import HOST, Lane, PackSpec, has_any
+from orchestrator.plan.paused import PausedTrial
 from orchestrator.pruning.judge import Judge, Reached, Verdict
 from orchestrator.queue.losses import MAX_DEATHS, MAX_ERRORS, MAX_MOVES, Death, Machines
 from orchestrator.queue.pace import TRAINING, Pace, Snapshot
-from orchestrator.queue.rungs import Paused, Rungs
+from orchestrator.queue.rungs import Rungs
 from orchestrator.queue.waiting import Group, Waiting
 from orchestrator.units import counted
 from results import StoreError
@@ -51,7 +52,8 @@ class PackQueue:
       untried: how many trials were given up without a try, by the reason.
       judge: says at the rungs of a trial whether it goes on. reached: those of these lanes that
         stand at one of their rungs, by what the store holds, given the rungs by trial.
-      on_pruned: the lanes, none of which has a slot, have ended as pruned.
+      on_pruned: the lanes, none of which has a slot, have ended as pruned; and, by trial, those
+        rows of their attempts' ends that are known.
       slots: while trials waited: `all` epochs of slots, and `used` ones, in which one trained.
     """
 
@@ -81,7 +83,9 @@ class PackQueue:
     reached: Callable[[Sequence[Lane], Mapping[str, Sequence[int]]], list[Reached]] = (
         lambda lanes, rungs: []
     )
-    on_pruned: Callable[[Sequence[Lane]], None] = lambda lanes: None
+    on_pruned: Callable[[Sequence[Lane], Mapping[str, Mapping[str, Any]]], None] = (
+        lambda lanes, rows: None
+    )
     slots: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self, packs: Sequence[PackSpec]) -> None:
@@ -169,9 +173,10 @@ class PackQueue:
 
     def report(self, runner: str, result: Mapping[str, Any]) -> None:
         """Takes in one report of a running pack: `ended`, statuses of trials whose end is
-        published, and their `reasons`; `epochs` that the others have done, and how many epochs of
-        a trial were `trained` since the last report, of how many `slots`; `unmakeable`, why trials
-        with any of some values of init keys cannot be made."""
+        published, and their `reasons`; those that have `paused`, as `PausedTrial.to_text` gives
+        them; `epochs` that the others have done, and how many epochs of a trial were `trained`
+        since the last report, of how many `slots`; `unmakeable`, why trials with any of some values
+        of init keys cannot be made."""
         with self._lock:
             pack = self.running.get(runner)
             if pack is None:
@@ -192,21 +197,31 @@ class PackQueue:
                 if trial_id not in self.outcomes:
                     self._progress[trial_id] = min(done, self.epochs[trial_id])
             with self._fatal_if_unwritable():
-                self._take_in(pack, result.get("ended", {}), result.get("reasons", {}))
+                self._take_in(
+                    pack,
+                    result.get("ended", {}),
+                    result.get("reasons", {}),
+                    result.get("paused", {}),
+                )
                 for why, of in result.get("unmakeable", ()):
                     self._give_up_program(pack, [], of, why, said=True)
                 self._settle()
 
     def _take_in(
-        self, pack: PackSpec, ended: Mapping[str, str], reasons: Mapping[str, str]
+        self,
+        pack: PackSpec,
+        ended: Mapping[str, str],
+        reasons: Mapping[str, str],
+        paused: Mapping[str, str],
     ) -> None:
         """Trials have left their slots."""
-        left = {lane.trial_id: lane for lane in pack.lanes if lane.trial_id in ended}
-        if left:
-            pack.lanes = [lane for lane in pack.lanes if lane.trial_id not in left]
-        for trial_id, lane in left.items():
-            if ended[trial_id] == "paused":
-                self._rungs.pause(self.waiting.group(pack), lane)
+        gone = ended.keys() | paused.keys()
+        left = [one for one in pack.trial_ids if one in gone]
+        pack.lanes = [lane for lane in pack.lanes if lane.trial_id not in gone]
+        for trial_id in left:
+            if trial_id in paused:
+                one = PausedTrial.from_text(paused[trial_id])
+                self._rungs.pause(self.waiting.group(pack), one.lane, one.row)
             else:
                 self._end(trial_id, ended[trial_id], reasons.get(trial_id))
 
@@ -256,7 +271,7 @@ class PackQueue:
         self._prune([lane for lane in lanes if verdicts.get(lane.trial_id) == "prune"])
         for lane in lanes:
             if verdicts.get(lane.trial_id) == "wait":
-                self._rungs.pause(group, lane, fresh=True)
+                self._rungs.pause(group, lane)
         return [lane for lane in lanes if verdicts.get(lane.trial_id, "go") == "go"]
 
     def _at_rungs(self, lanes: Sequence[Lane]) -> dict[str, Verdict]:
@@ -269,20 +284,24 @@ class PackQueue:
     def _settle(self) -> None:
         """Applies what the judge has said since of trials that wait for it."""
         while settled := self._rungs.settled():
-            self._prune([one.lane for one, verdict in settled if verdict == "prune"])
-            going: dict[Group, list[Paused]] = {}
+            pruned = [one for one, verdict in settled if verdict == "prune"]
+            self._prune(
+                [one.lane for one in pruned],
+                {one.lane.trial_id: one.row for one in pruned if one.row is not None},
+            )
+            going: dict[Group, list[Lane]] = {}
             for one, verdict in settled:
                 if verdict == "go":
-                    going.setdefault(one.group, []).append(one)
-            for group, them in going.items():
-                lanes = [one.lane for one in them if one.fresh]
-                if old := [one.lane for one in them if not one.fresh]:
-                    lanes += self._refreshed(group.pack(old))
+                    going.setdefault(one.group, []).append(one.lane)
+            for group, lanes in going.items():
                 self._wait(group, lanes, again=True)
 
-    def _prune(self, lanes: Sequence[Lane]) -> None:
+    def _prune(
+        self, lanes: Sequence[Lane], rows: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """`rows`: those ends of the trials' attempts that are known."""
         if lanes:
-            self.on_pruned(lanes)
+            self.on_pruned(lanes, rows or {})
         for lane in lanes:
             self._end(lane.trial_id, "pruned")
 

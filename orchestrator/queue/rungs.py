@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.plan.packs import Lane
 from orchestrator.pruning.judge import Judge, Reached, Verdict
@@ -11,12 +11,12 @@ from orchestrator.queue.waiting import Group
 
 
 class Paused(NamedTuple):
-    """A trial that waits for its verdict. `fresh`: no worker has had the lane, so that it can go
-    out as it is."""
+    """A trial that waits for its verdict, with the lane that goes out when it may go on. `row`: the
+    end of the attempt that paused, where a worker of this launch had it."""
 
     group: Group
     lane: Lane
-    fresh: bool
+    row: dict[str, Any] | None
 
 
 class Rungs:
@@ -52,10 +52,10 @@ class Rungs:
             self._said.pop(one.trial_id, None)
         return self._judge.ask(reached)
 
-    def pause(self, group: Group, lane: Lane, fresh: bool = False) -> None:
+    def pause(self, group: Group, lane: Lane, row: dict[str, Any] | None = None) -> None:
         """A trial waits for its verdict outside a slot."""
         group.held += 1
-        self._paused[lane.trial_id] = Paused(group, lane, fresh)
+        self._paused[lane.trial_id] = Paused(group, lane, row)
 
     def ended(self, trial_id: str, status: str) -> None:
         """A trial has ended, so that none waits for it."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from orchestrator.worker.pack_run import PackRun
     from orchestrator.worker.run_progress import Progress
 
-_LEFT = {"prune": "pruned", "wait": "paused"}
-
 
 class PackTalk:
     """Trains a pack and says when the driver must hear of it.
@@ -34,6 +32,7 @@ class PackTalk:
         self._free = 0
         self._ended: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
+        self._paused: dict[str, str] = {}
         self._unmakeable: list[tuple[str, list[dict[str, Any]]]] = []
         self._trained = self._slots = 0
 
@@ -97,10 +96,10 @@ class PackTalk:
             verdicts = {
                 one.trial_id: answer["verdicts"].get(one.trial_id, "wait") for one in self._held
             }
-            self.run.settle(verdicts)
-            self._ended |= {
-                i: _LEFT[verdict] for i, verdict in verdicts.items() if verdict in _LEFT
-            }
+            paused = self.run.settle(verdicts)
+            self._paused |= {trial_id: one.to_text() for trial_id, one in paused.items()}
+            pruned = [trial_id for trial_id, verdict in verdicts.items() if verdict == "prune"]
+            self._ended |= dict.fromkeys(pruned, "pruned")
             self._held = []
         if answer["lanes"]:
             failed = self.run.take([Lane(**lane) for lane in answer["lanes"]])
@@ -117,6 +116,7 @@ class PackTalk:
         report = {
             "ended": self._ended,
             "reasons": self._reasons,
+            "paused": self._paused,
             "unmakeable": self._unmakeable,
             "signature": run.signature,
             "epochs": {
@@ -130,6 +130,6 @@ class PackTalk:
             "free": len(free),
             "done": done,
         }
-        self._ended, self._reasons, self._unmakeable = {}, {}, []
+        self._ended, self._reasons, self._paused, self._unmakeable = {}, {}, {}, []
         self._trained = self._slots = 0
         return report

@@ -20,6 +20,7 @@ from orchestrator.datasets import loader
 from orchestrator.machine.resources import memory_free
 from orchestrator.plan.checks.metrics import require_names, require_watched
 from orchestrator.plan.packs import Context, Lane, PackSpec, has_any, signature_text
+from orchestrator.plan.paused import PausedTrial
 from orchestrator.pruning.judge import AWAITS, Reached, Verdict, rung_reason
 from orchestrator.units import counted
 from orchestrator.user_code import described, guarded
@@ -262,20 +263,23 @@ class PackRun:
         self._endings.place(slot, trial)
         self._keeper.place(slot, trial)
 
-    def settle(self, verdicts: Mapping[str, Verdict]) -> None:
+    def settle(self, verdicts: Mapping[str, Verdict]) -> dict[str, PausedTrial]:
         """What becomes of trials that `step` has left at a rung; those that are not named wait.
 
         "go" trains on. Of "prune" and "wait" the state is kept as a resume point that outlives this
         run, the attempt ends as pruned or paused, and the slot is free.
+
+        Returns:
+          By trial id, those that wait.
         """
         told = {lane: verdicts.get(one.trial_id, "wait") for lane, one in self._at_rung.items()}
         leaving = {lane: word for lane, word in told.items() if word != "go"}
         kept = [
             lane for lane, word in leaving.items() if word == "wait" or self.context.keep_pruned
         ]
-        if kept:
-            self._save_point(kept, f"{self._turn:06d}-rung")
+        path = self._save_point(kept, f"{self._turn:06d}-rung") if kept else ""
         rows = []
+        paused: dict[str, PausedTrial] = {}
         for lane, word in leaving.items():
             # Of one that waits too, since it may be pruned when it has no slot.
             self._keeper.at_end(lane, int(self.epochs[lane]) - 1, "pruned", self.pack)
@@ -284,11 +288,15 @@ class PackRun:
             why = rung_reason(self.spec.lanes[lane].metric, one.value, one.epochs)
             status, more = ("pruned", "") if word == "prune" else ("paused", AWAITS)
             rows.append(self._row(lane, 1, status, why + more))
+            if status == "paused":
+                point = {"checkpoint": path, "checkpoint_lane": kept.index(lane)}
+                paused[one.trial_id] = PausedTrial(self._next_attempt(lane, **point), rows[-1])
         self._keeper.save()
         self.recorder.add_trials(rows)
         self._at_rung.clear()
         if rows:
             self.recorder.flush()
+        return paused
 
     @contextlib.contextmanager
     def _making_it(
@@ -524,17 +532,27 @@ class PackRun:
         for lane in active:
             slot = self.spec.lanes[lane]
             states[slot.trial_id] = {path: values[lane] for path, values in leaves.items()}
-            lanes.append(replace(
-                slot,
-                attempt=slot.attempt + 1,
-                first_epoch=int(self.epochs[lane]),
-                follows=[(slot.attempt, self.context.launch_id)],
-                checkpoint=None,
-                continues=None,
-                memo=self._memo(lane),
-            ))  # fmt: skip
+            lanes.append(self._next_attempt(lane, checkpoint=None))
         self._interrupted = True
         return lanes, states
+
+    def _next_attempt(self, lane: int, **point: Any) -> Lane:
+        """The next attempt at a lane's trial, from its state as it is.
+
+        Args:
+          point: where that is kept, `checkpoint` and `checkpoint_lane`.
+        """
+        slot, epoch = self.spec.lanes[lane], int(self.epochs[lane])
+        return replace(
+            slot,
+            attempt=slot.attempt + 1,
+            first_epoch=epoch,
+            follows=[(slot.attempt, self.context.launch_id)],
+            continues=None,
+            memo=self._memo(lane),
+            rungs=[rung for rung in slot.rungs if rung > epoch],
+            **point,
+        )
 
     def like(self, spec: PackSpec, states: Mapping[str, Mapping[str, np.ndarray]]) -> PackRun:
         """A run of another pack by the same worker, which says what this one has not said yet."""

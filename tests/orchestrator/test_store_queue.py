@@ -96,7 +96,8 @@ def test_trials_that_stand_at_a_rung_are_found_with_their_values(tmp_path: Path)
     ]  # fmt: skip
 
 
-def test_a_trial_that_waited_without_a_slot_ends_as_pruned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_trial_that_waited_without_a_slot_ends_as_pruned(tmp_path: Path, told: bool) -> None:
     made = create_store(str(tmp_path / "store"))
     why, when = "val_loss is 2 after 3 epochs", datetime(2026, 1, 2, tzinfo=UTC)
     rows = [
@@ -104,7 +105,8 @@ def test_a_trial_that_waited_without_a_slot_ends_as_pruned(tmp_path: Path) -> No
         attempt_row("b", status="pruned", reason="before", epochs_done=3),
     ]
     made.publish("trials", table(rows))
-    _publish_pruned(made, [Lane("a", {}, attempt=1), Lane("b", {}, attempt=1)])
+    known = {"a": rows[0]} if told else {}
+    _publish_pruned(made, [Lane("a", {}, attempt=1), Lane("b", {}, attempt=1)], known)
     made.refresh()
     found = {row["trial_id"]: row for row in made.attempts().to_pylist()}
     assert {i: (row["status"], row["reason"], row["event"]) for i, row in found.items()} == {
@@ -126,7 +128,7 @@ def test_a_trial_whose_worker_ended_at_its_rung_is_pruned_as_if_it_had_said_so(
     made.publish("trials", table(rows))
     made.publish("epochs", table([epoch_row("a", e, 0.5, val_loss=0.25 * e) for e in range(3)]))
     at = Lane("a", {}, attempt=1, first_epoch=3, memo={"rows": {"epochs": 3}}, metric="val_loss")
-    _publish_pruned(made, [at])
+    _publish_pruned(made, [at], {})
     made.refresh()
     (row,) = made.attempts().to_pylist()
     assert (row["status"], row["epochs_done"]) == ("pruned", 3)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.plan.packs import Lane, PackSpec
+from orchestrator.plan.paused import PausedTrial
 from orchestrator.queue.queue import PackQueue
 
 SIGNATURE = {"strategy": "vmap"}
+END: dict[str, Any] = dict.fromkeys(("started", "ended"), datetime(2026, 1, 1, tzinfo=UTC))
+"""Row of an attempt that has paused."""
 
 
 def lane(name: str, parent: str | None = None, **more: Any) -> Lane:
@@ -34,6 +38,14 @@ def queue_of(
     return PackQueue(
         list(packs), all_epochs, passed or set(), "launch", refresh or again, **options
     )
+
+
+def paused(*names: str, first_epoch: int = 2) -> dict[str, str]:
+    """What a worker says of first attempts that have paused."""
+    return {
+        name: PausedTrial(lane(name, attempt=1, first_epoch=first_epoch, rungs=[4]), END).to_text()
+        for name in names
+    }
 
 
 def handed(queue: PackQueue, runner: str = "r") -> PackSpec:

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan.packs import Lane, PackSpec
+from orchestrator.plan.paused import PausedTrial
 from orchestrator.pruning.judge import Reached, Verdict
 from orchestrator.queue.losses import MAX_DEATHS, MAX_ERRORS
 from orchestrator.queue.queue import PASSED, PackQueue
-from tests.support.queues import SIGNATURE, lane, pack
+from tests.support.queues import END, SIGNATURE, lane, pack
 
 ENDS = ("done", "done", "done", "stopped", "diverged", "gate_failed")
 EPOCHS, RUNG = 10, 4
@@ -81,6 +82,7 @@ class Slotted:
     lanes: dict[str, int]
     attempts: dict[str, int]
     unsaid: dict[str, str] = field(default_factory=dict)
+    paused: dict[str, str] = field(default_factory=dict)
 
     @property
     def free(self) -> int:
@@ -141,7 +143,7 @@ class World:
     def on_lost(self, pack: PackSpec, why: str, error: str | None) -> None:
         self.lost |= set(pack.trial_ids)
 
-    def on_pruned(self, lanes: Sequence[Lane]) -> None:
+    def on_pruned(self, lanes: Sequence[Lane], rows: Mapping[str, Any]) -> None:
         for one in lanes:
             assert one.trial_id not in self.published
             self.published[one.trial_id] = "pruned"
@@ -197,13 +199,14 @@ class World:
             return
         report: dict[str, Any] = {
             "ended": worker.unsaid,
+            "paused": worker.paused,
             "epochs": dict(worker.lanes),
             "signature": {**SIGNATURE, "width": worker.width},
             "trained": 1,
             "free": worker.free,
             "at_rung": [[name, RUNG, self.judge.values[name]] for name in held],
         }
-        worker.unsaid = {}
+        worker.unsaid, worker.paused = {}, {}
         if not worker.lanes and self.draw.random() < 0.3:
             del self.at[runner]
             self.queue.complete(runner, {**report, "done": True})
@@ -220,7 +223,9 @@ class World:
             elif verdict == "wait":
                 self.epoch[name] = RUNG
                 self.paused.add(name)
-                worker.unsaid[name] = "paused"
+                attempt = worker.attempts[name] + 1
+                one = lane(name, self.parents[name], attempt=attempt, first_epoch=RUNG)
+                worker.paused[name] = PausedTrial(one, END).to_text()
                 del worker.lanes[name]
         granted = [Lane(**one) for one in answer["lanes"]]
         assert len(granted) <= worker.free
@@ -228,10 +233,13 @@ class World:
         self.start(granted)
         for one in granted:
             worker.lanes[one.trial_id] = one.first_epoch
+            worker.attempts[one.trial_id] = one.attempt
         self.no_slot_idles(runner)
         if not worker.lanes:
             del self.at[runner]
-            self.queue.complete(runner, {"ended": worker.unsaid, "done": True})
+            self.queue.complete(
+                runner, {"ended": worker.unsaid, "paused": worker.paused, "done": True}
+            )
 
     def no_slot_idles(self, runner: str) -> None:
         """A worker has free slots only if nothing for them is ready, or another worker that has no

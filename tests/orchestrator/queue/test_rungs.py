@@ -11,7 +11,7 @@ from orchestrator.plan.packs import Lane, PackSpec
 from orchestrator.pruning.judge import Reached, Verdict
 from orchestrator.queue.queue import PackQueue
 from results import StoreError
-from tests.support.queues import handed, lane, names, pack, queue_of
+from tests.support.queues import handed, lane, names, pack, paused, queue_of
 
 RUNGS = [2, 4]
 
@@ -85,7 +85,7 @@ def test_a_slot_that_a_verdict_frees_is_filled_in_the_same_answer(judge: Judge) 
     assert answer["verdicts"] == {"a": "go", "b": "prune", "c": "wait"}
     assert [one["trial_id"] for one in answer["lanes"]] == ["d", "e"]
     assert judge.heard == [("a", 2, 0.25), ("b", 2, 0.25), ("c", 2, 0.25)]
-    queue.talk("r", {"ended": {"b": "pruned", "c": "paused"}, "free": 0})
+    queue.talk("r", {"ended": {"b": "pruned"}, "paused": paused("c"), "free": 0})
     assert queue.outcomes == {"b": "pruned"}
     assert queue.snapshot().waiting == 1
     assert judge.heard[3:] == [], "it knows of what it has said itself"
@@ -103,9 +103,9 @@ def test_a_trial_that_waited_goes_on_once_its_worker_has_let_go_of_it(
         judge.news = {"a": "go"}
         queue.talk("r", {"free": 0})
         assert names(queue) == []
-        queue.talk("r", {"ended": {"a": "paused"}, "free": 0})
+        queue.talk("r", {"paused": paused("a"), "free": 0})
     else:
-        assert queue.talk("r", {"ended": {"a": "paused"}, "free": 0})["more"] is True
+        assert queue.talk("r", {"paused": paused("a"), "free": 0})["more"] is True
         judge.news = {"a": "go"}
         queue.talk("r", {"free": 0})
     assert queue.snapshot().waiting == 0
@@ -118,12 +118,12 @@ def test_a_trial_that_waited_may_be_pruned_without_a_slot(judge: Judge) -> None:
     pruned: list[str] = []
     queue = judged(
         judge, pack(lane("a"), lane("b")), pack(lane("c", "b"), program="q"),
-        on_pruned=lambda lanes: pruned.extend(one.trial_id for one in lanes),
+        on_pruned=lambda lanes, rows: pruned.extend(rows),
     )  # fmt: skip
     handed(queue)
     queue.talk("r", at_rung("a", "b"))
     judge.news = {"b": "prune"}
-    queue.talk("r", {"ended": {"a": "paused", "b": "paused"}, "free": 0})
+    queue.talk("r", {"paused": paused("a", "b"), "free": 0})
     assert pruned == ["b"]
     assert queue.outcomes == {"b": "pruned", "c": "blocked"}
     assert ("c", "blocked") in judge.heard
@@ -153,7 +153,7 @@ def test_trials_that_stand_at_a_rung_are_judged_before_they_start(judge: Judge) 
     judge.says = {"a": "go", "b": "prune"}
     queue = judged(
         judge, pack(*(lane(name, attempt=1, first_epoch=n) for name, n in at.items()), width=5),
-        on_pruned=lambda lanes: pruned.extend(one.trial_id for one in lanes),
+        on_pruned=lambda lanes, rows: pruned.extend(one.trial_id for one in lanes),
     )  # fmt: skip
     assert judge.heard == [("a", 2, 0.5), ("b", 2, 0.5), ("c", 2, 0.5)]
     assert pruned == ["b"]
@@ -179,7 +179,7 @@ def test_a_launch_ends_though_a_judge_never_says_its_word(judge: Judge) -> None:
     queue = judged(judge, pack(lane("a")))
     handed(queue)
     queue.talk("r", at_rung("a"))
-    queue.complete("r", {"ended": {"a": "paused"}, "done": True})
+    queue.complete("r", {"paused": paused("a"), "done": True})
     assert queue.exhausted
     assert queue.outcomes == {}
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from orchestrator.plan.packs import Lane
+from orchestrator.plan.paused import PausedTrial
 from orchestrator.pruning.judge import Reached
 from orchestrator.ray_backend import pack_talk
 from orchestrator.ray_backend.pack_talk import PackTalk
 from orchestrator.worker.run_progress import Failure, Progress
-from tests.support.queues import handed, lane, pack, queue_of
+from tests.support.queues import END, handed, lane, pack, queue_of
 
 NOTHING = {"verdicts": {}, "lanes": [], "more": False, "stop": False}
 
@@ -63,11 +64,15 @@ class Run:
                 held.append(Reached(one.trial_id, self.rung, float("nan")))
         return Progress(0, ended, {}, self.signature, trained=trained, at_rung=held)
 
-    def settle(self, verdicts: Mapping[str, str]) -> None:
-        self.settled = dict(verdicts)
+    def settle(self, verdicts: Mapping[str, str]) -> dict[str, PausedTrial]:
+        self.settled, paused = dict(verdicts), {}
         for slot, one in enumerate(self.spec.lanes):
-            if verdicts.get(one.trial_id, "go") != "go":
+            verdict = verdicts.get(one.trial_id, "go")
+            if verdict != "go":
                 self.active[slot] = False
+            if verdict == "wait":
+                paused[one.trial_id] = PausedTrial(one, END)
+        return paused
 
     def take(self, lanes: Sequence[Lane]) -> dict[str, Failure]:
         failed = {}
@@ -151,13 +156,14 @@ def test_what_the_driver_does_not_say_waits(talk_of: Any) -> None:
     talk.hear({**NOTHING, "verdicts": {"a": "go", "b": "prune"}})
     found = talk.train(stays)
     assert run.settled == {"a": "go", "b": "prune", "c": "wait"}
-    assert found["ended"] == {"b": "pruned", "c": "paused", "a": "done"}
+    assert found["ended"] == {"b": "pruned", "a": "done"}
+    assert PausedTrial.from_text(found["paused"]["c"]) == (run.spec.lanes[2], END)
 
     run = Run(1, {"a": 9}, rung=4)
     talk = talk_of(run)
     talk.train(stays)
     found = talk.train(stays)  # its answer was lost
-    assert (run.settled, found["ended"], found["done"]) == ({"a": "wait"}, {"a": "paused"}, True)
+    assert (run.settled, list(found["paused"]), found["done"]) == ({"a": "wait"}, ["a"], True)
 
 
 def test_a_launch_that_stops_leaves_trials_at_rungs_as_they_are(talk_of: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.plan.packs import Context, Lane, PackSpec
+from orchestrator.plan.paused import PausedTrial
 from orchestrator.plan.store_state import resume_points
 from orchestrator.plan.studies import catalogue
 from orchestrator.worker.pack_run import PackRun
@@ -142,7 +144,7 @@ def test_a_trial_that_left_at_a_rung_goes_on_to_the_same_bits(tmp_path: Path, ve
     assert [(one.trial_id, one.epochs) for one in reached] == [(t.id, 1) for t in some[:WIDTH]]
     with pytest.raises(RuntimeError, match="verdict"):
         run.step()
-    run.settle({some[0].id: verdict, some[1].id: "go", some[2].id: "go"})
+    paused = run.settle({some[0].id: verdict, some[1].id: "go", some[2].id: "go"})
     assert run.free() == [0]
     run.take(lanes[WIDTH:])
     while not run.idle:
@@ -160,6 +162,14 @@ def test_a_trial_that_left_at_a_rung_goes_on_to_the_same_bits(tmp_path: Path, ve
     again = resume_points(store, [some[0]])[some[0].id]
     again.config = dict(some[0].config)
     assert (again.first_epoch, again.attempt) == (1, 1)
+    if verdict == "wait":  # what the worker says is what the store holds
+        said = PausedTrial.from_text(paused.pop(some[0].id).to_text())
+        for name in ("first_epoch", "attempt", "checkpoint", "checkpoint_lane", "config"):
+            assert getattr(said.lane, name) == getattr(again, name)
+        assert (said.lane.rungs, said.lane.memo["rows"]) == ([2], again.memo["rows"])
+        assert said.row.items() <= newest[some[0].id].items()
+        again = replace(said.lane, rungs=[])
+    assert not paused
     finish(run_of([again], store))
     other = run_of(lanes_of(some[:1]), calm)
     finish(other)
