@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,8 +92,10 @@ class Known:
       values: of the metric, by trial and count of done epochs, at rungs; NaN where it is no number.
       last: of trials that have ended, in their last epoch.
       ended: status of those that need no verdict.
+      worst: what the worst trial would have, infinite; by the better end of the metric.
     """
 
+    worst: float = math.inf
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
@@ -106,23 +109,27 @@ class Known:
         return all(i in self.ended or self.reached(i, epochs) for i in members)
 
     def value(self, members: Iterable[str], epochs: int) -> float:
-        """What a cell is judged by: the mean over its trials of their value after that many epochs,
-        or of their last one where they ended before. NaN, which is worst, where one ended badly;
-        those that failed before are left out, unless all did."""
+        """What a cell is judged by: the median over its trials of their value after that many
+        epochs, or of their last one where they ended before. One that ended badly, or has no
+        number, counts as the worst; those that failed before are left out. NaN, which is worst of
+        all, where the median is of the worst, and where all failed."""
         found = []
-        for one in sorted(members):
+        for one in members:
             if self.reached(one, epochs):
                 found.append(self.values[one][epochs])
             elif self.ended.get(one) in ENDED_BADLY:
-                return math.nan
+                found.append(math.nan)
             elif self.ended.get(one) != "failed":
                 found.append(self.last.get(one, math.nan))
-        return sum(found) / len(found) if found else math.nan
+        if not found:
+            return math.nan
+        median = statistics.median(self.worst if math.isnan(one) else one for one in found)
+        return median if math.isfinite(median) else math.nan
 
 
 def known_of(store: Store | None, judged: Judged) -> Known:
     """What a store knows of the trials, as of now."""
-    known = Known(ended=dict.fromkeys(judged.blocked, "blocked"))
+    known = Known(judged.pruning.worst, ended=dict.fromkeys(judged.blocked, "blocked"))
     if store is None:
         return known
     newest = store.sql(

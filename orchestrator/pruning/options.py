@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Pruning:
       metric: a column of `epochs`, or a metric. mode: "min" or "max", whichever end is better.
       grace: epochs before a trial is first judged.
       factor: of this many trials at a rung, one goes on. `median` does not use it.
-      over: keys whose values are judged together, by the mean of the metric.
+      over: keys whose values are judged together, by the median of the metric.
       within: trials are compared with those alone that have the same values of these keys.
     """
 
@@ -46,6 +47,11 @@ class Pruning:
             found.append(rung)
             rung *= self.factor
         return found
+
+    @property
+    def worst(self) -> float:
+        """Worse than any number."""
+        return math.inf if self.mode == "min" else -math.inf
 
     def signed(self, value: float) -> float:
         """The value, or its negative where more is better: less is better then in any case."""

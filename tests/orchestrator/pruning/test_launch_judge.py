@@ -134,6 +134,18 @@ def test_halving_decides_the_same_through_any_kills(tmp_path: Path, over: str | 
     assert ended == [("done", done), ("pruned", 8 - done)]
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_pruned_trials_are_those_of_all_cells(tmp_path: Path, rule: str) -> None:
+    """Trials are compared within each learning rate alone."""
+    store = swept(tmp_path, rule, 0, kills=True, within=["lr"])
+    pruned = {row[3] for row in decisions(store) if row[7] == "prune"}
+    again = planned(store, prune=rule, within=["lr"])
+    assert not again.to_run
+    assert again.pruned.keys() == pruned
+    rates = store.sql("SELECT DISTINCT lr FROM trials WHERE status = 'pruned'").fetchall()
+    assert rule != "halving" or len(rates) == 4
+
+
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "halving"])
 def test_a_resumed_launch_takes_no_decision_again(tmp_path: Path, rule: str) -> None:
     store = swept(tmp_path, rule, 1, kills=True, factor=None)

@@ -42,7 +42,7 @@ class Sweep:
 
     def known(self) -> Known:
         """What a store would tell a launch that begins now."""
-        known = Known()
+        known = Known(self.judged.pruning.worst)
         for one in self.done:
             ended = self.status.get(one)
             if ended is not None and ended != "pruned":
@@ -143,11 +143,13 @@ def survivors(judged: Judged, truth: Truth) -> list[set[str]]:
             if rung < len(values) or (rung == len(values) and end != "diverged"):
                 numbers.append(values[rung - 1])
             elif end == "diverged":
-                return True, 0.0, cell
+                numbers.append(math.nan)
             elif end != "failed":
                 numbers.append(values[-1])
-        mean = sum(numbers) / len(numbers) if numbers else math.nan
-        return math.isnan(mean), 0.0 if math.isnan(mean) else sign * mean, cell
+        signed = sorted(math.inf if math.isnan(one) else sign * one for one in numbers)
+        middle = signed[(len(signed) - 1) // 2 : len(signed) // 2 + 1] or [math.inf]
+        median = sum(middle) / len(middle)
+        return math.isinf(median), 0.0 if math.isinf(median) else median, cell
 
     for rung in judged.rungs:
         ranked = sorted(score(cell, rung) for cell in cohort)
