@@ -84,10 +84,11 @@ def run() -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of launches of the whole grid, pruned by halving and by asha, and of Ray Tune's
     ASHAScheduler with one trial of the same jitted program in each actor, which it uses again; the
     compile cache is warm. Means of three rounds, each with other seeds of all trials. The facts are
-    lane-epochs in per cent of the full grid's, cells whose winner is the full grid's, in per cent,
-    trials an hour that were judged or ended, and regret: how much worse the best trial that has
-    trained to its end is than the full grid's best, in per cent of that, when as much time has
-    passed as the halved launch takes."""
+    lane-epochs in per cent of the full grid's; cells whose winner is the full grid's, in per cent;
+    how much worse in the full grid these winners are than its own, median over cells; trials an
+    hour that were judged or ended; and regret: how much worse the best trial that has trained to
+    its end is than the full grid's best, in per cent, when as much time has passed as the halved
+    launch takes."""
     seconds: dict[str, float] = {}
     facts: dict[str, float] = {}
     for name, case in CASES.items():
@@ -157,6 +158,7 @@ def _compared(case: Case, place: Path, full: Path, spent: float) -> dict[str, fl
     return {
         "lane-epochs, per cent": 100 * rows[0] / rows[1],
         "same winner, per cent": 100 * equal / len(winners[1]),
+        "regret of winners, per cent": _regret_of_winners(winners[0], _medians(case, whole)),
         "trials an hour": 3600 * ended / spent,
         "regret, per cent": _regret(case, _best(case, ours), whole),
     }
@@ -165,14 +167,46 @@ def _compared(case: Case, place: Path, full: Path, spent: float) -> dict[str, fl
 def _winners(case: Case, store: Any) -> dict[str, Any]:
     """The chosen value of each cell."""
     frame = best(store, case.space)
-    select = store.spaces()[case.space]["select"]
-    cells = [k for k in store.spaces()[case.space]["swept"]
-             if k != select["choose"] and k != select["over"]]  # fmt: skip
+    choose, cells = store.spaces()[case.space]["select"]["choose"], _cells(store, case.space)
     found = {}
     for row in frame.to_dict("records"):
         cell = json.dumps({key: row.get(key) for key in cells}, default=str)
-        found[cell] = row.get(select["choose"])
+        found[cell] = row.get(choose)
     return found
+
+
+def _cells(store: Any, space: str) -> list[str]:
+    """Keys whose values make the cells in which the space chooses."""
+    record = store.spaces()[space]
+    chosen = {record["select"]["choose"], record["select"]["over"]}
+    return [key for key in record["swept"] if key not in chosen]
+
+
+def _medians(case: Case, store: Any) -> dict[str, dict[Any, float]]:
+    """Of each cell and value that may be chosen, the median over seeds that `best` goes by."""
+    select = store.spaces()[case.space]["select"]
+    keys, choose = _cells(store, case.space), select["choose"]
+    value = (
+        f"min({case.metric})" if select.get("at") == "best" else f"arg_max({case.metric}, epoch)"
+    )
+    rows = store.sql(
+        f"SELECT {', '.join([*keys, choose])}, median(value) FROM trials JOIN (SELECT trial_id, "
+        f"{value} AS value FROM epochs GROUP BY 1) USING (trial_id) WHERE stage = 'train' "
+        "GROUP BY ALL"
+    ).fetchall()
+    found: dict[str, dict[Any, float]] = {}
+    for *cell, chosen, median in rows:
+        named = dict(zip(keys, cell, strict=True))
+        found.setdefault(json.dumps(named, default=str), {})[chosen] = median
+    return found
+
+
+def _regret_of_winners(winners: dict[str, Any], medians: dict[str, dict[Any, float]]) -> float:
+    """How much worse the chosen values are in the full grid than its best: the median over cells,
+    in per cent."""
+    return statistics.median(
+        100 * (values[winners[cell]] / min(values.values()) - 1) for cell, values in medians.items()
+    )
 
 
 def _best(case: Case, store: Any) -> float:
