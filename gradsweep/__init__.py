@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.promote import promote
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
-    from results.figures.declaration import Figure
+    from results.figures.declaration import Figure, FigureOption
     from results.html_report import report
     from results.plotting import plot, register_figure
     from search_spaces import Space, Study
@@ -54,6 +54,7 @@ __all__ = [
     "Column",
     "DebugResult",
     "Figure",
+    "FigureOption",
     "HostTrainable",
     "Key",
     "LaunchResult",
@@ -95,7 +96,7 @@ _PLACES = {
     "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "orchestrator.promote": ("promote",),
-    "results.figures.declaration": ("Figure",),
+    "results.figures.declaration": ("Figure", "FigureOption"),
     "results": (
         "Result",
         "Store",

@@ -13,7 +13,7 @@ import results.figures
 from results.ask.named_queries import space_name, space_of
 from results.ask.restricted import Where, restricted
 from results.errors import StoreError, nearest
-from results.figures.declaration import Figure, FigureFunction
+from results.figures.declaration import Figure, FigureFunction, FigureOption
 from results.figures.selection import joined
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def figure(
     figures: Mapping[str, FigureFunction] | None = None,
     where: Where = (),
     metric: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> go.Figure:
     """A figure of a space, as a Plotly object.
 
@@ -68,6 +69,7 @@ def figure(
       figures: functions by name; the registered ones if None.
       where: values of config keys, such as `{"init": "xavier"}`; other trials are left out.
       metric: what a figure draws that lets one choose; without a `name` the figure is `metric`.
+      options: of the figure, by name, such as `{"input": 3, "from_epoch": 100}`.
 
     Raises:
       StoreError: no such space, figure or trial; the store lacks the rows it needs; or trials
@@ -83,6 +85,10 @@ def figure(
             f"no figure is called {wanted!r}{nearest(wanted, known)}; known: {', '.join(known)}."
         )
     drawn, shown = known[wanted], restricted(store, data, where)
+    if options:
+        if not isinstance(drawn, Figure):
+            raise StoreError(f"{wanted} has no options; a Figure(...) declares them.")
+        shown = {**shown, "options": dict(options)}
     if metric is None:
         return drawn(store, shown, trial)
     if not (isinstance(drawn, Figure) and drawn.chooses_metric):
@@ -106,6 +112,11 @@ def describe_figure(function: FigureFunction) -> str:
     return (drawn.__doc__ or "").strip().split("\n")[0]
 
 
+def options_of(function: FigureFunction) -> tuple[FigureOption, ...]:
+    """What can be asked of a figure."""
+    return function.options if isinstance(function, Figure) else ()
+
+
 def unfit(store: Store, space: Mapping[str, Any], function: FigureFunction) -> str | None:
     """Why a figure cannot be drawn of a space, as a sentence; None where it can, as far as it
     declares what it needs."""
@@ -125,14 +136,15 @@ def plot(
     figures: Mapping[str, FigureFunction] | None = None,
     where: Where = (),
     metric: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a figure and returns its path, a different one for every space, figure and trial.
 
     Args:
       output: the file to write, or an existing folder for one named as by default:
-        `figures/<study>-<space>-<figure>[-<metric>][-<trial>].<format>`.
+        `figures/<study>-<space>-<figure>[-<metric>][-<trial>][-<option>-<value>].<format>`.
       format: html (self-contained), png, pdf or svg; by the ending of `output` if None.
-      where, metric: as in `figure`.
+      where, metric, options: as in `figure`.
 
     Raises:
       StoreError: as `figure`; an unknown format; a place not writable; no browser for an image.
@@ -140,9 +152,10 @@ def plot(
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     wanted = _wanted(data, name, metric)
     own = [space_name(data), wanted, metric or "", store.resolve(trial) if trial else ""]
+    own += [f"{name}-{value}" for name, value in (options or {}).items()]
     stem = "-".join(plain_name(part) for part in own if part)
     path, kind = place_of(output, stem, FORMATS, format)
-    drawn = figure(store, data, wanted, trial, figures, where, metric)
+    drawn = figure(store, data, wanted, trial, figures, where, metric, options)
     write_bytes(path, rendered(drawn, kind, wanted))
     return path
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.app import StoreOption, StudyOption, app, out, print_table
+from orchestrator.cli.figure_options import PlotCommand, taken
 from orchestrator.cli.open_store import open_for_reading
 from orchestrator.cli.results import RuleOption, SpaceName
 from orchestrator.errors import RequestError
@@ -28,8 +29,9 @@ WhereOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=PlotCommand)
 def plot(
+    ctx: typer.Context,
     space: Annotated[
         str | None,
         typer.Argument(metavar="SPACE", help="A space launched into the store."),
@@ -68,13 +70,18 @@ def plot(
     ] = False,
     rule: RuleOption = None,
 ) -> None:
-    """Draw a figure of the space from the store: self-contained HTML, or PNG, PDF or SVG."""
+    """Draw a figure of the space from the store: self-contained HTML, or PNG, PDF or SVG.
+
+    Some figures have options of their own, such as --input 3 --from-epoch 100 of orbit1d; --list
+    says which.
+    """
     from results import FIGURES, StoreError
     from results import plot as draw
     from results.ask.named_queries import space_of
     from results.plotting import figures_of
 
     if list_:
+        taken(ctx, None, {})
         _list(space, {**FIGURES, **own_figures(space, study)}, store, where)
         return
     if space is None:
@@ -90,6 +97,8 @@ def plot(
         _make_folder(output)
     problems = []
     one = figure or ("metric" if metric else names[0])
+    options, place = taken(ctx, one, known, all_)
+    output = output or place
     for name in dict.fromkeys(names) if all_ else [one]:
         try:
             written = draw(
@@ -102,6 +111,7 @@ def plot(
                 figures=known,
                 where=where or (),
                 metric=metric,
+                options=options,
             )
         except StoreError as error:
             if not all_:
@@ -120,6 +130,7 @@ def _list(space: str | None, known: Mapping[str, Any], store: str, where: list[s
 
     if space is None:
         print_table(["figure", "shows"], [[n, describe_figure(f)] for n, f in known.items()])
+        _list_options(known)
         return
     opened = open_for_reading(store)
     space = _space_of_study(opened, space, None)
@@ -129,8 +140,22 @@ def _list(space: str | None, known: Mapping[str, Any], store: str, where: list[s
         [f"figures of {space}", "shows"],
         [[n, describe_figure(f)] for n, f in known.items() if why[n] is None],
     )
+    _list_options({n: f for n, f in known.items() if why[n] is None})
     if any(why.values()):
         print_table(["others", "why not"], [[n, text] for n, text in why.items() if text])
+
+
+def _list_options(known: Mapping[str, Any]) -> None:
+    """What can be asked of these figures."""
+    from results.plotting import options_of
+
+    rows = [
+        [name, one.spelling, "" if one.default is None else str(one.default), one.doc]
+        for name, function in known.items()
+        for one in options_of(function)
+    ]
+    if rows:
+        print_table(["figure", "option", "default", "what it does"], rows)
 
 
 def _make_folder(output: Path) -> None:

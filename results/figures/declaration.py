@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from results.ask.best import metric_sql
 from results.ask.named_queries import space_name, targets_of
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from results.store.store import Store
 
-FigureFunction = Callable[["Store", Mapping[str, Any], "str | None"], "go.Figure"]
+FigureFunction = Callable[..., "go.Figure"]
+"""(store, space, trial), and a keyword for each option -> figure."""
 Config = Mapping[str, Any]
 By = str | tuple[str, Callable[[Config], Hashable]]
 """A key; or a word, and the function of a config that gives what it means."""
@@ -39,6 +40,50 @@ def metric_of(space: Mapping[str, Any]) -> str:
 
 def _nothing(key: str) -> bool:
     return False
+
+
+@dataclass(frozen=True)
+class FigureOption:
+    """What can be asked of a figure: `plot SPACE FIGURE --name VALUE`.
+
+    Attributes:
+      name: of the function's keyword; on a command line with "-" for "_".
+      kind: of its value; "ints" is one or several whole numbers, as 0 or 0,4,9.
+      default: the value where nothing is asked; None where the figure chooses.
+      doc: what it does.
+    """
+
+    name: str
+    kind: Literal["int", "float", "ints", "str"]
+    doc: str
+    default: Any = None
+
+    @property
+    def spelling(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    def read(self, figure: str, value: Any) -> Any:
+        """A value as it is typed, or given in Python, as what the function takes.
+
+        Raises:
+          StoreError: it is none of this kind.
+        """
+        words = {"int": "a whole number", "float": "a number",
+                 "ints": "whole numbers such as 0 or 0,4", "str": "a word"}  # fmt: skip
+        try:
+            if self.kind == "ints":
+                parts = value.split(",") if isinstance(value, str) else value
+                parts = parts if isinstance(parts, (list, tuple)) else [parts]
+                return tuple(int(part) for part in parts)
+            return {"int": int, "float": float, "str": str}[self.kind](value)
+        except (TypeError, ValueError):
+            raise StoreError(
+                f"{self.spelling} of {figure} must be {words[self.kind]}; got {value!r}."
+            ) from None
+
+
+FROM_EPOCH = FigureOption("from_epoch", "int", "First epoch that is shown.", 0)
+EPOCH = FigureOption("epoch", "int", "Epoch that is shown; the last.")
 
 
 @dataclass(frozen=True)
@@ -58,6 +103,8 @@ class Figure:
       averages: whether trials that differ only in the keys averaged over are drawn as one.
       panel: keys; with a trial named, the figure is of all trials that share its values of them.
       reads: spaces of the study, read whichever of them is named, each with its cells' keys.
+      options: what can be asked of it; its function takes each as a keyword, and a space says what
+        was asked, `space["options"]`.
     """
 
     draw: FigureFunction
@@ -72,6 +119,7 @@ class Figure:
     averages: bool = True
     panel: tuple[str, ...] | None = None
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: tuple[FigureOption, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,7 +136,27 @@ class Figure:
         why = self.misfit(store, space, trial)
         if why:
             raise StoreError(why)
-        return self.draw(store, space, trial)
+        return self.draw(store, space, trial, **self._chosen(space.get("options") or {}))
+
+    def _chosen(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The function's keywords.
+
+        Raises:
+          StoreError: it has no such option, or one is given what is none.
+        """
+        known = {option.name: option for option in self.options}
+        for name in asked:
+            if name not in known:
+                spelt = [option.spelling for option in self.options]
+                flag = f"--{name.replace('_', '-')}"
+                there = f"has {joined(spelt)}" if spelt else "has no options"
+                raise StoreError(
+                    f"{self.name} has no option {flag}{nearest(flag, spelt)}; it {there}."
+                )
+        return {
+            name: option.read(self.name, asked[name]) if name in asked else option.default
+            for name, option in known.items()
+        }
 
     def lacking(self, store: Store, space: Mapping[str, Any]) -> str | None:
         """Why there is nothing to draw yet, as a sentence; None where there is something."""

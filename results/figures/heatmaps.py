@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from results.errors import StoreError
-from results.figures.declaration import Figure
+from results.figures.declaration import EPOCH, FROM_EPOCH, Figure
 from results.figures.panels import Layout, explain_cells, notes, pick
 from results.figures.selection import Selection, Shown, select_trials, series
 from results.figures.style import (
@@ -37,33 +37,59 @@ class Grid:
     values: list[list[float | None]]
 
 
-def grad_heatmap(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+def grad_heatmap(
+    store: Store, space: Mapping[str, Any], trial: str | None = None, *, from_epoch: int = 0
+) -> go.Figure:
     """Gradient norm of every tensor (rows, first on top) at every epoch (columns)."""
+    what = "grad_norm", "Gradient norm", "Gradient norm<br>(epoch mean)"
+    return _by_tensor(store, space, trial, from_epoch, *what)
+
+
+def update_ratio(
+    store: Store, space: Mapping[str, Any], trial: str | None = None, *, from_epoch: int = 0
+) -> go.Figure:
+    """Size of a step against that of the weights, |dw| / |w|, of every tensor at every epoch."""
+    ratio = "CASE WHEN param_norm > 0 THEN update_norm / param_norm END"
+    what = ratio, "Update ratio", "|Δw| / |w|<br>(epoch mean)"
+    return _by_tensor(store, space, trial, from_epoch, *what)
+
+
+def _by_tensor(
+    store: Store, space: Mapping[str, Any], trial: str | None, first: int, value: str, words: str,
+    colour: str,
+) -> go.Figure:  # fmt: skip
+    """A heat map of a column of `layers`, or of an expression of such: tensors over epochs."""
     chosen = select_trials(store, space, trial)
     panels = pick(chosen)
     rows = series(
-        store, "layers", "epoch, layer_name, tensor, tensor_index, grad_norm",
-        [t.id for t in panels], where="tensor <> '*'", order="tensor_index, epoch",
+        store, "layers", f"epoch, layer_name, tensor, tensor_index, {value} AS value",
+        [t.id for t in panels], where=f"tensor <> '*' AND epoch >= {first}",
+        order="tensor_index, epoch",
     )  # fmt: skip
     grids = []
     for shown in panels:
         own = rows.get(shown.id, [])
         names = list(dict.fromkeys(f"{r['layer_name']}.{r['tensor']}" for r in own))
         epochs = sorted({r["epoch"] for r in own})
-        cells = {(f"{r['layer_name']}.{r['tensor']}", r["epoch"]): r["grad_norm"] for r in own}
+        cells = {(f"{r['layer_name']}.{r['tensor']}", r["epoch"]): r["value"] for r in own}
         values = [[cells.get((name, epoch)) for epoch in epochs] for name in names]
         grids.append(Grid(epochs, names, values))
     if not any(grid.x for grid in grids):
         raise StoreError(f"no trial of {chosen.title} recorded its layers; launch it again.")
-    return _heatmaps(f"Gradient norm by tensor — {chosen.title}", chosen, panels, grids,
-                     "Epoch", "", "Gradient norm<br>(epoch mean)")  # fmt: skip
+    return _heatmaps(f"{words} by tensor — {chosen.title}", chosen, panels, grids, "Epoch", "",
+                     colour)  # fmt: skip
 
 
-def timeline(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+def timeline(
+    store: Store, space: Mapping[str, Any], trial: str | None = None, *, epoch: int | None = None
+) -> go.Figure:
     """Norm of dL/dh over layers and time steps, at the last epoch where it was measured."""
     chosen = select_trials(store, space, trial).ended()
-    rows = series(store, "timeline", "epoch, layer, t, grad_norm", chosen.ids, order="epoch")
+    where = "true" if epoch is None else f"epoch = {epoch}"
+    rows = series(store, "timeline", "epoch, layer, t, grad_norm", chosen.ids, where, "epoch")
     panels = pick(chosen, set(rows))
+    if not panels and epoch is not None:
+        raise StoreError(f"no trial of {chosen.title} has a timeline of epoch {epoch}.")
     if not panels:
         raise StoreError(
             f"no trial of {chosen.title} has a timeline; launch with --set timeline_every=1."
@@ -243,6 +269,7 @@ def heatmap(fig: go.Figure, grid: Grid, place: dict[str, Any]) -> None:
 
 FIGURES = (
     Figure(grad_per_layer, table="layers"),
-    Figure(grad_heatmap, table="layers"),
-    Figure(timeline, table="timeline"),
+    Figure(grad_heatmap, table="layers", options=(FROM_EPOCH,)),
+    Figure(update_ratio, table="layers", options=(FROM_EPOCH,)),
+    Figure(timeline, table="timeline", options=(EPOCH,)),
 )

@@ -77,6 +77,7 @@ def _layer(
         **keys, "layer_name": name, "tensor": tensor, "tensor_index": index, "grad_norm": norm,
         "grad_norm_min": norm, "grad_norm_max": norm, "grad_norm_last": norm,
         "zero_steps": 10 if norm == 0 else 0, "nonfinite_steps": 0 if math.isfinite(norm) else 1,
+        "update_norm": 0.01 * norm, "param_norm": 2.0,
     }  # fmt: skip
 
 
@@ -113,6 +114,7 @@ def trial_rows(
     extra: Mapping[int, Mapping[str, Any]] | None = None,
     steps: bool = False,
     timeline: bool = False,
+    activations: bool = False,
     **columns: Any,
 ) -> dict[str, list[dict[str, Any]]]:
     """A trial's rows by table: an epoch per loss, layers where norms are given, and its end.
@@ -122,7 +124,7 @@ def trial_rows(
       norms: per epoch, the total gradient norm.
       extra: further columns of `epochs`, by epoch.
     """
-    epochs, profile, kept, waves = [], [], [], []
+    epochs, profile, kept, waves, active = [], [], [], [], []
     for epoch, loss in enumerate(losses):
         norm = norms[epoch] if norms else 1.0
         extra_columns = {"grad_norm": norm, **(extra or {}).get(epoch, {})}
@@ -131,13 +133,16 @@ def trial_rows(
             profile += layer_rows(trial, epoch, layers[epoch])
             if timeline:
                 waves += _wave(trial, epoch, layers[epoch])
+            if activations:
+                active += _activations(trial, epoch, len(layers[epoch]))
         if steps:
             kept += [
                 {"trial_id": trial, "attempt": 0, "epoch": epoch, "step": step, "loss": loss,
                  "grad_norm": norm * (1 + step / 10)}
                 for step in range(10)
             ]  # fmt: skip
-    parts = {"epochs": epochs, "layers": profile, "steps": kept, "probes/timeline": waves}
+    parts = {"epochs": epochs, "layers": profile, "steps": kept, "probes/timeline": waves,
+             "probes/activations": active}  # fmt: skip
     written = {name: rows for name, rows in parts.items() if rows}
     row = attempt_row(
         trial,
@@ -157,6 +162,18 @@ def _wave(trial: str, epoch: int, norms: Sequence[float], times: int = 16) -> li
         for layer, norm in enumerate(norms)
         for t in range(times)
     ]  # fmt: skip
+
+
+def _activations(trial: str, epoch: int, layers: int) -> list[dict[str, Any]]:
+    """Of tanh layers, and of an answer that no share is known of."""
+    keys = {"trial_id": trial, "attempt": 0, "epoch": epoch}
+    rows = [
+        {**keys, "position": i, "layer_name": f"rnn.{i}", "function": "tanh", "mean": -0.1 * i,
+         "std": 0.5 + 0.1 * epoch, "saturated": i / layers, "dead": 0.5 * i / layers}
+        for i in range(layers)
+    ]  # fmt: skip
+    answer = {"layer_name": "fc", "function": "none", "saturated": math.nan, "dead": math.nan}
+    return [*rows, {**rows[-1], **answer, "position": layers}]
 
 
 def space_of(trials: Sequence[str], **changes: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from results.config_values import value_text
-from results.figures.declaration import Figure
+from results.errors import StoreError
+from results.figures.declaration import Figure, FigureOption
 from results.figures.ribeiro2020.orbits import KINDS
 from results.figures.selection import rows_of, select_trials
 from results.figures.style import (
@@ -99,6 +100,41 @@ def bifurcation(store: Store, space: Mapping[str, Any], trial: str | None = None
         notes.append(f"Dashed: the origin turns unstable (Neimark-Sacker) at s = {crossing:.5f}.")
     finish(fig, f"An LSTM on a line through chaos — {chosen.title}", notes, 640)
     return fig.update_layout(legend_itemsizing="constant")
+
+
+def attractor_plane(
+    store: Store, space: Mapping[str, Any], trial: str | None = None, *, s: float, from_start: str
+) -> go.Figure:
+    """States (h1, h2) on the attractor of the two-unit LSTM, for one factor s of its weights."""
+    chosen = select_trials(store, space, trial, "chaos_scan")
+    dots = [r for r in rows_of(store, chosen, "orbit_diagram") if r["start"] == from_start]
+    if not dots:
+        starts = store.sql("SELECT DISTINCT start FROM all_orbit_diagram ORDER BY start").rows()
+        there = ", ".join(row["start"] for row in starts) or "none"
+        raise StoreError(f"no orbit starts from {from_start!r}; known starts: {there}.")
+    nearest = min((r["s"] for r in dots), key=lambda other: abs(other - s))
+    own = sorted((r for r in dots if r["s"] == nearest), key=lambda r: r["t"])
+    (scan,) = [r for r in rows_of(store, chosen, "chaos_scan")
+               if r["s"] == nearest and r["start"] == from_start][:1]  # fmt: skip
+    label, colour = KINDS[scan["kind"]]
+    fig = go.Figure(
+        go.Scatter(
+            x=[r["h1"] for r in own], y=[r["h2"] for r in own], mode="markers", name=label,
+            marker={"size": 3, "color": colour, "opacity": 0.6}, showlegend=True,
+            customdata=[r["t"] for r in own],
+            hovertemplate="h₁ %{x:.4g}, h₂ %{y:.4g}, step %{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+    fig.update_xaxes(title="h₁")
+    fig.update_yaxes(title="h₂")
+    mean = [float(np.mean([r[name] for r in own])) for name in ("h1", "h2")]
+    exponents = " and ".join(f"{scan[f'lyapunov{k}']:.4f}" for k in (1, 2))
+    note = (
+        f"s = {nearest:.5g}, {len(own)} states from the {from_start} start; their mean is "
+        f"({mean[0]:.4f}, {mean[1]:.4f}). Lyapunov exponents {exponents} nats a step."
+    )
+    title = f"Attractor of the two-unit LSTM — {chosen.title}"
+    return finish(fig, title, [*chosen.notes(), note], 520)
 
 
 def cost_profile(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
@@ -197,7 +233,14 @@ def cost_plane(store: Store, space: Mapping[str, Any], trial: str | None = None)
 
 FIGURES = (
     Figure(bifurcation, table="chaos_scan", by=(), averages=False),
+    Figure(
+        attractor_plane, table="orbit_diagram", by=(), averages=False,
+        options=(
+            FigureOption("s", "float", "Factor of the weights; the nearest that was scanned.", 1.0),
+            FigureOption("from_start", "str", "First state: standard or origin.", "standard"),
+        ),
+    ),
     Figure(cost_profile, table="chaos_cost", by=(), averages=False),
     Figure(cost_growth, table="chaos_length", by=(), averages=False),
     Figure(cost_plane, table="chaos_plane", by=(), averages=False),
-)
+)  # fmt: skip

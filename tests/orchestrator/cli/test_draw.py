@@ -15,14 +15,24 @@ Asked = Callable[..., list[Said]]
 
 STUDY = """
 import plotly.graph_objects as go
-from gradsweep import Space, Study
+from gradsweep import Figure, FigureOption, Space, Study
+
+def asking(store, space, trial, *, units, shade):
+    "Asks for two things."
+    return go.Figure(go.Scatter(y=list(units), name=f"shade {shade}"))
 
 def mine(store, space, trial):
     "Mine alone."
     return go.Figure(go.Scatter(y=[len(space["targets"])], name="my own line"))
 
 SPACES = {"grid": Space(param_space={"task": "gaussian", "model": "vanilla_rnn"})}
-STUDY = Study(name="demo", title="Mine", spaces=SPACES, figures={"mine": mine})
+STUDY = Study(name="demo", title="Mine", spaces=SPACES, figures={
+    "mine": mine,
+    "asking": Figure(asking, options=(
+        FigureOption("units", "ints", "Which units."),
+        FigureOption("shade", "float", "How dark.", 0.5),
+    )),
+})
 """
 
 
@@ -95,7 +105,38 @@ def test_a_figure_that_cannot_be_drawn_keeps_no_other_from_it(asked: Asked, tmp_
     assert len(files(tmp_path / "figures")) == 2
 
 
+def test_a_figure_s_own_options_are_listed_and_reach_it(asked: Asked, tmp_path: Path) -> None:
+    """In any order, beside those of `plot`; and `--output 1` where the figure has no such option
+    is a place."""
+    listed, drawn, maps, late = asked(
+        "plot demo/grid --list --study MINE",
+        "plot --units 3,4 --study MINE demo/grid asking --shade=0.25 -o asked.html",
+        "plot demo/grid grad_heatmap --from-epoch 2",
+        "plot demo/grid timeline --epoch 9",
+    )
+    (row,) = (line for line in listed.out.splitlines() if "--shade" in line)
+    assert [text.strip() for text in row.split("│")[1:-1]] == [
+        "asking",
+        "--shade",
+        "0.5",
+        "How dark.",
+    ]
+    assert "--from-epoch" in listed.out
+    assert (drawn.status, drawn.out) == (0, "asked.html\n"), drawn
+    text = (tmp_path / "asked.html").read_text()
+    assert "shade 0.25" in text
+    assert '"y":[3,4]' in text
+    assert maps.out == "figures/demo-grid-grad_heatmap-from_epoch-2.html\n", maps
+    assert "no trial of demo/grid has a timeline of epoch 9" in late.err
+
+
 REFUSED = {
+    "plot demo/grid depth --from-epoch 3": "the figure depth has no option --from-epoch; of grad",
+    "plot demo/grid grad_heatmap --from-epok 3": "did you mean --from-epoch?",
+    "plot demo/grid --lst": "plot has no option --lst (did you mean --list?)",
+    "plot demo/grid grad_heatmap --from-epoch": "--from-epoch needs a value, such as",
+    "plot demo/grid grad_heatmap --from-epoch x": "must be a whole number; got 'x'",
+    "plot demo/grid grad_heatmap --output 3": "cannot write 3: give a file that ends in .html",
     "plot demo/grid --all -o one.html": "give -o a folder, not one.html",
     "plot demo/grid --all -o there": "give -o a folder, not there",
     "plot demo/grid overview --all": "leave out --all or overview",

@@ -112,8 +112,8 @@ def store(new_store: Callable[[], Store]) -> Store:
     return made
 
 
-def figure(store: Store, space: str, name: str, trial: str | None = None) -> Any:
-    return drawn(store, f"ribeiro2020/{space}", name, trial)
+def figure(store: Store, space: str, name: str, trial: str | None = None, **options: Any) -> Any:
+    return drawn(store, f"ribeiro2020/{space}", name, trial, options=options)
 
 
 def notes(fig: Any) -> str:
@@ -163,6 +163,28 @@ def test_orbit_diagrams_have_epochs_for_an_axis(store: Store) -> None:
     assert "Epoch 60" in notes(brief)
 
 
+def test_a_reader_chooses_the_orbit(store: Store) -> None:
+    flat = figure(store, "sine", "orbit1d", input=1, start=1, from_epoch=40, burn_in=12)
+    (points,) = flat.data
+    assert sorted(set(points.x)) == [40, 60]
+    want = [0.4 + math.sin(t) + 5 for t in range(12, 15)]
+    assert list(points.y[:3]) == pytest.approx(want)
+    assert "First state 1, output 0; time steps from 12." in notes(flat)
+    brief = figure(store, "sine", "transient", input="1,0", epoch=20)
+    assert [t.name for t in brief.data] == ["input 0.4", "input 0.2"]
+    assert "Epoch 20" in notes(brief)
+    late = figure(store, "sine", "attractors", from_epoch=30)
+    assert sorted({shape.x0 for shape in late.layout.shapes}) == [40, 60]
+    for options, sentence in (
+        ({"input": 7}, "no orbits of input 7; it has inputs 0 to 1"),
+        ({"output": 3}, "starts 0 to 1, outputs 0 to 0, time steps 10 to 14 and epochs up to 60"),
+        ({"std": 2.0}, "has no orbits of std 2; it has 1"),
+        ({"stat": 2}, r"no option --stat \(did you mean --start"),
+    ):
+        with pytest.raises(StoreError, match=sentence):
+            figure(store, "sine", "orbit1d", **options)
+
+
 def test_a_bifurcation_diagram_names_its_changes(store: Store) -> None:
     fig = figure(store, "chaos", "bifurcation")
     dots = {t.name: t for t in fig.data if t.mode == "markers"}
@@ -171,6 +193,17 @@ def test_a_bifurcation_diagram_names_its_changes(store: Store) -> None:
     text = notes(fig)
     assert "fixed point → period 3 at 0.785; period 3 → chaotic at 0.845" in text
     assert "s = 0.78500" in text
+
+
+def test_an_attractor_is_shown_in_the_plane_of_its_states(store: Store) -> None:
+    fig = figure(store, "chaos", "attractor_plane", s=0.905)
+    (dots,) = fig.data
+    assert dots.name == "chaotic"
+    assert list(dots.x) == pytest.approx([0.9, 1.9, 2.9])
+    assert list(dots.y) == [0, 0, 0]
+    assert "s = 0.9, 3 states from the standard start; their mean is (1.9000, 0.0000)" in notes(fig)
+    with pytest.raises(StoreError, match="known starts: origin, standard"):
+        figure(store, "chaos", "attractor_plane", from_start="here")
 
 
 def test_a_cost_profile_counts_its_minima(store: Store) -> None:
