@@ -6,6 +6,7 @@ longer reads, once the user has chosen other parts, is left out; what the user t
 reads is refused.
 
 `null` or `none` for a key that takes no null leaves it open: the space's or the key's default.
+Where `none` is one of the key's own values, as of lru_gamma or pooling, it is that value.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
         if typed and canonical in keys:
             key = keys[canonical]
             values = [key.parse(v) if isinstance(v, str) else v for v in values]
-        if canonical in keys and not any(k.nullable for k in registry.declarations(canonical)):
-            values = [... if v is None or _is_null(v) else v for v in values]
+        declared = registry.declarations(canonical) if canonical in keys else []
+        if declared and not any(key.nullable for key in declared):
+            own = [v for key in declared for v in (key.default, *key.choices, *key.named)]
+            values = [... if v is None or (_is_null(v) and v not in own) else v for v in values]
         # A part by its name, not by an alias: conditions of a space compare with the name.
         parts = [registry.find(canonical, v) if isinstance(v, str) else None for v in values]
         found[canonical] = [p.name if p else v for p, v in zip(parts, values, strict=True)]

@@ -32,6 +32,8 @@ def registry() -> Registry:
         ("clip_norm=null,0.5", "clip_norm", [None, 0.5]),
         ("clip_norm=", "clip_norm", [None]),
         ("lr=none,0.5", "lr", [..., 0.5]),
+        ("lru_gamma=none,null,L1", "lru_gamma", ["none", ..., "L1"]),
+        ("keep_weights=none", "keep_weights", ["none"]),
         ("net=VanillaRNN", "model", ["vanilla_rnn"]),
         ("dataset=digits", "task", ["digits"]),
         ("comments=_heinit_32", "comments", ["_heinit_32"]),
@@ -126,6 +128,18 @@ def test_overrides_of_one_stage_of_a_study(registry: Registry) -> None:
             builtin_studies()["vanishing"].spaces["warmup"],
             ["warmup_lr=0.5", "pretrain=none"],
         )
+
+
+def test_none_is_the_choice_of_a_key_that_has_it(registry: Registry) -> None:
+    space = Space(param_space={"model": "lru", "task": "teacher_student", "lru_gamma": "L1"})
+    for given in (["lru_gamma=none"], {"lru_gamma": "none"}):
+        (trial,) = trials_of(Catalogue({}, registry), space, given)
+        assert trial.config["lru_gamma"] == "none"
+    (trial,) = trials_of(Catalogue({}, registry), space, ["lru_gamma=null"])
+    assert trial.config["lru_gamma"] == "learned", "the key's own default"
+    deep = Space(param_space={"model": "deep_lru", "task": "copy", "norm": "layer"})
+    (trial,) = trials_of(Catalogue({}, registry), deep, ["norm=none", "pooling=none"])
+    assert (trial.config["norm"], trial.config["pooling"]) == ("none", "none")
 
 
 # ---- what a space asks for ---------------------------------------------------------------------
