@@ -83,7 +83,7 @@ class FigureOption:
 
 
 FROM_EPOCH = FigureOption("from_epoch", "int", "First epoch that is shown.", 0)
-EPOCH = FigureOption("epoch", "int", "Epoch that is shown; the last.")
+EPOCH = FigureOption("epoch", "int", "Epoch that is shown; the last if left out.")
 
 
 @dataclass(frozen=True)

@@ -159,12 +159,11 @@ _MOST_POINTS = 12_000
 _MOST_STEPS = 400
 
 _STD = FigureOption(
-    "std", "float", "Standard deviation that first states were drawn with; the least."
+    "std", "float", "Standard deviation that first states were drawn with; the least if left out."
 )
 _OUTPUT = FigureOption(
     "output", "int",
-    "Output that is shown: of many 0 is their mean, 1 and 2 are projections, -1 is the token fed "
-    "back.", 0,
+    "Output that is shown: of many 0 is their mean, 1 and 2 are projections.", 0,
 )  # fmt: skip
 _START = FigureOption("start", "int", "Number of the random first state.", 0)
 _BURN_IN = FigureOption("burn_in", "int", "Time steps left out, of those recorded.", 0)
@@ -234,8 +233,7 @@ def _inputs(store: Store, shown: Shown, asked: Sequence[int] | None = None) -> l
 def _what(options: Mapping[str, Any]) -> str:
     """Which orbit is shown, as a sentence."""
     left = f"; time steps from {options['burn_in']}" if options["burn_in"] else ""
-    token = "token fed back" if options["output"] == -1 else f"output {options['output']}"
-    return f"First state {options['start']}, {token}{left}."
+    return f"First state {options['start']}, output {options['output']}{left}."
 
 
 def orbit1d(
@@ -324,7 +322,7 @@ def transient(
 
 
 _INPUTS = FigureOption(
-    "input", "ints", "Constant inputs by number; the lowest, middle and highest."
+    "input", "ints", "Constant inputs by number; the lowest, middle and highest if left out."
 )
 
 FIGURES = (
