@@ -175,12 +175,13 @@ def test_a_reader_chooses_the_orbit(store: Store) -> None:
     assert "Epoch 20" in notes(brief)
     late = figure(store, "sine", "attractors", from_epoch=30)
     assert sorted({shape.x0 for shape in late.layout.shapes}) == [40, 60]
-    for options, sentence in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"input": 7}, "no orbits of input 7; it has inputs 0 to 1"),
         ({"output": 3}, "starts 0 to 1, outputs 0 to 0, time steps 10 to 14 and epochs up to 60"),
         ({"std": 2.0}, "has no orbits of std 2; it has 1"),
         ({"stat": 2}, r"no option --stat \(did you mean --start"),
-    ):
+    )
+    for options, sentence in wrong:
         with pytest.raises(StoreError, match=sentence):
             figure(store, "sine", "orbit1d", **options)
 
