@@ -50,7 +50,7 @@ _SMALL_RECURRENT = {
     **_SMALL_SPIKES, "model": ["gru", "rsimplernn"], "depth": 2, "widths": "12", "lsc_batch": 4,
     "lsc_steps": 100, "lsc_epochs": 3, "seed": [0], "gate_radius": 0.5, "gate_std": 1.0,
 }  # fmt: skip
-_PAIR_FIGURES = ("figure3", "before_after", "lsc_radius", "overview")
+_PAIR_FIGURES = ("figure3", "start_bars", "before_after", "lsc_radius", "overview")
 
 
 def _figure3(excluded=()):

@@ -26,6 +26,8 @@ COUNTS = {  # space -> (its own trials, pretrainings, programs)
     "digits": (54, 6, 6),
     "mnist": (18, 2, 2),
     "toy": (8, 4, 4),
+    "cnn": (756, 36, 18),
+    "cnn_digits": (36, 6, 6),
     "spikes": (24, 16, 8),
 }
 

@@ -197,6 +197,33 @@ def test_nothing_to_pair_is_one_sentence(store: Store) -> None:
         figure(store, space_of(["a"], swept=["seed"]), "figure3")
 
 
+def test_bars_are_means_by_net_task_and_start(three: tuple[Store, Any]) -> None:
+    store, made = three
+    fig = figure(store, "herranz2023/figure3", "start_bars")
+    heads = [note.text for note in fig.layout.annotations if note.text.startswith("<b>")]
+    assert heads == [f"<b>{t}, depth {d}</b>" for t in ("heidelberg", "wordptb") for d in (2, 5)]
+    count = 0
+    for bars in traces(fig, type="bar"):
+        axis = (bars.xaxis or "x").removeprefix("x") or "1"
+        task, depth = (
+            heads[int(axis) - 1].removeprefix("<b>").removesuffix("</b>").split(", depth ")
+        )
+        for net, height, spread in zip(bars.x, bars.y, bars.error_y.array, strict=True):
+            name, sign = ("batch_perplexity", 1) if task == "wordptb" else ("mode_accuracy", -1)
+            values = [
+                at_best(made, trial, f"test_{name}", f"val_{name}", sign)
+                for trial, c in made.configs.items()
+                if c["stage"] == "train"
+                and (c["task"], str(c["depth"]), c["model"]) == (task, depth, net)
+                and start_of(c) == bars.name
+            ]
+            kept = np.array([v for v in values if v is not None])
+            assert height == pytest.approx(kept.mean())
+            assert spread == pytest.approx(kept.std(ddof=1) if len(kept) > 1 else 0)
+            count += 1
+    assert count > 20
+
+
 # ---- figure 4, table 1 -------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 PRESETS = ("paper", "readme")
 
 _LIKE = {"spikes": "heidelberg", "rsimplernn": "simple", "ssimplernn": "simple"}
-_LIKE |= {"malsnn": "spiking", "malsnnb": "spiking"}
+_LIKE |= {"malsnn": "spiking", "malsnnb": "spiking", "lsnn": "spiking"}
 
 _EQUAL = {  # every layer has this width, whatever the depth
     ("heidelberg", "lstm"): 94,
