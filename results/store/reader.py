@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import duckdb
@@ -241,8 +242,10 @@ class Reader:
             try:
                 self._native = NativeParts(index)
                 allowed = self._native.paths
-                self._con, self._columns, self._metrics, self._allowed = connect(
-                    index, self._spaces, self.rules, allowed, self._asked
+                # Not in this thread: DuckDB would make an error of a Ctrl-C in the middle of it.
+                made = partial(connect, index, self._spaces, self.rules, allowed, self._asked)
+                self._con, self._columns, self._metrics, self._allowed = bounded(
+                    made, lambda: None, None
                 )
                 self._judged = False
                 self._shared = _owners(self._con)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from results import Store, StoreError
 from results.bounds import OutOfTimeError, bounded, bytes_of, left_running
+from results.store import reader
 from tests.support.made_up_rows import publish_trial
 
 ENDLESS = {
@@ -34,6 +37,26 @@ def test_a_query_that_never_ends_is_stopped(store: Store, query: str) -> None:
         store.query_user(query, timeout=0.3)
     assert store.sql("SELECT trial_id FROM trials").fetchall() == [("a",)]
     assert not left_running()
+
+
+def test_ctrl_c_while_a_store_is_opened_is_none_of_its_errors(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB would make one of an exception that comes while it asks Python."""
+    publish_trial(store, "a", [1.0])
+    main, plain = threading.main_thread(), reader.connect
+
+    def interrupted(*given: Any) -> Any:
+        assert threading.current_thread() is not main
+        assert main.ident is not None
+        signal.pthread_kill(main.ident, signal.SIGINT)
+        return plain(*given)
+
+    monkeypatch.setattr(reader, "connect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.sql("SELECT trial_id FROM trials")
+    monkeypatch.undo()
+    assert store.sql("SELECT trial_id FROM trials").fetchall() == [("a",)]
 
 
 def test_a_query_may_take_as_much_memory_as_it_is_given(store: Store) -> None:
