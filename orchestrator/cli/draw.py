@@ -72,8 +72,8 @@ def plot(
 ) -> None:
     """Draw a figure of the space from the store: self-contained HTML, or PNG, PDF or SVG.
 
-    Some figures have options of their own, such as --input 3 --from-epoch 100 of orbit1d; --list
-    says which.
+    Some figures have further options, such as --input 3 --from-epoch 100 of orbit1d. --list shows
+    them.
     """
     from results import FIGURES, StoreError
     from results import plot as draw

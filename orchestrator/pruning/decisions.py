@@ -81,6 +81,11 @@ def recorded_decisions(store: Store | None, judged: Judged) -> list[Decision]:
     ]
 
 
+def decisions_of(recorded: Sequence[Decision], group: Judged) -> list[Decision]:
+    """Those of the decisions that are on trials of a group."""
+    return [one for one in recorded if one.trial_id in group.epochs]
+
+
 def publish(
     store: Store, taken: Sequence[tuple[Judged, Decision]], launch_id: str, after: datetime
 ) -> datetime:

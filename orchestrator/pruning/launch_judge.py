@@ -8,6 +8,7 @@ from typing import Protocol
 from orchestrator.pruning.asynchronous import Asynchronous
 from orchestrator.pruning.decisions import (
     Decision,
+    decisions_of,
     last_decided,
     publish,
     recorded_decisions,
@@ -76,10 +77,7 @@ def rules_of(
         store.refresh()
         read_values(store, judged, known, ids)
 
-    return [
-        make(group, known, [one for one in recorded if one.trial_id in group.epochs], read)
-        for group in judged.groups()
-    ]
+    return [make(group, known, decisions_of(recorded, group), read) for group in judged.groups()]
 
 
 class LaunchJudge:

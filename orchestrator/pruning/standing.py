@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from orchestrator.pruning.decisions import Decision, recorded_decisions
+from orchestrator.pruning.decisions import Decision, decisions_of, recorded_decisions
 from orchestrator.pruning.halving import Halving
 from orchestrator.pruning.judged import ENDED_WELL, Judged, Known, known_of
 from orchestrator.units import counted
@@ -63,8 +63,7 @@ def pruned_trials(store: Store | None, judged: Judged) -> dict[str, str]:
     said = {i: math.inf if status in _SAID else done or 0 for i, status, done in newest}
     found: dict[str, str] = {}
     for group in judged.groups():
-        of_group = [one for one in recorded if one.trial_id in group.epochs]
-        found |= _pruned(_standing(group, known, of_group), said)
+        found |= _pruned(_standing(group, known, decisions_of(recorded, group)), said)
     return found
 
 

@@ -1,1 +1,1 @@
-"""A trial that a program of its own trains, outside JAX."""
+"""Trials that a function of any library trains in a separate process."""
