@@ -17,7 +17,7 @@ from orchestrator.plan.plan import plan
 from orchestrator.plan.studies import catalogue
 from orchestrator.simulate.pace import Pace
 from orchestrator.simulate.publishing import Course, LaneWork, Tally, lane_work
-from orchestrator.worker import pack_run, recorder
+from orchestrator.worker import pack_run, recorder, resume_points
 from orchestrator.worker.pack_run import PackRun
 from results import create_store
 from results.schema import table_name
@@ -63,8 +63,8 @@ def test_a_real_pack_publishes_the_same(
     trials = {trial.id: trial for trial in one.to_run}
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr(pack_run, "time", clock)
-    monkeypatch.setattr(recorder, "time", clock)
+    for module in (pack_run, recorder, resume_points):
+        monkeypatch.setattr(module, "time", clock)
     store = create_store(str(tmp_path / "store"))
     rows: Counter[str] = Counter()
     parts: Counter[str] = Counter()
