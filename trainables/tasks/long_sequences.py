@@ -229,7 +229,8 @@ class ReviewTask(SequenceTask):
 
 class CopyTask(SequenceTask):
     """Task `copy`: y are the pattern's bits (B, P, 7); a model answers with two logits a bit at
-    every step, of which the last P are judged."""
+    every step, of which the last P are judged. The published program divides the mean over judged
+    steps once more, by all time steps: that is the metric `published_loss`."""
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -262,4 +263,4 @@ class CopyTask(SequenceTask):
         return jnp.mean(right.astype(jnp.float32), (1, 2))
 
     def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        return {}
+        return {"published_loss": self.losses(outputs, y) / self.sizes.seq_len}

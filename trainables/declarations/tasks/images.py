@@ -73,17 +73,26 @@ def _digits_sizes(config: Config) -> Sizes:
     )
 
 
+_TEST_SEED = Key(
+    "test_seed", "int", None, "static",
+    "The 180 test images are drawn from all 1,797 by this seed; null: they are the last 180 of the "
+    "file, by other writers than the others.", low=0, high=2**31 - 1, nullable=True,
+)  # fmt: skip
+
 DIGITS = Task(
     name="digits",
     version=1,
     runtime="trainables.tasks.images:ImageSet",
     metric_columns=OVER_TIME,
     doc="scikit-learn's 8x8 digits, 1437 / 180 / 180 of 1,797, pixels standardised.",
-    keys=(BATCH, NOISE, SPLIT, _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"), STANDARDISE),
+    keys=(
+        BATCH, NOISE, SPLIT, _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"), STANDARDISE,
+        _TEST_SEED,
+    ),
     sizes=_digits_sizes,
     dataset=lambda config: "digits",
     chance_loss=lambda config: math.log(10),
-)
+)  # fmt: skip
 
 MNIST = _image_task("mnist", "mnist", "rows", "MNIST, pixels divided by 255 and standardised.")
 CIFAR10 = _image_task("cifar10", "cifar10", "pixels", "CIFAR-10, standardised by channel.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Sizes, Task
+from trainables.declarations.core.parts import Config, Metric, Sizes, Task
 from trainables.declarations.tasks.base import (
     BATCH,
     OVER_TIME,
@@ -229,6 +229,10 @@ COPY = Task(
     version=1,
     runtime="trainables.tasks.long_sequences:CopyTask",
     doc="Repeat a pattern of random bits after a gap; judged on the last steps alone.",
+    metric_columns=(
+        Metric("published_loss", "nats", "min",
+               "The loss divided by the number of all time steps, 48 as published."),
+    ),
     keys=(
         BATCH,
         *_counts(20_000, 1_000, 1_000),
