@@ -14,14 +14,9 @@ from trainables.core.hparams import lane_values
 from trainables.declarations import ConfigError, Trial, builtin_registry
 from trainables.tasks.base import TaskRuntime, make_data, make_task
 from trainables.tasks.listops import END, OPERATORS, PAD, WORDS, expressions, operate
-from trainables.tasks.long_sequences import (
-    CopyTask,
-    SequenceTask,
-    arranged,
-    bit_reversed,
-    grey,
-    padded,
-)
+from trainables.tasks.long_sequences import CopyTask, SequenceTask, padded
+from trainables.tasks.pixel_sequences import arranged, grey
+from trainables.tasks.pixels import bit_reversed
 
 TEXT = ("<pad>", "<unk>", "<eos>", *WORDS)
 
