@@ -7,6 +7,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Stage
+from trainables.declarations.probes.hessian import HESSIAN
 from trainables.declarations.probes.sharpness import SHARPNESS
 
 _STOP = (
@@ -50,7 +51,7 @@ TRAIN = Stage(
             low=1, nullable=True, aliases=("patience",)),
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
-    probes=(SHARPNESS,),
+    probes=(SHARPNESS, HESSIAN),
 )  # fmt: skip
 
 
