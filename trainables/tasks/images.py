@@ -169,7 +169,8 @@ class ImageSet(ArrayTask):
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The images of a trial's task in its layout; see `make_data`."""
-        config, pool = trial.config, trial.sizes.n_train + trial.sizes.n_val
+        config: Any = trial.config
+        pool = trial.sizes.n_train + trial.sizes.n_val
         layout, standardise = str(config["layout"]), str(config["standardise"])
         if config.get("test_seed") is not None:
             arrays = drawn_last(arrays, int(config["test_seed"]))
