@@ -6,6 +6,7 @@ ours. Where the published programs have defects, and what was measured: docs/stu
 """
 
 from search_spaces.bar2025.analyses import ANALYSES
+from search_spaces.bar2025.claims import CLAIMS, DRAWN
 from search_spaces.bar2025.common import (
     CHOOSE,
     FIGURES,
@@ -113,4 +114,6 @@ STUDY = Study(
         **SMALL_SPACES,
         **ANALYSES,
     },
+    claims=CLAIMS,
+    drawn=DRAWN,
 )
