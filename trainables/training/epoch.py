@@ -358,7 +358,7 @@ class Training(Network):
             found["metrics"]["skipped_steps"] = tally["left_out"].astype(jnp.float32)
         carried = self.schedule.carried
         if carried:
-            seen = found["epochs"]["val_loss"]
+            seen = found["epochs"][self.schedule.watched]
             moved = self.schedule.after_epoch(hparams, state[carried], seen)
             state = {**state, carried: moved}
             ended = self.schedule.ended(hparams, moved)

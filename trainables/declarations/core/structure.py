@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Key, Scalar
 from trainables.declarations.core.parts import Config, Part, Probe, Stage
+from trainables.declarations.core.rate_keys import rate_problems
 
 SELECTORS = ("stage", "model", "task", "optimizer")
 SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}
@@ -53,9 +54,11 @@ class Structure:
 
     @cached_property
     def checks(self) -> list[Callable[[Config], list[str]]]:
-        """What its parts and probes refuse."""
+        """What its parts and probes refuse, and what the rate of its optimizer cannot be."""
         declared = (*self.parts.values(), *self.probes.values())
-        return list(dict.fromkeys(part.check for part in declared if part.check))
+        found = list(dict.fromkeys(part.check for part in declared if part.check))
+        optimizer = self.parts.get("optimizer")
+        return [*found, partial(rate_problems, optimizer.keys)] if optimizer else found
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
@@ -132,6 +135,18 @@ class Structure:
     def statics(self) -> tuple[str, ...]:
         """Names of what fixes the compiled epoch: selectors and static keys."""
         return (*(r for r in self.parts if r in SELECTORS), *self.of_kind("static"))
+
+    @cached_property
+    def optional(self) -> tuple[str, ...]:
+        """Names of the trial's own traced keys of which the program knows whether they are null."""
+        return tuple(name for name in self.of_kind("traced") if self.keys[name].null_is_static)
+
+    @cached_property
+    def later(self) -> dict[str, Scalar]:
+        """Names of statics that stores of before do not know -> the value at which the hash of a
+        program leaves them out."""
+        found = {name: key.default for name, key in self.keys.items() if key.added}
+        return found | {f"{name}_given": False for name in self.optional}
 
     @cached_property
     def versions(self) -> dict[str, int | str]:
