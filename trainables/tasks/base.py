@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Sizes, Trial
 from trainables.declarations.core.data_tree import Statics
 from trainables.declarations.core.parts import loaded
 from trainables.tasks.arrays import joined, require_finite
+from trainables.tasks.losses import LOSSES
 from trainables.tasks.streaming import Source, Streamed
 
 Hparams = Mapping[str, jax.Array]
@@ -120,12 +120,17 @@ def named_batch(task: TaskRuntime, batch: Batch) -> dict[str, Any]:
 
 
 class Classification:
-    """Cross-entropy of logits, the part of `TaskRuntime` that classifying tasks share.
+    """A loss of logits by its name, the part of `TaskRuntime` that classifying tasks share.
 
     Outputs (B, T, C) are judged at every time step and averaged. A label (B,) holds for all of them
     where the model declares `every_step`; then two more accuracies are given: of the logits' mean
     over time ("mode"), and of the last time step alone.
+
+    Attributes:
+      loss_function: name of the loss (`trainables.tasks.losses`), as `make_task` has read it.
     """
+
+    loss_function = "cross_entropy"
 
     carries = False
     any_outputs = False
@@ -144,7 +149,7 @@ class Classification:
         return (once, steps) if every_step else (once,)
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
-        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, _over_time(outputs, y))
+        losses = LOSSES[self.loss_function](outputs, _over_time(outputs, y))
         return jnp.mean(losses, axis=tuple(range(1, losses.ndim)))
 
     def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
@@ -291,6 +296,8 @@ def make_task(trial: Trial, data: Any = None) -> TaskRuntime | None:
         return None
     runtime: Any = loaded(trial.task.runtime)
     task: Any = runtime.of(trial)
+    if "loss_function" in trial.config:
+        task.loss_function = trial.config["loss_function"]
     if trial.task.stream:
         task = Streamed(task)
     task.data_shapes = None if data is None else abstract(data)
