@@ -12,6 +12,14 @@ from trainables.declarations.core.trial import ConfigError
 
 SELECTOR_ALIASES = {"net": "model", "dataset": "task"}
 """The papers' words for what a selector chooses."""
+_WORDS = {("net", "lru"): "bare_lru"}
+"""(a paper's word for a selector, its value) -> our part, where ours of that name is another: of
+herranz2023 the bare unit in layers, where model `lru` is zucchet2024's one-layer model."""
+
+
+def meant(name: str, value: Any) -> Any:
+    """A selector's value that was written under a paper's word for the selector, as ours."""
+    return _WORDS.get((name, value), value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Scalar, shown
 from trainables.declarations.core.parts import Part, Stage
-from trainables.declarations.core.presets import SELECTOR_ALIASES, Preset, unfold
+from trainables.declarations.core.presets import SELECTOR_ALIASES, Preset, meant, unfold
 from trainables.declarations.core.structure import (
     MOST_REMEMBERED,
     SELECTOR_DEFAULTS,
@@ -107,7 +107,7 @@ class Resolver:
         problems: list[str] = []
         given: dict[str, Any] = {}
         for name, value in raw.items():
-            canonical = self.spellings.get(name, name)
+            canonical, value = self.spellings.get(name, name), meant(name, value)
             if canonical in given and given[canonical] != value:
                 problems.append(f"{name} and another spelling of {canonical} are both set")
             given[canonical] = value
