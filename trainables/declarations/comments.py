@@ -17,7 +17,7 @@ from trainables.declarations.core.parts import Config
 from trainables.declarations.core.presets import Meaning, Preset
 from trainables.declarations.core.trial import ConfigError, nearest
 
-FEED_FORWARD = ("ffn",)
+FEED_FORWARD = ("ffn", "cnn")
 RECURRENT = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb", "lru_stack")
 LANGUAGE = ("wordptb", "charptb")
 PUBLISHED_DECAY = 1e-4
