@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key, in_full
 from trainables.declarations.core.parts import Column, Config, Probe, Stage
-from trainables.declarations.models.rnn import RECURRENT
+from trainables.declarations.models.rnn import FURTHER, RECURRENT
 
 NORMS = (
     "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",
@@ -21,7 +21,7 @@ NORMS = (
 FAMILIES = {
     "ffn": "feed-forward",
     "cnn": "convolutional",
-    **{model.name: "recurrent" for model in RECURRENT},
+    **{model.name: "recurrent" for model in (*RECURRENT, *FURTHER)},
     "lru_stack": "linear",
 }
 """Models that can be pretrained, and the family each is of."""
