@@ -171,6 +171,28 @@ def test_clipped_and_unclipped_trainings_share_a_pretraining(found: Catalogue) -
     assert {t.config["dropout"] for t in trials(found, "table1", "depth=6")} == {0.1}
 
 
+def test_the_source_s_words_mean_in_a_space_of_one_s_own_what_they_mean_there(
+    found: Catalogue,
+) -> None:
+    """In each form of a space; `model=lru` is zucchet2024's."""
+    own = {"task": "gaussian", "seed": 0}
+    spaces: list[dict[str, Any]] = [
+        {"net": "lru"},
+        {"net": {"grid_search": ["lru"]}},
+        {"pair": {"zip": {"net": ["lru"], "lr": [0.1]}}},
+        {"lr": 0.1, "more": {"when": {"lr": 0.1}, "then": {"net": "lru"}}},
+    ]
+    for space in spaces:
+        (one,) = trials_of(found, Space(reproduces="words", param_space={**own, **space}))
+        assert one.model.name == "bare_lru"
+    (one,) = trials_of(found, Space(reproduces="words", param_space={**own, "model": "lru"}))
+    assert one.model.name == "lru"
+    (text,) = trials_of(
+        found, Space(reproduces="words", param_space={"task": "ptb", "net": "lru", "seed": 0})
+    )
+    assert (text.task.name, text.model.name) == ("charptb", "bare_lru")
+
+
 # ---- the source's own commands -----------------------------------------------------------------
 
 X = "allns_embproj_nogradreset_dropout:.3_timerepeat:2_pretrained"

@@ -22,6 +22,20 @@ def meant(name: str, value: Any) -> Any:
     return _WORDS.get((name, value), value) if isinstance(value, str) else value
 
 
+def in_our_words(space: Any, name: str = "") -> Any:
+    """A space's keys and forms with `meant` applied to each value of a selector's paper word.
+
+    Args:
+      name: the word that the values in `space` are given to.
+    """
+    if isinstance(space, Mapping):
+        return {key: in_our_words(v, key if key in SELECTOR_ALIASES else name)
+                for key, v in space.items()}  # fmt: skip
+    if isinstance(space, list | tuple):
+        return [in_our_words(value, name) for value in space]
+    return meant(name, space)
+
+
 @dataclass(frozen=True)
 class Meaning:
     """What a preset's value says: `keys` it sets, and `defaults` that only fill keys left open."""
