@@ -13,6 +13,7 @@ from typing import Any
 from trainables.declarations.core.keys import Key, in_full
 from trainables.declarations.core.parts import Column, Config, Probe, Stage
 from trainables.declarations.models.rnn import FURTHER, RECURRENT
+from trainables.declarations.probes.weight_histogram import WEIGHT_HISTOGRAM
 
 NORMS = (
     "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",
@@ -148,5 +149,5 @@ LSC = Stage(
     gate=_gate,
     check=_check,
     task_loss=False,
-    probes=(LSC_PROBE,),
+    probes=(LSC_PROBE, WEIGHT_HISTOGRAM),
 )

@@ -8,6 +8,7 @@ from typing import Any
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Stage
 from trainables.declarations.probes.sharpness import SHARPNESS
+from trainables.declarations.probes.weight_histogram import WEIGHT_HISTOGRAM
 
 _STOP = (
     Key("stop_below", "float", None, "host",
@@ -79,7 +80,7 @@ TRAIN = Stage(
     ),
     check=_average_check,
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
-    probes=(SHARPNESS,),
+    probes=(SHARPNESS, WEIGHT_HISTOGRAM),
 )  # fmt: skip
 
 
