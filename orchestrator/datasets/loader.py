@@ -19,9 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.datasets import array_files
 from orchestrator.datasets.catalogue import DATASETS, Dataset, File, Form
 from orchestrator.errors import RequestError
 from trainables.declarations import nearest
+from trainables.declarations.tasks.sequence_file import INPUT_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +82,10 @@ def data_root() -> Path:
 
 
 def _dataset(name: str) -> Dataset:
+    if INPUT_NAME.fullmatch(name):
+        file = File(f"{array_files.FOLDER}/{name}/{array_files.FILE}", None)
+        form = Form((file,), "array_files.sequences")
+        return Dataset(name, "Sequences of a file of yours.", "yours", (form,))
     if name not in DATASETS:
         known = list(DATASETS)
         raise DataError(
@@ -117,6 +123,8 @@ def missing_message(name: str, root: Path | None = None) -> str:
 
 
 def _remedy(dataset: Dataset) -> str:
+    if INPUT_NAME.fullmatch(dataset.name):
+        return "give the path of the .npy file that it was made of, --set input_file=FILE.npy"
     return f"run `gradsweep data fetch {dataset.name}`"
 
 

@@ -79,8 +79,8 @@ class Key:
 
     `null_is_static` is of a nullable traced key: whether it is null is a constant of the program,
     `config["<name>_given"]`, so that a trial without it neither computes nor stores anything for
-    it. `added` is of a static key that its part was given after stores had been written: at its
-    default it is left out of the program's hash.
+    it. `added` is of a key that its part was given after stores had been written: at its default a
+    static one is left out of the program's hash.
     """
 
     name: str

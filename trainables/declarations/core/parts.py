@@ -21,7 +21,7 @@ class PartError(ValueError):
     """A part is not what it declares, or does not fit another: one sentence, with the remedy."""
 
 
-def _nothing(config: Config) -> None:
+def nothing(config: Config) -> None:
     return None
 
 
@@ -281,8 +281,8 @@ class Task(Part):
     classes: int | None = None
     stream: bool = False
     stream_steps: int | None = None
-    dataset: Callable[[Config], str | None] = _nothing
-    chance_loss: Callable[[Config], float | None] = _nothing
+    dataset: Callable[[Config], str | None] = nothing
+    chance_loss: Callable[[Config], float | None] = nothing
     loss_unit: str | Callable[[Config], str | None] | None = None
     loss_terms: Callable[[Config], int] = _one
     metric_columns: tuple[Metric, ...] = ()
@@ -322,7 +322,7 @@ class Objective(Part):
     stream: bool = False
     stream_steps: int | None = None
     loss_unit: str | None = None
-    chance_loss: Callable[[Config], float | None] = _nothing
+    chance_loss: Callable[[Config], float | None] = nothing
     metric_columns: tuple[Metric, ...] = ()
 
     def parts(self) -> tuple[Model, Task]:
@@ -406,6 +406,7 @@ class Stage(Part):
       rename: this stage's own keys by the names the shared training code reads
         (`{"lr": "pretrain_lr"}`).
       task_loss: whether its loss is the task's, so that a chance loss means something.
+      dataset: name of the data set that a stage without a task reads.
 
     `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
     default, which has the keys `accumulate` and `compute_dtype`. `task` is the task's functions,
@@ -417,11 +418,12 @@ class Stage(Part):
     """Whether it makes its weights itself, without a model."""
     build: Code | None = _TRAINING
     reads: tuple[str, ...] = ("model", "task", "optimizer")
-    parent: Callable[[Config], str | None] = _nothing
+    parent: Callable[[Config], str | None] = nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
+    dataset: Callable[[Config], str | None] = nothing
 
     def __post_init__(self) -> None:
         if self.build == _TRAINING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trainables.declarations.core.keys import Key
@@ -33,17 +34,16 @@ LR_MILESTONES = Key(
 LR_PATIENCE = Key(
     "lr_patience", "int", 10, "static",
     "Epochs in a row without a better lr_monitor after which plateau lets the rate fall; it falls "
-    "after one more.", unit="epochs", low=0, added=True,
+    "after one more.", unit="epochs", low=0,
 )  # fmt: skip
-RATE_KEYS = (
+_KEYS = (
     Key("lr_schedule", "str", "auto", "static",
         "How the learning rate changes. auto: as the optimizer's other keys say. cosine: half a "
         "cosine from lr to lr_end. restarts: half cosines of lr_every epochs, each lr_growth times "
         "as long as the one before. exponential: times lr_gamma in lr_every epochs, a bit in each "
         "step. step: times lr_gamma at lr_milestones, or every lr_every epochs. plateau: times "
         "lr_gamma when lr_monitor no longer improves.",
-        choices=("auto", "constant", "cosine", "restarts", "exponential", "step", "plateau"),
-        added=True),
+        choices=("auto", "constant", "cosine", "restarts", "exponential", "step", "plateau")),
     LR_WARMUP,
     Key("lr_start", "float", 0.0, "traced", "Learning rate of the first step of a warm-up.", low=0),
     LR_END,
@@ -57,8 +57,9 @@ RATE_KEYS = (
     LR_PATIENCE,
     Key("lr_monitor", "str", "val_loss", "static",
         "What plateau watches: it improves when it is lower (val_loss) or higher (val_accuracy) "
-        "than the best by 1e-4 of it.", choices=("val_loss", "val_accuracy"), added=True),
+        "than the best by 1e-4 of it.", choices=("val_loss", "val_accuracy")),
 )  # fmt: skip
+RATE_KEYS = tuple(replace(key, added=True) for key in _KEYS)
 """Keys of every optimizer that has the traced key `lr` and no schedule of a user's; one that the
 optimizer declares itself takes the place of the key here."""
 

@@ -8,7 +8,7 @@ from trainables.declarations.core.rate_keys import LR_GAMMA, LR_MILESTONES, mile
 from trainables.declarations.optim.base import DECAY, DECAY_ON, DECOUPLED, LR, SMALL_LR
 from trainables.declarations.optim.clipping import CLIPPING
 from trainables.declarations.optim.schedules import SCHEDULE
-from trainables.declarations.probes.effective_lr import EFFECTIVE_LR
+from trainables.declarations.probes.effective_lr import EFFECTIVE_LR, WEIGHT_RATES
 
 ADAM = Optimizer(
     name="adam",
@@ -19,7 +19,7 @@ ADAM = Optimizer(
     doc="Adam with optax's constants (b1 .9, b2 .999, eps 1e-8).",
     keys=(LR, DECAY, *CLIPPING, *SCHEDULE),
     aliases=("Adam",),
-    probes=(EFFECTIVE_LR,),
+    probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )
 
 
@@ -32,7 +32,7 @@ ADAMW = Optimizer(
     doc="Adam with decoupled weight decay, optax's constants.",
     keys=(SMALL_LR, DECOUPLED, DECAY_ON, *CLIPPING, *SCHEDULE),
     aliases=("AdamW",),
-    probes=(EFFECTIVE_LR,),
+    probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )
 
 
@@ -101,5 +101,5 @@ ADAMW_GROUPS = Optimizer(
     ),
     groups=(("lr_recurrent", "lr_factor"),),
     check=_groups_check,
-    probes=(EFFECTIVE_LR,),
+    probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )  # fmt: skip

@@ -27,7 +27,7 @@ SGD = Optimizer(
         Key("momentum", "float", None, "traced",
             "Share of the last step's direction that is kept: v = g + momentum v, w -= lr v, as "
             "torch has it; null: plain descent.", low=0, high=1, open_high=True, nullable=True,
-            null_is_static=True),
+            null_is_static=True, added=True),
         Key("nesterov", "bool", False, "static", "Nesterov's momentum: w -= lr (g + momentum v).",
             added=True),
     ),

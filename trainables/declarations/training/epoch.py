@@ -7,6 +7,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Stage
+from trainables.declarations.probes.hessian import HESSIAN
 from trainables.declarations.probes.sharpness import SHARPNESS
 from trainables.declarations.probes.weight_histogram import WEIGHT_HISTOGRAM
 
@@ -80,7 +81,7 @@ TRAIN = Stage(
     ),
     check=_average_check,
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
-    probes=(SHARPNESS, WEIGHT_HISTOGRAM),
+    probes=(SHARPNESS, HESSIAN, WEIGHT_HISTOGRAM),
 )  # fmt: skip
 
 
