@@ -40,7 +40,7 @@ def weight_histograms(
     if not tensors:
         raise StoreError(
             f"no trial of {chosen.title} recorded its weights; launch it with "
-            "--set weight_histogram=0."
+            "--set weight_histogram_every=0."
         )
     shown = tensors[:: -(-len(tensors) // _MOST_PANELS)]
     columns = min(len(shown), 3)
