@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,14 @@ from jax.nn import initializers
 
 Draw = Callable[[jax.Array, tuple[int, ...]], jax.Array]
 
-_SCALED = {  # name -> (scale, fan that the variance is scale divided by)
+_SCALED: dict[
+    str, tuple[float, Any]
+] = {  # name -> (scale, fan that the variance is scale divided by)
     "glorot": (1.0, "fan_avg"),
     "he": (2.0, "fan_in"),
     "lecun": (1.0, "fan_in"),
 }
-_SHAPES = {"normal": "truncated_normal", "uniform": "uniform"}
+_SHAPES: dict[str, Any] = {"normal": "truncated_normal", "uniform": "uniform"}
 
 
 def named_init(name: str, stacked: bool = False, in_axis: int = -1, out_axis: int = -2) -> Draw:
@@ -55,4 +58,4 @@ def by_gate(draw: Draw, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _eye(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jnp.eye(*shape)
+    return jnp.eye(shape[0], shape[1])

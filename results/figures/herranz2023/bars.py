@@ -58,7 +58,7 @@ def start_bars(store: Store, space: Mapping[str, Any], trial: str | None = None)
                 fig.add_trace(bar, row=at // columns + 1, col=at % columns + 1)
                 named = True
     for at, (_, _, own) in enumerate(panels):
-        place = {"row": at // columns + 1, "col": at % columns + 1}
+        place: dict[str, Any] = {"row": at // columns + 1, "col": at % columns + 1}
         fig.update_yaxes(title=f"Test {_NAMES.get(own[0].metric, own[0].metric)}", **place)
     fig.update_yaxes(rangemode="tozero")
     fig.update_layout(barmode="group")

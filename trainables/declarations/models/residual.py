@@ -47,7 +47,7 @@ _LRU_KEYS = (
 )  # fmt: skip
 
 
-def _lru_check(config: Config) -> list[str]:
+def _ring_check(config: Config) -> list[str]:
     return [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
 
 
@@ -58,7 +58,7 @@ LRU_STACK = Model(
     build="trainables.models.residual:lru_stack",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit; logits at every step.",
     keys=_LRU_KEYS,
-    check=_lru_check,
+    check=_ring_check,
     rows=lambda config, sizes: _lru_rows(config, sizes, 14),
     aliases=("reslruffn", "reslru"),
     probes=(TIMELINE, RADIUS),
@@ -77,7 +77,7 @@ BARE_LRU = Model(
         _SHARED["dropout"],
         *_LRU_KEYS[3:],
     ),
-    check=_lru_check,
+    check=_ring_check,
     rows=lambda config, sizes: _lru_rows(config, sizes, 8),
     aliases=("lruffn",),
     probes=(TIMELINE,),
