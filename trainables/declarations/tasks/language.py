@@ -27,13 +27,21 @@ CORPORA = {  # corpus -> (its data set, tokens of training, validation and test,
     "wikitext2_valid": ("wikitext2_valid", (217_646, 122_784, 122_785), 18_328),
     "tiny": ("tiny_text", (2_240, 480, 480), 23),
 }
+_CHARACTERS = (5_101_618, 399_782, 449_945), 50
+"""Characters of the Penn Treebank's three parts, and how many there are."""
+
+
+def _tokens(config: Config) -> tuple[tuple[int, int, int], int]:
+    """Tokens of a task's three parts, and how many there are."""
+    return (
+        _CHARACTERS if config.get("task") == "charptb" else CORPORA[config.get("corpus", "ptb")][1:]
+    )
 
 
 def stream_lengths(config: Config) -> tuple[int, ...]:
     """Tokens of each of the `batch_size` rows that training, validation and test are cut to."""
     most = config["max_tokens"]
-    counts = CORPORA[config.get("corpus", "ptb")][1]
-    return tuple(min(n, most or n) // config["batch_size"] for n in counts)
+    return tuple(min(n, most or n) // config["batch_size"] for n in _tokens(config)[0])
 
 
 # ---- whole segments ------------------------------------------------------------------------------
@@ -54,7 +62,8 @@ def _sizes(config: Config) -> Sizes:
     rows = config["batch_size"]
     n_train, n_val, n_test = (n * rows for n in segments(config))
     length = config["seq_len"] * config["time_repeat"]
-    return Sizes(length, PTB_WORDS, PTB_WORDS, n_train, n_val, n_test, rows, tokens=True)
+    kinds = _tokens(config)[1]
+    return Sizes(length, kinds, kinds, n_train, n_val, n_test, rows, tokens=True)
 
 
 def _check(config: Config) -> list[str]:
@@ -62,44 +71,58 @@ def _check(config: Config) -> list[str]:
         return []
     rows, length = config["batch_size"], config["seq_len"]
     problem = (
-        f"{rows} rows of {length} tokens leave no training segment; wordptb needs three times "
+        f"{rows} rows of {length} tokens leave no training segment; the task needs three times "
         f"{rows * length:,} tokens: lower batch_size or seq_len, or raise max_tokens"
     )
     return [problem]
 
 
+_SEGMENT_KEYS = (
+    with_default(BATCH, 32),
+    replace(SEQ_LEN, default=100, doc="Tokens of a segment, before time_repeat."),
+    TIME_REPEAT,
+    Key("mlm_epochs", "int", 0, "traced",
+        "Number of epochs, from the first, in which mlm_rate of the training input's tokens "
+        "is random.", unit="epochs", low=0),
+    Key("mlm_rate", "float", 0.05, "traced", "Share of tokens replaced.", low=0, high=1),
+    Key("state_reset", "str", "epoch", "static",
+        "When a network's carried state starts from 0 again. epoch: with each training epoch, "
+        "and before validation and test; never: not at all, as published; segment: with every "
+        "batch, so that nothing is carried.", choices=("epoch", "never", "segment")),
+    Key("max_tokens", "int", None, "static",
+        "Tokens kept of training, validation and test each, from the first; null: all.",
+        unit="tokens", low=1, nullable=True),
+)  # fmt: skip
+_SEGMENT_METRICS = (
+    Metric("bits_per_token", "bits", "min", "Mean cross-entropy of a token."),
+    Metric("batch_perplexity", "", "min",
+           "exp of each batch's mean cross-entropy, averaged over batches."),
+)  # fmt: skip
 WORDPTB = Task(
     name="wordptb",
     version=1,
     runtime="trainables.tasks.language:StreamTask",
-    metric_columns=(
-        Metric("bits_per_token", "bits", "min", "Mean cross-entropy of a token."),
-        Metric("batch_perplexity", "", "min",
-               "exp of each batch's mean cross-entropy, averaged over batches."),
-    ),
+    metric_columns=_SEGMENT_METRICS,
     doc="Next word of the Penn Treebank, read in order: segment k + 1 of a row follows segment k.",
-    keys=(
-        with_default(BATCH, 32),
-        replace(SEQ_LEN, default=100, doc="Tokens of a segment, before time_repeat."),
-        TIME_REPEAT,
-        Key("mlm_epochs", "int", 0, "traced",
-            "Number of epochs, from the first, in which mlm_rate of the training input's tokens "
-            "is random.", unit="epochs", low=0),
-        Key("mlm_rate", "float", 0.05, "traced", "Share of tokens replaced.", low=0, high=1),
-        Key("state_reset", "str", "epoch", "static",
-            "When a network's carried state starts from 0 again. epoch: with each training epoch, "
-            "and before validation and test; never: not at all, as published; segment: with every "
-            "batch, so that nothing is carried.", choices=("epoch", "never", "segment")),
-        Key("max_tokens", "int", None, "static",
-            "Tokens kept of training, validation and test each, from the first; null: all.",
-            unit="tokens", low=1, nullable=True),
-    ),
+    keys=_SEGMENT_KEYS,
     sizes=_sizes,
     dataset=lambda config: "ptb",
     chance_loss=lambda config: math.log(PTB_WORDS),
     check=_check,
+)
+CHARPTB = Task(
+    name="charptb",
+    version=1,
+    runtime="trainables.tasks.language:StreamTask",
+    metric_columns=_SEGMENT_METRICS,
+    doc="Next character of the Penn Treebank, read in order; what herranz2023's programs call ptb.",
+    keys=_SEGMENT_KEYS,
+    sizes=_sizes,
+    dataset=lambda config: "ptb_characters",
+    chance_loss=lambda config: math.log(_CHARACTERS[1]),
+    check=_check,
     aliases=("ptb",),
-)  # fmt: skip
+)
 
 # ---- every target once ---------------------------------------------------------------------------
 
@@ -156,4 +179,4 @@ WORD_LM = Task(
     aliases=("word-language-model",),
 )  # fmt: skip
 
-TEXT_TASKS = (WORDPTB, WORD_LM)
+TEXT_TASKS = (WORDPTB, CHARPTB, WORD_LM)
