@@ -288,6 +288,7 @@ def _html(
     yield f"<p>{_plain(_READ)}</p>"
     yield f'<p class="quiet">Our numbers are from {html.escape(store.uri)}.</p>'
     yield _claims_html(found)
+    drawn: dict[tuple[str | None, Sequence[str]], str] = {}
     for place, verdict in enumerate(found):
         claim = verdict.claim
         yield f"<h2>{html.escape(claim.text)}</h2>"
@@ -297,7 +298,12 @@ def _html(
         if claim.differs:
             yield f"<p>What differs: {html.escape(claim.differs)}</p>"
         yield "".join(f"<pre>{html.escape(command)}</pre>" for command in claim.commands)
-        yield _drawn(store, study, claim, known, place)
+        what = claim.figure, claim.spaces
+        if what in drawn and claim.figure is not None:
+            yield f"<p>Its figure is that of: {html.escape(drawn[what])}</p>"
+        else:
+            drawn[what] = claim.text
+            yield _drawn(store, study, claim, known, place)
 
 
 def _drawn(
