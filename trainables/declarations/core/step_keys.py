@@ -19,12 +19,18 @@ COMPUTE_DTYPE = Key(
     choices=("float32", "bfloat16", "float16"),
 )  # fmt: skip
 STEP_KEYS = (ACCUMULATE, COMPUTE_DTYPE)
-_NAMES = {key.name: key.default for key in STEP_KEYS}
+_NAMES = {
+    **{key.name: key.default for key in STEP_KEYS},
+    "dropout": 0.0,
+    "first_std": 0.0,
+    "val_seq_len": None,
+}
+"""Static keys that programs of before do not know, with the values at which they change nothing."""
 
 
 def of_program(statics: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """What the hash of a program is made of: without the step keys at their defaults, which stores
-    of before do not know."""
+    """What the hash of a program is made of: without the keys at their defaults that stores of
+    before do not know."""
     return {name: v for name, v in statics.items() if name not in _NAMES or v != _NAMES[name]}
 
 
