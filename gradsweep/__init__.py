@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.load_model import load_model
     from orchestrator.plan.plan import SpacePlan, plan
     from orchestrator.promote import promote
+    from orchestrator.weight_files.imported import export_weights, import_weights
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
     from results.figures.declaration import Figure, FigureOption
@@ -76,6 +77,8 @@ __all__ = [
     "Task",
     "best",
     "debug",
+    "export_weights",
+    "import_weights",
     "launch",
     "load_model",
     "open_store",
@@ -96,6 +99,7 @@ _PLACES = {
     "orchestrator.load_model": ("load_model",),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "orchestrator.promote": ("promote",),
+    "orchestrator.weight_files.imported": ("export_weights", "import_weights"),
     "results.figures.declaration": ("Figure", "FigureOption"),
     "results": (
         "Result",

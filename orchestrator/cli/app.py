@@ -292,6 +292,7 @@ COMMANDS = (
     "store",
     "results",
     "draw",
+    "weights",
 )
 
 

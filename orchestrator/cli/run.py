@@ -350,7 +350,7 @@ def debug(
     return 0
 
 
-data = typer.Typer(help="Real data sets: list, fetch, verify.", no_args_is_help=True)
+data = typer.Typer(help="Real data sets: list, fetch, verify, add.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -359,7 +359,8 @@ def data_list() -> None:
     """Every data set and whether its files are here."""
     from orchestrator.datasets import loader
 
-    rows = [[name, "here" if loader.available(name) else "missing"] for name in loader.DATASETS]
+    names = [*loader.DATASETS, *loader.texts()]
+    rows = [[name, "here" if loader.available(name) else "missing"] for name in names]
     print_table(["data set", "files"], rows)
     out(f"data root: {loader.data_root()} (GRADSWEEP_DATA)")
 
@@ -370,6 +371,19 @@ def data_fetch(name: str) -> None:
     from orchestrator.datasets import loader
 
     out(f"{name} is in {loader.fetch(name)}")
+
+
+@data.command("add")
+def data_add(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="With train.txt, valid.txt and test.txt.")
+    ],
+) -> None:
+    """Keep a folder of text as a corpus, and say its name; `--set corpus=FOLDER` does the same."""
+    from orchestrator.datasets import loader
+
+    name = loader.add_text(folder)
+    out(f"{name} is in {loader.data_root()}; use it by --set task=word_lm corpus={name}")
 
 
 @data.command("verify")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.datasets.loader import data_root
+from orchestrator.datasets.text_folders import with_folder
 from orchestrator.errors import RequestError
 from orchestrator.plan.checks.metrics import watched_problems
 from orchestrator.plan.lengthening import keeping_problems
@@ -63,8 +65,8 @@ def trials_of(
     known: dict[str, Trial] = {}
     for config in where_read(configs, overrides, resolver, changed, unchanged):
         try:
-            trial = resolver.resolve(config)
-        except ConfigError as error:
+            trial = resolver.resolve(with_folder(config, registry, data_root))
+        except (ConfigError, RequestError) as error:
             problems += [p for p in error.problems if p not in problems]
             continue
         for one in (*trial.ancestors, trial):

@@ -33,14 +33,7 @@ def module_with(
       ValueError: the weights do not fit the model.
     """
     values = jax.tree.map(jnp.asarray, lane_values(trial))
-    build = trial.stage.builder()
-    try:
-        engine: Any = build(trial, make_task(trial), lane_values(trial))
-    except NoBatchError:
-        engine = build(trial, make_task(trial, make_data(trial, arrays())), lane_values(trial))
-    if not isinstance(engine, Network):
-        raise PartError(f"stage {trial.stage.name} of trial {trial.id} trains no module")
-    shapes = jax.eval_shape(lambda v: engine.init(trial, v)["params"], values)
+    engine, shapes = _abstract(trial, arrays)
     like = {path: np.zeros(s.shape, s.dtype) for path, s in by_path(shapes).items()}
     leaves = engine.layout.leaves(weights, like).values()
     params = jax.tree.unflatten(jax.tree.structure(shapes), [jnp.asarray(w) for w in leaves])
@@ -48,3 +41,29 @@ def module_with(
     rest = jax.jit(lambda v: engine.init(trial, v)["rest"])(values)
     rest = jax.tree.map(jnp.asarray, restored(engine.layout, rest, weights))
     return as_written(engine.module(params, rest, train=False))
+
+
+def shapes_of(
+    trial: Trial, arrays: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a trial's model by name; `arrays` as for `module_with`.
+
+    Raises:
+      PartError: the trial trains no module.
+    """
+    engine, shapes = _abstract(trial, arrays)
+    like = {path: np.zeros(s.shape, s.dtype) for path, s in by_path(shapes).items()}
+    return {name: value.shape for name, value in engine.layout.named(like).items()}
+
+
+def _abstract(trial: Trial, arrays: Callable[[], Mapping[str, np.ndarray]]) -> tuple[Any, Any]:
+    """What trains a trial, and its parameters as shapes and types."""
+    build = trial.stage.builder()
+    try:
+        engine: Any = build(trial, make_task(trial), lane_values(trial))
+    except NoBatchError:
+        engine = build(trial, make_task(trial, make_data(trial, arrays())), lane_values(trial))
+    if not isinstance(engine, Network):
+        raise PartError(f"stage {trial.stage.name} of trial {trial.id} trains no module")
+    values = jax.tree.map(jnp.asarray, lane_values(trial))
+    return engine, jax.eval_shape(lambda v: engine.init(trial, v)["params"], values)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.declarations.core.keys import Key
+from trainables.declarations.core.keys import Key, shown
 from trainables.declarations.core.parts import Config, Stage
 from trainables.declarations.probes.sharpness import SHARPNESS
 
@@ -31,6 +32,22 @@ _WATCH = (
         choices=("auto", "min", "max")),
 )  # fmt: skip
 
+_IMPORTED = re.compile(r"imported-[0-9a-f]{16}")
+
+
+def _start_check(config: Config) -> list[str]:
+    given = config["weights_from"]
+    if given is None:
+        return []
+    if not _IMPORTED.fullmatch(given):
+        names = "a name that `gradsweep import-weights` gave, such as imported-0123456789abcdef"
+        return [f"weights_from must be {names}; got {shown(given)}"]
+    if config["pretrain"] != "none":
+        both = f"weights_from and pretrain={config['pretrain']}"
+        return [f"{both} both give the first weights; choose one"]
+    return []
+
+
 TRAIN = Stage(
     name="train",
     version=1,
@@ -40,6 +57,9 @@ TRAIN = Stage(
         Key("epochs", "int", 50, "host", "Passes over the training set.", unit="epochs", low=1,
             aliases=("num_epochs",)),
         Key("pretrain", "str", "none", "init", "Stage whose weights training starts from."),
+        Key("weights_from", "str", None, "init",
+            "Imported weights that training starts from, by the name that `gradsweep "
+            "import-weights` gave them; null: drawn ones.", nullable=True),
         *_STOP,
         *_WATCH,
         Key("diverge_above", "float", None, "host",
@@ -50,6 +70,7 @@ TRAIN = Stage(
             low=1, nullable=True, aliases=("patience",)),
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
+    check=_start_check,
     probes=(SHARPNESS,),
 )  # fmt: skip
 
