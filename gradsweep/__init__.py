@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.debug import DebugResult, debug
     from orchestrator.errors import RequestError
     from orchestrator.launch import LaunchResult, launch
-    from orchestrator.load_model import load_model
+    from orchestrator.load_model import load_model, measure
     from orchestrator.plan.plan import SpacePlan, plan
     from orchestrator.promote import promote
     from orchestrator.weight_files.imported import export_weights, import_weights
@@ -81,6 +81,7 @@ __all__ = [
     "import_weights",
     "launch",
     "load_model",
+    "measure",
     "open_store",
     "path_labels",
     "path_mask",
@@ -96,7 +97,7 @@ _PLACES = {
     "orchestrator.debug": ("DebugResult", "debug"),
     "orchestrator.errors": ("RequestError",),
     "orchestrator.launch": ("LaunchResult", "launch"),
-    "orchestrator.load_model": ("load_model",),
+    "orchestrator.load_model": ("load_model", "measure"),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "orchestrator.promote": ("promote",),
     "orchestrator.weight_files.imported": ("export_weights", "import_weights"),

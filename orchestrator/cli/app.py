@@ -292,6 +292,8 @@ COMMANDS = (
     "store",
     "results",
     "draw",
+    "import_sweep",
+    "measure",
     "weights",
 )
 

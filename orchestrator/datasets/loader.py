@@ -19,10 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.datasets import text_folders
+from orchestrator.datasets import array_files, text_folders
 from orchestrator.datasets.catalogue import DATASETS, Dataset, File, Form
 from orchestrator.errors import RequestError
 from trainables.declarations import nearest
+from trainables.declarations.tasks.sequence_file import INPUT_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +82,10 @@ def data_root() -> Path:
 
 
 def _dataset(name: str, root: Path | None = None) -> Dataset:
+    if INPUT_NAME.fullmatch(name):
+        file = File(f"{array_files.FOLDER}/{name}/{array_files.FILE}", None)
+        form = Form((file,), "array_files.sequences")
+        return Dataset(name, "Sequences of a file of yours.", "yours", (form,))
     if text_folders.NAME.fullmatch(name):
         return _text_folder(name, root or data_root())
     if name not in DATASETS:
@@ -133,6 +138,8 @@ def missing_message(name: str, root: Path | None = None) -> str:
 def _remedy(dataset: Dataset) -> str:
     if text_folders.NAME.fullmatch(dataset.name):
         return "run `gradsweep data add FOLDER` for the folder it came from"
+    if INPUT_NAME.fullmatch(dataset.name):
+        return "give the path of the .npy file that it was made of, --set input_file=FILE.npy"
     return f"run `gradsweep data fetch {dataset.name}`"
 
 

@@ -32,7 +32,7 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
     `lr=0.1`, `lr=0.1,0.01` and `seed=range(4)` on a command line; in Python also a mapping of
     values or lists.
     """
-    keys = registry.all_keys()
+    keys = registry.all_keys() | registry.prefixed_keys()
     typed = not isinstance(given, Mapping)
     pairs = [_pair(text) for text in given] if typed else list(given.items())
     found: dict[str, list[Any]] = {}

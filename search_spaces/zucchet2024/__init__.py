@@ -1,4 +1,4 @@
-"""zucchet2024: the curse of memory. Ten scans of a linear student that learns a linear teacher.
+"""zucchet2024: the curse of memory. Scans of a linear student that learns a linear teacher.
 
 The published grids of "Recurrent neural networks: vanishing and exploding gradients are not the end
 of the story" (arXiv 2405.21064). Where the published program has defects, and what was measured:
@@ -41,7 +41,7 @@ _SMALL = {
 _FIGURES = ("effective_lr", "training_loss", "grad_norms", "grad_per_layer", "timeline")
 
 
-def _scan(reproduces, param_space, figures, doc="", smoke=None, select=None):
+def _scan(reproduces, param_space, figures, doc="", smoke=None, select=None, extension=False):
     return Space(
         reproduces=reproduces,
         doc=doc,
@@ -49,6 +49,7 @@ def _scan(reproduces, param_space, figures, doc="", smoke=None, select=None):
         select=_SELECT if select is None else select,
         smoke={**_SMALL, **(smoke or {})},
         figures=(*figures, *_FIGURES),
+        extension=extension,
     )
 
 
@@ -140,6 +141,67 @@ HEADS = _scan(
     figures=("heads",),
 )
 
+TEACHERS = _scan(
+    "students that start with another memory than the teacher's, and other teachers",
+    {
+        **_LRU,
+        "lr": grid(0.01, 0.0032),
+        "teacher_min_nu": 0.99,
+        "min_nu": grid(0.0, 0.9, 0.99),
+        "teacher_form": grid("dense", "diagonal_complex"),
+    },
+    doc="Several inputs and outputs: --set d_input=2 --set d_output=2; noise, means and constant "
+    "inputs likewise.",
+    smoke={"lr": 0.01, "min_nu": [0.0, 0.99]},
+    figures=(),
+    extension=True,
+)
+RATES = Space(
+    reproduces="figures 4 and 9: the effective learning rate of every weight after training",
+    doc="At a constant learning rate. Eigenvectors of the loss's Hessian are recorded too.",
+    param_space={
+        **{n: v for n, v in _TRAINING.items() if n != "lr_end"},
+        **_HARD,
+        "lr": 1e-3,
+        "seed": 2023,
+        "weight_rates_every": 0,
+        "hessian_top": 5,
+        "model": grid("linear_rnn", "lru", "s4"),
+        "forms": {
+            "when": {"model": "lru"},
+            "then": {
+                "form": {"zip": {"lru_param": ["default", "exp"], "lru_gamma": ["none", "learned"]}}
+            },
+        },
+        "steps": {"when": {"model": "s4"}, "then": {"delta": "state"}},
+    },
+    select={"metric": "loss", "mode": "min", "report": "loss_ratio", "over": "seed"},
+    smoke={**_SMALL, "seed": 2023, "width": 8},
+    figures=("weight_rates", "hessian_spectrum", *_FIGURES),
+)
+
+_DEEP = {"depth": 2, "width": 64, "pooling": "none", "norm": "layer"}
+DEEP_STUDENTS = _scan(
+    "deep recurrent networks that learn the linear teacher",
+    {
+        **{n: v for n, v in _TRAINING.items() if n not in ("max_phase", "moduli_every")},
+        **_HARD,
+        "lr": grid(3.2e-3, 1e-3, 3.2e-4),
+        "model": grid("deep_lru", "deep_linear_rnn", "deep_diagonal_rnn", "deep_recurrent"),
+        "blocks": {
+            "when": {"model": "deep_recurrent"},
+            "then": {n: v for n, v in {**_DEEP, "memory": 100.0}.items() if n != "pooling"},
+            "else": {**_DEEP, "d_model": 32},
+        },
+        "phases": {"when": {"model": "deep_lru"}, "then": {"model.max_phase": grid(3.14, 0.314)}},
+    },
+    doc="An LRU's first phases are model.max_phase and the teacher's task.max_phase, as both parts "
+    "declare the key max_phase.",
+    smoke={"lr": 0.001, "width": 8},
+    figures=(),
+    extension=True,
+)
+
 STUDY = Study(
     name="zucchet2024",
     title="Recurrent neural networks: vanishing and exploding gradients are not the end of the "
@@ -157,6 +219,9 @@ STUDY = Study(
         "shrink_p2": SHRINK_P2,
         "shrink_p3": SHRINK_P3,
         "heads": HEADS,
+        "rates": RATES,
+        "teachers": TEACHERS,
+        "deep_students": DEEP_STUDENTS,
         **ANALYSES,
     },
 )

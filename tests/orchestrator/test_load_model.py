@@ -15,7 +15,7 @@ import optax
 import pytest
 from flax import nnx
 
-from gradsweep import RequestError, load_model, open_store
+from gradsweep import RequestError, load_model, measure, open_store
 from tests.orchestrator.cli.test_app import many
 from tests.support.module_kinds_study import arrays
 
@@ -92,3 +92,32 @@ def test_a_trial_of_another_version_is_refused(recorded: Any, tmp_path: Path) ->
     )
     with pytest.raises(RequestError, match="was run by another version of the code"):
         load_model(path, ids["nnx"], study=str(changed))
+
+
+@pytest.mark.slow
+def test_a_probe_measures_kept_weights_as_it_did_in_training(tmp_path: Path) -> None:
+    sets = ["min_nu=0.36", "lr=0.01", "seed=2023", "width=4", "hessian_top=3", "hessian_every=1",
+            "keep_weights=every:1"]  # fmt: skip
+    words = ["debug", "zucchet2024/comparison_lru", "--smoke", "--record", "--json"]
+    (said,), _ = many([[*words, *(w for text in sets for w in ("--set", text))]], tmp_path)
+    assert said.status == 0, said.err
+    trial = json.loads(said.out)["trial_id"]
+    store = open_store(str(tmp_path / "store"))
+    recorded = store.sql(
+        f"SELECT rank, tensor, eigenvalue, share FROM hessian WHERE trial_id = '{trial}' "
+        "AND epoch = 0 ORDER BY rank, tensor"
+    ).df()
+    found = measure(store, trial, "hessian", epoch=0)
+    order = np.lexsort((found["tensor"].astype(str), found["rank"]))
+    assert found["tensor"][order].tolist() == recorded["tensor"].tolist()
+    for column in ("eigenvalue", "share"):
+        want = recorded[column].to_numpy()
+        assert found[column][order] == pytest.approx(want, rel=1e-3, abs=1e-5)
+    assert len(set(measure(store, trial, "hessian", set={"hessian_top": 5})["rank"])) == 5
+    for request, text in (
+        (["effective_lr"], "than the weights that are kept; record it while the trial trains"),
+        (["hesian"], r"has no probe hesian (did you mean hessian?)"),
+        (["hessian", "--set", "lr=1"], "lr is no recording key of trial"),
+    ):
+        (said,), _ = many([["measure", trial, *request]], tmp_path)
+        assert (said.status, text in said.err) == (2, True), said.err

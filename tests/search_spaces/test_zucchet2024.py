@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.plan_text import shared_line
+from orchestrator.errors import RequestError
 from orchestrator.plan.plan import plan, trials_of
 from orchestrator.plan.studies import Catalogue, catalogue
 from results import FIGURES
@@ -30,13 +31,18 @@ SCANS = {  # space -> (trials, programs)
 
 ANALYSES = {  # space -> (trials, programs)
     "signals": (1, 1),
-    "unit": (1, 1),
-    "landscape": (6, 6),
+    "unit": (2, 2),
+    "landscape": (9, 9),
     "hessian_diagonal": (4, 4),
     "hessian_optimal": (4, 4),
     "deep": (75, 5),
     "gru": (18, 1),
+    "gates": (64, 1),
+    "inputs": (1, 1),
 }
+
+
+OTHERS = {"rates": (4, 4), "teachers": (120, 2), "deep_students": (150, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +76,25 @@ def test_analyses(found: Catalogue, name: str) -> None:
     assert set(space_of(found, name).figures) <= set(FIGURES)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_spaces_beyond_the_scans(found: Catalogue, name: str) -> None:
+    targets, smoke = trials(found, name), trials(found, name, smoke=True)
+    assert (len(targets), len({t.program for t in targets})) == OTHERS[name]
+    assert len({t.program for t in smoke}) == OTHERS[name][1]
+    assert all(t.epochs * t.sizes.steps <= 10 for t in smoke)
+    assert set(space_of(found, name).figures) <= set(FIGURES)
+
+
+def test_deep_students_have_phases_apart_from_their_teacher(found: Catalogue) -> None:
+    targets = trials(found, "deep_students", "task.max_phase=1", "model=deep_lru")
+    assert values(targets, "model.max_phase") == [0.314, 3.14]
+    assert values(targets, "task.max_phase") == [1.0]
+    with pytest.raises(RequestError, match=r"set model\.max_phase or task\.max_phase"):
+        trials(found, "deep_students", "max_phase=1", "model=deep_lru")
+
+
 def test_the_study_has_these_spaces(found: Catalogue) -> None:
-    assert set(found.studies["zucchet2024"].spaces) == {*SCANS, *ANALYSES}
+    assert set(found.studies["zucchet2024"].spaces) == {*SCANS, *ANALYSES, *OTHERS}
 
 
 @pytest.mark.parametrize("name", SCANS)

@@ -19,7 +19,7 @@ from trainables.core.hparams import constants
 from trainables.declarations import Trial
 
 _CORRELATIONS = (0.0, 0.9, 0.99, 0.999, 1.0)
-_TARGETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+TARGETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """1 - lambda of the units to learn."""
 _PAIRS = 2
 """Conjugate pairs of the order-4 teacher."""
@@ -57,7 +57,7 @@ class UnitLoss(Drawn):
 
     def __init__(self, trial: Trial, task: None, values: Mapping[str, Any]):
         config: Any = constants(trial)
-        targets, points = 1 - np.array(_TARGETS), int(config["map_points"])
+        targets, points = 1 - np.array(TARGETS), int(config["map_points"])
         near = 1 - np.geomspace(1, 1e-3, points)
         students = np.concatenate([-near[:0:-1], near])
         s, lam = (v.ravel() for v in np.meshgrid(targets, students, indexing="ij"))
@@ -90,6 +90,19 @@ def spectrum_columns(hessian: np.ndarray) -> dict[str, float]:
     }
 
 
+def matrix_columns(hessian: np.ndarray, blocks: list[str]) -> dict[str, np.ndarray]:
+    """Rows of probe `hessian_matrix`: every entry, with what its parameters are part of."""
+    size, names = len(hessian), np.array(blocks, object)
+    row, column = (v.ravel().astype(np.int32) for v in np.indices((size, size)))
+    return {
+        "parameter": row,
+        "other": column,
+        "block": names[row],
+        "other_block": names[column],
+        "value": hessian.ravel(),
+    }
+
+
 class DiagonalHessian(Drawn):
     """Stage `diagonal_hessian`: spectra for eigenvalues in a narrow ring and sector (figure 10).
 
@@ -109,11 +122,17 @@ class DiagonalHessian(Drawn):
             hessian = closed_forms.diagonal_hessian(
                 lam, b * c, float(config["input_rho"]), bool(config["compat_coupling"])
             )
+            if draw == 0:
+                blocks = ["Re λ"] * units + ["Im λ"] * units
+                matrix = matrix_columns(hessian, blocks)
             for name, value in {"draw": draw, **spectrum_columns(hessian)}.items():
                 rows.setdefault(name, []).append(value)
         columns = {name: np.array(found) for name, found in rows.items()}
         columns["draw"] = columns["draw"].astype(np.int32)
-        self.shared_columns: Mapping[str, SharedColumns] = {"diagonal_hessian": columns}
+        self.shared_columns: Mapping[str, SharedColumns] = {
+            "diagonal_hessian": columns,
+            "hessian_matrix": matrix,
+        }
 
 
 # ---- 5.5: one system in several coordinates ----------------------------------------------------
@@ -176,6 +195,19 @@ def diagonal_jacobian(
     return np.concatenate([*(p.real for p in parts), by_d], 1)
 
 
+_VECTORS = 4
+"""Eigenvectors that are kept entry by entry."""
+
+
+def parameter_blocks(form: str) -> list[str]:
+    """What each parameter of `dense_jacobian` or `diagonal_jacobian` is part of, in their order."""
+    n = 2 * _PAIRS
+    if form == "rnn":
+        return ["A"] * n * n + ["B"] * n + ["C"] * n + ["D"]
+    own = {"complex": ("Re λ", "Im λ"), "lru": ("ν", "θ", "γ"), "s4": ("Re A", "Im A", "Δ")}
+    return [name for name in ("B", "B", "C", "C", *own[form]) for _ in range(n)] + ["D"]
+
+
 def participation(vectors: np.ndarray) -> np.ndarray:
     """1 / sum v_i^4 of each unit column: how many coordinates it is spread over."""
     return 1 / np.sum(vectors**4, 0)
@@ -206,6 +238,17 @@ class OptimalHessian(Drawn):
             hessian = optimal_hessian(seed, draw, form, int(config["hessian_steps"]))
             found, vectors = np.linalg.eigh(hessian)
             order = np.argsort(-found)
+            if draw == 0:
+                blocks = parameter_blocks(form)
+                matrix = matrix_columns(hessian, blocks)
+                first = vectors[:, order[:_VECTORS]].T
+                kept = {
+                    "rank": np.repeat(np.arange(_VECTORS, dtype=np.int32), len(found)),
+                    "eigenvalue": np.repeat(found[order[:_VECTORS]], len(found)),
+                    "parameter": np.tile(np.arange(len(found), dtype=np.int32), _VECTORS),
+                    "block": np.tile(np.array(blocks, object), _VECTORS),
+                    "value": first.ravel(),
+                }
             columns = {
                 "draw": np.full(len(found), draw, np.int32),
                 "rank": np.arange(len(found), dtype=np.int32),
@@ -215,5 +258,7 @@ class OptimalHessian(Drawn):
             for name, column in columns.items():
                 rows.setdefault(name, []).append(column)
         self.shared_columns: Mapping[str, SharedColumns] = {
-            "optimal_hessian": {name: np.concatenate(found) for name, found in rows.items()}
+            "optimal_hessian": {name: np.concatenate(found) for name, found in rows.items()},
+            "hessian_matrix": matrix,
+            "hessian_vectors": kept,
         }

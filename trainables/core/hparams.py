@@ -35,22 +35,24 @@ def _renamed(trial: Trial) -> dict[str, tuple[Key, Scalar]]:
             source = rename[key.name]
             value = trial.config.get(source, source) if isinstance(source, str) else source
             found[key.name] = (key, value)
-        elif key.name not in trial.structure.own:
+        elif trial.structure.name_of("optimizer", key.name) not in trial.structure.own:
             found[key.name] = (key, key.default)
     return found
 
 
 def constants(trial: Trial) -> dict[str, Scalar]:
-    """Static values by key, the same for all trials of a program."""
+    """Static values by key, the same for all trials of a program; the optimizer's keys by the names
+    that it declares."""
     extra = {n: v for n, (key, v) in _renamed(trial).items() if key.kind == "static"}
-    return {**trial.statics, **extra}
+    return {**trial.structure.seen_by("optimizer", trial.statics), **extra}
 
 
 def init_constants(trial: Trial) -> dict[str, Scalar]:
     """Values of the model's init keys, or of a stage's that has no model: constants of the
     initialisation program only."""
-    keys = (trial.model if "model" in trial.parts else trial.stage).keys
-    return {k.name: trial.config[k.name] for k in keys if k.kind == "init"}
+    part = trial.model if "model" in trial.parts else trial.stage
+    config = trial.config_of(part.role)
+    return {k.name: config[k.name] for k in part.keys if k.kind == "init"}
 
 
 def _number(key: Key, value: Scalar) -> np.ndarray:
@@ -63,7 +65,8 @@ def _number(key: Key, value: Scalar) -> np.ndarray:
 
 
 def lane_values(trial: Trial) -> dict[str, np.ndarray]:
-    """Traced values by key, as scalars: float32, int32 or bool.
+    """Traced values by key, as scalars: float32, int32 or bool; the optimizer's keys by the names
+    that it declares.
 
     Raises:
       ValueError: a traced key holds a string.
@@ -72,9 +75,11 @@ def lane_values(trial: Trial) -> dict[str, np.ndarray]:
     for name, (key, value) in _renamed(trial).items():
         if key.kind == "traced":
             values[name] = _number(key, value)
+    values = dict(trial.structure.seen_by("optimizer", values))
     if "optimizer" in trial.parts:
         steps = trial.sizes.steps if "task" in trial.parts else 1
-        values |= schedule_of(trial).derived(trial.config, values, trial.epochs, steps)
+        config = trial.config_of("optimizer")
+        values |= schedule_of(trial).derived(config, values, trial.epochs, steps)
     return values | {name: np.asarray(number, np.int32) for name, number in trial.length.items()}
 
 
@@ -85,4 +90,5 @@ def stack_lanes(lanes: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarr
 
 def build_config(trial: Trial, traced: Mapping[str, jax.Array]) -> dict[str, Any]:
     """What a model's `build` reads: constants, init constants, and traced arrays."""
-    return {**constants(trial), **init_constants(trial), **traced}
+    found = {**constants(trial), **traced}
+    return {**trial.structure.seen_by("model", found), **init_constants(trial)}

@@ -48,23 +48,26 @@ class BlockCell:
         """m, units of a head."""
         return self.hidden // self.heads
 
-    def init(self, key: jax.Array, features: int, nu_min: Any, max_phase: Any) -> Params:
+    def init(
+        self, key: jax.Array, features: int, nu_min: Any, nu_max: Any, max_phase: Any
+    ) -> Params:
         """Tensors by name. B, C and D are Lecun normal. A block is N(0, 1) / sqrt(m) with its
         eigenvalues pulled into the unit disk: radius near tanh(1) = .76 whatever the task, since
         the published layers leave the smallest modulus at 0.
 
         Args:
           nu_min: smallest modulus of the ring that (a, b) of `rotations` are drawn from.
+          nu_max: largest modulus.
         """
         lecun = initializers.lecun_normal(in_axis=-1, out_axis=-2)
         own = named_key(key, "a")
         if self.rotations:
-            a, b = polar(*signed_ring(own, self.heads, nu_min, 1.0, max_phase))
+            a, b = polar(*signed_ring(own, self.heads, nu_min, nu_max, max_phase))
             tensors = {"lambda_re": a, "lambda_im": b}
         else:
             gaussian = jax.random.normal(own, (self.heads, self.block, self.block))
             gaussian /= math.sqrt(self.block)
-            tensors = {"a": pulled_matrix(gaussian, 0.0, 1.0, max_phase)}
+            tensors = {"a": pulled_matrix(gaussian, 0.0, nu_max, max_phase)}
         shapes = {
             "b": (self.hidden, features),
             "c": (self.outputs, self.hidden),

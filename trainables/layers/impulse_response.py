@@ -4,7 +4,7 @@ A linear layer of one input and one output is the causal convolution of its inpu
 k_t to a unit impulse (docs/specs/zucchet2024.md, 1.5). For sequences of some hundred steps the
 convolution as one matrix product is faster by far on a CPU (`python -m benchmarks execution`).
 
-Shapes are suffixed: T time steps, B samples.
+Shapes are suffixed: T time steps, B samples, I inputs, O outputs.
 """
 
 from __future__ import annotations
@@ -62,10 +62,28 @@ def causal(x_BT: jax.Array, response_T: jax.Array) -> jax.Array:
     return x_BT @ toeplitz(response_T)
 
 
+def convolved(x: jax.Array, response: jax.Array) -> jax.Array:
+    """y_t = sum over s <= t of k_{t-s} x_s: (B, T) of `causal` for a response (T,); (B, T, O) for
+    a response (T, O, I) and inputs (B, T, I), or (B, T) where I is 1.
+
+    Of several inputs or outputs by the fast Fourier transform of both, as long again with zeros, so
+    that nothing wraps around: the matrices of `toeplitz` would be O I of them.
+    """
+    if response.ndim == 1:
+        return causal(x, response)
+    x_BTI, length = (x if x.ndim == 3 else x[..., None]), len(response)
+    of_x, of_k = (jnp.fft.rfft(v, 2 * length, axis) for v, axis in ((x_BTI, 1), (response, 0)))
+    found = jnp.einsum("bfi,foi->bfo", of_x, of_k)
+    return jnp.fft.irfft(found, 2 * length, 1)[:, :length]
+
+
 def output_energy(response_T: jax.Array) -> jax.Array:
     """0.5 E[y_t^2], mean over t, of y = k * x for white noise x of variance 1 from x_0 on.
 
     0.5 / T sum_s (T - s) k_s^2: k_s acts at the T - s last steps (docs/specs/zucchet2024.md, 2).
+    Of a response (T, O, I) summed over outputs and independent inputs.
     """
     length = len(response_T)
+    if response_T.ndim == 3:
+        response_T = jnp.sqrt(jnp.sum(response_T**2, (1, 2)))
     return 0.5 * jnp.sum(response_T**2 * (length - jnp.arange(length))) / length

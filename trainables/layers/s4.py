@@ -54,13 +54,15 @@ class S4Cell:
     def state_size(self) -> int:
         return 2 * self.channels * self.hidden
 
-    def init(self, key: jax.Array, law: str, nu_min: Any, compat: bool = False) -> Params:
+    def init(
+        self, key: jax.Array, law: str, bounds: tuple[Any, Any], compat: bool = False
+    ) -> Params:
         """Tensors by name.
 
         Args:
           law: "default": |exp(Delta A)| = nu from a ring's law, A = -1 + 2 pi i U / Delta, so that
             a step turns by 2 pi U; "delta_1": Delta = 1 and A = log nu + 2 pi i U.
-          nu_min: smallest modulus nu.
+          bounds: smallest and largest modulus nu.
           compat: under "default" A's imaginary part is divided by the raw Delta, as published,
             which may be negative and is no time step.
         """
@@ -69,10 +71,10 @@ class S4Cell:
         turns = 2 * math.pi * jax.random.uniform(named_key(key, "turns"), shape)
         ring = named_key(key, "ring")
         if law == "delta_1":
-            nu = signed_ring(ring, math.prod(shape), nu_min, 1.0, 0.0)[0].reshape(shape)
+            nu = signed_ring(ring, math.prod(shape), *bounds, 0.0)[0].reshape(shape)
             raw, a = inverse_softplus(jnp.ones(shared)), (jnp.log(nu), turns)
         else:
-            nu = signed_ring(ring, math.prod(shared), nu_min, 1.0, 0.0)[0].reshape(shared)
+            nu = signed_ring(ring, math.prod(shared), *bounds, 0.0)[0].reshape(shared)
             step = -jnp.log(nu)
             raw = inverse_softplus(step)
             a = -jnp.ones(shape), turns / (raw if compat else step)

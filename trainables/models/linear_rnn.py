@@ -14,7 +14,7 @@ from flax import nnx
 
 from trainables.core.layout import LayerOutput, Slot
 from trainables.core.variables import Tensors
-from trainables.declarations import Sizes
+from trainables.declarations import PartError, Sizes
 from trainables.declarations.models.linear_rnn import executes
 from trainables.layers.block_linear import BlockCell
 from trainables.layers.eigenvalue_init import diagonal_tensors
@@ -43,12 +43,16 @@ class LinearCell(Protocol):
     def moduli(self, params: Params) -> jax.Array: ...
 
 
+_FIXED = {"b": 1, "b_re": 1, "b_im": 0, "c": 1, "c_re": 1, "c_im": 0, "d": 0}
+"""Tensors of B, C and D, and what multiplies the identity to give them where they are fixed."""
+
+
 class LinearNet(nnx.Module):
     """A linear recurrent layer without biases or nonlinearity, states from 0 in every batch.
 
     In mode "recurrent" a call gives outputs (B, T, O) of inputs x (B, T, I), or of tokens (B, T)
-    read as unit vectors. In mode "kernel" it gives the layer's response to a unit impulse, (T,),
-    which says the same of a layer of one input and one output: the task convolves.
+    read as unit vectors. In mode "kernel" it gives the layer's response to unit impulses, which
+    says the same: the task convolves. It is (T,) of one input and one output, else (1, T, O, I).
 
     Attributes:
       cell: the layer's functions.
@@ -58,16 +62,29 @@ class LinearNet(nnx.Module):
     depth = 1
 
     def __init__(
-        self, cell: LinearCell, tensors: Params, features: int, execution: str, scan_mode: str
-    ):
+        self, cell: LinearCell, tensors: Params, features: int, execution: str, scan_mode: str,
+        maps: bool = True,
+    ):  # fmt: skip
+        """
+        Args:
+          maps: whether B, C and D are parameters; else the identity, the identity and 0, of a layer
+            of as many inputs and outputs as units.
+        """
         self.cell, self.features = cell, features
         self.float32_tensors = float32_tensors(cell)
         self.execution, self.scan_mode = execution, scan_mode
-        self.layer = Tensors(tensors)
+        self.fixed = () if maps else tuple(name for name in tensors if name in _FIXED)
+        self.layer = Tensors({n: leaf for n, leaf in tensors.items() if n not in self.fixed})
+
+    def values(self) -> Params:
+        """The layer's tensors by name, those that are no parameters included."""
+        fixed = {name: _FIXED[name] * jnp.eye(self.features) for name in self.fixed}
+        return self.layer.values() | fixed
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.execution == "kernel":
-            return self.cell.impulse(self.layer.values(), x.shape[1])[:, 0, 0]
+            k_TOI = self.cell.impulse(self.values(), x.shape[1])
+            return k_TOI[:, 0, 0] if k_TOI.shape[1:] == (1, 1) else k_TOI[None]
         return self._run(x, None)
 
     def tapped(self, x: jax.Array, gauges: jax.Array) -> jax.Array:
@@ -80,17 +97,19 @@ class LinearNet(nnx.Module):
     def outputs_by_layer(self, x: jax.Array) -> tuple[LayerOutput, ...]:
         """Of a call: its answer, over time or over the lags of a response."""
         answer = self(x)
-        over_time = answer if answer.ndim == 1 else jnp.swapaxes(answer, 0, 1)
+        kernel = answer[0] if answer.ndim == 4 else answer
+        over_time = kernel if self.execution == "kernel" else jnp.swapaxes(answer, 0, 1)
         return (LayerOutput("rnn.0", over_time),)
 
     def moduli(self) -> jax.Array:
         """|eigenvalue| of each unit, largest first."""
-        return self.cell.moduli(self.layer.values())
+        return self.cell.moduli(self.values())
 
     def _run(self, x: jax.Array, gauges_T: jax.Array | None) -> jax.Array:
+        w = self.values()
         if x.ndim == 2:
-            x = jax.nn.one_hot(x, self.features, dtype=self.layer.values()["d"].dtype)
-        w, u_TBI = self.layer.values(), jnp.swapaxes(x, 0, 1)
+            x = jax.nn.one_hot(x, self.features, dtype=w["d"].dtype)
+        u_TBI = jnp.swapaxes(x, 0, 1)
         drive = self.cell.drive(w, u_TBI)
         if gauges_T is not None:
             drive = jax.vmap(tap)(drive, gauges_T)
@@ -103,7 +122,13 @@ class LinearNet(nnx.Module):
 
 
 def _net(cell: LinearCell, tensors: Params, config: Mapping[str, Any], sizes: Sizes) -> LinearNet:
-    return LinearNet(cell, tensors, sizes.features, executes(config), config["scan_mode"])
+    features, maps = sizes.features, config.get("maps", True)
+    if not maps and {features, sizes.classes} != {config["width"]}:
+        raise PartError(
+            f"maps=false makes inputs and outputs the states of model {config['model']}, so its "
+            f"width must be their number; task {config['task']} has {features} and {sizes.classes}"
+        )
+    return LinearNet(cell, tensors, features, executes(config), config["scan_mode"], maps)
 
 
 _SPECTRA = {"exp": "exp", "default": "cartesian", "polar": "polar", "scaled_exp": "scaled_exp"}
@@ -121,21 +146,23 @@ def lru(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
     shape = config["width"], sizes.features, sizes.classes
     spectrum = _SPECTRA[config["lru_param"]]
     gamma = gamma_of(config["lru_param"], config["lru_gamma"])
-    bounds = config["min_nu"], 1.0, config["max_phase"]
+    bounds = config["min_nu"], config["max_nu"], config["max_phase"]
     tensors = diagonal_tensors(rngs.params(), shape, spectrum, gamma, bounds, config["compat"])
     return _net(LruCell(sizes.classes, config["width"], spectrum, gamma), tensors, config, sizes)
 
 
 def linear_rnn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
-    """Builds model `linear_rnn`; the largest phase is traced."""
+    """Builds model `linear_rnn`; the ring of eigenvalues is traced."""
     rotations = config["block_form"] == "rotation"
     cell = BlockCell(config["width"], config["heads"], sizes.classes, rotations)
-    tensors = cell.init(rngs.params(), sizes.features, config["min_nu"], config["max_phase"])
+    bounds = config["min_nu"], config["max_nu"], config["max_phase"]
+    tensors = cell.init(rngs.params(), sizes.features, *bounds)
     return _net(cell, tensors, config, sizes)
 
 
 def s4(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> LinearNet:
-    """Builds model `s4`; the smallest modulus is traced."""
+    """Builds model `s4`; the bounds of moduli are traced."""
     cell = S4Cell(config["width"], sizes.features, config["delta"] == "channel")
-    tensors = cell.init(rngs.params(), config["s4_init"], config["min_nu"], config["compat"])
+    bounds = config["min_nu"], config["max_nu"]
+    tensors = cell.init(rngs.params(), config["s4_init"], bounds, config["compat"])
     return _net(cell, tensors, config, sizes)

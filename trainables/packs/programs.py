@@ -113,7 +113,7 @@ class Programs:
         key = name, tuple(sorted(trial.recordings().items()))
         if key not in self._probes:
             probe = trial.probes.get(name)
-            found = _built(probe, self.engine, trial) if probe else None
+            found = built_probe(probe, self.engine, trial) if probe else None
             if probe is None or found is None:
                 self._probes[key] = None
             else:
@@ -143,11 +143,11 @@ class Programs:
         return lowered.compile()
 
 
-def _built(probe: Probe, engine: Engine, trial: Trial) -> tuple[SharedColumns, Any] | None:
+def built_probe(probe: Probe, engine: Engine, trial: Trial) -> tuple[SharedColumns, Any] | None:
     """What a probe's functions give to measure it by; None where there is nothing to measure."""
     if probe.measure is not None:
         return measured(probe, engine, trial)
-    return loaded(probe.build)(engine, trial) if probe.build else None
+    return loaded(probe.build)(engine, trial.as_read_by("model")) if probe.build else None
 
 
 def _on_host(

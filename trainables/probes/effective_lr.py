@@ -1,4 +1,5 @@
-"""The probe `effective_lr`: how far Adam moves each tensor for a gradient of given size.
+"""The probes `effective_lr` and `weight_rates`: how far Adam moves each tensor, and each weight,
+for a gradient of given size.
 
 docs/specs/zucchet2024.md, 3: an adaptive rule gives each parameter a learning rate of its own,
 and what tells a dense recurrence from a diagonal one is whose parameters get a small one.
@@ -6,7 +7,7 @@ and what tells a dense recurrence from a diagonal one is whose parameters get a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -46,23 +47,9 @@ def effective_lr(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] 
         "tensor": np.array([slot.tensor for slot in slots], object),
     }
 
-    def own(leaves: Mapping[str, jax.Array], slot: Slot) -> jax.Array:
-        return leaves[slot.path] if slot.index is None else leaves[slot.path][slot.index]
-
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
-        now = engine.rates(state, values)
-        # By its type: parameters may be called nu as well.
-        moments = optax.tree.get(state["optimizer"], "ScaleByAdamState")
-        square, count = by_path(moments.nu), moments.count
-        ones = jax.tree.map(jnp.ones_like, state["params"])
-        still = jax.tree.map(jnp.zeros_like, ones)  # weight decay is no part of it
-        update, _ = engine.optimizer(now).update(ones, state["optimizer"], still)
-        steps = by_path(update)
-        slow = by_path(recurrent_leaves(state["params"])) if "lr_recurrent" in now else {}
         columns: dict[str, list[jax.Array]] = {}
-        for slot in slots:
-            lr = now["lr_recurrent" if slow.get(slot.path) else "lr"]
-            rates, step = adam_rates(lr, own(square, slot), count), -own(steps, slot)
+        for lr, rates, step in _by_slot(engine, slots, state, values):
             row = {
                 "lr": lr,
                 "lr_mean": _geometric(rates),
@@ -76,3 +63,58 @@ def effective_lr(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] 
         return {name: jnp.stack(values) for name, values in columns.items()}
 
     return shared, measure
+
+
+def weight_rates(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] | None:
+    """Builds the probe, for training by Adam; rows are entries of tensors, evenly spaced where a
+    tensor has more than `weight_rates_most`."""
+    if not isinstance(engine, Training) or engine.layout is None:
+        return None
+    slots, most = engine.layout.slots, int(trial.config["weight_rates_most"] or 1)
+    shared: dict[str, np.ndarray] = {}  # filled while `measure` is traced, which knows the shapes
+
+    def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
+        params = by_path(state["params"])
+        rows: dict[str, list[Any]] = {n: [] for n in ("entry", "weight", "lr", "step")}
+        for slot, (_, rates, step) in zip(
+            slots, _by_slot(engine, slots, state, values), strict=True
+        ):
+            count = rates.size
+            entries = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int32))
+            rows["entry"].append(entries)
+            kept = {"weight": _own(params, slot), "lr": rates, "step": step}
+            for name, leaf in kept.items():
+                rows[name].append(leaf.reshape(-1)[entries].astype(jnp.float32))
+        counts = [len(entries) for entries in rows["entry"]]
+        named = {"layer": np.int32, "layer_name": object, "tensor": object}
+        shared.update(
+            {n: np.repeat(np.array([getattr(s, n) for s in slots], t), counts)
+             for n, t in named.items()},
+            entry=np.concatenate(rows.pop("entry")),
+        )  # fmt: skip
+        return {name: jnp.concatenate(found) for name, found in rows.items()}
+
+    return shared, measure
+
+
+def _own(leaves: Mapping[str, jax.Array], slot: Slot) -> jax.Array:
+    return leaves[slot.path] if slot.index is None else leaves[slot.path][slot.index]
+
+
+def _by_slot(
+    engine: Training, slots: Sequence[Slot], state: State, values: Mapping[str, jax.Array]
+) -> Iterator[tuple[jax.Array, jax.Array, jax.Array]]:
+    """Of each tensor: learning rate, effective rate of each entry, and the published probe's step:
+    that of a gradient of 1 everywhere."""
+    now = engine.rates(state, values)
+    # By its type: parameters may be called nu as well.
+    moments = optax.tree.get(state["optimizer"], "ScaleByAdamState")
+    square, count = by_path(moments.nu), moments.count
+    ones = jax.tree.map(jnp.ones_like, state["params"])
+    still = jax.tree.map(jnp.zeros_like, ones)  # weight decay is no part of it
+    update, _ = engine.optimizer(now).update(ones, state["optimizer"], still)
+    steps = by_path(update)
+    slow = by_path(recurrent_leaves(state["params"])) if "lr_recurrent" in now else {}
+    for slot in slots:
+        lr = now["lr_recurrent" if slow.get(slot.path) else "lr"]
+        yield lr, adam_rates(lr, _own(square, slot), count), -_own(steps, slot)

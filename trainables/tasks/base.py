@@ -20,6 +20,7 @@ from trainables.declarations import Sizes, Trial
 from trainables.declarations.core.data_tree import Statics
 from trainables.declarations.core.parts import loaded
 from trainables.tasks.arrays import joined, require_finite
+from trainables.tasks.renamed_keys import RenamedKeys
 from trainables.tasks.streaming import Source, Streamed
 
 Hparams = Mapping[str, jax.Array]
@@ -280,17 +281,20 @@ class GaussianTask(Classification):
         return x, y, entry["weight"]
 
 
-def make_task(trial: Trial, data: Any = None) -> TaskRuntime | None:
-    """The functions of a trial's task; None for an analysis that reads none.
+def make_task(trial: Trial, data: Any = None) -> Any:
+    """The functions of a trial's task (a `TaskRuntime`); of an analysis, which has none, the data
+    that it reads, or None.
 
     Args:
       data: what `make_data` gives, of which only shapes and types are kept; needed by models that
         are initialised by a batch, and by tasks with metrics of training steps.
     """
     if "task" not in trial.parts:
-        return None
+        return data or None
     runtime: Any = loaded(trial.task.runtime)
-    task: Any = runtime.of(trial)
+    task: Any = runtime.of(trial.as_read_by("task"))
+    if names := trial.structure.renamed.get("task"):
+        task = RenamedKeys(task, names)
     if trial.task.stream:
         task = Streamed(task)
     task.data_shapes = None if data is None else abstract(data)
@@ -325,9 +329,9 @@ def make_data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> Any:
         their numbers are finite.
     """
     if "task" not in trial.parts:
-        return {}
+        return dict(arrays) if trial.dataset else {}
     runtime: Any = loaded(trial.task.runtime)
-    found = runtime.data(trial, arrays)
+    found = runtime.data(trial.as_read_by("task"), arrays)
     if not issubclass(runtime, ArrayTask):  # which has looked at its inputs one by one
         for name, value in found.items():
             if np.issubdtype(value.dtype, np.floating):

@@ -1,97 +1,64 @@
 """Task `teacher_student`: identify a linear system from white noise and its response.
 
-See docs/specs/zucchet2024.md, 2. A teacher h_t = A h_{t-1} + B x_t, y_t = C h_t + D x_t of `order`
-real units answers N(0, 1) inputs; every batch is drawn anew on the device, so that the training
-loss is the generalisation loss. The teacher depends on `teacher_seed`, `min_nu` and `max_phase`,
-never on the trial's seed: as published, all seeds learn one system.
+See docs/specs/zucchet2024.md, 2. A teacher (`teacher_systems`) answers Gaussian inputs; every batch
+is drawn anew on the device, so that the training loss is the generalisation loss. The teacher
+depends on `teacher_seed`, its ring of eigenvalues and its static keys, never on the trial's seed:
+as published, all seeds learn one system.
 
-Shapes are suffixed: T time, B batch.
+Shapes are suffixed: T time, B batch, I inputs, O outputs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.random import threefry_2x32
 
 from trainables.core.random_keys import named_key
 from trainables.declarations import Sizes, Trial
-from trainables.layers.eigenvalue_init import pulled_matrix
-from trainables.layers.impulse_response import causal, orbit, output_energy
+from trainables.layers.impulse_response import convolved, output_energy
+from trainables.tasks.teacher_systems import Form
 
 Hparams = Mapping[str, jax.Array]
 Schedule = dict[str, jax.Array]
-System = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-"""A (n, n), B (n,), C (n,), D ()."""
 
 
-def _original_bits(words: jax.Array, count: int) -> jax.Array:
-    """`count` random words of a key (2,), counters in two halves: JAX's generator before
-    `jax_threefry_partitionable` was its default."""
-    return threefry_2x32(words, jnp.arange(count, dtype=jnp.uint32))
+@dataclass(frozen=True)
+class Signals:
+    """What is fixed of inputs and outputs: inputs "gaussian" or "constant", and the standard
+    deviation of the outputs' noise."""
 
-
-def _original_normal(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """N(0, 1) as JAX drew it then: 23 random bits to (-1, 1), then the inverse error function."""
-    bits = _original_bits(words, math.prod(shape))
-    unit = jax.lax.bitcast_convert_type((bits >> 9) | jnp.uint32(0x3F800000), jnp.float32) - 1
-    low = np.nextafter(np.float32(-1), np.float32(0))
-    u = jnp.maximum(low, unit * (1 - low) + low)
-    return (math.sqrt(2) * jax.lax.erf_inv(u)).reshape(shape)
-
-
-def _draws(seed: jax.Array, order: int, prng: str) -> list[jax.Array]:
-    """N(0, 1) for A (n, n), B (n, 1), C (1, n) and D (1, 1), each with a key of its own."""
-    shapes = ((order, order), (order, 1), (1, order), (1, 1))
-    key = jax.random.key(seed)
-    if prng == "partitionable":
-        keys = jax.random.split(key, 4)
-        return [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
-    keys = _original_bits(jax.random.key_data(key), 8).reshape(4, 2)
-    return [_original_normal(k, s) for k, s in zip(keys, shapes, strict=True)]
-
-
-def teacher(seed: Any, order: int, min_nu: Any, max_phase: Any, prng: str) -> System:
-    """The system of a seed: A = N(0, 1) / sqrt(n) with its eigenvalues pulled into the ring
-    [min_nu, 1), B ~ N(0, 1), C ~ N(0, 1) / sqrt(n), D ~ N(0, 1).
-
-    Args:
-      prng: "partitionable", JAX's generator today, or "original", that of the paper's time.
-    """
-    g, b, c, d = _draws(seed, order, prng)
-    a = pulled_matrix(g / math.sqrt(order), min_nu, 1.0, max_phase)
-    return a, b[:, 0], c[0] / math.sqrt(order), d[0, 0]
-
-
-def response(system: System, length: int) -> jax.Array:
-    """C A^t B for t = 0..length-1, and D at t = 0."""
-    a, b, c, d = system
-    rows = orbit(c, a, lambda rows, power: rows @ power, lambda p, q: p @ q, length)
-    return (rows @ b).at[0].add(d)
+    inputs: str = "gaussian"
+    noise: float = 0.0
 
 
 class TeacherStudent:
-    """The functions of a trial's task; targets are (x, k), inputs and the teacher's response.
+    """The functions of a trial's task; targets are (x, k) and perhaps noise, inputs and the
+    teacher's response. Of one input, x is (B, T); of one input and output, k is (T,).
 
-    A model answers with outputs (B, T, 1), or, in mode "kernel", with its own response to an
-    impulse (T,): the error is then the convolution of the difference of the two responses.
+    A model answers with outputs (B, T, O), or, in mode "kernel", with its own response to an
+    impulse, (T,) or (1, T, O, I): the error is then the convolution of the difference of the two
+    responses.
     """
 
     carries = False
 
-    def __init__(self, sizes: Sizes, order: int, prng: str):
-        self.sizes, self.order, self.prng = sizes, order, prng
+    def __init__(self, sizes: Sizes, form: Form, signals: Signals):
+        self.sizes, self.form, self.signals = sizes, form, signals
 
     @classmethod
     def of(cls, trial: Trial) -> TeacherStudent:
         """The functions of a trial's task."""
         config: Any = trial.config
-        return cls(trial.sizes, int(config["teacher_order"]), str(config["prng"]))
+        form = Form(
+            config["teacher_order"], config["d_input"], config["d_output"], config["teacher_form"],
+            config["teacher_maps"], config["teacher_norm"], config["prng"],
+        )  # fmt: skip
+        return cls(trial.sizes, form, Signals(config["input_type"], config["output_noise"]))
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,17 +66,32 @@ class TeacherStudent:
         return {}
 
     def response(self, hparams: Hparams) -> jax.Array:
-        """The teacher's response (T,)."""
-        seed, ring = hparams["teacher_seed"], (hparams["min_nu"], hparams["max_phase"])
-        return response(teacher(seed, self.order, *ring, self.prng), self.sizes.seq_len)
+        """The teacher's response, (T,) or (T, O, I)."""
+
+        def own(name: str) -> jax.Array:
+            value = hparams[f"teacher_{name}"]
+            return jnp.where(jnp.isnan(value), hparams[name], value)
+
+        ring = own("min_nu"), hparams["teacher_max_nu"], own("max_phase")
+        return self.form.response(hparams["teacher_seed"], ring, self.sizes.seq_len)
 
     def scale(self, hparams: Hparams) -> jax.Array:
-        """Loss of answering 0: the teacher's output energy, which losses are divided by."""
-        return output_energy(self.response(hparams))
+        """Loss of answering 0: the energy of the teacher's outputs, which losses are divided by."""
+        k = self.response(hparams)
+        mean, spread = hparams["input_mean"], hparams["input_std"] ** 2
+        level = jnp.cumsum(k, 0)  # the answer to inputs of 1
+        if self.signals.inputs == "constant":
+            drawn = spread * 0.5 * jnp.mean(jnp.sum(level.reshape(len(k), -1) ** 2, 1))
+        else:
+            drawn = spread * output_energy(k)
+        steady = level[:, None] if k.ndim == 1 else jnp.sum(level, 2)
+        fixed = mean**2 * 0.5 * jnp.mean(jnp.sum(steady**2, 1))
+        return drawn + fixed + 0.5 * self.form.outputs * self.signals.noise**2
 
     def _schedule(self, keys: jax.Array, hparams: Hparams) -> Schedule:
         # The teacher is an entry of the schedule, so that it is made once an epoch, not in a step.
-        k = jnp.broadcast_to(self.response(hparams), (len(keys), self.sizes.seq_len))
+        k = self.response(hparams)
+        k = jnp.broadcast_to(k, (len(keys), *k.shape))
         return {"key": keys, "teacher": k, "weight": jnp.ones((len(keys), self.sizes.batch_size))}
 
     def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
@@ -133,24 +115,41 @@ class TeacherStudent:
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> tuple[jax.Array, Any, Any]:
         shape = self.sizes.batch_size, self.sizes.seq_len
-        x = jax.random.normal(entry["key"], shape)
-        return x[..., None], (x, entry["teacher"]), entry["weight"]
+        inputs, outputs = (() if n == 1 else (n,) for n in (self.form.inputs, self.form.outputs))
+        x = jax.random.normal(entry["key"], (*shape, *inputs))
+        x = hparams["input_mean"] + hparams["input_std"] * x
+        if self.signals.inputs == "constant":
+            x = jnp.broadcast_to(x[:, :1], x.shape)
+        y: tuple[jax.Array, ...] = (x, entry["teacher"])
+        if self.signals.noise:
+            drawn = jax.random.normal(named_key(entry["key"], "noise"), (*shape, *outputs))
+            y = (*y, self.signals.noise * drawn)
+        return x.reshape(*shape, self.form.inputs), y, entry["weight"]
 
     def divided(self, batch: Any, samples: int, parts: int) -> Any:
         """A batch with a leading axis of parts, each with the teacher's response."""
-        x, (u, k), weight = batch
-        cut = [leaf.reshape(parts, samples // parts, *leaf.shape[1:]) for leaf in (x, u, weight)]
-        return cut[0], (cut[1], jnp.broadcast_to(k, (parts, *k.shape))), cut[2]
+        x, (u, k, *noise), weight = batch
+        cut = [
+            leaf.reshape(parts, samples // parts, *leaf.shape[1:])
+            for leaf in (x, weight, u, *noise)
+        ]
+        return cut[0], (cut[2], jnp.broadcast_to(k, (parts, *k.shape)), *cut[3:]), cut[1]
 
     def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[tuple[int, ...], ...]:
-        return (*x.shape[:2], 1), (x.shape[1],)
+        k = y[1].shape
+        return (*x.shape[:2], self.form.outputs), (k if len(k) == 1 else (1, *k))
 
     def losses(self, outputs: jax.Array, y: Any) -> jax.Array:
-        """0.5 of the squared error, mean over time, (B,)."""
-        x, k = y
-        kernel = outputs.ndim == 1
-        error = causal(x, outputs - k) if kernel else outputs[..., 0] - causal(x, k)
-        return 0.5 * jnp.mean(error**2, axis=1)
+        """0.5 of the squared error, mean over time and sum over outputs, (B,)."""
+        x, k, *noise = y
+        if outputs.ndim in (1, 4):
+            error = convolved(x, (outputs if outputs.ndim == 1 else outputs[0]) - k)
+        else:
+            error = (outputs[..., 0] if k.ndim == 1 else outputs) - convolved(x, k)
+        for drawn in noise:
+            error = error - drawn.reshape(error.shape)
+        squares = error**2 if k.ndim == 1 else jnp.sum(error**2, 2)
+        return 0.5 * jnp.mean(squares, axis=1)
 
     def correct(self, outputs: jax.Array, y: Any) -> jax.Array:
         """NaN: no answer is right or wrong."""

@@ -58,14 +58,15 @@ class UserTask(ArrayTask):
 
     @classmethod
     def of(cls, trial: Trial) -> TaskRuntime:
-        return cls(trial.sizes, trial.task, constants(trial), LengthReads(trial))
+        fixed = trial.structure.seen_by("task", constants(trial))
+        return cls(trial.sizes, trial.task, fixed, LengthReads(trial))
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> Any:
         task = trial.task
         if task.build is None and trial.sizes.split == "drawn":
             return {}
-        statics = Statics(task.name, trial.statics)
+        statics = Statics(task.name, trial.structure.seen_by("task", trial.statics))
         given = (statics, arrays) if trial.dataset else (statics,)
         built = task.builder()(*given)
         return Source(trial, built) if task.stream else gathered(trial, built)

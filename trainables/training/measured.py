@@ -39,6 +39,7 @@ def measured(
     def called(state: State, values: Values, data: Any) -> dict[str, Any]:
         batch = None if task is None else named_batch(task, probe_batch(task, values, data))
         config = {**{n: v for n, v in values.items() if n in own}, **constants}
+        config = dict(trial.structure.seen_by("model", config))
         if reads is not None:
             config = reads.watched(probe, config)
         if probe.on_host:

@@ -121,7 +121,7 @@ class Network:
         # A model of ours may name its layers and stack equal ones; others are read by path.
         self.own_layers = hasattr(module, "slots")
         slots: tuple[Slot, ...] = module.slots() if self.own_layers else slots_of(params, order)
-        frozen = frozen_leaves(trial.model, slots, self.constants)
+        frozen = frozen_leaves(trial.model, slots, trial.structure.seen_by("model", self.constants))
         self.layout = Layout(slots, params, frozen, kept_paths(rest, self.own_layers))
         self._plain = not frozen and not any(map(is_short, jax.tree.leaves(params)))
         self.depth: int | None = module.depth if hasattr(module, "tapped") else None

@@ -10,7 +10,8 @@ from plotly.subplots import make_subplots
 
 from results.config_values import value_text
 from results.figures.declaration import Figure
-from results.figures.selection import medians, rows_of, select_trials
+from results.figures.panels import pick
+from results.figures.selection import medians, rows_of, select_trials, series
 from results.figures.style import explain_marks, finish
 from results.figures.zucchet2024.signals import log_lines
 
@@ -97,10 +98,63 @@ def gru_theory(store: Store, space: Mapping[str, Any], trial: str | None = None)
     return finish(fig, title, [*chosen.notes(), note], 380, heads=1)
 
 
+def autocorrelation(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """How inputs correlate over time, and the fit by a slow component and white noise."""
+    chosen = select_trials(store, space, trial, "autocorrelation")
+    panels = pick(chosen)
+    rows = series(store, "autocorrelation", "*", [p.id for p in panels], order="lag")
+    heads = []
+    for shown in panels:
+        one = rows[shown.id][0]
+        heads.append(f"<b>{shown.name}<br>{one['slow']:.4g} × {one['rho']:.5g}<sup>d</sup>, and "
+                     f"{one['white']:.3g} at lag 0</b>")  # fmt: skip
+    fig = make_subplots(1, len(panels), subplot_titles=heads, horizontal_spacing=0.1)
+    scales = []
+    for col, shown in enumerate(panels, 1):
+        own = [r for r in rows[shown.id] if r["lag"] > 0]
+        groups = {
+            name: ([r["lag"] for r in own], [r[name] for r in own])
+            for name in ("measured", "fitted")
+        }
+        scales.append(log_lines(fig, groups, x_log=False, legend=col == 1, col=col))
+    fig.update_traces({"mode": "markers"}, {"name": "measured"})
+    fig.update_traces({"mode": "lines"}, {"name": "fitted"})
+    fig.update_xaxes(title="Lag d")
+    fig.update_yaxes(title="R(d)", row=1, col=1)
+    explain_marks(fig, scales)
+    title = f"Autocorrelation of inputs — {chosen.title}"
+    return finish(fig, title, chosen.notes(), 400, heads=2)
+
+
+def gated_theory(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Figures 14 and 15: a GRU whose gates read inputs and states, against the theory."""
+    chosen = select_trials(store, space, trial, "gated_network")
+    rows = rows_of(store, chosen, "gated_network")
+    panels = {"energy": "E[h²]", "sensitivity": "E[(∂h/∂b<sub>z</sub>)²]"}
+    fig = make_subplots(1, 2, subplot_titles=[f"<b>{v}</b>" for v in panels.values()],
+                        horizontal_spacing=0.12)  # fmt: skip
+    scales = []
+    for col, column in enumerate(panels, 1):
+        groups = {"closed form": medians(rows, "memory", column)}
+        for pair in sorted({(r["scale_x"], r["scale_h"]) for r in rows}):
+            own = [r for r in rows if (r["scale_x"], r["scale_h"]) == pair]
+            name = "inputs {}, states {}".format(*map(value_text, pair))
+            groups[name] = medians(own, "memory", f"measured_{column}")
+        scales.append(log_lines(fig, groups, legend=col == 1, col=col))
+    fig.update_xaxes(title="Memory T")
+    explain_marks(fig, scales)
+    note = "Medians over seeds. Scales of the gates' weights: of inputs, and of states. The closed "
+    note += "form has constant gates, and sequences without end."
+    title = f"Gates that read inputs and states — {chosen.title}"
+    return finish(fig, title, [*chosen.notes(), note], 420, heads=1)
+
+
 _GATES = ("memory_min", "memory_max", "scale_x", "scale_h")  # leaky units have none
 
 FIGURES = (
     Figure(deep_signals, table="deep_signals", by=("deep_cell", "norm", "memory")),
     Figure(gru_jacobian, table="gated_jacobian", by=("memory_max", "scale_h")),
     Figure(gru_theory, table="gated_signals", by=(), regardless=_GATES),
+    Figure(autocorrelation, table="autocorrelation"),
+    Figure(gated_theory, table="gated_network", by=("scale_x", "scale_h", "gate_memory")),
 )

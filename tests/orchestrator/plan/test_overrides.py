@@ -45,6 +45,7 @@ def registry() -> Registry:
         ("stage=warmup", "stage", ["warmup"]),
         ("model=resnet", "model", ["resnet"]),
         ("keep_weights=every:2", "keep_weights", ["every:2"]),
+        ("model.max_phase=0.5,1", "model.max_phase", [0.5, 1]),
     ],
 )
 def test_what_a_command_line_may_say(

@@ -94,6 +94,17 @@ def store(new_store: Callable[[], Store]) -> Store:
                              "measured_energy": t + s, "measured_sensitivity": t**2 - s / 10}
                             for t in MEMORIES]} for s in SEEDS],
         ["seed"], "9")  # fmt: skip
+    put(made, "noises", [{"signal_batch": b} for b in (1, 2)],
+        [{"autocorrelation": [{"lag": d, "measured": 0.5**d, "fitted": 0.4**d, "slow": 0.04,
+                               "rho": 0.9, "white": 0.3} for d in range(3)]} for _ in (1, 2)],
+        ["signal_batch"], "b")  # fmt: skip
+    grus = list(itertools.product(((0.0, 0.0), (1.0, 0.5)), MEMORIES, SEEDS))
+    put(made, "networks",
+        [{"scale_x": x, "scale_h": h, "gate_memory": t, "seed": s} for (x, h), t, s in grus],
+        [{"gated_network": [{"memory": t, "energy": t, "sensitivity": t**2,
+                             "measured_energy": t + x + s, "measured_sensitivity": t**2 + h}]}
+         for (x, h), t, s in grus],
+        ["scale_x", "scale_h", "gate_memory", "seed"], "c")  # fmt: skip
     return made
 
 
@@ -101,6 +112,7 @@ SPACES = {
     "signal_energy": "energies", "unit_loss": "units", "landscape": "phases",
     "coupling": "couplings", "sector_hessian": "sectors", "optimal_hessian": "optima",
     "deep_signals": "stacks", "gru_jacobian": "jacobians", "gru_theory": "gates",
+    "autocorrelation": "noises", "gated_theory": "networks",
 }  # fmt: skip
 
 
@@ -228,6 +240,24 @@ def test_gates_beside_theory(store: Store) -> None:
     energy, sensitivity = traces(fig, "closed form")
     assert points(energy) == pytest.approx({2.0: 2.0, 10.0: 10.0})
     assert points(sensitivity) == pytest.approx({2.0: 4.0, 10.0: 100.0})
+
+
+def test_autocorrelation_beside_its_fit(store: Store) -> None:
+    fig = figure(store, "autocorrelation")
+    assert heads(fig)[0] == "signal_batch 1<br>0.04 × 0.9<sup>d</sup>, and 0.3 at lag 0"
+    measured, fitted = traces(fig, "measured"), traces(fig, "fitted")
+    assert points(measured[0]) == pytest.approx({1: 0.5, 2: 0.25}), "lag 0 has the white noise"
+    assert points(fitted[1]) == pytest.approx({1: 0.4, 2: 0.16})
+    assert {t.mode for t in measured} == {"markers"}
+
+
+def test_gates_that_read_inputs_beside_theory(store: Store) -> None:
+    fig = figure(store, "gated_theory")
+    energy, sensitivity = traces(fig, "inputs 1, states 0.5")
+    assert points(energy) == pytest.approx({2.0: 4.0, 10.0: 12.0})
+    assert points(sensitivity) == pytest.approx({2.0: 4.5, 10.0: 100.5})
+    energy, _ = traces(fig, "closed form")
+    assert points(energy) == pytest.approx({2.0: 2.0, 10.0: 10.0})
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from trainables.analyses import closed_forms, hessians
-from trainables.analyses.deep_signals import WORDS, surrogate
 from trainables.analyses.linear_unit import unit_loss
 from trainables.core.random_keys import trial_key
 from trainables.declarations import builtin_registry
 from trainables.packs.pack import Pack
+from trainables.tasks.sequence_file import WORDS, surrogate
 
 Rows = dict[str, dict[str, np.ndarray]]
 
@@ -257,3 +257,26 @@ def test_a_gru_against_leaky_units():
     # Over 512 steps a memory of 256 has not settled: .02231 and .004346 (section 5.9).
     assert signals["measured_energy"][-1] == pytest.approx(0.0223, rel=0.25)
     assert signals["measured_sensitivity"][-1] == pytest.approx(0.00435, rel=0.25)
+
+
+@pytest.mark.parametrize("form", COORDINATES)
+def test_a_hessian_entry_by_entry(form):
+    """The matrix put together again has the spectrum of its draw, and the vectors are its own."""
+    found = rows(stage="optimal_hessian", coordinates=form, draws=2, hessian_steps=60)
+    cells, vectors = found["hessian_matrix"], found["hessian_vectors"]
+    size = cells["parameter"].max() + 1
+    whole = np.zeros((size, size))
+    whole[cells["parameter"], cells["other"]] = cells["value"]
+    assert np.allclose(whole, whole.T, rtol=0, atol=1e-6 * np.abs(whole).max())
+    first = found["optimal_hessian"]["draw"] == 0
+    spectrum = found["optimal_hessian"]["eigenvalue"][first]
+    top = spectrum[0]
+    assert np.linalg.eigvalsh(whole)[::-1] == pytest.approx(spectrum, abs=1e-9 * top)
+    v = vectors["value"].reshape(4, size)
+    scaled = vectors["eigenvalue"].reshape(4, size) * v
+    assert v @ whole == pytest.approx(scaled, abs=1e-9 * top)
+    counts = dict(zip(*np.unique(cells["block"][::size], return_counts=True), strict=True))
+    want = {"rnn": {"A": 16, "B": 4, "C": 4}, "complex": {"Re λ": 4, "Im λ": 4, "B": 8, "C": 8},
+            "lru": {"ν": 4, "θ": 4, "γ": 4, "B": 8, "C": 8},
+            "s4": {"Re A": 4, "Im A": 4, "Δ": 4, "B": 8, "C": 8}}[form] | {"D": 1}  # fmt: skip
+    assert counts == want

@@ -215,7 +215,7 @@ def test_toeplitz_and_energy(seed):
 def test_s4_with_more_channels(shared, seed):
     """Each channel is a model of its own."""
     cell = S4Cell(5, 3, shared)
-    w = cell.init(jax.random.key(seed), "default", 0.8)
+    w = cell.init(jax.random.key(seed), "default", (0.8, 1.0))
     u = np.random.default_rng(seed).normal(size=(20, 2, 3)).astype(np.float32)
 
     @jax.jit
@@ -234,7 +234,7 @@ def test_s4_with_more_channels(shared, seed):
 @pytest.mark.parametrize("compat", [False, True])
 def test_first_steps_of_s4(compat, seed):
     cell = S4Cell(64, 1, shared=False)
-    drawn = cell.init(jax.random.key(seed), "default", 0.9, compat)
+    drawn = cell.init(jax.random.key(seed), "default", (0.9, 1.0), compat)
     w = {k: np.asarray(v, np.float64) for k, v in drawn.items()}
     step = np.log1p(np.exp(w["delta"]))
     assert (np.exp(-step) >= 0.9 - 1e-5).all()

@@ -21,7 +21,8 @@ from trainables.training.epoch import Training
 
 CONFIG = {"task": "teacher_student", "model": "lru", "min_nu": 0.9, "seq_len": 20, "batch_size": 5,
           "steps_per_epoch": 4, "width": 6, "optimizer": "adam", "lr": 1e-2, "epochs": 2,
-          "lr_end": 1e-7, "effective_lr_every": 1, "sharpness_every": 1}  # fmt: skip
+          "lr_end": 1e-7, "effective_lr_every": 1, "sharpness_every": 1,
+          "weight_rates_every": 0, "weight_rates_most": 7}  # fmt: skip
 
 
 def trial(**config: Any) -> Trial:
@@ -67,7 +68,7 @@ def trained() -> Pack:
 def test_rates_are_adam_s(seed):
     """Check 6: lr / (sqrt(v^) + 1e-8) by hand to 1e-5, what float32 gives, and the published probe;
     of drawn moments, as four steps may leave them."""
-    pack, rng = Pack([trial()], {}), np.random.default_rng(seed)
+    pack, rng = Pack([trial(width=9)], {}), np.random.default_rng(seed)
     leaves: dict[str, np.ndarray] = {}
     for path, shape in by_path(pack._programs.shapes).items():
         drawn = 10.0 ** rng.uniform(-6, 0, shape.shape)
@@ -94,6 +95,15 @@ def test_rates_are_adam_s(seed):
         probe = 10 ** np.log10(np.maximum(step, 0) + 1e-8).mean()
         assert rows["lr_probe"][0, i] == pytest.approx(probe, rel=1e-4)
         assert rows["negative"][0, i] == pytest.approx((step <= 0).mean())
+        of_weights = pack.probe("weight_rates")
+        assert of_weights is not None
+        own = of_weights["tensor"] == tensor
+        assert own.sum() == min(square.size, 7)
+        entries = of_weights["entry"][own]
+        assert of_weights["lr"][0, own] == pytest.approx(rates.ravel()[entries], rel=1e-5)
+        assert of_weights["step"][0, own] == pytest.approx(step.ravel()[entries], rel=1e-4)
+        weight = next(v for k, v in leaves.items() if k == f"params/layer/{tensor}")
+        assert of_weights["weight"][0, own] == pytest.approx(weight.ravel()[entries])
 
 
 @pytest.mark.slow

@@ -16,9 +16,11 @@ def analysis(
     *keys: Key,
     check: Callable[[Config], list[str]] | None = None,
     version: int = 1,
+    dataset: Callable[[Config], str | None] = lambda config: None,
 ) -> Stage:
-    """A stage that reads no other part; `build` names its engine, as for every `Stage`."""
+    """A stage that reads no other part; `build` names its engine, as for every `Stage`, which gets
+    the arrays of `dataset`, or None, in the place of a task."""
     return Stage(
         name=name, version=version, doc=doc, build=build, reads=(), epochs_key=None,
-        task_loss=False, probes=probes, keys=keys, check=check,
+        task_loss=False, probes=probes, keys=keys, check=check, dataset=dataset,
     )  # fmt: skip

@@ -8,14 +8,19 @@ from trainables.declarations.analyses.base import analysis
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Column, Probe
 from trainables.declarations.models.residual import DEEP_RECURRENT
+from trainables.declarations.tasks.sequence_file import INPUT_FILE, input_dataset, input_problems
 
-_DEEP = {key.name: key for key in DEEP_RECURRENT.keys}
-_WIDTH = Key("signal_width", "int", 64, "static", "Units of a layer, and features of its input.",
+DEEP = {key.name: key for key in DEEP_RECURRENT.keys}
+WIDTH = Key("signal_width", "int", 64, "static", "Units of a layer, and features of its input.",
              low=1)  # fmt: skip
-_STEPS = Key("signal_steps", "int", 512, "static", "Time steps simulated.", unit="time steps",
+STEPS = Key("signal_steps", "int", 512, "static", "Time steps simulated.", unit="time steps",
              low=2)  # fmt: skip
-_BATCH = Key("signal_batch", "int", 8, "static", "Sequences.", unit="samples", low=1)
-_POINTS = Key("map_points", "int", 40, "static", "Moduli of a map; twice as many phases.", low=2)
+BATCH = Key("signal_batch", "int", 8, "static", "Sequences.", unit="samples", low=1)
+POINTS = Key("map_points", "int", 40, "static", "Moduli of a map; twice as many phases.", low=2)
+PHASE_FORM = Key("phase_form", "str", "polar", "static",
+                 "theta is w (polar), exp w (exp), or w scaled by the modulus so that its "
+                 "curvature at the optimum is 1 (opt).",
+                 choices=("polar", "exp", "opt"))  # fmt: skip
 _DRAWS = Key("draws", "int", 40, "static", "Systems drawn.", low=1)
 _DRAW_SEED = Key("draw_seed", "int", 0, "static", "Draws the systems, on the host.", low=0,
                  high=2**31 - 1)  # fmt: skip
@@ -29,7 +34,7 @@ SIGNAL_STAGES = (
         "Energy of one linear unit's state and of its derivative, in closed form and simulated.",
         "trainables.analyses.linear_unit:ScalarSignals",
         ("scalar_signals",),
-        replace(_STEPS, default=2000),
+        replace(STEPS, default=2000),
         Key("signal_samples", "int", 2000, "static", "Sequences.", unit="samples", low=2),
     ),
     analysis(
@@ -37,9 +42,7 @@ SIGNAL_STAGES = (
         "One complex unit learns another from a quarter turn away; sign descent or Adam.",
         "trainables.analyses.linear_unit:Landscape",
         ("landscape",),
-        Key("phase_form", "str", "polar", "static",
-            "theta is w (polar), exp w (exp), or w scaled by the modulus so that its curvature at "
-            "the optimum is 1 (opt).", choices=("polar", "exp", "opt")),
+        PHASE_FORM,
         Key("landscape_rule", "str", "adam", "static",
             "sign: descent by the gradient's sign, which the published program's Adam comes to, as "
             "it drops its averages at each step; adam: Adam.", choices=("sign", "adam")),
@@ -51,21 +54,21 @@ SIGNAL_STAGES = (
         "Loss of one real unit that learns another, and its curvature at the optimum.",
         "trainables.analyses.hessians:UnitLoss",
         ("unit_loss", "unit_curvature"),
-        _POINTS,
+        POINTS,
     ),
     analysis(
         "coupling",
         "Size of S(l, l0, rho), the coupling of two eigenvalues' derivatives, over the unit disk.",
         "trainables.analyses.hessians:CouplingMap",
         ("coupling",),
-        _POINTS,
+        POINTS,
         _COMPAT,
     ),
     analysis(
         "diagonal_hessian",
         "Spectra of the Hessian of a diagonal system whose eigenvalues lie in a sector of a ring.",
         "trainables.analyses.hessians:DiagonalHessian",
-        ("diagonal_hessian",),
+        ("diagonal_hessian", "hessian_matrix"),
         Key("sector", "float", 3.1415927, "static", "Largest phase theta0.", unit="rad", low=0,
             open_low=True, high=3.1415927),
         Key("hessian_units", "int", 10, "static", "Units.", low=2),
@@ -80,7 +83,7 @@ SIGNAL_STAGES = (
         "optimal_hessian",
         "Hessian at zero loss of a student with the teacher's own system, by its coordinates.",
         "trainables.analyses.hessians:OptimalHessian",
-        ("optimal_hessian",),
+        ("optimal_hessian", "hessian_matrix", "hessian_vectors"),
         Key("coordinates", "str", "rnn", "static",
             "Of a dense RNN, a complex diagonal layer, an LRU, or an S4-like layer with a Delta "
             "of .01 for each state.", choices=("rnn", "complex", "lru", "s4")),
@@ -94,17 +97,20 @@ SIGNAL_STAGES = (
         "Outputs and gradients of each block of a deep recurrent network at initialisation.",
         "trainables.analyses.deep_signals:DeepSignals",
         ("deep_signals",),
-        _DEEP["deep_cell"],
-        _DEEP["norm"],
-        _DEEP["memory"],
-        _DEEP["scale_x"],
-        _DEEP["scale_h"],
+        DEEP["deep_cell"],
+        DEEP["norm"],
+        DEEP["memory"],
+        DEEP["scale_x"],
+        DEEP["scale_h"],
         Key("signal_depth", "int", 4, "static", "Blocks.", low=1),
-        _WIDTH,
-        _STEPS,
-        _BATCH,
+        WIDTH,
+        STEPS,
+        BATCH,
         Key("compat_target", "bool", False, "static",
             "The target of an output is the last input and not the next, as published."),
+        INPUT_FILE,
+        check=input_problems,
+        dataset=input_dataset,
     ),
     analysis(
         "gated_signals",
@@ -115,13 +121,16 @@ SIGNAL_STAGES = (
             unit="time steps", low=0, open_low=True),
         Key("memory_max", "float", 1.0, "traced", "Largest one.", unit="time steps", low=0,
             open_low=True),
-        _DEEP["scale_x"],
-        _DEEP["scale_h"],
+        DEEP["scale_x"],
+        DEEP["scale_h"],
         Key("jacobian_steps", "int", 16, "static", "Steps of the Jacobian.", unit="time steps",
             low=1),
-        _WIDTH,
-        _STEPS,
-        _BATCH,
+        WIDTH,
+        STEPS,
+        BATCH,
+        INPUT_FILE,
+        check=input_problems,
+        dataset=input_dataset,
     ),
 )  # fmt: skip
 
@@ -204,6 +213,28 @@ SIGNAL_PROBES = (
             Column("eigenvalue", "float64", "Eigenvalue."),
             Column("participation", "float64", "1 / sum v_i^4 of its unit eigenvector v: how many "
                    "parameters it is spread over.", "parameters"),
+        ),
+    ),
+    Probe(
+        name="hessian_matrix",
+        doc="The Hessian of the first system drawn, entry by entry.",
+        columns=(
+            Column("parameter", "int32", "Parameter."),
+            Column("other", "int32", "The other parameter."),
+            Column("block", "string", "What the first is part of, as A or Re lambda."),
+            Column("other_block", "string", "What the other is part of."),
+            Column("value", "float64", "Second derivative of the loss by both."),
+        ),
+    ),
+    Probe(
+        name="hessian_vectors",
+        doc="First eigenvectors of the Hessian of the first system drawn.",
+        columns=(
+            Column("rank", "int32", "Rank of the eigenvalue, 0 the largest."),
+            Column("eigenvalue", "float64", "Eigenvalue."),
+            Column("parameter", "int32", "Parameter."),
+            Column("block", "string", "What it is part of, as A or Re lambda."),
+            Column("value", "float64", "Entry of the unit eigenvector."),
         ),
     ),
     Probe(

@@ -391,6 +391,7 @@ class Stage(Part):
       rename: this stage's own keys by the names the shared training code reads
         (`{"lr": "pretrain_lr"}`).
       task_loss: whether its loss is the task's, so that a chance loss means something.
+      dataset: name of the data set that a stage without a task reads.
 
     `build(trial, task, values) -> trainables.core.engine.Engine` gives the loop: plain training by
     default, which has the keys `accumulate` and `compute_dtype`. `task` is the task's functions,
@@ -407,6 +408,7 @@ class Stage(Part):
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
+    dataset: Callable[[Config], str | None] = _nothing
 
     def __post_init__(self) -> None:
         if self.build == _TRAINING:

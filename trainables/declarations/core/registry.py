@@ -140,8 +140,15 @@ class Registry:
 
     def declarations(self, name: str) -> list[Key]:
         """Every declaration of the key `name`: parts may give it other ranges and defaults."""
-        keys = (k for part in self.parts.values() for k in (*part.keys, *(part.undeclared or ())))
-        return [key for key in keys if key.name == name]
+        role, _, plain = name.partition(".") if name in self.prefixed_keys() else ("", "", name)
+        owners = (part for (r, _), part in self.parts.items() if role in ("", r))
+        keys = (k for part in owners for k in (*part.keys, *(part.undeclared or ())))
+        return [key for key in keys if key.name == plain]
+
+    def prefixed_keys(self) -> dict[str, Key]:
+        """Keys by names such as model.max_phase, which a trial has where its model and its task
+        declare the key differently."""
+        return self.resolver().prefixed
 
     def resolver(self) -> Resolver:
         """What reads configs by the parts there are now. For many configs: ask once."""

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trainables.declarations.core.keys import REQUIRED, Scalar, shown
+from trainables.declarations.core.keys import REQUIRED, Key, Scalar, shown
 from trainables.declarations.core.parts import Part, Stage
 from trainables.declarations.core.presets import SELECTOR_ALIASES, Preset, unfold
 from trainables.declarations.core.structure import (
     MOST_REMEMBERED,
+    PREFIXES,
     SELECTOR_DEFAULTS,
     SELECTORS,
     Structure,
+    differ,
     is_computed,
+    prefixed,
 )
 from trainables.declarations.core.trial import ConfigError, Trial, nearest, refusals
 
@@ -24,6 +27,7 @@ class Resolver:
 
     Attributes:
       spellings: every word that may name something in a config -> what it means.
+      prefixed: keys by names with a role in front, of those that may need one.
     """
 
     def __init__(self, parts: Mapping[tuple[str, str], Part], presets: Mapping[str, Preset]):
@@ -41,6 +45,8 @@ class Resolver:
         self.spellings |= {alias: key.name for key in keys for alias in key.aliases}
         self.spellings |= {n: n for n in (*SELECTORS, *presets, *(key.name for key in keys))}
         self.spellings |= {key.name: key.name for key in undeclared}
+        self.prefixed = _prefixed_keys(parts)
+        self.spellings |= {a: k.name for k in self.prefixed.values() for a in (k.name, *k.aliases)}
         self._chosen: dict[tuple[Any, ...], tuple[Structure | None, list[str]]] = {}
         self._children: dict[tuple[Structure, Structure], Structure] = {}
         self._canonical: set[tuple[str, ...]] = set()
@@ -208,14 +214,47 @@ class Resolver:
         return Trial(config, structure, parent)
 
 
+def _prefixed_keys(parts: Mapping[tuple[str, str], Part]) -> dict[str, Key]:
+    """Keys that parts of several of the roles `PREFIXES` declare, differently, by prefixed name:
+    the first declaration of each role, with the aliases of all."""
+    owners: dict[str, list[tuple[str, Key]]] = {}
+    for (role, _), part in parts.items():
+        for key in part.keys if role in PREFIXES else ():
+            owners.setdefault(key.name, []).append((role, key))
+    found: dict[str, Key] = {}
+    for pairs in owners.values():
+        if len({role for role, _ in pairs}) > 1 and differ(key for _, key in pairs):
+            for own in (prefixed(role, key) for role, key in pairs):
+                first = found.setdefault(own.name, own)
+                aliases = tuple(dict.fromkeys((*first.aliases, *own.aliases)))
+                found[own.name] = replace(first, aliases=aliases)
+    return found
+
+
+def _prefix_problem(name: str, structure: Structure) -> str | None:
+    """What is wrong with a name whose prefix is missing or is too much; None with others."""
+    owners = [r for r, names in structure.renamed.items() if name in names]
+    if owners:
+        who = " and ".join(f"{role} {structure.parts[role].name}" for role in owners)
+        remedy = " or ".join(f"{role}.{name}" for role in owners)
+        return f"{who} both declare the key {name}, differently; set {remedy}"
+    role, _, plain = name.partition(".")
+    if role in PREFIXES and plain in structure.keys:
+        return f"{name}: the parts of this trial have one key {plain} only; set {plain}"
+    return None
+
+
 def _unknown_keys(given: Mapping[str, Any], structure: Structure) -> list[str]:
     if structure.readable.issuperset(given):
         return []
     keys = structure.keys
     unknown = [name for name in given if name not in structure.readable]
+    found = [problem for name in unknown if (problem := _prefix_problem(name, structure))]
+    unknown = [name for name in unknown if _prefix_problem(name, structure) is None]
     known = list(keys) + [a for k in keys.values() for a in k.aliases]
     where = ", ".join(f"{r} {p.name}" for r, p in structure.parts.items() if r != "base")
-    return [f"unknown key {n!r}{nearest(n, known)}; not read by {where}" for n in unknown]
+    found += [f"unknown key {n!r}{nearest(n, known)}; not read by {where}" for n in unknown]
+    return found
 
 
 def _checked(given: Mapping[str, Any], structure: Structure) -> tuple[dict[str, Scalar], list[str]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,9 @@ from trainables.declarations.core.parts import Config, Part, Probe, Stage
 
 SELECTORS = ("stage", "model", "task", "optimizer")
 SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}
+PREFIXES = ("model", "task", "optimizer")
+"""Roles whose keys have the role in front, as model.max_phase, where another of these roles
+declares a key of that name differently."""
 MOST_REMEMBERED = 100_000
 """Values of keys met before; a sampled key has a new one in every trial."""
 
@@ -23,6 +27,7 @@ class Structure:
       keys: every declared key by name, those of the parent's parts included, in order of name.
       own, above: names of the keys that the trial's own parts declare, and its parent's.
       stage: the trial's own.
+      renamed: role -> {name that the part declares: name in a config}, of keys with a prefix.
       complete: whether every part that the stage reads is there.
       accepted: (key, type, value) as given -> the value in the key's type; for `Resolver` to fill.
       texts: (key, value) -> canonical JSON of the two, for `Trial.id` to fill.
@@ -38,8 +43,9 @@ class Structure:
           above: of its parent.
         """
         self.parts = parts
-        own = {key.name: key for part in parts.values() for key in part.keys}
-        parent = {key.name: key for part in (above or {}).values() for key in part.keys}
+        self.renamed = _renamed(parts)
+        own = _by_name(parts, self.renamed)
+        parent = _by_name(above or {}, _renamed(above or {}))
         self.own, self.above = frozenset(own), frozenset(parent)
         self.keys: dict[str, Key] = dict(sorted({**parent, **own}.items()))
         self.accepted: dict[tuple[str, type, Any], Scalar] = {}
@@ -54,8 +60,28 @@ class Structure:
     @cached_property
     def checks(self) -> list[Callable[[Config], list[str]]]:
         """What its parts and probes refuse."""
-        declared = (*self.parts.values(), *self.probes.values())
-        return list(dict.fromkeys(part.check for part in declared if part.check))
+        found = [self._seeing(r, part.check) for r, part in self.parts.items() if part.check]
+        for role, part in self.parts.items():
+            probes = (probe for probe in part.probes if isinstance(probe, Probe))
+            found += [self._seeing(role, probe.check) for probe in probes if probe.check]
+        return list(dict.fromkeys(found))
+
+    def _seeing(
+        self, role: str, check: Callable[[Config], list[str]]
+    ) -> Callable[[Config], list[str]]:
+        return (lambda config: check(self.seen_by(role, config))) if self.renamed else check
+
+    def seen_by(self, role: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values by key with those of the part's own keys under the names that it declares; as they
+        are where none has a prefix."""
+        names = self.renamed.get(role)
+        if not names:
+            return values
+        return {**values, **{own: values[name] for own, name in names.items() if name in values}}
+
+    def name_of(self, role: str, key: str) -> str:
+        """A key's name in a config, given the part that declares it."""
+        return self.renamed.get(role, {}).get(key, key)
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
@@ -87,11 +113,14 @@ class Structure:
 
     @cached_property
     def clashes(self) -> list[str]:
-        """Keys that two of the parts declare differently, so that one value cannot serve both."""
+        """Keys that two of the parts declare differently, so that one value cannot serve both, and
+        that cannot have a prefix."""
         found = []
         seen: dict[str, tuple[Part, Key]] = {}
-        for part in self.parts.values():
+        for role, part in self.parts.items():
             for key in part.keys:
+                if key.name in self.renamed.get(role, ()):
+                    continue
                 other, declared = seen.setdefault(key.name, (part, key))
                 if declared != key:
                     found.append(
@@ -137,6 +166,42 @@ class Structure:
     def versions(self) -> dict[str, int | str]:
         """Version of each of the trial's own parts, by role:name."""
         return {f"{role}:{part.name}": part.version or 0 for role, part in self.parts.items()}
+
+
+def _renamed(parts: Mapping[str, Part]) -> dict[str, dict[str, str]]:
+    """role -> {name that its part declares: name in a config}."""
+    declared: dict[str, dict[str, Key]] = {}
+    for role, part in parts.items():
+        for key in part.keys:
+            declared.setdefault(key.name, {})[role] = key
+    found: dict[str, dict[str, str]] = {}
+    for name, owners in declared.items():
+        if differ(owners.values()) and owners.keys() <= set(PREFIXES):
+            for role in owners:
+                found.setdefault(role, {})[name] = f"{role}.{name}"
+    return found
+
+
+def differ(keys: Iterable[Key]) -> bool:
+    """Whether these declarations of one name are not all the same."""
+    first, *others = keys
+    return any(key != first for key in others)
+
+
+def prefixed(role: str, key: Key) -> Key:
+    """A key as it is named where another role has one of its name."""
+    aliases = tuple(f"{role}.{alias}" for alias in key.aliases)
+    return replace(key, name=f"{role}.{key.name}", aliases=aliases)
+
+
+def _by_name(parts: Mapping[str, Part], renamed: Mapping[str, Mapping[str, str]]) -> dict[str, Key]:
+    """Keys of the parts by their names in a config."""
+    found: dict[str, Key] = {}
+    for role, part in parts.items():
+        for key in part.keys:
+            own = prefixed(role, key) if key.name in renamed.get(role, ()) else key
+            found[own.name] = own
+    return found
 
 
 def is_computed(key: Key, value: Any) -> bool:

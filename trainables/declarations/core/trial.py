@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -115,6 +115,17 @@ class Trial:
         assert isinstance(part, Task)
         return part
 
+    def config_of(self, role: str) -> Mapping[str, Scalar]:
+        """The config as the part of a role declares it: its keys without a prefix."""
+        return self.structure.seen_by(role, self.config)
+
+    def as_read_by(self, role: str) -> Trial:
+        """The trial whose config is `config_of(role)`, for that part's code; itself where no key
+        has a prefix."""
+        if not self.structure.renamed:
+            return self
+        return replace(self, config=dict(self.config_of(role)))
+
     @property
     def sizes(self) -> Sizes:
         """Of its task.
@@ -124,9 +135,9 @@ class Trial:
         """
         declared = self.task.sizes
         if declared is None:
-            found = derived_sizes(self.task, self.statics)
+            found = derived_sizes(self.task, self.structure.seen_by("task", self.statics))
         else:
-            found = declared(self.config) if callable(declared) else declared
+            found = declared(self.config_of("task")) if callable(declared) else declared
         if isinstance(found, Sizes):
             for name, least in _LEAST.items():
                 value = getattr(found, name)
@@ -144,11 +155,10 @@ class Trial:
     @property
     def dataset(self) -> str | None:
         """Name of the data set it reads; None where a task makes its own, or there is none."""
-        if "task" not in self.parts:
-            return None
-        found = self.task.dataset(self.config)
+        owner = self.task if "task" in self.parts else self.stage
+        found = owner.dataset(self.config_of(owner.role))
         if not isinstance(found, str | None):
-            raise ConfigError([_returned(self.task, "dataset", "a name or None", found)])
+            raise ConfigError([_returned(owner, "dataset", "a name or None", found)])
         return found
 
     @property
@@ -157,7 +167,7 @@ class Trial:
         owner = self._loss_owner
         if owner is None:
             return None
-        found = owner.chance_loss(self.config)
+        found = owner.chance_loss(self.config_of(owner.role))
         try:
             return None if found is None else float(found)
         except (TypeError, ValueError, OverflowError):
@@ -176,7 +186,7 @@ class Trial:
     def loss_terms(self) -> int | None:
         """Losses that a step's gradient sums; None where the stage's loss is not the task's."""
         owner = self._loss_owner
-        return owner.loss_terms(self.config) if owner else None
+        return owner.loss_terms(self.config_of(owner.role)) if owner else None
 
     @property
     def loss_unit(self) -> str | None:
@@ -225,8 +235,8 @@ class Trial:
     def variants(self) -> dict[str, str]:
         """Names that papers have for it, by column of `trials`."""
         found: dict[str, str] = {}
-        for part in self.parts.values():
-            own = part.variants(self.config) if part.variants else {}
+        for role, part in self.parts.items():
+            own = part.variants(self.config_of(role)) if part.variants else {}
             if not isinstance(own, Mapping) or not all(
                 isinstance(text, str) for text in (*own, *own.values())
             ):
@@ -239,7 +249,7 @@ class Trial:
         """Parameter tensors and layers of its model; (0, 0) where the model does not declare it."""
         if self.model.rows is None:
             return 0, 0
-        found = self.model.rows(self.config, self.sizes)
+        found = self.model.rows(self.config_of("model"), self.sizes)
         if not isinstance(found, tuple) or len(found) != 2 or not all(map(_is_count, found)):
             raise ConfigError([_returned(self.model, "rows", "two integers", found)])
         return found

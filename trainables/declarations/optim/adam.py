@@ -12,7 +12,7 @@ from trainables.declarations.optim.schedules import (
     SCHEDULE,
     milestone_epochs,
 )
-from trainables.declarations.probes.effective_lr import EFFECTIVE_LR
+from trainables.declarations.probes.effective_lr import EFFECTIVE_LR, WEIGHT_RATES
 
 ADAM = Optimizer(
     name="adam",
@@ -23,7 +23,7 @@ ADAM = Optimizer(
     doc="Adam with optax's constants (b1 .9, b2 .999, eps 1e-8).",
     keys=(LR, DECAY, *CLIPPING, *SCHEDULE),
     aliases=("Adam",),
-    probes=(EFFECTIVE_LR,),
+    probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )
 
 
@@ -36,7 +36,7 @@ ADAMW = Optimizer(
     doc="Adam with decoupled weight decay, optax's constants.",
     keys=(SMALL_LR, DECOUPLED, *CLIPPING, *SCHEDULE),
     aliases=("AdamW",),
-    probes=(EFFECTIVE_LR,),
+    probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )
 
 
@@ -107,5 +107,5 @@ ADAMW_GROUPS = Optimizer(
             "early, lr_end for the last lr_warmup epochs."),
     ),
     check=_groups_check,
-    probes=(EFFECTIVE_LR,),
+    probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )  # fmt: skip

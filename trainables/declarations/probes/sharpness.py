@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from trainables.declarations.core.parts import Column, Probe
+import re
+
+from trainables.declarations.core.parts import Column, Config, Probe
+from trainables.declarations.core.presets import Meaning, Preset
 from trainables.declarations.probes.base import cadence
 
 SHARPNESS = Probe(
@@ -17,3 +20,16 @@ SHARPNESS = Probe(
                "loss/param^2"),
     ),
 )  # fmt: skip
+
+
+def _published_cadence(value: object, config: Config) -> Meaning:
+    every = int(str(value)) if re.fullmatch(r"-?[0-9]{1,9}", str(value)) else value
+    return Meaning({} if every == -1 else {"sharpness_every": every})
+
+
+COMPUTE_HESSIAN = Preset(
+    name="compute_hessian",
+    read=_published_cadence,
+    decides=frozenset({"sharpness_every"}),
+    doc="As the program of zucchet2024 writes sharpness_every; -1: never.",
+)

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key, shown
 from trainables.declarations.core.parts import Config, Stage
+from trainables.declarations.probes.hessian import HESSIAN
 from trainables.declarations.probes.sharpness import SHARPNESS
 
 _STOP = (
@@ -71,7 +72,7 @@ TRAIN = Stage(
     ),
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
     check=_start_check,
-    probes=(SHARPNESS,),
+    probes=(SHARPNESS, HESSIAN),
 )  # fmt: skip
 
 

@@ -356,17 +356,35 @@ def test_a_new_key_may_not_change_what_an_alias_means(registry: Registry, key: K
     assert registry.find("model", "m") is None
 
 
-def test_two_parts_of_a_trial_may_not_declare_a_key_differently(registry: Registry) -> None:
+def test_two_parts_of_a_trial_declare_a_key_differently(registry: Registry) -> None:
+    """Each then has its own, under a name with its role in front; what parts read is their own."""
     registry.add(
         Task(
             name="t",
             version=1,
-            keys=(Key("depth", "int", 2, doc="Depth of the tree."),),
-            sizes=lambda config: Sizes(4, 1, 2, 10, 0, 0, 5),
+            keys=(Key("depth", "int", 2, doc="Depth of the tree.", aliases=("levels",)),),
+            sizes=lambda config: Sizes(4, config["depth"], 2, 10, 0, 0, 5),
+            check=lambda config: ["too deep a tree"] if config["depth"] > 8 else [],
         )
     )
-    (found,) = problems(registry, model="vanilla_rnn", task="t")
-    assert "vanilla_rnn and task t both declare the key depth, differently" in found
+    plain = {"model": "vanilla_rnn", "task": "t"}
+    trial = registry.resolve({**plain, "model.num_layers": 9, "task.levels": 4})
+    assert "depth" not in trial.config
+    assert (trial.config["model.depth"], trial.config["task.depth"]) == (9, 4)
+    assert trial.sizes.features == 4
+    assert trial.as_read_by("model").config["depth"] == 9
+    assert len({registry.resolve({**plain, **c}).id for c in ({}, {"task.depth": 3})}) == 2
+    (both,) = problems(registry, **plain, depth=3)
+    assert both.endswith("both declare the key depth, differently; set model.depth or task.depth")
+    assert problems(registry, **plain, **{"task.depth": 9}) == ["too deep a tree"]
+    (wrong,) = problems(registry, **plain, **{"model.depth": 0})
+    assert wrong.startswith("model.depth must be an integer >= 1")
+    (needless,) = problems(registry, model="vanilla_rnn", task="digits", **{"model.depth": 3})
+    assert needless == "model.depth: the parts of this trial have one key depth only; set depth"
+    # A stage's key has no prefix: what runs a trial reads it.
+    registry.add(Task(name="u", keys=(Key("epochs", "int", 2),), sizes=Sizes(4, 1, 2, 10, 0, 0, 5)))
+    (found,) = problems(registry, model="vanilla_rnn", task="u")
+    assert "both declare the key epochs, differently; rename one" in found
 
 
 def test_the_registry_tells_parts_keys_and_the_words_for_them(registry: Registry) -> None:
