@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trainables.declarations.core.keys import Key
-from trainables.declarations.core.parts import Config, Stage
+from trainables.declarations.core.parts import Config, Stage, nothing
 
 
 def analysis(
@@ -16,7 +16,7 @@ def analysis(
     *keys: Key,
     check: Callable[[Config], list[str]] | None = None,
     version: int = 1,
-    dataset: Callable[[Config], str | None] = lambda config: None,
+    dataset: Callable[[Config], str | None] = nothing,
 ) -> Stage:
     """A stage that reads no other part; `build` names its engine, as for every `Stage`, which gets
     the arrays of `dataset`, or None, in the place of a task."""

@@ -20,7 +20,7 @@ class PartError(ValueError):
     """A part is not what it declares, or does not fit another: one sentence, with the remedy."""
 
 
-def _nothing(config: Config) -> None:
+def nothing(config: Config) -> None:
     return None
 
 
@@ -280,8 +280,8 @@ class Task(Part):
     classes: int | None = None
     stream: bool = False
     stream_steps: int | None = None
-    dataset: Callable[[Config], str | None] = _nothing
-    chance_loss: Callable[[Config], float | None] = _nothing
+    dataset: Callable[[Config], str | None] = nothing
+    chance_loss: Callable[[Config], float | None] = nothing
     loss_unit: str | None = None
     loss_terms: Callable[[Config], int] = _one
     metric_columns: tuple[Metric, ...] = ()
@@ -321,7 +321,7 @@ class Objective(Part):
     stream: bool = False
     stream_steps: int | None = None
     loss_unit: str | None = None
-    chance_loss: Callable[[Config], float | None] = _nothing
+    chance_loss: Callable[[Config], float | None] = nothing
     metric_columns: tuple[Metric, ...] = ()
 
     def parts(self) -> tuple[Model, Task]:
@@ -403,12 +403,12 @@ class Stage(Part):
     """Whether it makes its weights itself, without a model."""
     build: Code | None = _TRAINING
     reads: tuple[str, ...] = ("model", "task", "optimizer")
-    parent: Callable[[Config], str | None] = _nothing
+    parent: Callable[[Config], str | None] = nothing
     epochs_key: str | None = "epochs"
     gate: Gate | None = None
     rename: Mapping[str, str | Scalar] | None = None
     task_loss: bool = True
-    dataset: Callable[[Config], str | None] = _nothing
+    dataset: Callable[[Config], str | None] = nothing
 
     def __post_init__(self) -> None:
         if self.build == _TRAINING:
