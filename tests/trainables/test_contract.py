@@ -128,7 +128,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "warmup": RNN,
 }  # fmt: skip
 PROBES: dict[str, dict[str, Any]] = {
-    "activations": {**MODELS["torch_lstm"], "model": "torch_lstm"},
+    "activations": RNN,
     "attractors": {**SINE, "attractor_steps": 1024, "orbit_inputs": 2, "orbit_starts": 1},
     "contraction": {**SINE, "orbit_inputs": 2},
     "effective_lr": {**RNN, "optimizer": "adam"},
