@@ -125,7 +125,7 @@ def best(
     at: Annotated[
         str | None, typer.Option(help="Epoch that counts: last, or best in the metric.")
     ] = None,
-    format: Annotated[str, typer.Option(help="table, csv or json.")] = "table",
+    format: Annotated[str, typer.Option(help="table, csv, json or latex.")] = "table",
     json: JsonOption = False,
 ) -> None:
     """Select, then average: the best value of a key per cell, then centre and spread over seeds."""
@@ -148,6 +148,11 @@ def best(
         dump(json_module.loads(frame.to_json(orient="records")))
     elif format == "csv":
         data_stream().write(frame.to_csv(index=False))
+    elif format == "latex":
+        from results.ask.latex import latex_table
+
+        rows = ([_cell(v) for v in row] for row in frame.itertuples(index=False))
+        data_stream().write(latex_table([str(c) for c in frame.columns], rows))
     elif format == "table":
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
         names = [str(c) for c in frame.columns]
@@ -156,7 +161,7 @@ def best(
         out(frame.attrs["says"])
         print_table(names, rows, keys=opened.config_columns.keys())
     else:
-        raise RequestError(f"--format must be table, csv or json; got {format!r}")
+        raise RequestError(f"--format must be table, csv, json or latex; got {format!r}")
 
 
 def _say_why_none(named: dict[str, Any], row: list[Any], centre: int) -> None:

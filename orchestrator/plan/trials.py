@@ -17,6 +17,7 @@ from results.config_values import value_text
 from search_spaces import Space, SpaceError, expand
 from search_spaces.expansion import renamed
 from trainables.declarations import ConfigError, Trial
+from trainables.declarations.core.presets import in_our_words
 
 
 def trials_of(
@@ -31,18 +32,17 @@ def trials_of(
     Raises:
       RequestError: with every problem of every config.
     """
-    overrides = (
-        {k: v if isinstance(v, list) else [v] for k, v in space.smoke.items()} if smoke else {}
-    )
+    smaller = in_our_words(space.smoke) if smoke else {}
+    overrides = {k: v if isinstance(v, list) else [v] for k, v in smaller.items()}
     registry, resolver = found.registry, found.registry.resolver()
     changed, problems = read_overrides(set, registry)
 
     def expanded(overrides: Mapping[str, Any]) -> list[dict[str, Any]]:
         decided = [registry.presets[name].decides for name in overrides if name in registry.presets]
         return expand(
-            space.param_space,
+            in_our_words(space.param_space),
             overrides=overrides,
-            defaults=space.defaults,
+            defaults=in_our_words(space.defaults),
             samples=space.samples,
             sample_seed=space.sample_seed,
             rename=resolver.canonical_name,

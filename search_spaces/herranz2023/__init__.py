@@ -40,7 +40,15 @@ _SELECT = {
     "choose": "lr", "metric": "val_loss", "mode": "min", "at": "best", "report": "test_accuracy",
     "over": "seed",
 }  # fmt: skip
-_FIGURES = ("figure2", "before_after", "lsc_radius", "grad_norms", "overview")
+_FIGURES = (
+    "figure2",
+    "before_after",
+    "lsc_radius",
+    "lsc_variance",
+    "weight_histograms",
+    "grad_norms",
+    "overview",
+)
 _SMALL_FEED_FORWARD = {
     "task": "digits", "depth": 6, "width": 24, "batch_size": 64, "epochs": 2, "lsc_epochs": 3,
     "lsc_steps": 100, "lr": [1e-3], "seed": [0, 1], "activation": ["relu", "sin"],
@@ -106,6 +114,70 @@ MNIST = Space(
     extension=True,
 )
 
+_CONVOLUTIONAL = {
+    "model": "cnn",
+    "layout": "flat",
+    "optimizer": "adabelief",
+    "weight_decay": 1e-4,
+    "activation": grid("sin", "relu", "cos"),
+    "start": _STARTS,
+}
+CNN = Space(
+    reproduces="the convolutional networks of the published program, as figure 2 shows dense ones",
+    doc="Ten convolutions of 128 channels on images of 32 x 32: made for a GPU.",
+    param_space={
+        **_CONVOLUTIONAL,
+        "task": grid("mnist", "cifar10", "cifar100"),
+        "depth": 10,
+        "width": 128,
+        "batch_size": 512,
+        "epochs": 50,
+        "early_stopping": 10,
+        "lr": grid(1e-2, 3.16e-3, 1e-3, 3.16e-4, 1e-4, 3.16e-5, 1e-5),
+        "seed": SEEDS,
+    },
+    defaults=(
+        {"when": {"pretrain": "lsc"}, "then": {"lsc_epochs": 100, "lsc_estimate": "power"}},
+        *_FEED_FORWARD_DEFAULTS,
+    ),
+    select=_SELECT,
+    smoke={
+        "task": "digits", "depth": 3, "width": 4, "resize": 12, "batch_size": 64, "epochs": 2,
+        "lsc_epochs": 2, "lsc_steps": 50, "lsc_estimate": "exact", "lr": [1e-3], "seed": [0, 1],
+        "activation": ["relu", "sin"], "gate_radius": 0.5, "gate_std": 1.0,
+    },
+    figures=_FIGURES,
+)  # fmt: skip
+CNN_DIGITS = Space(
+    reproduces="convolutional networks on scikit-learn's digits: minutes on two cores",
+    param_space={
+        **_CONVOLUTIONAL,
+        "task": "digits",
+        "depth": 4,
+        "width": 8,
+        "resize": 14,
+        "pool": 2,
+        "batch_size": 64,
+        "epochs": 10,
+        "lr": grid(1e-3, 1e-4),
+        "seed": grid(0, 1),
+    },
+    defaults=(
+        {
+            "when": {"pretrain": "lsc"},
+            "then": {"lsc_epochs": 10, "lsc_steps": 100, "lsc_estimate": "power", "lsc_batch": 2},
+        },
+        *_FEED_FORWARD_DEFAULTS,
+    ),
+    select=_SELECT,
+    smoke={
+        "depth": 3, "width": 4, "resize": 12, "epochs": 2, "lsc_epochs": 2, "lsc_steps": 50,
+        "lr": [1e-3], "activation": ["relu", "sin"], "gate_radius": 0.5, "gate_std": 1.0,
+    },
+    figures=_FIGURES,
+    extension=True,
+)  # fmt: skip
+
 TOY = Space(
     reproduces="two stages at their smallest: 4 pretrainings serve 8 trainings",
     param_space={
@@ -152,6 +224,8 @@ STUDY = Study(
         "digits": DIGITS,
         "mnist": MNIST,
         "toy": TOY,
+        "cnn": CNN,
+        "cnn_digits": CNN_DIGITS,
         "spikes": SPIKES,
         "covariance": COVARIANCE,
         "decay": DECAY,

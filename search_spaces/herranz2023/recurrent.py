@@ -15,7 +15,10 @@ SEEDS = grid(0, 1, 2, 3)
 _TARGETS = {"zip": {"pretrain": ["lsc", "lsc", "none"], "lsc_target": [1.0, 0.5, ...]}}
 _RECURRENT = {"optimizer": "adabelief", "early_stopping": 10, "dropout": 0.3, "time_repeat": 2}
 _EPOCHS = {"wordptb": 250, "heidelberg": 450, "sl_mnist": 300}
-_STEPS = {"wordptb": 200, "heidelberg": 500, "sl_mnist": 200}  # a batch walked to its end
+_STEPS = {  # a batch walked to its end
+    "wordptb": 200, "heidelberg": 500, "sl_mnist": 200, "smnist": 784, "psmnist": 784,
+}  # fmt: skip
+_CELLS = (*RECURRENT, *(model.name for model in rnn.FURTHER))
 
 
 def _recurrent_defaults():
@@ -28,7 +31,7 @@ def _recurrent_defaults():
     for task, steps in _STEPS.items():
         cell = {"pretrain": "lsc", "task": task}
         forms.append({"when": cell, "then": {"lsc_steps": steps, "lsc_epochs": 10}})
-        for model, depths in itertools.product(RECURRENT, ([3, 5, 7], [1, 2, 4, 6])):
+        for model, depths in itertools.product(_CELLS, ([3, 5, 7], [1, 2, 4, 6])):
             found = published(task, model, depths[0])
             if found is not None:
                 when = {"task": task, "model": model, "depth": depths}
@@ -50,7 +53,15 @@ _SMALL_RECURRENT = {
     **_SMALL_SPIKES, "model": ["gru", "rsimplernn"], "depth": 2, "widths": "12", "lsc_batch": 4,
     "lsc_steps": 100, "lsc_epochs": 3, "seed": [0], "gate_radius": 0.5, "gate_std": 1.0,
 }  # fmt: skip
-_PAIR_FIGURES = ("figure3", "before_after", "lsc_radius", "overview")
+_PAIR_FIGURES = (
+    "figure3",
+    "start_bars",
+    "before_after",
+    "lsc_radius",
+    "lsc_variance",
+    "weight_histograms",
+    "overview",
+)
 
 
 def _figure3(excluded=()):
@@ -161,7 +172,15 @@ FIGURE4 = Space(
     defaults=_LRU_DEFAULTS,
     select=_TEXT_SELECT,
     smoke=_SMALL_LRU,
-    figures=("figure4", "table1", "before_after", "lsc_radius", "overview"),
+    figures=(
+        "figure4",
+        "table1",
+        "before_after",
+        "lsc_radius",
+        "lsc_variance",
+        "weight_histograms",
+        "overview",
+    ),
 )
 
 TABLE1 = Space(
@@ -180,5 +199,13 @@ TABLE1 = Space(
     defaults=_LRU_DEFAULTS,
     select=_TEXT_SELECT,
     smoke=_SMALL_LRU,
-    figures=("table1", "figure4", "before_after", "lsc_radius", "overview"),
+    figures=(
+        "table1",
+        "figure4",
+        "before_after",
+        "lsc_radius",
+        "lsc_variance",
+        "weight_histograms",
+        "overview",
+    ),
 )

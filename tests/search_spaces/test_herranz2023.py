@@ -15,6 +15,7 @@ from results import FIGURES
 from search_spaces import Space
 from search_spaces.herranz2023.recurrent import RECURRENT, SPIKING
 from trainables.declarations import Trial, parse_comments
+from trainables.declarations.models.rnn import layer_widths
 from trainables.declarations.models.rnn_sizes import published
 
 COUNTS = {  # space -> (its own trials, pretrainings, programs)
@@ -26,6 +27,8 @@ COUNTS = {  # space -> (its own trials, pretrainings, programs)
     "digits": (54, 6, 6),
     "mnist": (18, 2, 2),
     "toy": (8, 4, 4),
+    "cnn": (756, 36, 18),
+    "cnn_digits": (36, 6, 6),
     "spikes": (24, 16, 8),
 }
 
@@ -135,6 +138,25 @@ def test_recurrent_networks_have_their_published_settings(found: Catalogue, name
             assert trial.sizes.seq_len == length
 
 
+def test_nets_and_tasks_that_the_paper_leaves_out_have_the_program_s_settings(
+    found: Catalogue,
+) -> None:
+    """The source's own defaults: 1e-3 for spiking nets, 1e-2 for others on any MNIST, batch 256."""
+    words = ("depth=2", "seed=0", "pretrain=none")
+    for trial in trials(found, "figure3", "task=smnist,psmnist", "net=LSTM,maLSNN,LMU", *words):
+        lr, units = {"lstm": (1e-2, 42), "lmu": (1e-2, 128), "malsnn": (1e-3, 128)}[
+            trial.model.name
+        ]
+        assert (trial.config["batch_size"], trial.config["lr"]) == (256, lr)
+        assert layer_widths(trial.config) == (units,) * 2
+        assert trial.sizes.seq_len == 784
+    of_lsnn, of_indrnn = trials(found, "figure3", "task=heidelberg", "net=LSNN,indrnn", *words)
+    assert [one.config["lr"] for one in (of_lsnn, of_indrnn)] == [1e-3, 1e-3]
+    assert [layer_widths(one.config)[0] for one in (of_lsnn, of_indrnn)] == [256, 353]
+    (text,) = trials(found, "figure3", "task=ptb", "net=indrnn", "lr=1e-3", *words)
+    assert (text.task.name, layer_widths(text.config)) == ("charptb", (4250, 300))
+
+
 def test_clipped_and_unclipped_trainings_share_a_pretraining(found: Catalogue) -> None:
     for name in ("figure4", "table1"):
         targets = trials(found, name)
@@ -147,6 +169,28 @@ def test_clipped_and_unclipped_trainings_share_a_pretraining(found: Catalogue) -
     sizes = {t.sizes.n_train // t.sizes.batch_size for t in trials(found, "table1")}
     assert sizes == {46}
     assert {t.config["dropout"] for t in trials(found, "table1", "depth=6")} == {0.1}
+
+
+def test_the_source_s_words_mean_in_a_space_of_one_s_own_what_they_mean_there(
+    found: Catalogue,
+) -> None:
+    """In each form of a space; `model=lru` is zucchet2024's."""
+    own = {"task": "gaussian", "seed": 0}
+    spaces: list[dict[str, Any]] = [
+        {"net": "lru"},
+        {"net": {"grid_search": ["lru"]}},
+        {"pair": {"zip": {"net": ["lru"], "lr": [0.1]}}},
+        {"lr": 0.1, "more": {"when": {"lr": 0.1}, "then": {"net": "lru"}}},
+    ]
+    for space in spaces:
+        (one,) = trials_of(found, Space(reproduces="words", param_space={**own, **space}))
+        assert one.model.name == "bare_lru"
+    (one,) = trials_of(found, Space(reproduces="words", param_space={**own, "model": "lru"}))
+    assert one.model.name == "lru"
+    (text,) = trials_of(
+        found, Space(reproduces="words", param_space={"task": "ptb", "net": "lru", "seed": 0})
+    )
+    assert (text.task.name, text.model.name) == ("charptb", "bare_lru")
 
 
 # ---- the source's own commands -----------------------------------------------------------------

@@ -32,6 +32,8 @@ SINE = {"task": "sine", "model": "torch_rnn", "width": 4, "seq_len": 8, "n_seque
 RNN = {**GAUSSIAN, "model": "vanilla_rnn", "depth": 2, "width": 4}
 
 MODELS: dict[str, dict[str, Any]] = {
+    "bare_lru": {**GAUSSIAN, "depth": 2, "width": 4},
+    "cnn": {"task": "digits", "depth": 2, "width": 3, "resize": 8, "pool": 2},
     "deep_diagonal_rnn": {**GAUSSIAN, "depth": 2, "width": 4, "d_model": 3},
     "deep_linear_rnn": {**GAUSSIAN, "depth": 2, "width": 4, "d_model": 3},
     "deep_lru": {**GAUSSIAN, "depth": 2, "width": 4, "d_model": 3},
@@ -39,6 +41,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "ffn": {**GAUSSIAN, "depth": 3, "width": 4},
     "gru": {**GAUSSIAN, "widths": "4:3"},
     "gru_stack": {**GAUSSIAN, "depth": 2, "width": 4},
+    "indrnn": {**GAUSSIAN, "widths": "4:3"},
+    "lmu": {**GAUSSIAN, "widths": "4:3", "lmu_order": 3},
+    "lsnn": {**GAUSSIAN, "widths": "4:3"},
     "linear_rnn": {**GAUSSIAN, "width": 4},
     "lru": {**GAUSSIAN, "width": 4},
     "lru_stack": {**GAUSSIAN, "depth": 2, "width": 4},
@@ -62,6 +67,7 @@ SLOW = ("gru_stack", "imdb", "lstm_stack", "residual_convnet")
 TASKS: dict[str, dict[str, Any]] = {
     "cifar10": {"layout": "flat"},
     "cifar100": {},
+    "charptb": {},
     "cifar100_2k": {},
     "cifar10_4k": {},
     "copy": {"n_train": 200, "n_val": 20, "n_test": 30},
@@ -95,7 +101,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"lr_end": 1e-5},
     "adamw": {"lr_end": 1e-5},
     "adamw_groups": {"lr_warmup": 1},
-    "sgd": {},
+    "sgd": {"momentum": 0.9, "nesterov": True, "lr_schedule": "plateau", "lr_warmup": 1},
     "torch_adam": {"lr_patience": 1},
 }
 STAGES: dict[str, dict[str, Any]] = {
@@ -142,6 +148,7 @@ PROBES: dict[str, dict[str, Any]] = {
     "smoothness": SINE,
     "spectrum": {**MODELS["deep_lru"], "model": "deep_lru"},
     "timeline": RNN,
+    "weight_histogram": RNN,
 }
 
 

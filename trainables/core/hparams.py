@@ -12,6 +12,9 @@ from trainables.declarations import Key, Optimizer, Scalar, Trial
 from trainables.declarations.core.parts import loaded
 from trainables.declarations.optim.sgd import SGD
 
+_NAMED = "trainables.optim.named_schedules:named_schedule"
+_WARMED = "trainables.optim.named_schedules:Warmed"
+
 
 def optimizer_of(trial: Trial) -> Optimizer:
     """The trial's optimizer; plain SGD for a stage that chooses none."""
@@ -21,8 +24,15 @@ def optimizer_of(trial: Trial) -> Optimizer:
 
 
 def schedule_of(trial: Trial) -> Any:
-    """The schedule of the trial's learning rate (`trainables.optim.schedules`)."""
-    return loaded(optimizer_of(trial).schedule)(constants(trial))
+    """The schedule of the trial's learning rate (`trainables.optim.schedules`): the one that
+    `lr_schedule` names, else the optimizer's own, after a warm-up where there is one."""
+    part, config = optimizer_of(trial), constants(trial)
+    named = config.get("lr_schedule", "auto")
+    if named == "auto" and not config.get("lr_warmup_given"):
+        return loaded(part.schedule)(config)
+    groups = dict(part.groups)
+    inner = loaded(part.schedule)(config) if named == "auto" else loaded(_NAMED)(config, groups)
+    return loaded(_WARMED)(inner, groups)
 
 
 def _renamed(trial: Trial) -> dict[str, tuple[Key, Scalar]]:

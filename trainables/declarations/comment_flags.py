@@ -88,7 +88,12 @@ FLAGS: tuple[Flag, ...] = (
 )  # fmt: skip
 """Every flag that means something here, in the order of a canonical string."""
 
-INSTEAD = {"batchsize": "batch_size", "nbs": "lsc_batch", "optimizer": "optimizer"}
+INSTEAD = {
+    "batchsize": "batch_size", "nbs": "lsc_batch", "optimizer": "optimizer",
+    "tauv": "neuron_tau_v", "taub": "neuron_tau_a", "thr": "neuron_threshold",
+    "dampf": "surrogate_height", "sharpn": "surrogate_sharpness", "loss": "loss_function",
+    "lrs": "lr_schedule",
+}  # fmt: skip
 """Flags refused because a key says the same."""
 
 UNSUPPORTED = frozenset((
@@ -99,8 +104,7 @@ UNSUPPORTED = frozenset((
     "withrecdiag", "multreset1", "multreset2", "snudecay", "lsnndecay", "newreset", "noreset",
     "conditionI", "conditionII", "conditionIII", "conditionIV", "maxpoolshd", "ptb1",
     "repetitionsschedule", "simplereadout", "tsteps", "normsamples", "lscrec", "lscdepth",
-    "lscout", "lscin", "naswot", "maxdim", "fanin", "flsc", "taub", "tauv", "thr", "dampf",
-    "sharpn", "tailvalue", "refp", "wrecm", "adjff", "nin", "embdim", "taskmean", "taskvar",
-    "loss", "lrs", "noiserho", "stacki", "folder",
+    "lscout", "lscin", "naswot", "maxdim", "fanin", "flsc", "tailvalue", "refp", "wrecm", "adjff",
+    "nin", "embdim", "taskmean", "taskvar", "noiserho", "stacki", "folder",
 ))  # fmt: skip
 """Flags of the source that no published grid uses, beside those of `INSTEAD`."""

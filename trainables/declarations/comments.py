@@ -17,9 +17,9 @@ from trainables.declarations.core.parts import Config
 from trainables.declarations.core.presets import Meaning, Preset
 from trainables.declarations.core.trial import ConfigError, nearest
 
-FEED_FORWARD = "ffn"
+FEED_FORWARD = ("ffn", "cnn")
 RECURRENT = ("lstm", "gru", "rsimplernn", "ssimplernn", "malsnn", "malsnnb", "lru_stack")
-LANGUAGE = ("wordptb",)
+LANGUAGE = ("wordptb", "charptb")
 PUBLISHED_DECAY = 1e-4
 """Weight decay of the feed-forward runs' AdaBelief; that of the recurrent ones is 0."""
 
@@ -142,12 +142,12 @@ def _contradictions(found: Mapping[str, Any]) -> list[str]:
 def absent(keys: Mapping[str, Any], config: Config) -> dict[str, Scalar]:
     """The update rules that the program chooses of itself, given the keys that flags set."""
     model = config.get("model")
-    if model != FEED_FORWARD and model not in RECURRENT:
+    if model not in FEED_FORWARD and model not in RECURRENT:
         return {}
     faithful = model in RECURRENT or keys.get("optimizer") == "adabelief"
     rules: dict[str, Scalar] = {
         "optimizer": "adabelief" if faithful else "adam",
-        "weight_decay": PUBLISHED_DECAY if faithful and model == FEED_FORWARD else 0.0,
+        "weight_decay": PUBLISHED_DECAY if faithful and model in FEED_FORWARD else 0.0,
     }
     if "pretrain" in keys:
         rules["lsc_optimizer"] = "adabelief" if faithful else "adamw"
@@ -161,11 +161,11 @@ def canonical_comments(config: Config) -> str | None:
     it is without flags. None where no string says the config.
     """
     model = config.get("model")
-    if model != FEED_FORWARD and model not in RECURRENT:
+    if model not in FEED_FORWARD and model not in RECURRENT:
         return None
     lsc = "lsc" in (config.get("stage"), config.get("pretrain"))
     said = {**config, "pretrain": "lsc" if lsc else "none"}
-    if model == FEED_FORWARD and "optimizer" not in config:
+    if model in FEED_FORWARD and "optimizer" not in config:
         said["optimizer"] = config.get("lsc_optimizer")
     tokens = {flag.name: token for flag in FLAGS if (token := _token(flag, said, lsc))}
     needed = {_BY_NAME[name].needs for name in tokens}

@@ -16,22 +16,39 @@ from trainables.core.random_keys import named_key
 from trainables.declarations import Sizes
 from trainables.layers.gated import Params, Role
 
+SURROGATES = {
+    "fast_sigmoid": lambda x: 1 / jnp.square(1 + 2 * x),
+    "triangle": lambda x: jnp.maximum(0.0, 1 - x),
+    "gaussian": lambda x: jnp.exp(-jnp.square(x)),
+    "exponential": lambda x: jnp.exp(-2 * x),
+    "arctan": lambda x: 1 / (1 + jnp.square(jnp.pi * x)),
+}
+"""Slopes that stand for a spike's, 1 at the threshold, by x = sharpness |u|."""
 
-@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def spike(u: jax.Array, height: float = 0.5, sharpness: float = 1.0) -> jax.Array:
-    """1 where u > 0, else 0, with the derivative height / (1 + 2 sharpness |u|)^2 in its place.
 
-    The fast-sigmoid surrogate. Its derivative is an ordinary function of u, so that losses of a
-    Jacobian can be differentiated again, in either mode.
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def spike(
+    u: jax.Array, height: float = 0.5, sharpness: float = 1.0, shape: str = "fast_sigmoid"
+) -> jax.Array:
+    """1 where u > 0, else 0, with the derivative height f(sharpness |u|) in its place, f the
+    `SURROGATES` of that name, by default 1 / (1 + 2 x)^2.
+
+    Its derivative is an ordinary function of u, so that losses of a Jacobian can be differentiated
+    again, in either mode.
     """
     return (u > 0).astype(u.dtype)
 
 
 @spike.defjvp
-def _spike_jvp(height: float, sharpness: float, primals: Any, tangents: Any) -> Any:
+def _spike_jvp(
+    height: float, sharpness: float, shape: str, primals: Any, tangents: Any
+) -> tuple[jax.Array, jax.Array]:
     (u,), (du,) = primals, tangents
-    slope = height / jnp.square(1 + 2 * sharpness * jnp.abs(u))
-    return spike(u, height, sharpness), slope * du
+    if shape == "fast_sigmoid":  # its rounding is that of stores of before there were others
+        slope = height / jnp.square(1 + 2 * sharpness * jnp.abs(u))
+    else:
+        slope = height * SURROGATES[shape](sharpness * jnp.abs(u))
+    return spike(u, height, sharpness, shape), slope * du
 
 
 def decay(tau: jax.Array) -> jax.Array:
@@ -55,12 +72,22 @@ class ALIF:
     Attributes:
       units: neurons H.
       adaptation: mean initial tau_a, in time steps.
-      signed: beta from N(0, (1.8 / sqrt F)^2), of both signs; else positive around 1.8.
+      signed: beta from N(0, (beta / sqrt F)^2), of both signs; else positive around `beta`.
+      tau_v, threshold, beta: mean initial values.
+      spread: standard deviation of initial values, before the cut at two, as a share of the mean.
+      surrogate, height, sharpness: of the spike's derivative.
     """
 
     units: int
     adaptation: float
     signed: bool = False
+    tau_v: float = 0.1
+    threshold: float = 0.01
+    beta: float = 1.8
+    spread: float = 3 / 7
+    surrogate: str = "fast_sigmoid"
+    height: float = 0.5
+    sharpness: float = 1.0
     float32_tensors: ClassVar[tuple[str, ...]] = ("tau_v", "tau_a", "threshold", "beta")
 
     @property
@@ -75,18 +102,20 @@ class ALIF:
         glorot, shape = initializers.glorot_uniform(), (self.units,)
 
         def around(name: str, mean: float) -> jax.Array:
-            """Normal around `mean` with 3/7 of it as deviation, cut off at two deviations."""
+            """Normal around `mean` with `spread` of it as deviation, cut at two deviations."""
             drawn = jax.random.truncated_normal(named_key(key, name), -2.0, 2.0, shape)
-            return mean * (1 + 3 / 7 * drawn)
+            return mean * (1 + self.spread * drawn)
 
         normal = jax.random.normal(named_key(key, "beta"), shape)
         return {
             "w_ih": glorot(named_key(key, "w_ih"), (self.units, features)),
             "w_hh": glorot(named_key(key, "w_hh"), (self.units, self.units)),
-            "tau_v": around("tau_v", 0.1),
+            "tau_v": around("tau_v", self.tau_v),
             "tau_a": around("tau_a", self.adaptation),
-            "threshold": around("threshold", 0.01),
-            "beta": 1.8 / math.sqrt(features) * normal if self.signed else around("beta", 1.8),
+            "threshold": around("threshold", self.threshold),
+            "beta": self.beta / math.sqrt(features) * normal
+            if self.signed
+            else around("beta", self.beta),
         }
 
     def roles(self) -> dict[str, Role]:
@@ -108,14 +137,32 @@ class ALIF:
 
     def output(self, params: Params, state: jax.Array) -> jax.Array:
         v, a = jnp.split(state, 2, -1)
-        return spike(v - (params["threshold"] + params["beta"] * a))
+        above = v - (params["threshold"] + params["beta"] * a)
+        return spike(above, self.height, self.sharpness, self.surrogate)
 
 
 def alif(units: int, config: Mapping[str, Any], sizes: Sizes) -> ALIF:
-    """The cell of model `malsnn`: adaptation lasts half a sequence at first."""
-    return ALIF(units, adaptation=sizes.seq_len // 2)
+    """The cell of models `malsnn` and `lsnn`: adaptation lasts half a sequence at first, unless
+    `neuron_tau_a` says otherwise."""
+    return _neurons(units, config, sizes, signed=False)
 
 
 def signed_alif(units: int, config: Mapping[str, Any], sizes: Sizes) -> ALIF:
     """The cell of model `malsnnb`, whose adaptation is of either sign."""
-    return ALIF(units, adaptation=sizes.seq_len // 2, signed=True)
+    return _neurons(units, config, sizes, signed=True)
+
+
+def _neurons(units: int, config: Mapping[str, Any], sizes: Sizes, signed: bool) -> ALIF:
+    lasts = config["neuron_tau_a"]
+    return ALIF(
+        units,
+        adaptation=sizes.seq_len // 2 if lasts is None else lasts,
+        signed=signed,
+        tau_v=config["neuron_tau_v"],
+        threshold=config["neuron_threshold"],
+        beta=config["neuron_beta"],
+        spread=config["neuron_spread"],
+        surrogate=config["surrogate"],
+        height=config["surrogate_height"],
+        sharpness=config["surrogate_sharpness"],
+    )

@@ -24,6 +24,7 @@ from trainables.tasks.base import TaskRuntime
 
 _ENGINES = {
     "feed-forward": ("feedforward", "LscFeedForward"),
+    "convolutional": ("convolutional", "LscConvolutional"),
     "recurrent": ("recurrent", "LscRecurrent"),
     "linear": ("lru_stack", "LscLru"),
 }

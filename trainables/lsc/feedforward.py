@@ -47,6 +47,10 @@ class LscFeedForward(Network):
     State: `params` are the weights handed on, those whose fresh measurement was best so far, with
     their `radii` by layer and `distance` from the target; `work` the weights in progress.
 
+    Attributes:
+      blocks: what is asked of the network's blocks; the functions of `ffn_jacobians`.
+      square: layers whose radii are judged.
+
     Radii of hidden layers 1..L-1 are judged. The first and last layer are not square; as published
     they are rescaled by the spread of their entries, which leaves the radius of a random square
     subset where it may be (.28 for ten logits of 128 units), so it is reported and not judged.
@@ -66,7 +70,9 @@ class LscFeedForward(Network):
         self._batches = self.steps
         self.steps = int(static["lsc_steps"])
         self.samples = int(static["lsc_batch"])
+        self.blocks: Any = ffn_jacobians
         self.hidden = int(static["depth"])
+        self.square = slice(1, self.hidden)
         self.activation = str(static["activation"])
         self.even = _EVEN * max(1.0, (128 / int(static["width"])) ** 0.5)
         self.norm = Norm(static["lsc_norm"], static["lsc_estimate"])
@@ -104,7 +110,7 @@ class LscFeedForward(Network):
         """Weights by name as the model's parameters."""
         return jax.tree.unflatten(jax.tree.structure(like), [weights[p] for p in by_path(like)])
 
-    def preactivations(self, params: Any, rest: Any, x: jax.Array) -> jax.Array:
+    def preactivations(self, params: Any, rest: Any, x: jax.Array) -> Any:
         """z of every hidden layer, (L, B, H)."""
         module: Any = nnx.merge(self.graph, params, rest, copy=True)
         return module.preactivations(x)
@@ -121,16 +127,16 @@ class LscFeedForward(Network):
         key = named_key(trial_key(values["seed"]), "lsc", state["step"])
         weights, target = state["work"], values["lsc_target"]
         number = jax.random.randint(named_key(key, "block"), (), 0, 2 * self.hidden + 1)
-        block = ffn_jacobians.block_of(number, self.hidden)
+        block = self.blocks.block_of(number, self.hidden)
         z = self.preactivations(self._params(weights, state["params"]), state["rest"], x)
         directions = named_key(key, "directions")
-        loss, norm, gradients = ffn_jacobians.descent(
+        loss, norm, gradients = self.blocks.descent(
             self.activation, weights, x, z, block, target, directions, self.norm
         )
         record, params = self._remembered(state, values, block, norm)
 
         updates, rule = self.optimizer(values).update(
-            gradients, state["optimizer"], weights, mask=ffn_jacobians.moved_by(block, self.hidden)
+            gradients, state["optimizer"], weights, mask=self.blocks.moved_by(block, self.hidden)
         )
         moved = jax.tree.map(jnp.add, weights, updates)
         # Equal eigenvalues have no derivative; such a step is left out and counted.
@@ -143,12 +149,12 @@ class LscFeedForward(Network):
             order = named_key(key, "order")
             when = jax.random.bernoulli(named_key(key, "shuffle"), _SHUFFLED) & ~settled
             weights, rule = self._changed(
-                weights, rule, when, lambda w: ffn_jacobians.shuffled(w, order)
+                weights, rule, when, lambda w: self.blocks.shuffled(w, order)
             )
         if self.constants["lsc_multiplier"]:
             when = jax.random.bernoulli(named_key(key, "rescale"), _RESCALED)
             drawn = named_key(key, "bias")
-            change = ffn_jacobians.rescaling(self.activation, weights, block, norm, target, drawn)
+            change = self.blocks.rescaling(self.activation, weights, block, norm, target, drawn)
             weights, rule = self._changed(weights, rule, when, change)
         new = {
             "params": params,
@@ -182,7 +188,7 @@ class LscFeedForward(Network):
     ) -> tuple[radius_loss.Record, Any]:
         """Running averages after a measurement; and the weights handed on, if these choose them."""
         target, spread = values["lsc_target"], chosen(values, "lsc_spread", SPREAD)
-        judged = jnp.bool_(self.published) | ((block.layer > 0) & (block.layer < self.hidden))
+        judged = jnp.bool_(self.published) | ((block.layer > 0) & (block.layer < self.square.stop))
         counted = jnp.where(judged, norm, jnp.nan)
         # Half the number of tensors.
         window = float(self.hidden + 1)
@@ -221,7 +227,7 @@ class LscFeedForward(Network):
         began = state["step"]
         state, seen = lax.scan(step, state, jnp.arange(self.steps, dtype=jnp.int32))
         state, finished = self._judged(state, values, data)
-        found = agreement(state["radii"][1:-1], values["lsc_target"])
+        found = agreement(state["radii"][self.square], values["lsc_target"])
         metrics = {
             **found,
             "radius_enc": state["radii"][0],
@@ -256,9 +262,9 @@ class LscFeedForward(Network):
         weights = by_path(state["params"]) if self.published else state["work"]
         params = self._params(weights, state["params"])
         z = self.preactivations(params, state["rest"], x)
-        norms = ffn_jacobians.layer_norms(self.activation, weights, x, z, key, self.norm)
+        norms = self.blocks.layer_norms(self.activation, weights, x, z, key, self.norm)
         radii = jnp.mean(norms, axis=1)
-        distance = jnp.sqrt(jnp.mean(jnp.square(radii[1:-1] - target)))
+        distance = jnp.sqrt(jnp.mean(jnp.square(radii[self.square] - target)))
         measured = {"params": params, "radii": radii, "distance": distance}
         ended = record["inside"] > chosen(values, "lsc_patience", PATIENCE)
         if not self.published:
@@ -266,7 +272,7 @@ class LscFeedForward(Network):
             kept = {name: state[name] for name in measured}
             measured = jax.tree.map(lambda new, old: jnp.where(better, new, old), measured, kept)
             record = {**record, "saves": record["saves"] + better}
-            found = agreement(measured["radii"][1:-1], target)
+            found = agreement(measured["radii"][self.square], target)
             near = found["radius_gap"] < chosen(values, "lsc_tolerance", TOLERANCE)
             ended &= near & (found["radius_std"] < self.even)
         return {**state, **measured, "record": record}, ended

@@ -181,6 +181,9 @@ class LscRecurrent(Network):
         if self.constants["lsc_multiplier"]:
             norms = {t: (targets[i], found[i]) for i, t in enumerate(self.transitions)}
             moved = multiplied(moved, factors(self.cells, moved, norms))
+        if self.layout.frozen:
+            trained = self.layout.trained(work)
+            moved = jax.tree.map(lambda t, new, old: new if t else old, trained, moved, work)
         # Equal eigenvalues have no derivative; such a step is left out and counted.
         fine = jnp.isfinite(total) & radius_loss.all_finite((gradients, moved))
         work, rule = _where(fine, (moved, rule), (work, state["optimizer"]))

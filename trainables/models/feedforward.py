@@ -9,33 +9,20 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jax.nn.initializers import variance_scaling
 
 from trainables.core.activations import ACTIVATIONS
 from trainables.core.layout import LayerOutput, Slot
 from trainables.core.random_keys import named_key
 from trainables.declarations import Sizes
-
-_SCHEMES: dict[str, tuple[float, Any]] = {
-    "glorot_normal": (1.0, "fan_avg"),
-    "he_normal": (2.0, "fan_in"),
-}
+from trainables.models.named_init import named_init
 
 
 def drawn(key: jax.Array, scheme: str, shape: tuple[int, ...]) -> jax.Array:
-    """Weights (out, in) or, each layer drawn on its own, (layers, out, in).
-
-    Normal, cut at two standard deviations and rescaled to the variance asked for, as in Keras:
-    2 / (fan in + fan out) for glorot_normal, 2 / fan in for he_normal.
-    """
+    """Weights (out, in) or, each layer drawn on its own, (layers, out, in), as `named_init` says
+    of the scheme."""
     if 0 in shape:
         return jnp.zeros(shape)
-    scale, mode = _SCHEMES[scheme]
-    stacked = (0,) if len(shape) == 3 else ()
-    initializer = variance_scaling(
-        scale, mode, "truncated_normal", in_axis=-1, out_axis=-2, batch_axis=stacked
-    )
-    return initializer(key, shape, jnp.float32)
+    return named_init(scheme, stacked=len(shape) == 3)(key, shape)
 
 
 def slope_at_input(z: jax.Array, activation: str) -> jax.Array:

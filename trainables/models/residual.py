@@ -26,7 +26,7 @@ from trainables.layers.dropout import Dropout, drop_channels
 from trainables.layers.lru import LruCell, Pair, Params, ring
 from trainables.layers.state_dtype import float32_tensors
 from trainables.models import residual_start as start
-from trainables.models.residual_block import Block, Flow, Norm
+from trainables.models.residual_block import BareBlock, Block, Flow, Norm
 
 Look = Callable[[Params, Flow], Any]
 """(tensors of a block, what passes through it) -> arrays to keep of every block."""
@@ -264,7 +264,20 @@ def lru_block(width: int, mode: str = "auto") -> Block:
 def lru_stack(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> ResidualStack:
     """Builds model `lru_stack` (`docs/studies/herranz2023.md`): inputs as wide as the blocks enter
     as they are, others by a dense adapter. Dropout and the ring of eigenvalues are traced."""
-    width, block = config["width"], lru_block(config["width"], config["scan_mode"])
+    return _stacked_lru(config, sizes, rngs, lru_block(config["width"], config["scan_mode"]))
+
+
+def bare_lru(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> ResidualStack:
+    """Builds model `bare_lru`: as `lru_stack`, but each block is its recurrent layer alone."""
+    cell = LruCell(config["width"], 2 * config["width"])
+    block = BareBlock(cell, Norm("none", 0.0), config["scan_mode"], gate=())
+    return _stacked_lru(config, sizes, rngs, block)
+
+
+def _stacked_lru(
+    config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs, block: Block
+) -> ResidualStack:
+    width = config["width"]
 
     def init(key: jax.Array) -> Params:
         bounds = config["r_min"], config["r_max"], config["max_phase"]

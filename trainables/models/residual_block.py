@@ -137,7 +137,7 @@ class Block:
     mode: str = "auto"
     gelu: Callable[[jax.Array], jax.Array] = jax.nn.gelu
     drop: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] = drop
-    gate: tuple[str, str] = ("gate", "value")
+    gate: tuple[str, ...] = ("gate", "value")
     recompute: bool = True
 
     def read(self, w: Params, a: jax.Array) -> jax.Array:
@@ -170,3 +170,16 @@ class Block:
         y = responses(self.cell, self.mode, w, u, mask, gauges)
         out, moments = normed("skip", a_TBH + self.branch(w, y, masks), moments)
         return Flow(a_TBH, u, y, out), moments
+
+
+@dataclass(frozen=True)
+class BareBlock(Block):
+    """The recurrent layer alone: no norm, gelu, gate or skip; dropout acts on what it reads."""
+
+    def run(
+        self, w: Params, a_TBH: jax.Array, moments_2H: Any, masks: Masks, gauges: Any, mask: Any,
+        training: bool,
+    ) -> tuple[Flow, Any]:  # fmt: skip
+        u = self._dropped("input", a_TBH, masks)
+        y = responses(self.cell, self.mode, w, u, mask, gauges)
+        return Flow(a_TBH, u, y, y), moments_2H

@@ -15,12 +15,13 @@ from jax.nn import initializers
 from trainables.core.layout import LayerOutput, Slot
 from trainables.core.random_keys import named_key
 from trainables.core.variables import Carried, Tensors
-from trainables.declarations import Sizes
+from trainables.declarations import PartError, Sizes
 from trainables.declarations.models.rnn import carries_state, embedding_width, is_tied, layer_widths
 from trainables.layers.dropout import Dropout
 from trainables.layers.gated import Cell, CellOf, Scheme, prepared, torch_uniform
 from trainables.layers.state_dtype import float32_tensors, following
 from trainables.layers.tap import tap
+from trainables.models.named_init import by_gate, named_init
 
 
 class RecurrentNet(nnx.Module):
@@ -54,6 +55,7 @@ class RecurrentNet(nnx.Module):
         dropout: Any = 0.0,
         carried_batch: int | None = None,
         scheme: Scheme = "keras",
+        inits: Mapping[str, str] | None = None,
     ):
         """
         Args:
@@ -66,6 +68,7 @@ class RecurrentNet(nnx.Module):
           carried_batch: samples whose states are carried from batch to batch; None to carry none.
           scheme: of the embedding and readout. keras: Glorot-uniform, bias 0; torch: an embedding
             of N(0, 1), a readout of U(+-1/sqrt H).
+          inits: names of how the cells' w_ih and w_hh are drawn, in place of the scheme.
 
         Raises:
           ValueError: tied, but the embedding and the readout differ in shape.
@@ -82,7 +85,8 @@ class RecurrentNet(nnx.Module):
             self.embedding = Tensors({"w": table})
         below, layers = features if embedding is None else embedding, []
         for layer, cell in enumerate(cells):
-            layers.append(Tensors(cell.init(named_key(key, "rnn", layer), below)))
+            own = named_key(key, "rnn", layer)
+            layers.append(Tensors(_redrawn(cell.init(own, below), own, inits or {})))
             below = cell.output_size
         self.rnn = nnx.List(layers)
         own = named_key(key, "readout")
@@ -205,10 +209,24 @@ def _advance(
     return state, (cell.output(w, state), state if watched else None)
 
 
+def _redrawn(
+    tensors: dict[str, jax.Array], key: jax.Array, inits: Mapping[str, str]
+) -> dict[str, jax.Array]:
+    """A layer's tensors with those matrices drawn anew that `inits` names a way for."""
+    found = {}
+    for name, scheme in inits.items():
+        if name not in tensors:
+            raise PartError(f"the layers have no matrix {name}; leave recurrent_init out")
+        draw, shape, own = named_init(scheme), tensors[name].shape, named_key(key, name)
+        found[name] = by_gate(draw, own, shape) if name == "w_hh" else draw(own, shape)
+    return {**tensors, **found}
+
+
 def recurrent_net(
     config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs, cell: CellOf
 ) -> RecurrentNet:
     """Builds the models of `trainables.declarations.models.rnn`; `dropout` is traced."""
+    named = {"w_ih": config.get("input_init"), "w_hh": config.get("recurrent_init")}
     return RecurrentNet(
         [cell(units, config, sizes) for units in layer_widths(config)],
         sizes.features,
@@ -218,4 +236,5 @@ def recurrent_net(
         tied=is_tied(config, sizes),
         dropout=config["dropout"],
         carried_batch=sizes.batch_size if carries_state(config) else None,
+        inits={name: scheme for name, scheme in named.items() if scheme},
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from trainables.core.numbers import abs_square
-from trainables.optim.adam import decayed
+from trainables.optim.decay import decayed
 from trainables.optim.lookahead import lookahead
 
 _B1, _B2 = 0.9, 0.999
@@ -29,7 +29,7 @@ def adabelief(
 
     What docs/specs/herranz2023.md, 4, trains and pretrains with.
     """
-    rule = decayed(scale_by_rectified_belief(), hparams)
+    rule = decayed(scale_by_rectified_belief(), config, hparams)
     return lookahead(rule) if config["lookahead"] else rule
 
 
@@ -38,7 +38,7 @@ def adabelief_optax(
 ) -> optax.GradientTransformation:
     """AdaBelief as optax has it: the same moments, not rectified, eps 1e-16. From equal starts it
     moves several times as far as `adabelief`, so learning rates do not carry over."""
-    return decayed(optax.scale_by_belief(), hparams)
+    return decayed(optax.scale_by_belief(), config, hparams)
 
 
 class BeliefState(NamedTuple):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainables.declarations.optim.schedules import MOST_MILESTONES, milestone_epochs
+from trainables.declarations.core.rate_keys import MOST_MILESTONES, milestone_epochs
 
 Hparams = Mapping[str, jax.Array]
 State = TypeVar("State")
@@ -22,10 +22,12 @@ class Constant:
       config: the trial's constants, its static keys among them.
       carried: name of the schedule's state in a lane's; None where it has none.
       recorded: the rates to record as metrics of each epoch, with `clip_fraction` beside them.
+      watched: the column of `epochs` whose value `after_epoch` is given.
     """
 
     carried: str | None = None
     recorded: tuple[str, ...] = ()
+    watched: str = "val_loss"
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config

@@ -1,4 +1,4 @@
-"""Plain gradient descent."""
+"""Gradient descent, plain and with momentum."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import optax
 def sgd(
     config: Mapping[str, Any], hparams: Mapping[str, jax.Array]
 ) -> optax.GradientTransformation:
-    """Plain gradient descent, with torch's L2 penalty (decay added to the gradient)."""
-    return optax.chain(
-        optax.add_decayed_weights(hparams["weight_decay"]),
-        optax.scale_by_learning_rate(hparams["lr"]),
-    )
+    """Gradient descent with torch's L2 penalty (decay added to the gradient), and with heavy-ball
+    or Nesterov's momentum (Sutskever et al., ICML 2013) where `momentum` is given."""
+    rule = [optax.add_decayed_weights(hparams["weight_decay"])]
+    if config.get("momentum_given"):
+        rule.append(optax.trace(hparams["momentum"], nesterov=bool(config["nesterov"])))
+    return optax.chain(*rule, optax.scale_by_learning_rate(hparams["lr"]))

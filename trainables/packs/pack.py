@@ -34,6 +34,7 @@ from trainables.tasks.streaming import Source
 from trainables.training.epoch import Training, first_shown, kept_steps
 from trainables.training.loop import LoopEngine
 from trainables.training.nonfinite import broken_input, culprit
+from trainables.training.weight_average import judged
 
 
 @dataclass(frozen=True)
@@ -384,7 +385,7 @@ class Pack:
         if self._layout is None:
             return {}
         state = self._ready()
-        own = jax.tree.map(lambda leaf: leaf[lane], (state["params"], state.get("rest", {})))
+        own = jax.tree.map(lambda leaf: leaf[lane], (judged(state), state.get("rest", {})))
         params = self._layout.named(by_path(jax.device_get(own[0])))
         return {**params, **kept_state(self._layout, own[1])}
 

@@ -18,7 +18,7 @@ import optax
 from trainables.core.engine import Engine, Measure, SharedColumns, State
 from trainables.core.layout import Slot, by_path
 from trainables.declarations import Trial
-from trainables.optim.adam import recurrent_leaves
+from trainables.optim.decay import recurrent_leaves
 from trainables.training.epoch import Training
 
 _B2, _EPSILON = 0.999, 1e-8

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from trainables.core.random_keys import named_key, trial_key
 from trainables.declarations import Sizes, Trial
 from trainables.declarations.core.data_tree import Statics
 from trainables.declarations.core.parts import loaded
 from trainables.tasks.arrays import joined, require_finite
+from trainables.tasks.losses import LOSSES
 from trainables.tasks.renamed_keys import RenamedKeys
 from trainables.tasks.streaming import Source, Streamed
 
@@ -121,12 +121,17 @@ def named_batch(task: TaskRuntime, batch: Batch) -> dict[str, Any]:
 
 
 class Classification:
-    """Cross-entropy of logits, the part of `TaskRuntime` that classifying tasks share.
+    """A loss of logits by its name, the part of `TaskRuntime` that classifying tasks share.
 
     Outputs (B, T, C) are judged at every time step and averaged. A label (B,) holds for all of them
     where the model declares `every_step`; then two more accuracies are given: of the logits' mean
     over time ("mode"), and of the last time step alone.
+
+    Attributes:
+      loss_function: name of the loss (`trainables.tasks.losses`), as `make_task` has read it.
     """
+
+    loss_function = "cross_entropy"
 
     carries = False
     any_outputs = False
@@ -145,7 +150,7 @@ class Classification:
         return (once, steps) if every_step else (once,)
 
     def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
-        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, _over_time(outputs, y))
+        losses = LOSSES[self.loss_function](outputs, _over_time(outputs, y))
         return jnp.mean(losses, axis=tuple(range(1, losses.ndim)))
 
     def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
@@ -293,6 +298,8 @@ def make_task(trial: Trial, data: Any = None) -> Any:
         return data or None
     runtime: Any = loaded(trial.task.runtime)
     task: Any = runtime.of(trial.as_read_by("task"))
+    if any(key.name == "loss_function" for key in trial.task.keys):
+        task.loss_function = trial.as_read_by("task").config["loss_function"]
     if names := trial.structure.renamed.get("task"):
         task = RenamedKeys(task, names)
     if trial.task.stream:

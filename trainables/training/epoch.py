@@ -27,7 +27,7 @@ from trainables.core.stepwise import stepwise
 from trainables.declarations import PartError, Trial
 from trainables.optim.clipping import clipped
 from trainables.tasks.base import TaskRuntime, example_batch
-from trainables.training import loss_scale, running_stats
+from trainables.training import loss_scale, running_stats, weight_average
 from trainables.training.accumulation import Found, accumulated, divided
 from trainables.training.fit import require_kept
 from trainables.training.network import Hparams, Network, fresh
@@ -72,11 +72,14 @@ class Training(Network):
 
     Attributes:
       parts: of a batch, whose gradients are computed one after another.
+      averages: what is averaged along the way: ema, swa, or "".
     """
 
     def __init__(self, trial: Trial, task: TaskRuntime, traced: Mapping[str, np.ndarray]):
         super().__init__(trial, task, traced)
         self.parts = int(self.constants.get("accumulate") or 1)
+        average = str(self.constants.get("average_weights", "none"))
+        self.averages = "" if average == "none" else average
         if trial.misfits:
             raise PartError(trial.misfits[0])
         self._mark_unreached(trial, traced)
@@ -117,7 +120,26 @@ class Training(Network):
             state[self.schedule.carried] = self.schedule.start(hparams)
         if self.precision.scales:
             state["loss_scale"] = loss_scale.first()
+        if self.averages:
+            state[weight_average.STATE] = weight_average.start(state["params"])
         return state
+
+    def restart(self, state: State, params: Any, hparams: Hparams) -> State:
+        state = super().restart(state, params, hparams)
+        if self.averages:
+            state[weight_average.STATE] = weight_average.start(params)
+        return state
+
+    def judge(
+        self,
+        state: State,
+        hparams: Hparams,
+        entries: tuple[jax.Array, Any],
+        data: Any,
+        before: tuple[jax.Array, Any] | None = None,
+    ) -> tuple[tuple[str, ...], tuple[jax.Array, Any]]:
+        state = {**state, "params": weight_average.judged(state)}
+        return super().judge(state, hparams, entries, data, before)
 
     def rates(self, state: State, hparams: Hparams) -> Hparams:
         """`hparams` with the learning rate of the coming step."""
@@ -184,6 +206,15 @@ class Training(Network):
             "optimizer": moments,
             "step": state["step"] + 1,
         }
+        if self.averages:
+            new[weight_average.STATE] = weight_average.after_step(
+                self.averages,
+                state[weight_average.STATE],
+                params,
+                new["step"],
+                self.steps,
+                hparams,
+            )
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, {**state})
         kept["alive"] = finite
         scalars = jnp.stack((loss, total, after, smallest_nonzero(tensors), whole))
@@ -358,7 +389,7 @@ class Training(Network):
             found["metrics"]["skipped_steps"] = tally["left_out"].astype(jnp.float32)
         carried = self.schedule.carried
         if carried:
-            seen = found["epochs"]["val_loss"]
+            seen = found["epochs"][self.schedule.watched]
             moved = self.schedule.after_epoch(hparams, state[carried], seen)
             state = {**state, carried: moved}
             ended = self.schedule.ended(hparams, moved)

@@ -19,6 +19,7 @@ from results.figures.heatmaps import Grid, colour_axis, heatmap
 from results.figures.herranz2023.starts import BY_START, in_order, start_of, told_by_start
 from results.figures.panels import Layout, explain_cells, notes, pick
 from results.figures.selection import (
+    Selection,
     Shown,
     averaged_keys,
     labels,
@@ -30,7 +31,7 @@ from results.figures.style import LogScale, draw_series, finish, look, wrapped
 if TYPE_CHECKING:
     from results.store.store import Store
 
-_KINDS = {
+KINDS = {
     "block": "block of a feed-forward net",
     "rec": "recurrent ∂h<sub>t</sub>/∂h<sub>t−1</sub>",
     "enc": "input ∂h<sub>t</sub>/∂x<sub>t</sub>",
@@ -43,22 +44,13 @@ _MOST_ROWS = 3
 
 def lsc_radius(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Spectral radius of each kind of Jacobian by iteration of the pretraining, and its target."""
-    parents = list(dict.fromkeys((space.get("parents") or {}).values()))
-    if not store.has("lsc"):
-        asked = parents or list(space.get("trials") or ())
-        raise StoreError(nothing_yet(store, space_name(space), asked, "rows of lsc"))
-    own = {**space, "targets": parents, "parents": {}} if parents else space
-    chosen = select_trials(store, own, trial)
-    rows = _radii(store, chosen.ids)
-    panels = _named(store, space, pick(chosen, set(rows)))
-    if not panels:
-        raise StoreError(f"no trial of {chosen.title} is a pretraining; name one with --trial.")
+    chosen, panels, rows = pretrainings(store, space, trial)
     layout = Layout.of(panels, 20, named=False)
     fig = layout.figure(panels)
     named: set[str] = set()
     for index, shown in enumerate(panels):
         place = layout.place(index)
-        for at, kind in enumerate(_KINDS):
+        for at, kind in enumerate(KINDS):
             lines = [row for row in rows[shown.id] if row["kind"] == kind]
             if lines:
                 _radius_line(fig, lines, kind, look(at), kind not in named, place)
@@ -72,6 +64,27 @@ def lsc_radius(store: Store, space: Mapping[str, Any], trial: str | None = None)
     note += " The decoder's target is always 1." if "dec" in named else ""
     return finish(fig, f"Radius while pretraining — {chosen.title}",
                   [*notes(chosen, panels), note], layout.height, layout.heads)  # fmt: skip
+
+
+def pretrainings(
+    store: Store, space: Mapping[str, Any], trial: str | None
+) -> tuple[Selection, list[Shown], dict[str, list[dict[str, Any]]]]:
+    """The pretrainings of a space that have a panel each, and their radii as `_radii` gives them.
+
+    Raises:
+      StoreError: there are none.
+    """
+    parents = list(dict.fromkeys((space.get("parents") or {}).values()))
+    if not store.has("lsc"):
+        asked = parents or list(space.get("trials") or ())
+        raise StoreError(nothing_yet(store, space_name(space), asked, "rows of lsc"))
+    own = {**space, "targets": parents, "parents": {}} if parents else space
+    chosen = select_trials(store, own, trial)
+    rows = _radii(store, chosen.ids)
+    panels = _named(store, space, pick(chosen, set(rows)))
+    if not panels:
+        raise StoreError(f"no trial of {chosen.title} is a pretraining; name one with --trial.")
+    return chosen, panels, rows
 
 
 def _named(store: Store, space: Mapping[str, Any], panels: Sequence[Shown]) -> list[Shown]:
@@ -97,7 +110,8 @@ def _named(store: Store, space: Mapping[str, Any], panels: Sequence[Shown]) -> l
 
 
 def _radii(store: Store, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Per trial and kind, radii over bins of iterations: their middle and their spread."""
+    """Per trial and kind, radii over bins of iterations: their middle, their spread, variance, and
+    mean squared distance from the target."""
     rows = store.sql(
         """
         WITH own AS (
@@ -107,7 +121,9 @@ def _radii(store: Store, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         SELECT trial_id, kind, avg(iteration) AS iteration, avg(target) AS target,
             avg(radius) FILTER (isfinite(radius)) AS mean,
             quantile_cont(radius, 0.1) FILTER (isfinite(radius)) AS low,
-            quantile_cont(radius, 0.9) FILTER (isfinite(radius)) AS high
+            quantile_cont(radius, 0.9) FILTER (isfinite(radius)) AS high,
+            var_pop(radius) FILTER (isfinite(radius)) AS variance,
+            avg((radius - target) ** 2) FILTER (isfinite(radius)) AS distance
         FROM own GROUP BY trial_id, kind, iteration * $bins // greatest(total, $bins)
         ORDER BY trial_id, kind, iteration
         """,
@@ -129,7 +145,7 @@ def _radius_line(
 ) -> None:
     kept = [row for row in rows if row["mean"] is not None]
     x = [row["iteration"] for row in kept]
-    name = _KINDS[kind]
+    name = KINDS[kind]
     fig.add_trace(
         go.Scatter(
             x=[*x, *reversed(x)],
@@ -169,7 +185,7 @@ def _targets(
 def before_after(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Training loss, and gradient norm of each layer over the epochs, by what was started from."""
     chosen = select_trials(store, space, None)
-    shown, left_out = _rows_of(store, space, chosen.trials, trial)
+    shown, left_out = one_setting_each(store, space, chosen.trials, trial)
     ids = [one.id for group in shown.values() for one in group]
     layers = series(store, "layers", "epoch, layer, grad_norm", ids, "tensor = '*'", "epoch, layer")
     if not layers:
@@ -222,7 +238,7 @@ def _some(numbers: Sequence[int], most: int = 6) -> list[int]:
     return list(numbers[:: max(1, -(-len(numbers) // most))])
 
 
-def _rows_of(
+def one_setting_each(
     store: Store, space: Mapping[str, Any], trials: Sequence[Shown], trial: str | None
 ) -> tuple[dict[str, list[Shown]], str]:
     """Trials that differ in start and seed only, by name; at most three rows, or that of a trial.

@@ -54,6 +54,28 @@ def test_a_cell_of_dead_trials_has_no_number(report: str) -> None:
     assert list(csv.DictReader(io.StringIO(text)))[-1]["median"] == ""
 
 
+@pytest.mark.usefixtures("store")
+def test_latex_holds_the_numbers_of_the_table() -> None:
+    """Every cell is read back: numbers with four digits, what is missing as a dash."""
+    rows = json.loads(told("best", "demo/grid", "--json").out)
+    lines = told("best", "demo/grid", "--format", "latex").out.splitlines()
+    names = list(rows[0])
+    assert lines[0].removeprefix(r"\begin{tabular}{").removesuffix("}").strip("lr") == ""
+    assert lines[-1] == r"\end{tabular}"
+    head, *body = (line.removesuffix(r" \\").split(" & ") for line in lines if "&" in line)
+    assert [name.replace(r"\_", "_") for name in head] == names
+    assert len(body) == len(rows)
+    for cells, row in zip(body, rows, strict=True):
+        for name, cell in zip(names, cells, strict=True):
+            value = row[name]
+            if value is None:
+                assert cell == "--"
+            elif isinstance(value, float):
+                assert float(cell) == pytest.approx(value, rel=1e-3)
+            else:
+                assert cell.replace(r"\_", "_") == str(value)
+
+
 @pytest.mark.parametrize(
     ("other", "said"), [("pruned", "all pruned"), ("failed", "pruned or missing")]
 )

@@ -61,6 +61,19 @@ def test_damaged_text_is_refused_by_name(tmp_path: Path) -> None:
         assert_one_sentence(error)
 
 
+def test_characters_are_the_text_as_it_is(tmp_path: Path) -> None:
+    """Numbered by code point over all three parts, spaces and line ends among them."""
+    text = {**TEXT, "valid": "za\u00e9\n", "test": "a \U0001d11e"}
+    write_ptb(tmp_path, text)
+    arrays = loader.load("ptb_characters", tmp_path).arrays
+    known = sorted(set("".join(text.values())))
+    assert arrays["vocabulary"].tolist() == known
+    for part, name in (("train", "train"), ("val", "valid"), ("test", "test")):
+        tokens = arrays[f"{part}_tokens"]
+        assert tokens.dtype == np.int32
+        assert "".join(known[token] for token in tokens) == text[name]
+
+
 def write_archive(root: Path, members: dict[str, str]) -> None:
     path = root / "wikitext-2" / "wikitext-2-v1.zip"
     path.parent.mkdir(parents=True)
@@ -106,6 +119,11 @@ def test_real_ptb_has_the_tokens_everyone_counts(real_data: Path) -> None:
     assert start == ["<eos>", "pierre", "<unk>", "N", "years", "old", "will"]
     assert words[arrays["test_tokens"][-1]] == "<eos>"
     assert loaded.checksum.count("md5:") == 3
+    arrays = loader.load("ptb_characters", real_data).arrays
+    counts = [len(arrays[f"{part}_tokens"]) for part in ("train", "val", "test")]
+    assert counts == [5_101_618, 399_782, 449_945]
+    assert len(arrays["vocabulary"]) == len(np.unique(arrays["train_tokens"])) == 50
+    assert "".join(arrays["vocabulary"][arrays["train_tokens"][:8]]) == " aer ban"
 
 
 def test_real_wikitext_has_the_tokens_everyone_counts(real_data: Path) -> None:

@@ -18,7 +18,7 @@ from results.figures.style import BAD_NAME, ZERO_NAME
 from results.plotting import figure as drawn
 from results.plotting import plot
 from tests.support import gallery_herranz2023 as gallery
-from tests.support.made_up_rows import publish_trial, space_of
+from tests.support.made_up_rows import publish_rows, publish_trial, space_of, trial_rows
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,33 @@ def test_nothing_to_pair_is_one_sentence(store: Store) -> None:
         figure(store, space_of(["a"], swept=["seed"]), "figure3")
 
 
+def test_bars_are_means_by_net_task_and_start(three: tuple[Store, Any]) -> None:
+    store, made = three
+    fig = figure(store, "herranz2023/figure3", "start_bars")
+    heads = [note.text for note in fig.layout.annotations if note.text.startswith("<b>")]
+    assert heads == [f"<b>{t}, depth {d}</b>" for t in ("heidelberg", "wordptb") for d in (2, 5)]
+    count = 0
+    for bars in traces(fig, type="bar"):
+        axis = (bars.xaxis or "x").removeprefix("x") or "1"
+        task, depth = (
+            heads[int(axis) - 1].removeprefix("<b>").removesuffix("</b>").split(", depth ")
+        )
+        for net, height, spread in zip(bars.x, bars.y, bars.error_y.array, strict=True):
+            name, sign = ("batch_perplexity", 1) if task == "wordptb" else ("mode_accuracy", -1)
+            values = [
+                at_best(made, trial, f"test_{name}", f"val_{name}", sign)
+                for trial, c in made.configs.items()
+                if c["stage"] == "train"
+                and (c["task"], str(c["depth"]), c["model"]) == (task, depth, net)
+                and start_of(c) == bars.name
+            ]
+            kept = np.array([v for v in values if v is not None])
+            assert height == pytest.approx(kept.mean())
+            assert spread == pytest.approx(kept.std(ddof=1) if len(kept) > 1 else 0)
+            count += 1
+    assert count > 20
+
+
 # ---- figure 4, table 1 -------------------------------------------------------------------------
 
 
@@ -283,6 +310,23 @@ def test_radii_by_kind_with_their_target(three: tuple[Store, Any]) -> None:
     assert trial in text_of(one)
 
 
+def test_variances_of_radii_by_kind(three: tuple[Store, Any]) -> None:
+    """Of one trial's recurrent Jacobians in the last of the figure's 60 spans of iterations."""
+    store, made = three
+    trial = next(iter(made.parents.values()))
+    fig = figure(store, "herranz2023/figure3", "lsc_variance", trial[:8])
+    rows = [r for r in made.rows["probes/lsc"] if r["trial_id"] == trial and r["kind"] == "rec"]
+    total = 1 + max(r["iteration"] for r in rows)
+    late = [r for r in rows if r["iteration"] * 60 // total == 59 and math.isfinite(r["radius"])]
+    radii = np.array([r["radius"] for r in late])
+    (variance,) = [t for t in traces(fig) if str(t.name).endswith("−1</sub>, variance")]
+    (distance,) = [t for t in traces(fig) if str(t.name).endswith("−1</sub>, squared distance")]
+    assert variance.y[-1] == pytest.approx(np.var(radii), rel=1e-6)
+    assert distance.y[-1] == pytest.approx(np.mean((radii - late[0]["target"]) ** 2), rel=1e-6)
+    assert variance.line.dash == "solid"
+    assert distance.line.dash == "dash"
+
+
 def test_a_store_without_pretrainings_says_so(store: Store) -> None:
     publish_trial(store, "a", [1.0], config={"pretrain": "none"})
     with pytest.raises(
@@ -320,6 +364,38 @@ def test_gradients_by_layer_and_start(two: tuple[Store, Any]) -> None:
     assert named.isdisjoint({BAD_NAME, ZERO_NAME}), "medians over seeds, of which one is not finite"
 
 
+def test_histograms_of_weights_from_each_start(store: Store) -> None:
+    """Bars of a matrix of two starts after the first and the last epoch; a bias of 0 has none."""
+    rng = np.random.default_rng(0)
+    found: dict[str, Any] = {}
+    starts = {"a": {"pretrain": "lsc", "lsc_target": 1.0}, "b": {"init": "he_normal"}}
+    trials = []
+    for trial, config in starts.items():
+        rows = trial_rows(trial, [1.0, 0.5, 0.2], config={"lr": 0.1, "pretrain": "none", **config})
+        rows["probes/weight_histogram"] = []
+        for epoch in (0, 2):
+            counts, edges = np.histogram(rng.normal(size=500) * (1 + epoch), 40)
+            found[trial, epoch] = counts / 500 / np.diff(edges)
+            for tensor, low, high in (("w", edges[:-1], edges[1:]), ("b", [0.0], [0.0])):
+                rows["probes/weight_histogram"] += [
+                    {"trial_id": trial, "attempt": 0, "epoch": epoch, "layer": 1,
+                     "layer_name": "hidden.1", "tensor": tensor, "low": float(lo),
+                     "high": float(hi), "share": float(share) / 500}
+                    for lo, hi, share in zip(low, high, counts, strict=False)
+                ]  # fmt: skip
+        trials.append(rows)
+    publish_rows(store, trials)
+    fig = figure(store, space_of(["a", "b"], swept=["pretrain", "init"]), "weight_histograms")
+    assert [a.text for a in fig.layout.annotations if "<b>" in a.text] == ["<b>hidden.1 w</b>"]
+    lines = {(t.name, t.line.dash): t for t in traces(fig)}
+    for trial, name in (("a", "LSC, ρ = 1"), ("b", "He")):
+        for epoch, dash in ((0, "dot"), (2, "solid")):
+            line = lines.pop((name, dash))
+            assert list(line.y) == pytest.approx([0, *np.repeat(found[trial, epoch], 2), 0])
+            assert np.trapezoid(line.y, line.x) == pytest.approx(1)
+    assert not lines
+
+
 # ---- as a whole --------------------------------------------------------------------------------
 
 
@@ -331,7 +407,9 @@ def test_starts_in_words() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["figure2", "figure3", "lsc_radius", "before_after"])
+@pytest.mark.parametrize(
+    "name", ["figure2", "figure3", "lsc_radius", "lsc_variance", "before_after"]
+)
 def test_html_holds_all_it_needs(two: tuple[Store, Any], tmp_path: Path, name: str) -> None:
     path = plot(two[0], "herranz2023/figure2", name, output=tmp_path / f"{name}.html")
     assert "Plotly.newPlot" in path.read_text()

@@ -154,7 +154,8 @@ def _modulus(nu: np.ndarray) -> np.ndarray:
 def test_an_iteration_rescales_two_layers_and_swaps_their_halves(seed, balance, targets):
     """An epoch of one iteration without permutations, against NumPy. Over depth a radius is far
     above the one target and far below the other."""
-    config = (("lsc_target", 1.0), ("lsc_balance", balance), ("lsc_shuffle", False),
+    target = 0.5 if balance == "unbalanced" else 1.0
+    config = (("lsc_target", target), ("lsc_balance", balance), ("lsc_shuffle", False),
               ("lsc_steps", 1), ("width", 6))  # fmt: skip
     pack = Pack([_trial(seed=seed, **dict(config))], {})
     pack.init()

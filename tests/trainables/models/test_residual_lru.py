@@ -193,3 +193,30 @@ def test_a_pack_trains_it(seed):
     assert np.isfinite(losses).all()
     with pytest.raises(ValueError, match="r_min must be smaller"):
         _trial(r_min=0.9, r_max=0.5)
+
+
+def test_bare_units_are_their_formula_and_what_the_source_calls_lru(seed: int) -> None:
+    """Against the layers written out in float64, one time step at a time. `net=lru` is the source's
+    word for it, where model `lru` is another study's one layer."""
+    registry = builtin_registry()
+    one = registry.resolve({**{k: v for k, v in CONFIG.items() if k != "model"}, "net": "lru"})
+    assert one.model.name == "bare_lru"
+    assert registry.resolve({"model": "lru", "task": "gaussian"}).model.name == "lru"
+    check_rows(one)
+    module = module_of(one, seed=seed)
+    module.eval()
+    x = np.random.default_rng(seed).normal(size=(3, one.sizes.seq_len, one.sizes.features))
+    params = by_path(nnx.split(module, nnx.Param, ...)[1])
+    w = {path: np.asarray(leaf, np.float64) for path, leaf in params.items()}
+    a = x @ w["below/w"].T + w["below/b"]
+    for layer in range(one.config["depth"]):
+        p = {k.removeprefix("blocks/"): v[layer] for k, v in w.items() if k.startswith("blocks/")}
+        lam = np.exp(-np.exp(p["nu"]) + 1j * p["theta"])
+        b, c = p["b_re"] + 1j * p["b_im"], p["c_re"] + 1j * p["c_im"]
+        h, out = np.zeros((3, len(lam)), complex), np.zeros_like(a)
+        for t in range(x.shape[1]):
+            h = lam * h + np.exp(p["gamma"]) * (a[:, t] @ b.T)
+            out[:, t] = (h @ c.T).real + p["d"] * a[:, t]
+        a = out
+    want = a @ w["readout/w"].T + w["readout/b"]
+    np.testing.assert_allclose(module(jnp.asarray(x, jnp.float32)), want, rtol=2e-4, atol=2e-5)

@@ -70,6 +70,12 @@ def test_widths():
     assert preset_widths("paper", "wordptb", "malsnnb", 5) == (1300, 260, 1300, 260, 300)
     assert preset_widths("paper", "spikes", "gru", 7) == (117,) * 7
     assert preset_widths("readme", "wordptb", "gru", 3) == (1300,) * 3
+    # The program's factors of its base widths: 1.38 of 256, 1.25, 0.46 and 1/3 of 128.
+    indrnn = [preset_widths("paper", t, "indrnn", 2) for t in ("spikes", "sl_mnist", "psmnist")]
+    assert indrnn == [(353,) * 2, (160,) * 2, (58,) * 2]
+    assert preset_widths("paper", "smnist", "lstm", 1) == (42,)
+    assert preset_widths("paper", "charptb", "indrnn", 2) == (4250, 300)
+    assert preset_widths("paper", "charptb", "lstm", 5) is None
     assert preset_widths("paper", "wordptb", "lstm", 3) is None
     assert preset_widths("readme", "digits", "lstm", 2) is None
     assert PRESETS == ("paper", "readme")

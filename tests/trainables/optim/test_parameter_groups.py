@@ -14,7 +14,8 @@ import pytest
 from trainables.core.hparams import lane_values, schedule_of
 from trainables.core.layout import by_path
 from trainables.declarations import ConfigError, builtin_registry
-from trainables.optim.adam import adamw_groups, recurrent_leaves
+from trainables.optim.adam import adamw_groups
+from trainables.optim.decay import recurrent_leaves
 from trainables.optim.schedules import warmed
 
 

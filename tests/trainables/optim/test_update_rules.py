@@ -284,3 +284,27 @@ def test_keys_of_the_rules():
     assert trial(optimizer="AdaBeliefLA").id == one.id
     assert trial(optimizer="adabelief", lookahead=False).program != one.program
     assert trial(optimizer="adabelief", lr=0.1).program == one.program
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_is_torch_s(seed, nesterov):
+    """buf = m buf + g, g the gradient with the L2 penalty; Nesterov's step is g + m buf."""
+    for g in _streams(seed):
+        w, buffer, path = 1.0, 0.0, []
+        for now in g:
+            now = now + 0.1 * w
+            buffer = 0.9 * buffer + now
+            w -= 0.01 * (now + 0.9 * buffer if nesterov else buffer)
+            path.append(w)
+        run = _program(sgd, momentum_given=True, nesterov=nesterov)
+        hparams = {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.9}
+        found = run({n: np.float32(v) for n, v in hparams.items()}, g.astype(np.float32))
+        np.testing.assert_allclose(np.asarray(found), path, rtol=1e-4, atol=1e-6)
+
+
+def test_plain_descent_keeps_no_momentum():
+    """So that stores of before it was there go on as they were."""
+    plain, heavy = ({}, {"momentum_given": True, "nesterov": False})
+    hparams = {"lr": np.float32(0.1), "weight_decay": np.float32(0), "momentum": np.float32(0.9)}
+    sizes = [len(jax.tree.leaves(sgd(c, hparams).init(jnp.ones(3)))) for c in (plain, heavy)]
+    assert sizes == [0, 1]

@@ -74,6 +74,27 @@ def test_targets_are_the_next_tokens_and_segments_follow_each_other():
     np.testing.assert_array_equal(read[3][1][2], TOKENS[5 + 20 + 5 : 5 + 20 + 9])
 
 
+def test_characters_of_a_text_come_in_order_with_the_next_as_target() -> None:
+    """What herranz2023's programs call `ptb`: from the text to batches and back."""
+    from orchestrator.datasets.text import characters
+
+    text = f"{TEXT}\n" * 6
+    arrays = characters(*[text.encode()] * 3)
+    one = builtin_registry().resolve(
+        {"model": "lstm", "dataset": "ptb", "batch_size": 4, "seq_len": 20, "max_tokens": 1200,
+         "widths": "4"}
+    )  # fmt: skip
+    assert (one.task.name, one.sizes.classes, one.chance_loss) == ("charptb", 50, math.log(50))
+    task: Any = make_task(one)
+    read = batches(task, make_data(one, arrays), task.training(KEY, NO_NOISE, jnp.int32(0)))
+    assert len(read) == one.sizes.n_train // 4 > 10
+    for row in range(4):
+        for at, end in ((0, 0), (1, 1)):
+            tokens = np.concatenate([batch[at][row] for batch in read])
+            found = "".join(arrays["vocabulary"][tokens])
+            assert found == text[300 * row + end :][: len(found)]
+
+
 def test_time_repeat_repeats_inputs_and_targets():
     task, data = tiny(repeat=3)
     plain, plain_data = tiny()

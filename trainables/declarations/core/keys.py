@@ -76,6 +76,11 @@ class Key:
     computes it ("1/sqrt(L)"). `low` and `high` are inclusive unless `open_low` / `open_high`; an
     integer without `high` is at most MOST_INT. A key with `declared=False` is one that a study's
     functions read and nobody declares; its type is that of the values in the study's spaces.
+
+    `null_is_static` is of a nullable traced key: whether it is null is a constant of the program,
+    `config["<name>_given"]`, so that a trial without it neither computes nor stores anything for
+    it. `added` is of a key that its part was given after stores had been written: at its default a
+    static one is left out of the program's hash.
     """
 
     name: str
@@ -95,6 +100,8 @@ class Key:
         default_factory=dict
     )
     declared: bool = True
+    null_is_static: bool = False
+    added: bool = False
 
     def __post_init__(self) -> None:
         if str(self.kind) == "observation":  # its former name, in users' files

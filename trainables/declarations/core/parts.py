@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from trainables.declarations.core.keys import Key, Scalar, cadence
+from trainables.declarations.core.rate_keys import rate_keys
 from trainables.declarations.core.step_keys import STEP_KEYS
 
 Config = Mapping[str, Any]
@@ -262,7 +263,7 @@ class Task(Part):
         (`trainables.tasks.base.TaskRuntime`), and `data(trial, arrays)`, the arrays they read.
       chance_loss: the loss of a guess; None where there is none.
       loss_unit: what its losses are in: nats for a cross-entropy, which is said where there is no
-        `loss`, or a word such as squared error.
+        `loss`, a word such as squared error, or a function of the config.
       loss_terms: losses that a step's gradient sums, over samples and time; 1 where it is that of
         their mean.
       metric_columns: unit and better end of what its metrics function returns.
@@ -282,7 +283,7 @@ class Task(Part):
     stream_steps: int | None = None
     dataset: Callable[[Config], str | None] = nothing
     chance_loss: Callable[[Config], float | None] = nothing
-    loss_unit: str | None = None
+    loss_unit: str | Callable[[Config], str | None] | None = None
     loss_terms: Callable[[Config], int] = _one
     metric_columns: tuple[Metric, ...] = ()
 
@@ -353,14 +354,22 @@ class Objective(Part):
         return model, task
 
 
+_CONSTANT = "trainables.optim.schedules:Constant"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Part):
     """An update rule. `build(config, hparams) -> optax.GradientTransformation`; every traced key is
     an array in `hparams`.
 
+    One that has the traced key `lr` has the keys of schedules and of the warm-up too
+    (`trainables.declarations.core.rate_keys`), and `hparams["lr"]` is the rate of the step.
+
     Attributes:
-      schedule: `schedule(config)` gives how `lr` changes: a `trainables.optim.schedules.Constant`,
-        which is the default, or one of its kind.
+      schedule: `schedule(config)` gives how `lr` changes with `lr_schedule=auto`: a
+        `trainables.optim.schedules.Constant`, which is the default, or one of its kind.
+      groups: further rates that `hparams` then has, of groups of parameters, each with the key that
+        says which share of `lr` it is; they change as `lr` does.
       reads_length: `config` also has the trial's `epochs`, `steps_per_epoch` and `total_steps` as
         whole numbers, so that any schedule of optax can be made of them; trials of other lengths
         then are other programs. `hparams` has the three as arrays. False: neither, and one program
@@ -368,8 +377,14 @@ class Optimizer(Part):
     """
 
     role: ClassVar[str] = "optimizer"
-    schedule: Code = "trainables.optim.schedules:Constant"
+    schedule: Code = _CONSTANT
     reads_length: bool = True
+    groups: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        ours = isinstance(self.build, str) and self.build.startswith("trainables.")
+        if isinstance(self.keys, tuple | list) and (ours or self.schedule == _CONSTANT):
+            object.__setattr__(self, "keys", (*self.keys, *rate_keys(self.keys, ours)))
 
 
 _TRAINING = "trainables.training.epoch:Training"

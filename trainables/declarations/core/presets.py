@@ -12,6 +12,28 @@ from trainables.declarations.core.trial import ConfigError
 
 SELECTOR_ALIASES = {"net": "model", "dataset": "task"}
 """The papers' words for what a selector chooses."""
+_WORDS = {("net", "lru"): "bare_lru"}
+"""(a paper's word for a selector, its value) -> our part, where ours of that name is another: of
+herranz2023 the bare unit in layers, where model `lru` is zucchet2024's one-layer model."""
+
+
+def meant(name: str, value: Any) -> Any:
+    """A selector's value that was written under a paper's word for the selector, as ours."""
+    return _WORDS.get((name, value), value) if isinstance(value, str) else value
+
+
+def in_our_words(space: Any, name: str = "") -> Any:
+    """A space's keys and forms with `meant` applied to each value of a selector's paper word.
+
+    Args:
+      name: the word that the values in `space` are given to.
+    """
+    if isinstance(space, Mapping):
+        return {key: in_our_words(v, key if key in SELECTOR_ALIASES else name)
+                for key, v in space.items()}  # fmt: skip
+    if isinstance(space, list | tuple):
+        return [in_our_words(value, name) for value in space]
+    return meant(name, space)
 
 
 @dataclass(frozen=True)

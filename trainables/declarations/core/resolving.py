@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Key, Scalar, shown
 from trainables.declarations.core.parts import Part, Stage
-from trainables.declarations.core.presets import SELECTOR_ALIASES, Preset, unfold
+from trainables.declarations.core.presets import SELECTOR_ALIASES, Preset, meant, unfold
 from trainables.declarations.core.structure import (
     MOST_REMEMBERED,
     PREFIXES,
@@ -113,7 +113,7 @@ class Resolver:
         problems: list[str] = []
         given: dict[str, Any] = {}
         for name, value in raw.items():
-            canonical = self.spellings.get(name, name)
+            canonical, value = self.spellings.get(name, name), meant(name, value)
             if canonical in given and given[canonical] != value:
                 problems.append(f"{name} and another spelling of {canonical} are both set")
             given[canonical] = value

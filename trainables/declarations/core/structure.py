@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from trainables.declarations.core.keys import REQUIRED, Key, Scalar
 from trainables.declarations.core.parts import Config, Part, Probe, Stage
+from trainables.declarations.core.rate_keys import rate_problems
 
 SELECTORS = ("stage", "model", "task", "optimizer")
 SELECTOR_DEFAULTS = {"stage": "train", "optimizer": "sgd"}
@@ -59,12 +60,15 @@ class Structure:
 
     @cached_property
     def checks(self) -> list[Callable[[Config], list[str]]]:
-        """What its parts and probes refuse."""
+        """What its parts and probes refuse, and what the rate of its optimizer cannot be."""
         found = [self._seeing(r, part.check) for r, part in self.parts.items() if part.check]
         for role, part in self.parts.items():
             probes = (probe for probe in part.probes if isinstance(probe, Probe))
             found += [self._seeing(role, probe.check) for probe in probes if probe.check]
-        return list(dict.fromkeys(found))
+        found = list(dict.fromkeys(found))
+        if optimizer := self.parts.get("optimizer"):
+            found.append(self._seeing("optimizer", partial(rate_problems, optimizer.keys)))
+        return found
 
     def _seeing(
         self, role: str, check: Callable[[Config], list[str]]
@@ -77,7 +81,9 @@ class Structure:
         names = self.renamed.get(role)
         if not names:
             return values
-        return {**values, **{own: values[name] for own, name in names.items() if name in values}}
+        given = {f"{own}_given": f"{name}_given" for own, name in names.items()}
+        both = {**names, **given}
+        return {**values, **{own: values[name] for own, name in both.items() if name in values}}
 
     def name_of(self, role: str, key: str) -> str:
         """A key's name in a config, given the part that declares it."""
@@ -161,6 +167,18 @@ class Structure:
     def statics(self) -> tuple[str, ...]:
         """Names of what fixes the compiled epoch: selectors and static keys."""
         return (*(r for r in self.parts if r in SELECTORS), *self.of_kind("static"))
+
+    @cached_property
+    def optional(self) -> tuple[str, ...]:
+        """Names of the trial's own traced keys of which the program knows whether they are null."""
+        return tuple(name for name in self.of_kind("traced") if self.keys[name].null_is_static)
+
+    @cached_property
+    def later(self) -> dict[str, Scalar]:
+        """Names of statics that stores of before do not know -> the value at which the hash of a
+        program leaves them out."""
+        found = {name: key.default for name, key in self.keys.items() if key.added}
+        return found | {f"{name}_given": False for name in self.optional}
 
     @cached_property
     def versions(self) -> dict[str, int | str]:

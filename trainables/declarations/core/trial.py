@@ -23,7 +23,7 @@ from trainables.declarations.core.parts import (
     Stage,
     Task,
 )
-from trainables.declarations.core.step_keys import of_program, uneven
+from trainables.declarations.core.step_keys import uneven
 from trainables.declarations.core.structure import MOST_REMEMBERED, Structure
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -193,7 +193,9 @@ class Trial:
         """What its losses are in; None where the stage's loss is not the task's."""
         owner = self._loss_owner
         if isinstance(owner, Task):
-            return owner.loss_unit or (None if owner.loss else "nats")
+            unit = owner.loss_unit
+            unit = unit(self.config) if callable(unit) else unit
+            return unit or (None if owner.loss else "nats")
         return owner.loss_unit if owner else None
 
     @property
@@ -294,8 +296,12 @@ class Trial:
 
     @property
     def statics(self) -> dict[str, Scalar]:
-        """What fixes the compiled epoch: the static keys of the trial's own parts."""
-        return {name: self.config[name] for name in self.structure.statics}
+        """What fixes the compiled epoch: the static keys of the trial's own parts, and which of
+        the traced ones with `null_is_static` are given, as `<name>_given`."""
+        found = {name: self.config[name] for name in self.structure.statics}
+        for name in self.structure.optional:
+            found[f"{name}_given"] = self.config[name] is not None
+        return found
 
     @property
     def steps(self) -> int:
@@ -323,10 +329,13 @@ class Trial:
     @cached_property
     def program(self) -> str:
         """Hash of the compiled program: equal for all trials that can share a pack."""
-        known, length = self.structure.programs, self.length
-        values = *[self.config[name] for name in self.structure.statics], *length.values()
+        known, length, structure = self.structure.programs, self.length, self.structure
+        given = [self.config[name] is not None for name in structure.optional]
+        values = *[self.config[name] for name in structure.statics], *given, *length.values()
         if values not in known:
-            own = {"statics": of_program(self.statics), "versions": self.structure.versions}
+            later = structure.later
+            statics = {n: v for n, v in self.statics.items() if n not in later or v != later[n]}
+            own = {"statics": statics, "versions": structure.versions}
             known[values] = digest(own | ({"length": length} if length else {}), 12)
         return known[values]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from trainables.declarations.core.keys import Key, in_full
 from trainables.declarations.core.parts import Column, Config, Probe, Stage
-from trainables.declarations.models.rnn import RECURRENT
+from trainables.declarations.models.rnn import FURTHER, RECURRENT
+from trainables.declarations.probes.weight_histogram import WEIGHT_HISTOGRAM
 
 NORMS = (
     "radius", "logradius", "supnpsd", "supsubnpsd", "entrywise",
@@ -20,11 +21,13 @@ NORMS = (
 )  # fmt: skip
 FAMILIES = {
     "ffn": "feed-forward",
-    **{model.name: "recurrent" for model in RECURRENT},
+    "cnn": "convolutional",
+    **{model.name: "recurrent" for model in (*RECURRENT, *FURTHER)},
     "lru_stack": "linear",
 }
 """Models that can be pretrained, and the family each is of."""
 
+_ONE_WAY = ("ffn", "cnn")
 _KEYS = (
     Key("lsc_epochs", "int", 10, "host", "Epochs, each of lsc_steps iterations.", unit="epochs",
         low=1),
@@ -47,7 +50,8 @@ _KEYS = (
     Key("lsc_optimizer", "str", "adabelief", "static",
         "Rule of the gradient steps; adabelief within Lookahead.", choices=("adabelief", "adamw")),
     Key("lsc_balance", "str", "equal", "static",
-        "Targets of steps through time and over depth: both lsc_target, or T/(L+T) and L/(L+T).",
+        "Targets of steps through time and over depth. equal: both lsc_target; unbalanced: T/(L+T) "
+        "and L/(L+T), whose sum is 1 as that of two targets of 1/2, so with lsc_target=0.5 only.",
         choices=("equal", "unbalanced")),
     Key("lsc_compat", "str", "none", "static",
         "published: what the source does and this stage otherwise does not, defects included; each "
@@ -81,12 +85,19 @@ def _check(config: Config) -> list[str]:
         problems.append(f"stage lsc cannot pretrain model {model}; it can {known}")
     if batch is not None and config["lsc_batch"] > batch:
         problems.append(f"lsc_batch must be at most batch_size, which is {batch}")
-    if model == "ffn" and config["depth"] < 2:
+    if model in _ONE_WAY and config["depth"] < 2:
         problems.append(
-            "stage lsc needs a depth of at least 2 for model ffn, to have square layers"
+            f"stage lsc needs a depth of at least 2 for model {model}, to have square layers"
         )
-    if model == "ffn" and config["lsc_balance"] != "equal":
-        problems.append("lsc_balance must be equal for model ffn, which has no steps through time")
+    if model in _ONE_WAY and config["lsc_balance"] != "equal":
+        problems.append(
+            f"lsc_balance must be equal for model {model}, which has no steps through time"
+        )
+    elif config["lsc_balance"] == "unbalanced" and config["lsc_target"] != 0.5:
+        problems.append(
+            "lsc_balance=unbalanced shares out twice 1/2, so it needs lsc_target=0.5; got "
+            f"lsc_target={config['lsc_target']:g}"
+        )
     if FAMILIES.get(str(model)) == "linear":
         problems += [
             f"stage lsc knows only {key}={only} for model {model}"
@@ -138,5 +149,5 @@ LSC = Stage(
     gate=_gate,
     check=_check,
     task_loss=False,
-    probes=(LSC_PROBE,),
+    probes=(LSC_PROBE, WEIGHT_HISTOGRAM),
 )

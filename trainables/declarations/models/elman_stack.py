@@ -24,7 +24,7 @@ _STACK_KEYS = (
         "Factor on the first recurrent matrices W_hh, such as 0.5 or 1.2.", low=0),
     Key("dropout", "float", 0.0, "static",
         "Share of what a layer hands to the next one that is set to 0 in training.", low=0, high=1,
-        open_high=True),
+        open_high=True, added=True),
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainables.declarations.comments import comment_variants
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Model
+from trainables.declarations.models.named_init import INITS
 from trainables.declarations.probes.radius import RADIUS
 
 ACTIVATIONS = ("sin", "relu", "cos", "swish", "tanh")
@@ -24,8 +25,8 @@ FFN = Model(
         Key("activation", "str", "relu", "static", "Nonlinearity of the hidden layers.",
             choices=ACTIVATIONS, aliases=("act", "nonlinearity")),
         Key("init", "str", "glorot_normal", "init",
-            "Truncated normal weights of variance 2 / (fan in + fan out), or 2 / fan in.",
-            choices=("glorot_normal", "he_normal")),
+            "How weights are drawn: the published ones are truncated normal, of variance 2 / (fan "
+            "in + fan out) or 2 / fan in.", choices=INITS),
     ),
     rows=lambda config, sizes: (2 * config["depth"] + 2, config["depth"] + 1),
     probes=(RADIUS,),

@@ -22,11 +22,33 @@ _SHARED = {key.name: key for key in KEYS}
 # ---- lru_stack -----------------------------------------------------------------------------------
 
 
-def _lru_rows(config: Config, sizes: Sizes) -> tuple[int, int]:
+def _lru_rows(config: Config, sizes: Sizes, tensors: int) -> tuple[int, int]:
     depth, tied = int(config["depth"]), is_tied(config, sizes)
     adapter = 0 if sizes.features == config["width"] else 2
     below = int(not tied) if sizes.tokens else adapter
-    return below + 14 * depth + (1 if tied else 2), (below > 0) + depth + 1
+    return below + tensors * depth + (1 if tied else 2), (below > 0) + depth + 1
+
+
+_LRU_KEYS = (
+    replace(_SHARED["depth"], default=3, doc="Residual blocks L."),
+    Key("width", "int", 128, "static",
+        "Units H of a block, and numbers of an embedding; the recurrence has 2 H complex ones.",
+        low=1, aliases=("hidden_size", "hidden_dim", "H", "n_neurons")),
+    replace(_SHARED["dropout"],
+            doc="Share of entries set to 0 in training, after gelu and after the gate."),
+    _SHARED["readout"],
+    Key("r_min", "float", 0.4, "traced", "Smallest modulus of the first eigenvalues.", low=0,
+        high=1, open_low=True, open_high=True),
+    Key("r_max", "float", 0.99, "traced", "Largest modulus of the first eigenvalues.", low=0,
+        high=1, open_low=True, open_high=True),
+    Key("max_phase", "float", 0.314, "traced", "Largest phase of the first eigenvalues.",
+        unit="rad", low=0, high=6.2831853),
+    SCAN_MODE,
+)  # fmt: skip
+
+
+def _ring_check(config: Config) -> list[str]:
+    return [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
 
 
 LRU_STACK = Model(
@@ -35,30 +57,31 @@ LRU_STACK = Model(
     every_step=True,
     build="trainables.models.residual:lru_stack",
     doc="Residual blocks of a Linear Recurrent Unit and a gated linear unit; logits at every step.",
-    keys=(
-        replace(_SHARED["depth"], default=3, doc="Residual blocks L."),
-        Key("width", "int", 128, "static",
-            "Units H of a block, and numbers of an embedding; the recurrence has 2 H complex ones.",
-            low=1, aliases=("hidden_size", "hidden_dim", "H", "n_neurons")),
-        replace(_SHARED["dropout"],
-                doc="Share of entries set to 0 in training, after gelu and after the gate."),
-        _SHARED["readout"],
-        Key("r_min", "float", 0.4, "traced", "Smallest modulus of the first eigenvalues.", low=0,
-            high=1, open_low=True, open_high=True),
-        Key("r_max", "float", 0.99, "traced", "Largest modulus of the first eigenvalues.", low=0,
-            high=1, open_low=True, open_high=True),
-        Key("max_phase", "float", 0.314, "traced", "Largest phase of the first eigenvalues.",
-            unit="rad", low=0, high=6.2831853),
-        SCAN_MODE,
-    ),
-    check=lambda config: (
-        [] if config["r_min"] < config["r_max"] else ["r_min must be smaller than r_max"]
-    ),
-    rows=_lru_rows,
+    keys=_LRU_KEYS,
+    check=_ring_check,
+    rows=lambda config, sizes: _lru_rows(config, sizes, 14),
     aliases=("reslruffn", "reslru"),
     probes=(TIMELINE, RADIUS),
     variants=comment_variants,
-)  # fmt: skip
+)
+BARE_LRU = Model(
+    name="bare_lru",
+    version=1,
+    every_step=True,
+    build="trainables.models.residual:bare_lru",
+    doc="Linear Recurrent Units on top of each other, without skips, norms or gates; logits at "
+    "every step. What herranz2023's programs call net=lru.",
+    keys=(
+        replace(_LRU_KEYS[0], doc="Recurrent layers L."),
+        _LRU_KEYS[1],
+        _SHARED["dropout"],
+        *_LRU_KEYS[3:],
+    ),
+    check=_ring_check,
+    rows=lambda config, sizes: _lru_rows(config, sizes, 8),
+    aliases=("lruffn",),
+    probes=(TIMELINE,),
+)
 
 # ---- deep_recurrent ------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ _KEYS = (
         nullable=True, aliases=("embed_size",)),
     Key("first_std", "float", 0.0, "static",
         "Sequences start from states N(0, first_std^2), drawn anew in every training step and "
-        "fixed in evaluation; 0: from 0.", low=0),
+        "fixed in evaluation; 0: from 0.", low=0, added=True),
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Optimizer
-from trainables.declarations.optim.base import DECOUPLED, SMALL_LR
+from trainables.declarations.optim.base import DECAY_ON, DECOUPLED, SMALL_LR
 from trainables.declarations.optim.clipping import CLIPPING
 
 ADABELIEF = Optimizer(
@@ -16,6 +16,7 @@ ADABELIEF = Optimizer(
     keys=(
         SMALL_LR,
         DECOUPLED,
+        DECAY_ON,
         *CLIPPING,
         Key("lookahead", "bool", True, "static",
             "Every 6 steps go back half way to where the weights were 6 steps ago."),
@@ -28,5 +29,5 @@ ADABELIEF_OPTAX = Optimizer(
     build="trainables.optim.adabelief:adabelief_optax",
     reads_length=False,
     doc="optax's AdaBelief: not rectified, so its learning rates are not those of adabelief.",
-    keys=(SMALL_LR, DECOUPLED, *CLIPPING),
+    keys=(SMALL_LR, DECOUPLED, DECAY_ON, *CLIPPING),
 )

@@ -4,14 +4,10 @@ from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Optimizer
-from trainables.declarations.optim.base import DECAY, DECOUPLED, LR, SMALL_LR
+from trainables.declarations.core.rate_keys import LR_GAMMA, LR_MILESTONES, milestone_problems
+from trainables.declarations.optim.base import DECAY, DECAY_ON, DECOUPLED, LR, SMALL_LR
 from trainables.declarations.optim.clipping import CLIPPING
-from trainables.declarations.optim.schedules import (
-    MILESTONES,
-    MOST_MILESTONES,
-    SCHEDULE,
-    milestone_epochs,
-)
+from trainables.declarations.optim.schedules import SCHEDULE
 from trainables.declarations.probes.effective_lr import EFFECTIVE_LR, WEIGHT_RATES
 
 ADAM = Optimizer(
@@ -34,21 +30,19 @@ ADAMW = Optimizer(
     reads_length=False,
     schedule="trainables.optim.schedules:HalfCosine",
     doc="Adam with decoupled weight decay, optax's constants.",
-    keys=(SMALL_LR, DECOUPLED, *CLIPPING, *SCHEDULE),
+    keys=(SMALL_LR, DECOUPLED, DECAY_ON, *CLIPPING, *SCHEDULE),
     aliases=("AdamW",),
     probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )
 
 
 def _torch_check(config: Config) -> list[str]:
-    text = config["lr_milestones"]
-    if not MILESTONES.fullmatch(text):
-        return [f"lr_milestones must be epochs such as 500:1000:2000, or empty; got {text!r}"]
-    if len(milestone_epochs(text)) > MOST_MILESTONES:
-        return [f"lr_milestones has more than {MOST_MILESTONES} epochs"]
-    if text and config["lr_patience"] is not None:
-        return ["lr_milestones and lr_patience are two schedules; choose one"]
-    return []
+    if config["lr_schedule"] != "auto":
+        return []
+    found = milestone_problems(config["lr_milestones"])
+    if config["lr_milestones"] and config["lr_patience"] is not None:
+        found.append("lr_milestones and lr_patience are two schedules; choose one")
+    return found
 
 
 TORCH_ADAM = Optimizer(
@@ -63,10 +57,8 @@ TORCH_ADAM = Optimizer(
         DECAY,
         replace(CLIPPING[0], default=0.25, aliases=(*CLIPPING[0].aliases, "clip_value")),
         *CLIPPING[1:],
-        Key("lr_milestones", "str", "", "host",
-            "Epochs at whose start the learning rate is multiplied by lr_gamma, as 500:1000:2000.",
-            aliases=("milestones",)),
-        Key("lr_gamma", "float", 0.1, "traced", "Factor of each fall of the learning rate.", low=0),
+        replace(LR_MILESTONES, doc=f"{LR_MILESTONES.doc} Read with lr_schedule=auto too."),
+        replace(LR_GAMMA, doc=f"{LR_GAMMA.doc} Read with lr_schedule=auto too."),
         Key("lr_patience", "int", None, "static",
             "The learning rate falls after more than this number of epochs in a row without a "
             "val_loss lower than the best by 1e-4 of it; null: it never falls so.",
@@ -79,7 +71,7 @@ TORCH_ADAM = Optimizer(
 
 
 def _groups_check(config: Config) -> list[str]:
-    if config["lr_warmup"] < config.get("epochs", float("inf")):
+    if config["lr_schedule"] != "auto" or config["lr_warmup"] < config.get("epochs", float("inf")):
         return []
     return ["lr_warmup must be below epochs: the cosine needs some of them"]
 
@@ -95,6 +87,7 @@ ADAMW_GROUPS = Optimizer(
     keys=(
         SMALL_LR,
         replace(DECOUPLED, default=0.05),
+        DECAY_ON,
         *CLIPPING,
         Key("lr_factor", "float", 0.25, "traced", "Of the recurrent group's learning rate.", low=0),
         Key("lr_warmup", "float", 0.0, "traced", "Both rates first rise linearly from lr_end.",
@@ -106,6 +99,7 @@ ADAMW_GROUPS = Optimizer(
             "The published schedule: the first step at full rate, the cosine begun late and ended "
             "early, lr_end for the last lr_warmup epochs."),
     ),
+    groups=(("lr_recurrent", "lr_factor"),),
     check=_groups_check,
     probes=(EFFECTIVE_LR, WEIGHT_RATES),
 )  # fmt: skip

@@ -12,3 +12,8 @@ LR = Key(
 DECAY = Key("weight_decay", "float", 0.0, "traced", "L2 penalty added to the gradient.", low=0)
 DECOUPLED = replace(DECAY, doc="Decoupled decay: w -= lr * weight_decay * w.")
 SMALL_LR = replace(LR, default=1e-3)
+DECAY_ON = Key(
+    "decay_on", "str", "all", "static",
+    "What decays. matrices: neither biases, gains of norms, embeddings nor what a layer has one of "
+    "for each unit.", choices=("all", "matrices"), added=True,
+)  # fmt: skip

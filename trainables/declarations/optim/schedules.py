@@ -1,8 +1,6 @@
-"""Keys of learning rates that change, and what their texts mean."""
+"""Keys of learning rates that change."""
 
 from __future__ import annotations
-
-import re
 
 from trainables.declarations.core.keys import Key
 
@@ -18,10 +16,5 @@ TO_THE_END: dict[str, str | None] = {
     "trainables.optim.reduce_on_plateau:torch_schedule": None,
 }
 """Our schedules -> the key that makes them read how long a trial is, where it is not null."""
-MILESTONES = re.compile(r"([1-9][0-9]*(:[1-9][0-9]*)*)?")
-MOST_MILESTONES = 8
-
-
-def milestone_epochs(text: str) -> tuple[int, ...]:
-    """Epochs at which the learning rate falls, of 500:1000:2000."""
-    return tuple(int(word) for word in text.split(":") if word)
+NAMED_TO_THE_END = ("cosine",)
+"""Values of lr_schedule that read how long a trial is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from trainables.declarations.core.keys import Key
@@ -28,6 +29,31 @@ TIME_REPEAT = Key("time_repeat", "int", 1, "static",
                   aliases=("timerepeat",))  # fmt: skip
 
 
+LOSS = Key("loss_function", "str", "cross_entropy", "static",
+           "Loss of a sample's logits, averaged over time steps. label_smoothing: cross-entropy "
+           "with 0.1 of the label spread over all classes. focal: cross-entropy times (1 - p)^2, p "
+           "the label's probability. squared_error: of the logits and the label as a unit vector, "
+           "mean over classes. hinge: of the label's logit and the greatest other.",
+           choices=("cross_entropy", "label_smoothing", "focal", "squared_error", "hinge"),
+           added=True)  # fmt: skip
+
+
+def guess_loss(config: Config, classes: int) -> float:
+    """The loss of equal logits for all classes."""
+    uniform = math.log(classes)
+    return {
+        "focal": (1 - 1 / classes) ** 2 * uniform,
+        "squared_error": 1 / classes,
+        "hinge": 1.0,
+    }.get(str(config.get("loss_function")), uniform)
+
+
+def unit_of_loss(config: Config) -> str | None:
+    """What the named loss is in; None for nats."""
+    named = str(config.get("loss_function"))
+    return {"squared_error": "squared error", "hinge": "margin"}.get(named)
+
+
 OVER_TIME = (
     Metric("mode_accuracy", "fraction", "max",
            "Accuracy of the mean of the logits over time, of models with an output at every step."),
@@ -36,7 +62,7 @@ OVER_TIME = (
 )  # fmt: skip
 """What classifying tasks measure beside loss and accuracy."""
 
-_ONE_A_SAMPLE = ("vanilla_rnn", "residual_rnn", "ffn", "plain_convnet", "residual_convnet",
+_ONE_A_SAMPLE = ("vanilla_rnn", "residual_rnn", "ffn", "cnn", "plain_convnet", "residual_convnet",
                  "lstm_stack", "gru_stack")  # fmt: skip
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Sizes, Task
 from trainables.declarations.tasks.base import (
     BATCH,
+    LOSS,
     NOISE,
     OVER_TIME,
     SEQ_LEN,
     SPLIT,
     STANDARDISE,
     VALIDATION,
+    guess_loss,
     split_counts,
+    unit_of_loss,
 )
 
 IMAGE_LAYOUTS = {  # data set -> layout -> (time steps, features)
@@ -57,10 +58,11 @@ def _image_task(name: str, shapes: str, default: str, doc: str, classes: int = 1
         runtime="trainables.tasks.images:ImageSet",
         metric_columns=OVER_TIME,
         doc=doc,
-        keys=(BATCH, NOISE, SPLIT, VALIDATION, _layout(tuple(layouts), default), STANDARDISE),
+        keys=(LOSS, BATCH, NOISE, SPLIT, VALIDATION, _layout(tuple(layouts), default), STANDARDISE),
         sizes=sizes,
         dataset=lambda config: name,
-        chance_loss=lambda config: math.log(classes),
+        chance_loss=lambda config: guess_loss(config, classes),
+        loss_unit=unit_of_loss,
         check=lambda config: (
             [] if sizes(config).n_train >= 1 else ["val_fraction leaves no training sample"]
         ),
@@ -79,10 +81,18 @@ DIGITS = Task(
     runtime="trainables.tasks.images:ImageSet",
     metric_columns=OVER_TIME,
     doc="scikit-learn's 8x8 digits, 1437 / 180 / 180 of 1,797, pixels standardised.",
-    keys=(BATCH, NOISE, SPLIT, _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"), STANDARDISE),
+    keys=(
+        LOSS,
+        BATCH,
+        NOISE,
+        SPLIT,
+        _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"),
+        STANDARDISE,
+    ),
     sizes=_digits_sizes,
     dataset=lambda config: "digits",
-    chance_loss=lambda config: math.log(10),
+    chance_loss=lambda config: guess_loss(config, 10),
+    loss_unit=unit_of_loss,
 )
 
 MNIST = _image_task("mnist", "mnist", "rows", "MNIST, pixels divided by 255 and standardised.")
@@ -105,6 +115,7 @@ GAUSSIAN = Task(
     metric_columns=OVER_TIME,
     doc="N(0,1) input and random labels, drawn on the device: for measurements at initialisation.",
     keys=(
+        LOSS,
         BATCH,
         SEQ_LEN,
         Key("features", "int", 1, "static", "Input features a step.", low=1),
@@ -116,7 +127,8 @@ GAUSSIAN = Task(
         config["steps_per_epoch"] * config["batch_size"], config["batch_size"],
         config["batch_size"], config["batch_size"],
     ),
-    chance_loss=lambda config: math.log(config["classes"]),
+    chance_loss=lambda config: guess_loss(config, config["classes"]),
+    loss_unit=unit_of_loss,
 )  # fmt: skip
 
 IMAGE_TASKS = (DIGITS, MNIST, CIFAR10, CIFAR10_4K, CIFAR100, CIFAR100_2K)

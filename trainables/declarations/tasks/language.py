@@ -79,11 +79,22 @@ def _corpus_problems(name: str) -> list[str]:
     return [problem]
 
 
+_CHARACTERS = (5_101_618, 399_782, 449_945), 50
+"""Characters of the Penn Treebank's three parts, and how many there are."""
+
+
+def _tokens(config: Config) -> tuple[tuple[int, ...], int]:
+    """Tokens of a task's three parts, and how many there are."""
+    if config.get("task") == "charptb":
+        return _CHARACTERS
+    known = corpus_of(config.get("corpus", "ptb"))
+    return known.tokens, known.words
+
+
 def stream_lengths(config: Config) -> tuple[int, ...]:
     """Tokens of each of the `batch_size` rows that training, validation and test are cut to."""
     most = config["max_tokens"]
-    counts = corpus_of(config.get("corpus", "ptb")).tokens
-    return tuple(min(n, most or n) // config["batch_size"] for n in counts)
+    return tuple(min(n, most or n) // config["batch_size"] for n in _tokens(config)[0])
 
 
 # ---- whole segments ------------------------------------------------------------------------------
@@ -104,7 +115,8 @@ def _sizes(config: Config) -> Sizes:
     rows = config["batch_size"]
     n_train, n_val, n_test = (n * rows for n in segments(config))
     length = config["seq_len"] * config["time_repeat"]
-    return Sizes(length, PTB_WORDS, PTB_WORDS, n_train, n_val, n_test, rows, tokens=True)
+    kinds = _tokens(config)[1]
+    return Sizes(length, kinds, kinds, n_train, n_val, n_test, rows, tokens=True)
 
 
 def _check(config: Config) -> list[str]:
@@ -112,44 +124,58 @@ def _check(config: Config) -> list[str]:
         return []
     rows, length = config["batch_size"], config["seq_len"]
     problem = (
-        f"{rows} rows of {length} tokens leave no training segment; wordptb needs three times "
+        f"{rows} rows of {length} tokens leave no training segment; the task needs three times "
         f"{rows * length:,} tokens: lower batch_size or seq_len, or raise max_tokens"
     )
     return [problem]
 
 
+_SEGMENT_KEYS = (
+    with_default(BATCH, 32),
+    replace(SEQ_LEN, default=100, doc="Tokens of a segment, before time_repeat."),
+    TIME_REPEAT,
+    Key("mlm_epochs", "int", 0, "traced",
+        "Number of epochs, from the first, in which mlm_rate of the training input's tokens "
+        "is random.", unit="epochs", low=0),
+    Key("mlm_rate", "float", 0.05, "traced", "Share of tokens replaced.", low=0, high=1),
+    Key("state_reset", "str", "epoch", "static",
+        "When a network's carried state starts from 0 again. epoch: with each training epoch, "
+        "and before validation and test; never: not at all, as published; segment: with every "
+        "batch, so that nothing is carried.", choices=("epoch", "never", "segment")),
+    Key("max_tokens", "int", None, "static",
+        "Tokens kept of training, validation and test each, from the first; null: all.",
+        unit="tokens", low=1, nullable=True),
+)  # fmt: skip
+_SEGMENT_METRICS = (
+    Metric("bits_per_token", "bits", "min", "Mean cross-entropy of a token."),
+    Metric("batch_perplexity", "", "min",
+           "exp of each batch's mean cross-entropy, averaged over batches."),
+)  # fmt: skip
 WORDPTB = Task(
     name="wordptb",
     version=1,
     runtime="trainables.tasks.language:StreamTask",
-    metric_columns=(
-        Metric("bits_per_token", "bits", "min", "Mean cross-entropy of a token."),
-        Metric("batch_perplexity", "", "min",
-               "exp of each batch's mean cross-entropy, averaged over batches."),
-    ),
+    metric_columns=_SEGMENT_METRICS,
     doc="Next word of the Penn Treebank, read in order: segment k + 1 of a row follows segment k.",
-    keys=(
-        with_default(BATCH, 32),
-        replace(SEQ_LEN, default=100, doc="Tokens of a segment, before time_repeat."),
-        TIME_REPEAT,
-        Key("mlm_epochs", "int", 0, "traced",
-            "Number of epochs, from the first, in which mlm_rate of the training input's tokens "
-            "is random.", unit="epochs", low=0),
-        Key("mlm_rate", "float", 0.05, "traced", "Share of tokens replaced.", low=0, high=1),
-        Key("state_reset", "str", "epoch", "static",
-            "When a network's carried state starts from 0 again. epoch: with each training epoch, "
-            "and before validation and test; never: not at all, as published; segment: with every "
-            "batch, so that nothing is carried.", choices=("epoch", "never", "segment")),
-        Key("max_tokens", "int", None, "static",
-            "Tokens kept of training, validation and test each, from the first; null: all.",
-            unit="tokens", low=1, nullable=True),
-    ),
+    keys=_SEGMENT_KEYS,
     sizes=_sizes,
     dataset=lambda config: "ptb",
     chance_loss=lambda config: math.log(PTB_WORDS),
     check=_check,
+)
+CHARPTB = Task(
+    name="charptb",
+    version=1,
+    runtime="trainables.tasks.language:StreamTask",
+    metric_columns=_SEGMENT_METRICS,
+    doc="Next character of the Penn Treebank, read in order; what herranz2023's programs call ptb.",
+    keys=_SEGMENT_KEYS,
+    sizes=_sizes,
+    dataset=lambda config: "ptb_characters",
+    chance_loss=lambda config: math.log(_CHARACTERS[1]),
+    check=_check,
     aliases=("ptb",),
-)  # fmt: skip
+)
 
 # ---- every target once ---------------------------------------------------------------------------
 
@@ -267,4 +293,4 @@ LAST_WORD = Task(
 READS_FOLDERS = (WORD_LM, LAST_WORD)
 """Tasks whose key `corpus` may name a folder of text."""
 
-TEXT_TASKS = (WORDPTB, *READS_FOLDERS)
+TEXT_TASKS = (WORDPTB, CHARPTB, *READS_FOLDERS)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Sizes, Task
-from trainables.declarations.tasks.base import BATCH, OVER_TIME, TIME_REPEAT, counts, with_default
+from trainables.declarations.tasks.base import (
+    BATCH,
+    LOSS,
+    OVER_TIME,
+    TIME_REPEAT,
+    counts,
+    guess_loss,
+    unit_of_loss,
+    with_default,
+)
 
 LATENCIES, PIXELS = 100, 784
 """Time steps of sl_mnist, and its channels: MNIST's pixels."""
@@ -39,6 +47,7 @@ SL_MNIST = Task(
     doc="MNIST as spike latencies: one spike a bright pixel, the brighter the earlier.",
     keys=(
         with_default(BATCH, 256),
+        LOSS,
         TIME_REPEAT,
         Key("reshape", "bool", True, "static",
             "true: the (784, 100) array of pixels and latencies is read row by row as (100, 784), "
@@ -48,7 +57,8 @@ SL_MNIST = Task(
     ),
     sizes=lambda config: _sizes(config, LATENCIES, PIXELS, 10),
     dataset=lambda config: "mnist",
-    chance_loss=lambda config: math.log(10),
+    chance_loss=lambda config: guess_loss(config, 10),
+    loss_unit=unit_of_loss,
     check=_overlap(_MNIST_TRAIN),
 )  # fmt: skip
 
@@ -60,13 +70,15 @@ HEIDELBERG = Task(
     doc="Spiking Heidelberg Digits in 250 bins of 4 ms: spoken digits as binary spikes.",
     keys=(
         with_default(BATCH, 100),
+        LOSS,
         TIME_REPEAT,
         # The published split leaves one training sample out, and the end of the test file.
         *counts((7_747, _SHD_TRAIN), (408, _SHD_TRAIN), (2_088, _SHD_TEST)),
     ),
     sizes=lambda config: _sizes(config, SHD_BINS, SHD_CHANNELS, SHD_CLASSES),
     dataset=lambda config: "heidelberg",
-    chance_loss=lambda config: math.log(SHD_CLASSES),
+    chance_loss=lambda config: guess_loss(config, SHD_CLASSES),
+    loss_unit=unit_of_loss,
     check=_overlap(_SHD_TRAIN),
     aliases=("shd",),
 )
@@ -80,6 +92,7 @@ SPIKES = Task(
     doc="Generated spikes of heidelberg's shape: each class is moving bands of firing channels.",
     keys=(
         with_default(BATCH, 100),
+        LOSS,
         TIME_REPEAT,
         Key("bins", "int", SHD_BINS, "static", "Time bins.", unit="time steps", low=2),
         Key("channels", "int", SHD_CHANNELS, "static", "Input channels.", low=2),
@@ -91,7 +104,8 @@ SPIKES = Task(
         *counts((7_747, _MANY), (408, _MANY), (2_088, _MANY)),
     ),
     sizes=lambda config: _sizes(config, config["bins"], config["channels"], config["classes"]),
-    chance_loss=lambda config: math.log(config["classes"]),
+    chance_loss=lambda config: guess_loss(config, config["classes"]),
+    loss_unit=unit_of_loss,
 )  # fmt: skip
 
 SPIKE_TASKS = (SL_MNIST, HEIDELBERG, SPIKES)

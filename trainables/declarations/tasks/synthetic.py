@@ -20,7 +20,7 @@ REDUCTION = Key(
 _VALIDATION_LENGTH = Key(
     "val_seq_len", "int", None, "static",
     "Time steps of validation sequences; null: as many as of those that train, and none of sine.",
-    unit="time steps", low=1, nullable=True,
+    unit="time steps", low=1, nullable=True, added=True,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from trainables.declarations.core.keys import Key, shown
 from trainables.declarations.core.parts import Config, Stage
 from trainables.declarations.probes.hessian import HESSIAN
 from trainables.declarations.probes.sharpness import SHARPNESS
+from trainables.declarations.probes.weight_histogram import WEIGHT_HISTOGRAM
 
 _STOP = (
     Key("stop_below", "float", None, "host",
@@ -49,6 +50,33 @@ def _start_check(config: Config) -> list[str]:
     return []
 
 
+AVERAGE = (
+    Key("average_weights", "str", "none", "static",
+        "Weights that are evaluated, kept and handed on in place of the last ones. ema: their "
+        "exponential average over steps; swa: the mean of those at the end of each epoch.",
+        choices=("none", "ema", "swa"), added=True),
+    Key("average_from", "int", 0, "traced", "Epochs before anything is averaged.", unit="epochs",
+        low=0),
+    Key("average_decay", "float", 0.999, "traced", "What a step keeps of an ema.", low=0, high=1,
+        open_high=True),
+)  # fmt: skip
+
+
+def _average_check(config: Config) -> list[str]:
+    kind = config["average_weights"]
+    found = [
+        f"{name} is not read with average_weights={kind}; leave it out, or choose {others}"
+        for name, readers, default, others in (
+            ("average_from", ("ema", "swa"), 0, "ema or swa"),
+            ("average_decay", ("ema",), 0.999, "ema"),
+        )
+        if kind not in readers and config[name] != default
+    ]
+    if config["average_from"] >= config["epochs"]:
+        found.append("average_from must be below epochs, for anything to be averaged")
+    return found
+
+
 TRAIN = Stage(
     name="train",
     version=1,
@@ -69,10 +97,11 @@ TRAIN = Stage(
         Key("early_stopping", "int", None, "host",
             "Stop after this many epochs without a better `monitor`; null: never.", unit="epochs",
             low=1, nullable=True, aliases=("patience",)),
+        *AVERAGE,
     ),
+    check=lambda config: [*_start_check(config), *_average_check(config)],
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
-    check=_start_check,
-    probes=(SHARPNESS, HESSIAN),
+    probes=(SHARPNESS, HESSIAN, WEIGHT_HISTOGRAM),
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainables.declarations.core.parts import Optimizer
 from trainables.declarations.core.trial import Trial
-from trainables.declarations.optim.schedules import TO_THE_END
+from trainables.declarations.optim.schedules import NAMED_TO_THE_END, TO_THE_END
 from trainables.declarations.training.host import HostTrainable
 from trainables.declarations.training.loop import Loop
 
@@ -59,6 +59,10 @@ def declared_readers(trial: Trial) -> list[str]:
 
 
 def _of_schedule(trial: Trial, optimizer: Optimizer) -> list[str]:
+    named = trial.config.get("lr_schedule", "auto")
+    if named != "auto":
+        reads = named in NAMED_TO_THE_END
+        return [f"optimizer {optimizer.name} with lr_schedule={named}"] if reads else []
     if optimizer.schedule not in TO_THE_END:
         return [f"the schedule of optimizer {optimizer.name}"]
     key = TO_THE_END[str(optimizer.schedule)]

@@ -9,9 +9,9 @@ from typing import ClassVar
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Code, Metric, PartError, Stage
 from trainables.declarations.core.step_keys import STEP_KEYS
-from trainables.declarations.training.epoch import TRAIN
+from trainables.declarations.training.epoch import AVERAGE, TRAIN
 
-_MODELS_ONLY = ("pretrain", *(key.name for key in STEP_KEYS))
+_MODELS_ONLY = ("pretrain", *(key.name for key in (*STEP_KEYS, *AVERAGE)))
 """Keys of the stage train that are about a model, or about how its step computes."""
 _STEPS = Key(
     "steps_per_epoch", "int", 100, "static", "Calls of the step function in an epoch.",

@@ -81,7 +81,7 @@ def test_a_warm_up_passes_with_a_loss_of_at_most_its_gate(
         ({**LINEAR, "depth": 1}, "stage lsc needs depth of at least 2"),
         ({**LINEAR, "lsc_norm": "entrywise"}, "stage lsc knows only lsc_norm=radius"),
         ({**LINEAR, "lsc_kinds": "rec"}, "stage lsc knows only lsc_kinds=all"),
-        ({**LINEAR, "lsc_balance": "unbalanced"}, None),
+        ({**LINEAR, "lsc_balance": "unbalanced"}, "needs lsc_target=0.5; got lsc_target=1"),
     ],
 )
 def test_what_the_lsc_stage_cannot_pretrain_is_refused(

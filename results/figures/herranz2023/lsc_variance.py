@@ -1,0 +1,51 @@
+"""How uneven the radii are while a pretraining goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from results.figures.declaration import Figure
+from results.figures.herranz2023.lsc import KINDS, pretrainings
+from results.figures.panels import Layout, explain_cells, notes
+from results.figures.style import LogScale, draw_series, finish, look
+
+if TYPE_CHECKING:
+    from results.store.store import Store
+
+_MEASURES = {"variance": ("solid", "variance"), "distance": ("dash", "squared distance")}
+
+
+def lsc_variance(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+    """Variance of the radii of each kind over layers and neighbouring iterations of the
+    pretraining, and their mean squared distance from the target."""
+    chosen, panels, rows = pretrainings(store, space, trial)
+    scale = LogScale()
+    for shown in panels:
+        scale.see(row[measure] for row in rows[shown.id] for measure in _MEASURES)
+    layout = Layout.of(panels, 20, named=False)
+    fig = layout.figure(panels)
+    named: set[str] = set()
+    for index, shown in enumerate(panels):
+        for at, kind in enumerate(KINDS):
+            lines = [row for row in rows[shown.id] if row["kind"] == kind]
+            for measure, (dash, word) in _MEASURES.items() if lines else ():
+                name = f"{KINDS[kind]}, {word}"
+                draw_series(
+                    fig, [round(row["iteration"], 1) for row in lines],
+                    [row[measure] for row in lines], scale, name,
+                    {**look(at), "dash": dash}, legend=name not in named, **layout.place(index),
+                )  # fmt: skip
+                named.add(name)
+    explain_cells(fig, scale)
+    fig.update_xaxes(title="Iteration", rangemode="tozero", tickformat="d")
+    fig.update_yaxes(scale.axis())
+    fig.update_yaxes(title="Variance of the radius", col=1)
+    note = "Over layers and neighbouring iterations; a feed-forward net measures one block in each."
+    return finish(fig, f"Variance while pretraining — {chosen.title}",
+                  [*notes(chosen, panels), note], layout.height, layout.heads)  # fmt: skip
+
+
+FIGURES = (Figure(lsc_variance, table="lsc", parents=True),)

@@ -1,0 +1,1 @@
+"""Cells of recurrent layers that feed no published figure."""
