@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from orchestrator.load_model import load_model, measure
     from orchestrator.plan.plan import SpacePlan, plan
     from orchestrator.promote import promote
+    from orchestrator.study_report import study_report
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
     from results.figures.declaration import Figure, FigureOption
     from results.html_report import report
     from results.plotting import plot, register_figure
     from search_spaces import Space, Study
+    from search_spaces.claims import Claim, Number, PaperFigure
     from trainables.declarations import (
         Column,
         HostTrainable,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from trainables.optim.scaled_schedule import scaled_schedule
 
 __all__ = [
+    "Claim",
     "Column",
     "DebugResult",
     "Figure",
@@ -61,8 +64,10 @@ __all__ = [
     "Loop",
     "Metric",
     "Model",
+    "Number",
     "Objective",
     "Optimizer",
+    "PaperFigure",
     "Probe",
     "RequestError",
     "Result",
@@ -88,6 +93,7 @@ __all__ = [
     "register_figure",
     "report",
     "scaled_schedule",
+    "study_report",
 ]
 
 _PLACES = {
@@ -97,6 +103,7 @@ _PLACES = {
     "orchestrator.load_model": ("load_model", "measure"),
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "orchestrator.promote": ("promote",),
+    "orchestrator.study_report": ("study_report",),
     "results.figures.declaration": ("Figure", "FigureOption"),
     "results": (
         "Result",
@@ -109,6 +116,7 @@ _PLACES = {
         "report",
     ),
     "search_spaces": ("Space", "Study"),
+    "search_spaces.claims": ("Claim", "Number", "PaperFigure"),
     "trainables.declarations": (
         "Column",
         "HostTrainable",

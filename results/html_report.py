@@ -26,7 +26,7 @@ from results.trial_table import trial_table
 if TYPE_CHECKING:
     from results.store.store import Store
 
-_STYLE = """
+STYLE = """
 body { font: 16px/1.5 "Open Sans", Helvetica, Arial, sans-serif; color: #222; margin: 2rem auto;
        max-width: 1360px; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
@@ -81,7 +81,7 @@ def report(
     script = files("results").joinpath("html_report.js").read_text(encoding="utf-8")
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{printable(html.escape(name))}</title><style>{_STYLE}</style>"
+        f"<title>{printable(html.escape(name))}</title><style>{STYLE}</style>"
         f"<script>{plotly.offline.get_plotlyjs()}</script></head>"
         f"<body>{printable(''.join(parts))}<script>{script}</script></body></html>"
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
+from search_spaces.claims import Claim, PaperFigure
 from trainables.declarations import Part, Probe
 from trainables.declarations.core.keys import shown
 
@@ -89,7 +90,8 @@ class Study:
     """A paper's set of experiments, or a user's own.
 
     `parts` are models, tasks, optimizers and stages the built-in ones lack; `figures` are functions
-    `(store, space, trial) -> plotly figure` by name.
+    `(store, space, trial) -> plotly figure` by name. `claims` are what `gradsweep report` holds a
+    store against, `drawn` the paper's figures.
     """
 
     name: str
@@ -100,6 +102,8 @@ class Study:
     parts: tuple[Part, ...] = ()
     probes: tuple[Probe, ...] = ()
     figures: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    drawn: tuple[PaperFigure, ...] = ()
 
     def problems(self) -> list[str]:
         """What is not of its type, in the study and its spaces, a sentence each."""
@@ -107,7 +111,8 @@ class Study:
         found = [] if _name(self.name) else [f"name {names}"]
         texts = {"title": self.title, "doc": self.doc, "arxiv": self.arxiv or ""}
         found += [f"{name} must be a string" for name, value in texts.items() if not _text(value)]
-        for name, kind in (("parts", Part), ("probes", Probe)):
+        kinds = {"parts": Part, "probes": Probe, "claims": Claim, "drawn": PaperFigure}
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)) or any(not isinstance(v, kind) for v in value):
                 found.append(f"{name} must be a tuple of {kind.__name__} objects")

@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.app import StoreOption, StudyOption, app, out, print_table
 from orchestrator.cli.figure_options import PlotCommand, taken
 from orchestrator.cli.open_store import open_for_reading
-from orchestrator.cli.results import RuleOption, SpaceName
+from orchestrator.cli.results import RuleOption
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -207,17 +207,41 @@ def own_figures(space: str | None, study: str | None) -> dict[str, Any]:
 
 @app.command()
 def report(
-    space: SpaceName,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SPACE|STUDY]",
+            help="A space launched into the store; or a study, for what its paper claims; of all "
+            "studies a table if left out.",
+        ),
+    ] = None,
     store: StoreOption = "./store",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="HTML file to write, or a folder.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="HTML file to write (of studies also .md), or a folder."
+        ),
     ] = None,
     study: StudyOption = None,
     rule: RuleOption = None,
 ) -> None:
-    """One self-contained HTML page: plan, results, verdicts and every figure of a space."""
+    """One self-contained HTML page: plan, results, verdicts and every figure of a space; or of a
+    study its paper's claims, our numbers beside the published ones."""
+    from orchestrator.plan.studies import catalogue
+    from orchestrator.study_report import study_report
     from results import FIGURES
     from results import report as make_report
 
-    known = {**FIGURES, **own_figures(space, study)}
-    out(str(make_report(open_for_reading(store, rule), space, output=output, figures=known)))
+    opened = open_for_reading(store, rule)
+    if target is None:
+        out(str(study_report(opened, output=output)))
+        return
+    studies = catalogue(study).studies
+    if target in studies:
+        known = {**FIGURES, **studies[target].figures}
+        out(str(study_report(opened, studies[target], output=output, figures=known)))
+        return
+    if "/" not in target and target not in opened.spaces():
+        study_report(opened, target)  # which says that there is no such study
+    known = {**FIGURES, **own_figures(target, study)}
+    out(str(make_report(opened, target, output=output, figures=known)))

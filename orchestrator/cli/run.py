@@ -356,11 +356,16 @@ app.add_typer(data, name="data")
 
 @data.command("list")
 def data_list() -> None:
-    """Every data set and whether its files are here."""
+    """Every data set, whether its files are here, and how to get them."""
     from orchestrator.datasets import loader
 
-    rows = [[name, "here" if loader.available(name) else "missing"] for name in loader.DATASETS]
-    print_table(["data set", "files"], rows)
+    rows = []
+    for name, dataset in loader.DATASETS.items():
+        here = loader.available(name)
+        absent = "not included" if dataset.home else "missing"
+        remedy = f"take it from {dataset.home}" if dataset.home else f"gradsweep data fetch {name}"
+        rows.append([name, "here" if here else absent, "" if here else remedy])
+    print_table(["data set", "files", "how to get it"], rows)
     out(f"data root: {loader.data_root()} (GRADSWEEP_DATA)")
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class File:
-    """One file. `checksum` is canonical, as "sha256:...", "sha1:..." or "md5:..."; None: see
-    `SHA256SUMS`."""
+    """One file, or a `folder` with all files below it. `checksum` is canonical, as "sha256:...",
+    "sha1:..." or "md5:..."; None: see `SHA256SUMS`."""
 
     path: str
     checksum: str | None = None
+    folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Form:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set and its forms, the preferred one first."""
+    """A data set and its forms, the preferred one first. `home` says where its files come from if
+    nothing fetches them."""
 
     name: str
     doc: str
     licence: str
     forms: tuple[Form, ...]
+    home: str = ""
 
 
 _MNIST_DIGESTS = {
@@ -83,6 +86,35 @@ _WIKITEXT_DIGESTS = {
     "valid": "sha256:f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
     "test": "sha256:d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
+
+_ARENA = "lra_release.gz of the Long Range Arena (github.com/google-research/long-range-arena)"
+
+
+def _reviews(reader: str) -> tuple[Form, ...]:
+    reads = f"token_samples.{reader}"
+    original = File("imdb/aclImdb_v1.tar.gz", "md5:7c2ac02c03563afcf9b574c7e56c153a")
+    return (
+        Form((File("imdb/aclImdb_v1.tar.xz"),), reads),
+        Form((original,), reads, ("https://ai.stanford.edu/~amaas/data/sentiment/",)),
+    )
+
+
+def _pathfinder(side: int) -> Dataset:
+    place = f"pathfinder/pathfinder{side}"
+    return Dataset(
+        f"pathfinder{side}",
+        f"Pathfinder of the Long Range Arena: 200,000 images of {side}x{side}, the hardest set.",
+        "Apache-2.0, with the Long Range Arena",
+        (
+            Form(
+                (File(f"{place}/curv_contour_length_14", folder=True),),
+                f"pathfinder.folder{side}",
+            ),
+            Form((File(f"{place}.tar"),), f"pathfinder.archive{side}"),
+        ),
+        f"{_ARENA}, folder pathfinder{side}/curv_contour_length_14",
+    )
+
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -200,14 +232,13 @@ DATASETS: dict[str, Dataset] = {
             "imdb",
             "25,000 and 25,000 film reviews, positive or negative, as characters.",
             "none stated; cite Maas et al. 2011",
-            (
-                Form((File("imdb/aclImdb_v1.tar.xz"),), "text.imdb"),
-                Form(
-                    (File("imdb/aclImdb_v1.tar.gz", "md5:7c2ac02c03563afcf9b574c7e56c153a"),),
-                    "text.imdb",
-                    ("https://ai.stanford.edu/~amaas/data/sentiment/",),
-                ),
-            ),
+            _reviews("imdb"),
+        ),
+        Dataset(
+            "imdb_words",
+            "The same reviews as words.",
+            "none stated; cite Maas et al. 2011",
+            _reviews("imdb_words"),
         ),
         Dataset(
             "listops",
@@ -216,10 +247,26 @@ DATASETS: dict[str, Dataset] = {
             (
                 Form(
                     tuple(File(f"listops/basic_{part}.tsv") for part in ("train", "val", "test")),
-                    "text.listops_tables",
+                    "token_samples.listops_tables",
                 ),
             ),
+            f"{_ARENA}, folder listops-1000",
         ),
+        Dataset(
+            "aan",
+            "Pairs of papers of the ACL Anthology Network: 147,086 / 18,090 / 17,437.",
+            "of the ACL Anthology Network (Radev et al. 2013); pairs by the Long Range Arena",
+            (
+                Form(
+                    tuple(
+                        File(f"aan/new_aan_pairs.{part}.tsv") for part in ("train", "eval", "test")
+                    ),
+                    "token_samples.aan_tables",
+                ),
+            ),
+            f"{_ARENA}, folder tsv_data",
+        ),
+        *map(_pathfinder, (32, 64, 128, 256)),
         Dataset(
             "heidelberg",
             "Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits as spikes of 700 units.",

@@ -17,7 +17,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.datasets import array_files
 from orchestrator.datasets.catalogue import DATASETS, Dataset, File, Form
@@ -44,8 +44,9 @@ class Loaded:
     Attributes:
       arrays: of images: train_images, train_labels, test_images, test_labels. Images as in the
         files: digits float32 (n, 8, 8) in 0..16, mnist uint8 (n, 28, 28), cifar uint8
-        (n, 3, 32, 32). Labels int32 (n,). Of text: see `orchestrator.datasets.text`. Of spikes: see
-        `orchestrator.datasets.spikes`.
+        (n, 3, 32, 32). Labels int32 (n,). Of text: see
+        `orchestrator.datasets.text` and `token_samples`. Of spikes: see
+        `orchestrator.datasets.spikes`. Of Pathfinder: images uint8 (n, side, side), labels.
       checksum: of every file read, as "path=sha256:..." joined by "; ".
     """
 
@@ -96,12 +97,17 @@ def _dataset(name: str) -> Dataset:
 
 def _form(dataset: Dataset, root: Path) -> tuple[Form, bool]:
     """The first form whose files are all there and True, else the most complete one and False."""
-    present = [sum((root / file.path).is_file() for file in form.files) for form in dataset.forms]
+    present = [sum(_is_there(root, file) for file in form.files) for form in dataset.forms]
     for form, count in zip(dataset.forms, present, strict=True):
         if count == len(form.files) and (form.files or importlib.util.find_spec("sklearn")):
             return form, True
     most = max(range(len(present)), key=lambda i: (present[i], bool(dataset.forms[i].mirrors)))
     return dataset.forms[most], False
+
+
+def _is_there(root: Path, file: File) -> bool:
+    path = root / file.path
+    return path.is_dir() if file.folder else path.is_file()
 
 
 def available(name: str, root: Path | None = None) -> bool:
@@ -115,7 +121,7 @@ def missing_message(name: str, root: Path | None = None) -> str:
     form, _ = _form(dataset, root)
     if not form.files:
         return f"data set {name} needs scikit-learn, which is not installed; run `make install`"
-    absent = [file.path for file in form.files if not (root / file.path).is_file()]
+    absent = [file.path for file in form.files if not _is_there(root, file)]
     return (
         f"data set {name} is not complete in {root} ({', '.join(absent)} missing); "
         f"{_remedy(dataset)}, or point GRADSWEEP_DATA at a folder that has it"
@@ -123,6 +129,8 @@ def missing_message(name: str, root: Path | None = None) -> str:
 
 
 def _remedy(dataset: Dataset) -> str:
+    if dataset.home:
+        return f"it is not included and not fetched: take it from {dataset.home}"
     if INPUT_NAME.fullmatch(dataset.name):
         return "give the path of the .npy file that it was made of, --set input_file=FILE.npy"
     return f"run `gradsweep data fetch {dataset.name}`"
@@ -184,14 +192,40 @@ def _listed(path: Path, root: Path) -> str | None:
     return None
 
 
-def _checked(dataset: Dataset, file: File, root: Path) -> tuple[bytes, str]:
-    """Content of a file and the checksum by which it was accepted.
+def _checked_folder(dataset: Dataset, file: File, root: Path) -> tuple[dict[str, bytes], str]:
+    """Contents of all files below a folder, by path there, and the checksum of paths and contents.
+
+    Raises:
+      DataError: no `SHA256SUMS` lists that checksum for the folder; the text has it.
+      OSError: a file cannot be read.
+    """
+    folder, digest = root / file.path, hashlib.sha256()
+    contents: dict[str, bytes] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
+        name = path.relative_to(folder).as_posix()
+        contents[name] = path.read_bytes()
+        digest.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])
+    listed, found = _listed(folder, root), digest.hexdigest()
+    if listed == found:
+        return contents, f"sha256:{found}"
+    wrong = "is not what it was when it was listed" if listed else "has no known checksum"
+    raise DataError(
+        f"{folder} {wrong}; if you trust it, have the line `{found}  {folder.name}` in "
+        f"{folder.parent / SUMS}, else {_remedy(dataset)}"
+    )
+
+
+def _checked(dataset: Dataset, file: File, root: Path) -> tuple[Any, str]:
+    """Content of a file (of a folder: of its files, by path), and the checksum by which it was
+    accepted.
 
     Raises:
       DataError: unreadable, or of another checksum than the canonical and the listed one.
     """
     path = root / file.path
     try:
+        if file.folder:
+            return _checked_folder(dataset, file, root)
         content = path.read_bytes()
     except OSError as error:
         raise DataError(
@@ -231,7 +265,7 @@ def verify(name: str, root: Path | None = None) -> Verification:
     checks = []
     for file in form.files:
         path = root / file.path
-        if not path.is_file():
+        if not _is_there(root, file):
             checks.append(FileCheck(path, "missing", "no such file"))
             continue
         try:

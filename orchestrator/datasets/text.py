@@ -1,7 +1,7 @@
-"""Tokens out of text files: words split at white space, every line's end a token of its own; or
-samples of characters and of expressions, further below.
+"""Tokens out of text files: words split at white space, every line's end a token of its own.
+Samples of tokens are read in `token_samples`.
 
-Each reader of streams takes the contents of a form's files in order and gives train_tokens,
+Each reader takes the contents of a form's files in order and gives train_tokens,
 val_tokens and test_tokens, int32 (n,), and vocabulary, the words as strings (V,): token i is word
 i. Words are numbered by their first appearance in train, then validation, then test, so that
 nothing is out of the vocabulary and the numbers depend on the files alone.
@@ -9,12 +9,8 @@ nothing is out of the vocabulary and the numbers depend on the files alone.
 
 from __future__ import annotations
 
-import csv
 import io
-import re
-import tarfile
 import zipfile
-from collections import Counter
 
 import numpy as np
 
@@ -94,77 +90,3 @@ def tiny() -> Arrays:
         lines.append(" ".join(line))
     parts = (lines[:280], lines[280:340], lines[340:])
     return words(*("\n".join(part).encode() for part in parts))
-
-
-# ---- samples of tokens ---------------------------------------------------------------------------
-#
-# Of each part: tokens uint8 (n,), offsets int64 (samples + 1,), labels int32 (samples,). Token 0
-# pads, 1 is unknown, 2 ends a sample; those of the files begin at 3.
-
-LONGEST = 4095
-"""Characters kept of a review, as published; the end mark is the 4,096th token."""
-_LEAST_FREQUENT = 15
-_UNKNOWN, _FIRST = 1, 3
-_REVIEW = re.compile(r"(train|test)/(neg|pos)/\d+_\d+\.txt$")
-_LISTOPS = ("[MIN", "[MAX", "[MED", "[SM", "]", *map(str, range(10)))
-
-
-def _flat(part: str, samples: list[np.ndarray], labels: list[int]) -> Arrays:
-    lengths = [0, *(len(sample) for sample in samples)]
-    return {
-        f"{part}_tokens": np.concatenate(samples).astype(np.uint8),
-        f"{part}_offsets": np.cumsum(lengths, dtype=np.int64),
-        f"{part}_labels": np.asarray(labels, np.int32),
-    }
-
-
-def imdb(archive: bytes) -> Arrays:
-    """aclImdb_v1.tar in any compression: {train,test}/{pos,neg}/<id>_<rating>.txt, by path.
-
-    Characters are numbered by their frequency in the training reviews; those met less than 15 times
-    there are unknown. `vocabulary` holds the known ones: token 3 + i is character i.
-    """
-    texts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:*") as tar:
-        for member in tar:
-            found = _REVIEW.search(member.name)
-            opened = tar.extractfile(member) if found and member.isfile() else None
-            if found and opened:
-                text = opened.read().decode("utf-8")[:LONGEST]
-                texts[found[1]].append((found[0], text))
-    empty = [part for part, found in texts.items() if not found]
-    if empty:
-        raise FormatError(f"the archive holds no {empty[0]} reviews")
-    counts = Counter("".join(text for _, text in texts["train"]))
-    known = [c for c, n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-             if n >= _LEAST_FREQUENT]  # fmt: skip
-    table = np.full(0x110000, _UNKNOWN, np.uint8)
-    table[[ord(c) for c in known]] = np.arange(_FIRST, _FIRST + len(known))
-    arrays: Arrays = {"vocabulary": np.asarray(known)}
-    for part, found in texts.items():
-        found.sort()
-        samples = [table[np.frombuffer(t.encode("utf-32-le"), np.uint32)] for _, t in found]
-        arrays |= _flat(part, samples, [int("/pos/" in name) for name, _ in found])
-    return arrays
-
-
-def listops_tables(*contents: bytes) -> Arrays:
-    """The three tab-separated files of ListOps, columns Source and Target. Parentheses, which only
-    make the trees binary, are left out; an "X" is read as the "]" that some copies have it for."""
-    numbers = {word: _FIRST + i for i, word in enumerate(_LISTOPS)} | {"X": _FIRST + 4}
-    arrays: Arrays = {"vocabulary": np.asarray(_LISTOPS)}
-    for part, content in zip(("train", "val", "test"), contents, strict=True):
-        samples, labels = [], []
-        for row in csv.DictReader(io.StringIO(content.decode("utf-8")), delimiter="\t"):
-            try:
-                words = [word for word in row["Source"].split() if word not in "()"]
-                samples.append(np.asarray([numbers[word] for word in words], np.uint8))
-                labels.append(int(row["Target"]))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise FormatError(f"line {len(labels) + 2} of its {part} table: {error}") from error
-        if not samples:
-            raise FormatError(f"its {part} table is empty")
-        if all(_FIRST + 4 not in sample for sample in samples):
-            raise FormatError(f"its {part} table has lost its closing brackets")
-        arrays |= _flat(part, samples, labels)
-    return arrays

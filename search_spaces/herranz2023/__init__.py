@@ -6,6 +6,7 @@ was measured: docs/studies/herranz2023.md.
 """
 
 from search_spaces.herranz2023.analyses import COVARIANCE, DECAY, FIGURE1
+from search_spaces.herranz2023.claims import CLAIMS, DRAWN
 from search_spaces.herranz2023.recurrent import FIGURE3, FIGURE3_AUTHORS, FIGURE4, SPIKES, TABLE1
 from search_spaces.study import Space, Study, grid
 
@@ -230,4 +231,6 @@ STUDY = Study(
         "covariance": COVARIANCE,
         "decay": DECAY,
     },
+    claims=CLAIMS,
+    drawn=DRAWN,
 )

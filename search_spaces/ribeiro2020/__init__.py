@@ -5,6 +5,7 @@ attractors and smoothness" (arXiv 1906.08482), and small variants on which two c
 same. What differs from the published programs, and what was measured: docs/studies/ribeiro2020.md.
 """
 
+from search_spaces.ribeiro2020.claims import CLAIMS, DRAWN
 from search_spaces.study import Space, Study, grid
 
 # LSTM, stable LSTM, oRNN: the label `variant` names them in `trials`.
@@ -264,4 +265,6 @@ STUDY = Study(
         "chaos": CHAOS,
         "toy": TOY,
     },
+    claims=CLAIMS,
+    drawn=DRAWN,
 )

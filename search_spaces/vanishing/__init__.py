@@ -5,6 +5,7 @@ two cores can see the same. Measured facts: docs/studies/vanishing.md.
 """
 
 from search_spaces.study import Space, Study, grid
+from search_spaces.vanishing.claims import CLAIMS, DRAWN
 
 _SELECT = {"metric": "val_loss", "mode": "min", "report": "test_accuracy", "over": "seed"}
 _TRAINING_FIGURES = (
@@ -189,4 +190,6 @@ STUDY = Study(
         "mitigation": MITIGATION,
         "warmup": WARMUP,
     },
+    claims=CLAIMS,
+    drawn=DRAWN,
 )

@@ -7,6 +7,7 @@ docs/studies/zucchet2024.md.
 
 from search_spaces.study import Space, Study, grid
 from search_spaces.zucchet2024.analyses import ANALYSES
+from search_spaces.zucchet2024.claims import CLAIMS, DRAWN
 
 SEEDS = grid(*range(2023, 2033))
 MEMORIES = grid(0.36, 0.68, 0.84, 0.92, 0.96, 0.98, 0.99)
@@ -224,4 +225,6 @@ STUDY = Study(
         "deep_students": DEEP_STUDENTS,
         **ANALYSES,
     },
+    claims=CLAIMS,
+    drawn=DRAWN,
 )

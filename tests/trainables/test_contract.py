@@ -60,6 +60,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "vanilla_rnn": {**GAUSSIAN, "depth": 2, "width": 4},
 }
 TASKS: dict[str, dict[str, Any]] = {
+    "aan": {"model": "deep_lru", "seq_len": 64, "n_train": 64, "n_val": 32, "n_test": 32},
     "cifar10": {"layout": "flat"},
     "cifar100": {},
     "charptb": {},
@@ -73,6 +74,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "listops": {"seq_len": 64, "min_length": 10, "max_length": 40, "n_train": 64, "n_val": 32,
                 "n_test": 32},
     "mnist": {},
+    "pathfinder": {"n_train": 64, "n_val": 32, "n_test": 32},
+    "pathx": {"n_train": 32, "n_val": 32, "n_test": 32},
     "psmnist": {"max_train": 100, "max_held": 40},
     "scifar": {"max_train": 100, "max_held": 40},
     "scifar_4k": {"max_train": 100, "max_held": 40},
@@ -209,7 +212,9 @@ def test_a_task_gives_the_batches_that_its_sizes_declare(name: str) -> None:
         first = jax.tree.map(lambda leaf: leaf[0], schedule)
         x, y, weight = task.batch(data, first, values)
         tokens = (sizes.batch_size, sizes.seq_len)
-        assert x.shape == (tokens if sizes.tokens else (*tokens, sizes.features))
+        pairs = (2,) if sizes.documents == 2 else ()
+        shape = tokens[:1] + pairs + tokens[1:]
+        assert x.shape == (shape if sizes.tokens else (*tokens, sizes.features))
         assert weight.shape == (sizes.batch_size,)
         if sizes.tokens:
             assert 0 <= int(x.min()) <= int(x.max()) < sizes.features

@@ -52,6 +52,8 @@ class Ends:
       layers: names of the encoder's layer and of the blocks'.
       drawn: name of the key that the encoder starts from.
       bias: tensor of encoder and decoder.
+      documents: 2 of pairs of texts, tokens (B, 2, T). Each text runs through the same blocks; the
+        decoder reads both pooled vectors, their product and their difference.
     """
 
     encoder: str
@@ -63,10 +65,12 @@ class Ends:
     layers: tuple[str, str] = ("encoder", "block")
     drawn: str = "encoder"
     bias: str = "b"
+    documents: int = 1
 
 
 class ResidualStack(nnx.Module):
-    """Outputs (B, T, C) of x (B, T, F) or tokens (B, T); (B, C) where they are pooled.
+    """Outputs (B, T, C) of x (B, T, F) or tokens (B, T); (B, C) where they are pooled, or of pairs
+    of texts (B, 2, T).
 
     Attributes:
       block: what all blocks do.
@@ -102,7 +106,8 @@ class ResidualStack(nnx.Module):
             order[:] = tensors
             return tensors
 
-        shapes = {ends.drawn: (width, sizes.features), ends.above: (sizes.classes, width)}
+        read = width if ends.documents == 1 else 4 * width
+        shapes = {ends.drawn: (width, sizes.features), ends.above: (sizes.classes, read)}
         if ends.encoder == "embedding":
             shapes[ends.drawn] = sizes.features, width
         elif ends.encoder in ("tied", "identity"):
@@ -145,6 +150,10 @@ class ResidualStack(nnx.Module):
         """Tensors by name of the encoder or the decoder, given its attribute's name."""
         return getattr(self, end).values()
 
+    def texts(self, x: jax.Array) -> jax.Array:
+        """Inputs as the blocks take them: of pairs the first text, then the second, of each."""
+        return x if self.ends.documents == 1 else x.reshape(-1, x.shape[-1])
+
     def __call__(self, x: jax.Array) -> jax.Array:
         return self._run(x)[0]
 
@@ -162,7 +171,7 @@ class ResidualStack(nnx.Module):
         answer, (y_LTBH, out_LTBH) = self.watched(x, lambda w, flow: (flow.y, flow.out))
         (encoder, block), found = self.ends.layers, []
         if self.ends.encoder != "identity":
-            found.append(LayerOutput(encoder, jnp.swapaxes(self.embed(x), 0, 1)))
+            found.append(LayerOutput(encoder, jnp.swapaxes(self.embed(self.texts(x)), 0, 1)))
         for layer in range(self.depth):
             blocks = (values[layer] for values in (y_LTBH, out_LTBH))
             found += [LayerOutput(f"{block}.{layer}", values) for values in blocks]
@@ -176,7 +185,7 @@ class ResidualStack(nnx.Module):
 
     def state_norms(self, x: jax.Array) -> jax.Array:
         """Root mean square over the batch of |h_t| at the last step of each layer, (L,)."""
-        cell, mask = self.block.cell, self._mask(x)
+        cell, mask = self.block.cell, self._mask(self.texts(x))
 
         def norm(w: Params, flow: Flow) -> jax.Array:
             drive = cell.drive(w, flow.u)
@@ -192,6 +201,7 @@ class ResidualStack(nnx.Module):
     def _run(
         self, x: jax.Array, gauges_LT: Any = None, look: Look | None = None
     ) -> tuple[jax.Array, Any]:
+        x = self.texts(x)
         mask, dropout, masks = self._mask(x), self.dropout, None
         if dropout is not None and (key := dropout.key()) is not None:
             masks = key, dropout.rate[...]
@@ -229,6 +239,9 @@ class ResidualStack(nnx.Module):
             pooled = jnp.mean(top_TBH, 0)
         else:
             pooled = jnp.sum(mask * top_TBH, 0) / jnp.maximum(jnp.sum(mask, 0), 1)
+        if self.ends.documents == 2:
+            first, second = pooled[::2], pooled[1::2]
+            pooled = jnp.concatenate([first, second, first * second, first - second], -1)
         return self.logits(pooled)
 
     def slots(self) -> tuple[Slot, ...]:
@@ -315,7 +328,8 @@ def sequence_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> Res
     gelu = _gelu_of_gelu if config["gelu_twice"] else jax.nn.gelu
     block = Block(cell, norm, config["scan_mode"], gelu, drop_channels, ("value", "gate"))
     encoder, padded = "gathered" if sizes.tokens else "dense", sizes.padded and config["masked"]
-    ends = Ends(encoder, ("time", "batch"), config["pooling"], padded, bias="bias")
+    ends = Ends(encoder, ("time", "batch"), config["pooling"], padded, bias="bias",
+                documents=sizes.documents)  # fmt: skip
     shape, laws = (int(config["depth"]), int(config["d_model"])), (init, start.cut_lecun)
     net = ResidualStack(sizes, shape, block, ends, laws, rngs, config["dropout"])
     net.first = Setting(jnp.stack(net.eigenvalues()))

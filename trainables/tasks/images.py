@@ -153,12 +153,25 @@ def sequences(
     return found
 
 
+def drawn_last(arrays: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """Training images and labels in an order that `seed` draws, so that the last of them, which a
+    set without test images tests on, are a random part."""
+    if "train_labels" not in arrays:
+        return dict(arrays)
+    order = np.random.default_rng([seed, 1]).permutation(len(arrays["train_labels"]))
+    own = ("train_images", "train_labels")
+    return {**arrays, **{name: arrays[name][order] for name in own if name in arrays}}
+
+
 class ImageSet(ArrayTask):
     """A data set of images as sequences."""
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The images of a trial's task in its layout; see `make_data`."""
-        config, pool = trial.config, trial.sizes.n_train + trial.sizes.n_val
+        config: Any = trial.config
+        pool = trial.sizes.n_train + trial.sizes.n_val
         layout, standardise = str(config["layout"]), str(config["standardise"])
+        if config.get("test_seed") is not None:
+            arrays = drawn_last(arrays, int(config["test_seed"]))
         return joined(trial, sequences(trial.task.name, layout, arrays, standardise, pool))

@@ -1,4 +1,5 @@
-"""The long-sequence tasks of study `bar2025`: bytes on the device, gathered by index.
+"""The long-sequence tasks of study `bar2025`: bytes on the device, gathered by index. Those on
+images are in `pixel_sequences`.
 
 A data set lies on the device as uint8: pixels or tokens, 205 MB at most. A batch is gathered and
 read (standardised, or taken as tokens) inside the compiled epoch, so that no one-hot array or
@@ -21,11 +22,7 @@ from trainables.declarations import PartError, Sizes, Trial
 from trainables.declarations.tasks.long_sequences import COPY_BITS, SAMPLES
 from trainables.tasks.arrays import labels
 from trainables.tasks.base import Batch, Classification, Hparams, Schedule, Shape
-from trainables.tasks.images import CIFAR_MEAN
-from trainables.tasks.listops import END, PAD, expressions
-
-COLOUR_STD = (0.247, 0.243, 0.261)
-GREY_MEAN, GREY_STD = 122.6 / 255, 61.0 / 255
+from trainables.tasks.listops import END, PAD, UNKNOWN, expressions
 
 
 class SequenceTask(Classification):
@@ -55,25 +52,28 @@ class SequenceTask(Classification):
         whole = SAMPLES[name]({**config, "max_train": None, "max_held": None}) if capped else parts
         return cls(trial.sizes, name, whole[0] + whole[1], parts[0])
 
-    def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
-        """(training, validation) indices."""
-        order = jnp.arange(self.pool)
-        if "split_seed" in hparams:
-            key = named_key(jax.random.key(hparams["split_seed"]), "split")
-            order = jax.random.permutation(key, self.pool)
-        n_val = self.sizes.n_val
-        return order[: self.n_train], order[self.pool - n_val :]
+    def _order(self, hparams: Hparams, count: int) -> jax.Array:
+        """Indices below `count` as `split_seed` permutes them."""
+        if "split_seed" not in hparams:
+            return jnp.arange(count)
+        key = named_key(jax.random.key(hparams["split_seed"]), "split")
+        return jax.random.permutation(key, count)
+
+    def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(training, validation, test) indices."""
+        order, sizes = self._order(hparams, self.pool), self.sizes
+        test = self.pool + jnp.arange(sizes.n_test)
+        return order[: self.n_train], order[self.pool - sizes.n_val :], test
 
     def training(self, key: jax.Array, hparams: Hparams, epoch: jax.Array) -> Schedule:
-        train, _ = self._split(hparams)
+        train, *_ = self._split(hparams)
         order = jax.random.permutation(named_key(key, "shuffle", epoch), train)
         shape = self.sizes.steps, self.sizes.batch_size
         return {"index": order[: self.sizes.n_train].reshape(shape), "weight": jnp.ones(shape)}
 
     def evaluation(self, key: jax.Array, hparams: Hparams) -> Schedule:
         sizes = self.sizes
-        _, validation = self._split(hparams)
-        index = jnp.concatenate([validation, self.pool + jnp.arange(sizes.n_test)])
+        index = jnp.concatenate(self._split(hparams)[1:])
         shape = -(-len(index) // sizes.batch_size), sizes.batch_size
         slots = np.arange(shape[0] * shape[1])
         test = (slots >= sizes.n_val) & (slots < len(index))
@@ -97,74 +97,13 @@ class SequenceTask(Classification):
         return self.read(data["x"][at]), data["y"][at], entry["weight"]
 
 
-# ---- images --------------------------------------------------------------------------------------
-
-
-def bit_reversed(count: int) -> np.ndarray:
-    """The indices below `count` in the order of their reversed bits, (count,)."""
-    bits = max(count - 1, 1).bit_length()
-    order = np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(1 << bits)])
-    return order[order < count]
-
-
-def grey(images: np.ndarray) -> np.ndarray:
-    """uint8 luminance (N, 32, 32) of uint8 (N, 3, 32, 32), rounded as imaging libraries do: ITU-R
-    BT.601 weights in 16 bits."""
-    weights = np.array([19595, 38470, 7471], np.uint32)
-    found = np.empty((len(images), *images.shape[2:]), np.uint8)
-    for at in range(0, len(images), 4096):
-        part = np.einsum("nchw,c->nhw", images[at : at + 4096].astype(np.uint32), weights)
-        found[at : at + 4096] = (part + 0x8000) >> 16
-    return found
-
-
-def arranged(task: str, layout: str, images: np.ndarray) -> np.ndarray:
-    """uint8 images as sequences (N, T, F) of a task and layout; a pixel's channels are together in
-    both."""
-    if task.startswith("scifar"):
-        shown = grey(images)[..., None] if "grey" in task else images.transpose(0, 2, 3, 1)
-    else:
-        shown = images[..., None]
-    n, rows, columns, channels = shown.shape
-    if layout == "rows":
-        return np.ascontiguousarray(shown.reshape(n, rows, columns * channels))
-    pixels = np.ascontiguousarray(shown.reshape(n, rows * columns, channels))
-    return pixels[:, bit_reversed(rows * columns)] if task == "psmnist" else pixels
-
-
-class ImageTask(SequenceTask):
-    """Tasks smnist, psmnist, scifar and their kin."""
-
-    @staticmethod
-    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        name, layout = trial.task.name, str(trial.config["layout"])
-        needed = [f"{part}_{what}" for part in ("train", "test") for what in ("images", "labels")]
-        missing = [array for array in needed if array not in arrays]
-        if missing:
-            raise PartError(f"task {name} needs the arrays {', '.join(missing)}")
-        x = [arranged(name, layout, arrays[f"{part}_images"]) for part in ("train", "test")]
-        y = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-        return {"x": np.concatenate(x), "y": labels(trial, "labels", y)}
-
-    def read(self, stored: jax.Array) -> jax.Array:
-        """Numbers (B, T, F): of MNIST in [0, 1], of CIFAR-10 standardised."""
-        x = stored.astype(jnp.float32) / 255
-        if not self.name.startswith("scifar"):
-            return x
-        if "grey" in self.name:
-            return (x - GREY_MEAN) / GREY_STD
-        channels = (*x.shape[:2], x.shape[2] // 3, 3)
-        mean, std = jnp.array(CIFAR_MEAN), jnp.array(COLOUR_STD)
-        return ((x.reshape(channels) - mean) / std).reshape(x.shape)
-
-
 # ---- tokens --------------------------------------------------------------------------------------
 
 
 def padded(tokens: np.ndarray, offsets: np.ndarray, columns: int) -> np.ndarray:
-    """Samples of a flat stream, the first columns - 1 tokens of each, an end mark, padding; uint8
-    (N, columns)."""
-    found = np.full((len(offsets) - 1, columns), PAD, np.uint8)
+    """Samples of a flat stream, the first columns - 1 tokens of each, an end mark, padding; (N,
+    columns) of the stream's type."""
+    found = np.full((len(offsets) - 1, columns), PAD, tokens.dtype)
     for row, first, after in zip(found, offsets[:-1], offsets[1:], strict=True):
         length = min(after - first, columns - 1)
         row[:length] = tokens[first : first + length]
@@ -175,12 +114,15 @@ def padded(tokens: np.ndarray, offsets: np.ndarray, columns: int) -> np.ndarray:
 def _streams(
     trial: Trial, arrays: Mapping[str, np.ndarray], parts: tuple[str, ...], counts: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """x and y of the first `counts` samples of each part.
+    """x and y of the first `counts` samples of each part; of pairs of texts x is (N, 2, T). Of
+    words those beyond the vocabulary are unknown.
 
     Raises:
       PartError: an array is missing, too short, or holds an unknown token.
     """
     sizes, name, x, y = trial.sizes, trial.task.name, [], []
+    texts, columns = sizes.documents, sizes.seq_len
+    shape = (-1, columns) if texts == 1 else (-1, texts, columns)
     for part, count in zip(parts, counts, strict=True):
         if f"{part}_offsets" not in arrays:
             raise PartError(f"task {name} needs the arrays of {part} samples; hand them to Pack")
@@ -188,7 +130,10 @@ def _streams(
         if len(answers) < count:
             there = f"{len(answers):,}"
             raise PartError(f"task {name} reads {count:,} {part} samples; there are {there}")
-        x.append(padded(arrays[f"{part}_tokens"], offsets[: count + 1], sizes.seq_len))
+        tokens = arrays[f"{part}_tokens"]
+        if trial.config.get("level") == "words":
+            tokens = np.where(tokens < sizes.features, tokens, UNKNOWN).astype(tokens.dtype)
+        x.append(padded(tokens, offsets[: texts * count + 1], columns).reshape(shape))
         y.append(labels(trial, f"{part}_labels", answers[:count]))
     found = {"x": np.concatenate(x), "y": np.concatenate(y)}
     if int(found["x"].max()) >= sizes.features:
@@ -224,12 +169,22 @@ class ReviewTask(SequenceTask):
         return _streams(trial, arrays, ("train", "test"), (25_000, 25_000))
 
 
+class RetrievalTask(SequenceTask):
+    """Task `aan`: pairs of texts."""
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        config: Any = trial.config
+        return _streams(trial, arrays, ("train", "val", "test"), SAMPLES["aan"](config))
+
+
 # ---- copying -------------------------------------------------------------------------------------
 
 
 class CopyTask(SequenceTask):
     """Task `copy`: y are the pattern's bits (B, P, 7); a model answers with two logits a bit at
-    every step, of which the last P are judged."""
+    every step, of which the last P are judged. The published program divides the mean over judged
+    steps once more, by all time steps: that is the metric `published_loss`."""
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -262,4 +217,4 @@ class CopyTask(SequenceTask):
         return jnp.mean(right.astype(jnp.float32), (1, 2))
 
     def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        return {}
+        return {"published_loss": self.losses(outputs, y) / self.sizes.seq_len}

@@ -15,7 +15,7 @@ Asked = Callable[..., list[Said]]
 
 STUDY = """
 import plotly.graph_objects as go
-from gradsweep import Figure, FigureOption, Space, Study
+from gradsweep import Claim, Figure, FigureOption, Number, Space, Study
 
 def asking(store, space, trial, *, units, shade):
     "Asks for two things."
@@ -26,7 +26,10 @@ def mine(store, space, trial):
     return go.Figure(go.Scatter(y=[len(space["targets"])], name="my own line"))
 
 SPACES = {"grid": Space(param_space={"task": "gaussian", "model": "vanilla_rnn"})}
-STUDY = Study(name="demo", title="Mine", spaces=SPACES, figures={
+TRIALS = Number(name="trials", published=1, sql="SELECT count(*) FROM trials", rule="at_least")
+CLAIM = Claim(text="There are trials.", place="section 1", spaces=("grid",), numbers=(TRIALS,),
+              commands=("gradsweep launch demo/grid",), figure="mine")
+STUDY = Study(name="demo", title="Mine", spaces=SPACES, claims=(CLAIM,), figures={
     "mine": mine,
     "asking": Figure(asking, options=(
         FigureOption("units", "ints", "Which units."),
@@ -150,6 +153,7 @@ REFUSED = {
     "plot demo/grid --where depth": "'depth' is not KEY=VALUE",
     "report demo/grid -o x.pdf": "give a file that ends in .html, or an existing folder",
     "report demo/grid -o there/x.html": "cannot write there/x.html",
+    "report vanishng": "unknown study 'vanishng' (did you mean vanishing?)",
     "query final -o x": "cannot write x: give a file that ends in .csv, .json or .parquet",
     "query final -o folder": "cannot write folder: give a file",
     "query final -o x.html": "cannot write x.html: give a file",
@@ -168,11 +172,19 @@ def test_places_where_nothing_can_be_written(asked: Asked, tmp_path: Path) -> No
 
 
 def test_where_holds_a_key(asked: Asked, tmp_path: Path) -> None:
-    half, report = asked(
+    half, report, own, table = asked(
         "plot demo/grid training_loss --where init=xavier -o half.html",
         "report demo/grid --study MINE -o .",
+        "report demo --study MINE -o .",
+        "report -o all.md",
     )
     assert (half.status, report.status) == (0, 0), (half, report)
     assert "4 of 4 trials" in (tmp_path / "half.html").read_text()
     assert report.out == "demo-grid-report.html\n"
     assert "my own line" in (tmp_path / "demo-grid-report.html").read_text()
+    assert (own.status, table.status) == (0, 0), (own, table)
+    assert "There are trials." in (tmp_path / "demo-study.html").read_text()
+    assert "my own line" in (tmp_path / "demo-study.html").read_text()
+    page = (tmp_path / "all.md").read_text()
+    assert page.count("not run: needs ") >= 5
+    assert "## zucchet2024: " in page

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.datasets import loader
 from orchestrator.datasets.loader import DataError
 from tests.support.data_files import assert_one_sentence, list_sums
-from trainables.declarations import builtin_registry
+from trainables.declarations import ConfigError, builtin_registry
 from trainables.tasks.base import make_data
 from trainables.tasks.listops import WORDS, expressions
 
@@ -140,3 +140,76 @@ def test_tables_that_are_none_are_named(tmp_path: Path, text: str, said: str) ->
     with pytest.raises(DataError, match=said) as error:
         loader.load("listops", tmp_path)
     assert_one_sentence(error)
+
+
+def test_words_are_numbered_by_frequency_and_marks_are_words(tmp_path: Path) -> None:
+    reviews = {
+        "train/pos/1_8.txt": "Good, good film.<br /><br />It's GOOD",
+        "train/neg/0_2.txt": "it's bad, bad",
+        "test/neg/4_1.txt": "a bad film",
+        "test/pos/2_10.txt": "good! " * 5000,
+    }
+    write_reviews(tmp_path, reviews)
+    arrays = dict(loader.load("imdb_words", tmp_path).arrays)
+    assert arrays["vocabulary"].tolist() == ["good", ",", "bad", "it's", ".", "film"]
+    bad, good = samples(arrays, "train")
+    assert bad == [6, 5, 4, 5]
+    assert good == [3, 4, 3, 8, 7, 6, 3]
+    short, long = samples(arrays, "test")
+    assert short == [1, 5, 8]
+    assert long[:3] == [3, 1, 3]
+    assert len(long) == 4095
+
+
+def test_a_task_of_words_takes_rare_ones_for_unknown() -> None:
+    config = {"model": "deep_lru", "task": "imdb", "level": "words", "vocabulary": 4, "seq_len": 4}
+    one = builtin_registry().resolve(config)
+    assert (one.dataset, one.sizes.features, one.sizes.padded) == ("imdb_words", 7, True)
+    flat = np.tile(np.array([3, 6, 7], np.uint16), 25_000)
+    arrays = {}
+    for part in ("train", "test"):
+        arrays[f"{part}_tokens"] = flat
+        arrays[f"{part}_offsets"] = np.arange(25_001) * 3
+        arrays[f"{part}_labels"] = np.zeros(25_000, np.int32)
+    data = make_data(one, arrays)
+    assert data["x"].shape == (50_000, 4)
+    assert np.unique(data["x"], axis=0).tolist() == [[3, 6, 1, 2]]
+
+
+def test_pairs_of_papers_out_of_their_tables(tmp_path: Path) -> None:
+    """No header; a label, two identifiers, two texts. Quotes are characters like others, as in the
+    arena's own reader."""
+    whole = "a" * 200_000
+    rows = {
+        "train": ['1.0\t7\t9\taab\t"bcc', "0.0\t7\t8\taaab\té", f"1\t1\t2\t{whole}\tb"],
+        "eval": ["0\t1\t2\tba\tz"],
+        "test": ["1\t1\t2\ta\ta"],
+    }  # fmt: skip
+    folder = tmp_path / "aan"
+    folder.mkdir()
+    paths = [folder / f"new_aan_pairs.{part}.tsv" for part in rows]
+    for path, lines in zip(paths, rows.values(), strict=True):
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    list_sums(folder, *paths)
+    arrays = dict(loader.load("aan", tmp_path).arrays)
+    assert arrays["vocabulary"].tolist() == ["a", "b", "c", '"', "é"]
+    first, second, third, *_ = samples(arrays, "train")
+    assert (first, second, third) == ([3, 3, 4], [6, 4, 5, 5], [3, 3, 3, 4])
+    assert len(samples(arrays, "train")[4]) == 3999
+    assert samples(arrays, "val") == [[4, 3], [1]]
+    assert arrays["train_labels"].tolist() == [1, 0, 1]
+    one = builtin_registry().resolve(
+        {"model": "deep_lru", "task": "aan", "seq_len": 5, "n_train": 3, "n_val": 1, "n_test": 1,
+         "batch_size": 3}
+    )  # fmt: skip
+    data = make_data(one, arrays)
+    assert data["x"].shape == (5, 2, 5)
+    assert data["x"][0].tolist() == [[3, 3, 4, 2, 0], [6, 4, 5, 5, 2]]
+    paths[1].write_text("0\tonly\tthree\n")
+    list_sums(folder, *paths)
+    loader._load.cache_clear()
+    with pytest.raises(DataError, match="line 1 of its val table has 3 columns, not 5") as error:
+        loader.load("aan", tmp_path)
+    assert_one_sentence(error)
+    with pytest.raises(ConfigError, match="task aan compares two texts"):
+        builtin_registry().resolve({"model": "lstm", "task": "aan"})

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from orchestrator.datasets import loader
+from orchestrator.datasets.loader import DataError
 from results import Store, create_store, open_store
 from results.plotting import figure
+from tests.support.data_files import list_sums
 from tests.support.launches import run, run_here
+from tests.support.pathfinder_files import write_pathfinder
 
 DIVERGENCE = ("matrix_width=256", "length=4096", "sequences=1")
 
@@ -149,6 +152,36 @@ def test_small_expressions_are_composed(learned: Store) -> None:
     print([round(r["val_accuracy"], 3) for r in rows])
     assert len(rows) == 6
     assert rows[-1]["val_accuracy"] >= 0.42
+
+
+@pytest.mark.slow
+def test_files_of_the_arena_s_form_are_trained_on(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Generated ones: a second text is the first or its reverse; noise with labels."""
+    monkeypatch.setenv("GRADSWEEP_DATA", str(tmp_path))
+    rng = np.random.default_rng(seed)
+    _, _, folder = write_pathfinder(tmp_path, seed, count=32)
+    with pytest.raises(DataError) as error:
+        loader.load("pathfinder32")
+    line = str(error.value).split("`")[1]
+    (folder.parent / "SHA256SUMS").write_text(line + "\n")
+    (tmp_path / "aan").mkdir()
+    paths = [tmp_path / f"aan/new_aan_pairs.{part}.tsv" for part in ("train", "eval", "test")]
+    for path in paths:
+        texts = ["".join(rng.choice(list("abcd"), 20)) for _ in range(16)]
+        rows = [f"{i % 2}.0\t1\t2\t{t}\t{t if i % 2 else t[::-1]}" for i, t in enumerate(texts)]
+        path.write_text("\n".join(rows))
+    list_sums(tmp_path / "aan", *paths)
+    uri = str(tmp_path / "store")
+    store = create_store(uri)
+    for space in ("aan", "pathfinder"):
+        run_here(store, uri, f"bar2025/{space}", "spectrum_every=1")
+        fig: Any = figure(store, f"bar2025/{space}", "accuracy")
+        assert space in str(fig.layout.title.text)
+    rows = store.sql("SELECT task, val_loss, status FROM runs").rows()
+    assert {row["task"] for row in rows} == {"aan", "pathfinder"}
+    assert all(math.isfinite(row["val_loss"]) for row in rows)
 
 
 @pytest.mark.slow

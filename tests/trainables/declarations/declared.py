@@ -25,7 +25,7 @@ from trainables.declarations import (
 FILE = Path(__file__).with_name("declared.txt")
 _TOLD = ("name", "type", "kind", "default", "doc")
 _NOT_SAID = ("name", "keys", "doc", "build", "cell", "runtime", "schedule")
-_PARTNERS = ("vanilla_rnn", "ffn", "lstm", "lru_stack")
+_PARTNERS = ("vanilla_rnn", "ffn", "lstm", "lru_stack", "deep_lru")
 
 
 def lines() -> list[str]:

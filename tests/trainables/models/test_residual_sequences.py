@@ -336,6 +336,30 @@ def test_a_block_is_its_formula(seed):
     np.testing.assert_allclose(run(net, x), want, atol=2e-5)
 
 
+def test_two_texts_are_compared_by_product_and_difference(seed):
+    """Each text runs alone through the same blocks; padding is no part of its mean."""
+    one = builtin_registry().resolve(
+        {"model": "deep_lru", "task": "aan", "depth": 2, "d_model": 4, "width": 6, "seq_len": 9,
+         "norm": "layer", "dropout": 0.0, "batch_size": 3}
+    )  # fmt: skip
+    assert check_rows(one) == 2 * (3 * 6 + 4 * 6 * 4 + 4 + 8 + 40) + 98 * 4 + 4 + 2 * 16 + 2
+    net = net_of(one, seed)
+    rng = np.random.default_rng(seed)
+    x = rng.integers(1, 98, (3, 2, 9))
+    x[0, 1, 5:] = 0
+    logits, outs = nnx.jit(lambda net, x: net.watched(x, lambda w, flow: flow.out))(net, x)
+    top = np.asarray(outs[-1], np.float64).reshape(9, 3, 2, 4)
+    kept = (x != 0).transpose(2, 0, 1)[..., None]
+    a, b = np.moveaxis((top * kept).sum(0) / kept.sum(0), 1, 0)
+    w = {n: np.asarray(v, np.float64) for n, v in net.values("decoder").items()}
+    want = np.concatenate([a, b, a * b, a - b], -1) @ w["w"].T + w["bias"]
+    np.testing.assert_allclose(logits, want, atol=1e-5)
+    _, alone = nnx.jit(lambda net, x: net.watched(x, lambda w, flow: flow.out))(net, x[::-1, ::-1])
+    np.testing.assert_allclose(
+        np.asarray(alone[-1]).reshape(9, 3, 2, 4)[:, ::-1, ::-1], top, atol=1e-5
+    )
+
+
 # ---- gradients -----------------------------------------------------------------------------------
 
 

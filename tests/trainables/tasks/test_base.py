@@ -237,6 +237,28 @@ def test_digits_split_as_declared(digits):
     assert np.array_equal(data["y"], digits["train_labels"])
 
 
+def test_a_drawn_test_set_of_digits_is_of_the_whole_file(digits):
+    """By default the last 180 images test, as a trial's id always meant."""
+    config = {"model": "vanilla_rnn", "task": "digits"}
+    registry = builtin_registry()
+    usual, one, two = (registry.resolve({**config, "test_seed": seed}) for seed in (None, 0, 1))
+    assert usual.id == registry.resolve(config).id
+    assert len({usual.id, one.id, two.id}) == 3
+    sets = []
+    for drawn in (one, two):
+        data = make_data(drawn, digits)
+        want = images.digits(digits["train_images"], "pixels")
+        shown = np.concatenate([data["x"][..., 0], data["y"][:, None]], 1)
+        known = np.concatenate([want[..., 0], digits["train_labels"][:, None]], 1)
+        order = np.lexsort(shown.T), np.lexsort(known.T)
+        np.testing.assert_array_equal(shown[order[0]], known[order[1]])  # each image with its label
+        places = {row.tobytes(): place for place, row in enumerate(known)}
+        tested = np.array([places[row.tobytes()] for row in shown[-180:]])
+        sets.append({*tested.tolist()})
+        assert tested.mean() == pytest.approx(898, abs=120)  # 180 draws: a deviation of 39
+    assert sets[0] != sets[1]
+
+
 def test_arrays_that_do_not_fit_are_refused(digits):
     one = builtin_registry().resolve({"model": "vanilla_rnn", "task": "digits"})
     with pytest.raises(ValueError, match="train_images"):

@@ -14,14 +14,9 @@ from trainables.core.hparams import lane_values
 from trainables.declarations import ConfigError, Trial, builtin_registry
 from trainables.tasks.base import TaskRuntime, make_data, make_task
 from trainables.tasks.listops import END, OPERATORS, PAD, WORDS, expressions, operate
-from trainables.tasks.long_sequences import (
-    CopyTask,
-    SequenceTask,
-    arranged,
-    bit_reversed,
-    grey,
-    padded,
-)
+from trainables.tasks.long_sequences import CopyTask, SequenceTask, padded
+from trainables.tasks.pixel_sequences import arranged, grey
+from trainables.tasks.pixels import bit_reversed
 
 TEXT = ("<pad>", "<unk>", "<eos>", *WORDS)
 
@@ -267,6 +262,8 @@ def test_copy_is_judged_on_its_last_steps(seed):
     share = float(task.correct(jnp.zeros((len(every), 48, 14)), every).mean())
     assert share == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(task.losses(constant, y), np.log(2), rtol=1e-6)
+    published = task.metrics(constant, y)["published_loss"]
+    np.testing.assert_allclose(published, 0.0144406, rtol=1e-5)  # ln 2 / 48
     noise = jax.random.normal(jax.random.key(seed), (64, 48, 14))
     changed = noise.at[:, :28].set(9.0)
     np.testing.assert_array_equal(task.losses(noise, y), task.losses(changed, y))

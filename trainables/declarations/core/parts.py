@@ -165,7 +165,8 @@ class Sizes:
 
     Inputs are numbers (batch, seq_len, features); where `tokens`, integers (batch, seq_len) below
     `features`, the size of the vocabulary; where `padded`, token 0 fills short samples up. A task
-    of other inputs leaves seq_len, features and classes at 1.
+    of other inputs leaves seq_len, features and classes at 1. With `documents` of 2, inputs are
+    pairs of texts, integers (batch, 2, seq_len).
 
     Attributes:
       split: where validation and test samples lie. "pool": validation is drawn from the first
@@ -184,6 +185,7 @@ class Sizes:
     tokens: bool = False
     padded: bool = False
     split: Split = "pool"
+    documents: int = 1
 
     @property
     def steps(self) -> int:

@@ -75,6 +75,12 @@ def _digits_sizes(config: Config) -> Sizes:
     )
 
 
+_TEST_SEED = Key(
+    "test_seed", "int", None, "static",
+    "The 180 test images are drawn from all 1,797 by this seed; null: they are the last 180 of the "
+    "file, by other writers than the others.", low=0, high=2**31 - 1, nullable=True,
+)  # fmt: skip
+
 DIGITS = Task(
     name="digits",
     version=1,
@@ -88,6 +94,7 @@ DIGITS = Task(
         SPLIT,
         _layout(tuple(IMAGE_LAYOUTS["digits"]), "pixels"),
         STANDARDISE,
+        _TEST_SEED,
     ),
     sizes=_digits_sizes,
     dataset=lambda config: "digits",
