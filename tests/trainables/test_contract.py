@@ -20,6 +20,8 @@ from trainables.declarations import Probe, Trial, builtin_registry
 from trainables.packs.pack import EpochResult, Pack
 from trainables.tasks.base import make_data, make_task
 
+SLOW = ("bare_lru", "cnn", "lmu", "lsnn")
+"""Models whose programs take longest to compile, or are those of another model here."""
 KINDS = {"string": "OU", "float64": "f", "int32": "iu", "int64": "iu", "bool": "b"}
 """NumPy's kinds of arrays that a column of an Arrow type may hold."""
 
@@ -177,7 +179,9 @@ def test_every_part_has_its_line() -> None:
     assert sorted(PROBES) == sorted(n for n, probe in registry.probes.items() if probe.build)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS]
+)
 def test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other(name: str) -> None:
     """As many tensors and layers as declared, loss and gradients finite, and a lane's bits its own
     trial's alone."""
