@@ -18,8 +18,10 @@ from orchestrator.worker.provenance import git_commit, versions
 SHORT = {
     "launching": ("planner",),
     "store": ("ingest", "queries"),
-    "training": ("epoch_loop", "execution", "lanes", "metrics", "network", "sequences"),
-}
+    "training": (
+        "epoch_loop", "execution", "lanes", "metrics", "network", "recurrent_step", "sequences",
+    ),
+}  # fmt: skip
 LONG = {
     "launching": ("compiles", "driver", "first_row", "overhead", "packs", "pruning", "slots"),
     "store": ("queries_large",),

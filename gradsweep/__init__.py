@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.plan import SpacePlan, plan
     from orchestrator.promote import promote
     from orchestrator.study_report import study_report
+    from orchestrator.weight_files.imported import export_weights, import_weights
     from results import Result, Store, StoreError, open_store
     from results.ask.best import best
     from results.figures.declaration import Figure, FigureOption
@@ -81,6 +82,8 @@ __all__ = [
     "Task",
     "best",
     "debug",
+    "export_weights",
+    "import_weights",
     "launch",
     "load_model",
     "measure",
@@ -104,6 +107,7 @@ _PLACES = {
     "orchestrator.plan.plan": ("SpacePlan", "plan"),
     "orchestrator.promote": ("promote",),
     "orchestrator.study_report": ("study_report",),
+    "orchestrator.weight_files.imported": ("export_weights", "import_weights"),
     "results.figures.declaration": ("Figure", "FigureOption"),
     "results": (
         "Result",

@@ -16,6 +16,7 @@ from orchestrator.exact_replay import Segment, on_gpu, require_rebuildable, segm
 from orchestrator.machine.environment import LateEnvironmentError, has_gpu, prepare
 from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.code.study_sources import StudySource, asked
+from orchestrator.plan.imported_weights import imported_weights, missing
 from orchestrator.plan.packs import Context, Lane, PackSpec
 from orchestrator.plan.plan import open_or_none
 from orchestrator.plan.store_state import resume_points
@@ -118,7 +119,7 @@ def debug(
     with of_a_study():
         chosen, others = choose(found, opened, wanted, trial, set, smoke)
         name = chosen.dataset
-    damaged = loader.damage(name) if name else []
+    damaged = [*(loader.damage(name) if name else []), *missing([chosen], opened)]
     if damaged:
         raise RequestError(damaged)
     plan = segments(opened, chosen) if exact else []
@@ -223,7 +224,9 @@ def _parent_weights(
     """The parent's weights: from the store, or by running it here."""
     parent = trial.parent
     if parent is None:
-        return {}
+        name = trial.config.get("weights_from")
+        found_weights = imported_weights(store, str(name)) if name else None
+        return {} if found_weights is None else {str(name): found_weights}
     if store is not None:
         with contextlib.suppress(StoreError):
             return {parent.id: store.weights(parent.id)}

@@ -294,6 +294,7 @@ COMMANDS = (
     "draw",
     "import_sweep",
     "measure",
+    "weights",
 )
 
 

@@ -350,7 +350,7 @@ def debug(
     return 0
 
 
-data = typer.Typer(help="Real data sets: list, fetch, verify.", no_args_is_help=True)
+data = typer.Typer(help="Real data sets: list, fetch, verify, add.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
@@ -365,6 +365,11 @@ def data_list() -> None:
         absent = "not included" if dataset.home else "missing"
         remedy = f"take it from {dataset.home}" if dataset.home else f"gradsweep data fetch {name}"
         rows.append([name, "here" if here else absent, "" if here else remedy])
+    for name in loader.texts():
+        here = loader.available(name)
+        rows.append(
+            [name, "here" if here else "missing", "" if here else "gradsweep data add FOLDER"]
+        )
     print_table(["data set", "files", "how to get it"], rows)
     out(f"data root: {loader.data_root()} (GRADSWEEP_DATA)")
 
@@ -375,6 +380,19 @@ def data_fetch(name: str) -> None:
     from orchestrator.datasets import loader
 
     out(f"{name} is in {loader.fetch(name)}")
+
+
+@data.command("add")
+def data_add(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="With train.txt, valid.txt and test.txt.")
+    ],
+) -> None:
+    """Keep a folder of text as a corpus, and say its name; `--set corpus=FOLDER` does the same."""
+    from orchestrator.datasets import loader
+
+    name = loader.add_text(folder)
+    out(f"{name} is in {loader.data_root()}; use it by --set task=word_lm corpus={name}")
 
 
 @data.command("verify")

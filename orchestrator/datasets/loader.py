@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.datasets import array_files
+from orchestrator.datasets import array_files, text_folders
 from orchestrator.datasets.catalogue import DATASETS, Dataset, File, Form
 from orchestrator.errors import RequestError
 from trainables.declarations import nearest
@@ -82,17 +82,30 @@ def data_root() -> Path:
     return Path(pooch.os_cache("gradsweep")) / "data"
 
 
-def _dataset(name: str) -> Dataset:
+def _dataset(name: str, root: Path | None = None) -> Dataset:
     if INPUT_NAME.fullmatch(name):
         file = File(f"{array_files.FOLDER}/{name}/{array_files.FILE}", None)
         form = Form((file,), "array_files.sequences")
         return Dataset(name, "Sequences of a file of yours.", "yours", (form,))
+    if text_folders.NAME.fullmatch(name):
+        return _text_folder(name, root or data_root())
     if name not in DATASETS:
         known = list(DATASETS)
         raise DataError(
             f"unknown data set {name!r}{nearest(name, known)}; known: {', '.join(known)}"
         )
     return DATASETS[name]
+
+
+def _text_folder(name: str, root: Path) -> Dataset:
+    """A folder of text that was registered; its files are those that its name vouches for."""
+    known = text_folders.checksums(name, root) or {}
+    folder = f"{text_folders.FOLDER}/{name}"
+    files = [
+        File(f"{folder}/{part}.txt", f"sha256:{known.get(f'{part}.txt', '')}")
+        for part in text_folders.PARTS
+    ]
+    return Dataset(name, "A folder of text of yours.", "yours", (Form(tuple(files), "text.words"),))
 
 
 def _form(dataset: Dataset, root: Path) -> tuple[Form, bool]:
@@ -112,12 +125,12 @@ def _is_there(root: Path, file: File) -> bool:
 
 def available(name: str, root: Path | None = None) -> bool:
     """Whether the files of `name` are there; their content is not read. Microseconds."""
-    return _form(_dataset(name), root or data_root())[1]
+    return _form(_dataset(name, root), root or data_root())[1]
 
 
 def missing_message(name: str, root: Path | None = None) -> str:
     """One sentence for a data set that is not `available`, naming the command that gets it."""
-    dataset, root = _dataset(name), root or data_root()
+    dataset, root = _dataset(name, root), root or data_root()
     form, _ = _form(dataset, root)
     if not form.files:
         return f"data set {name} needs scikit-learn, which is not installed; run `make install`"
@@ -131,6 +144,8 @@ def missing_message(name: str, root: Path | None = None) -> str:
 def _remedy(dataset: Dataset) -> str:
     if dataset.home:
         return f"it is not included and not fetched: take it from {dataset.home}"
+    if text_folders.NAME.fullmatch(dataset.name):
+        return "run `gradsweep data add FOLDER` for the folder it came from"
     if INPUT_NAME.fullmatch(dataset.name):
         return "give the path of the .npy file that it was made of, --set input_file=FILE.npy"
     return f"run `gradsweep data fetch {dataset.name}`"
@@ -149,7 +164,7 @@ def load(name: str, root: Path | None = None) -> Loaded:
 def _load(name: str, root: Path) -> Loaded:
     from orchestrator.datasets import images
 
-    dataset = _dataset(name)
+    dataset = _dataset(name, root)
     form, complete = _form(dataset, root)
     if not complete:
         raise DataError(missing_message(name, root))
@@ -252,7 +267,7 @@ def _checked(dataset: Dataset, file: File, root: Path) -> tuple[Any, str]:
 
 def verify(name: str, root: Path | None = None) -> Verification:
     """Reads and checks every file of a data set. Raises DataError only for an unknown name."""
-    dataset, root = _dataset(name), root or data_root()
+    dataset, root = _dataset(name, root), root or data_root()
     form, complete = _form(dataset, root)
     if not form.files:
         try:
@@ -276,9 +291,24 @@ def verify(name: str, root: Path | None = None) -> Verification:
     return Verification(name, worst, tuple(checks))
 
 
+def add_text(folder: str | Path, root: Path | None = None) -> str:
+    """Keeps a folder of training, validation and test text, and returns the name of its corpus.
+
+    Raises:
+      RequestError: as `text_folders.register`.
+    """
+    return text_folders.register(folder, root or data_root())
+
+
+def texts(root: Path | None = None) -> list[str]:
+    """Names of the folders of text that were added."""
+    place = (root or data_root()) / text_folders.FOLDER
+    return sorted(p.name for p in place.glob("text-*") if text_folders.NAME.fullmatch(p.name))
+
+
 def damage(name: str, root: Path | None = None) -> list[str]:
     """One sentence per file of a data set that is missing or corrupt; reads all of them."""
-    dataset, root = _dataset(name), root or data_root()
+    dataset, root = _dataset(name, root), root or data_root()
     form, complete = _form(dataset, root)
     if not complete:
         return [missing_message(name, root)]
@@ -299,7 +329,7 @@ def fetch(name: str, root: Path | None = None, mirror: str | None = None) -> lis
     Raises:
       DataError: no mirror answered, a download was not the canonical file, or it cannot be written.
     """
-    dataset, root = _dataset(name), root or data_root()
+    dataset, root = _dataset(name, root), root or data_root()
     state = verify(name, root)
     if state.status == "ok":
         return [check.path for check in state.files]

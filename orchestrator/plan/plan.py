@@ -18,6 +18,7 @@ from orchestrator.option_checks import count_problems, require
 from orchestrator.plan.code.changes import changes
 from orchestrator.plan.code.study_sources import StudySource, asked
 from orchestrator.plan.estimate import estimated_bytes, estimated_rows, estimated_seconds
+from orchestrator.plan.imported_weights import missing
 from orchestrator.plan.lengthening import STATE, Lengthened, lengthened
 from orchestrator.plan.packs import Lane, PackSpec, make_packs
 from orchestrator.plan.pruned_space import parent_problems, pruning_json, pruning_of
@@ -266,6 +267,7 @@ def plan(
             if only and opened is not None
             else trials_of(found, entry, set, smoke, limit)
         )
+        require(missing(targets, opened))
         how = {"rule": NONE} if only else pruning
         plans.append(_plan_space(found, name, owner, entry, opened, targets, smoke, rerun, how))
         finish = plans[-1]

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.datasets.array_files import with_file
 from orchestrator.datasets.loader import data_root
+from orchestrator.datasets.text_folders import with_folder
 from orchestrator.errors import RequestError
 from orchestrator.plan.checks.metrics import watched_problems
 from orchestrator.plan.lengthening import keeping_problems
@@ -65,7 +66,8 @@ def trials_of(
     known: dict[str, Trial] = {}
     for config in where_read(configs, overrides, resolver, changed, unchanged):
         try:
-            trial = resolver.resolve(with_file(config, data_root))
+            given = with_folder(with_file(config, data_root), registry, data_root)
+            trial = resolver.resolve(given)
         except (ConfigError, RequestError) as error:
             problems += [p for p in error.problems if p not in problems]
             continue

@@ -323,12 +323,18 @@ class PackRun:
         return {lane: weights for lane, weights in found.items() if weights is not None}
 
     def _parent(self, slot: Lane) -> Mapping[str, np.ndarray] | None:
-        """The weights that a lane starts from, if another trial's."""
-        if slot.parent_id is None:
+        """The weights that a lane starts from, if another trial's or imported ones."""
+        imported = slot.config.get("weights_from")
+        name = slot.parent_id or imported
+        if name is None:
             return None
-        if slot.parent_id in self._parent_weights:
-            return self._parent_weights[slot.parent_id]
-        return None if self.store is None else self.store.weights(slot.parent_id)
+        if name in self._parent_weights:
+            return self._parent_weights[name]
+        if self.store is None:
+            return None
+        return (
+            self.store.load_lane(f"artifacts/{name}", 0) if imported else self.store.weights(name)
+        )
 
     def step(self) -> Progress:
         """Trains every active lane one epoch and records it; where data stream, some steps of an

@@ -224,6 +224,52 @@ LANGUAGE_SMALL = Space(
     extension=True,
 )
 
+LAST_WORD = Space(
+    reproduces="the last word of a passage from those before it, as LAMBADA asks",
+    doc="On the bundled text; --set corpus=FOLDER reads train.txt, valid.txt and test.txt, a "
+    "passage a line. The published width: --set width=800.",
+    param_space={
+        **_ADAM,
+        **_CELLS,
+        "task": "last_word",
+        "corpus": "tiny",
+        "seq_len": 100,
+        "batch_size": 20,
+        "width": 64,
+        "epochs": 10,
+        "lr": 0.01,
+        "seed": _SEEDS,
+        "orbits_every": 5,
+        "orbit_feedback": True,
+        "orbit_inputs": 3,
+        "orbit_starts": 2,
+        "orbit_std": "1",
+        "orbit_steps": 120,
+        "orbit_burn_in": 60,
+    },
+    select={
+        "metric": "val_accuracy", "mode": "max", "report": "test_accuracy", "over": "seed",
+    },
+    smoke={"width": 8, "seq_len": 10, "epochs": 2, "seed": 2, "max_passages": 40},
+    figures=("training_loss", "orbit1d", "transient", "grad_norms", "grad_per_layer"),
+    extension=True,
+)  # fmt: skip
+LONGER = Space(
+    reproduces="validation on sequences longer than those that train, from states that are not 0",
+    param_space={
+        **_SMALL_SINE,
+        **_CELLS,
+        "val_seq_len": 800,
+        "first_std": grid(0.0, 0.5),
+        "seed": grid(0, 1, 2),
+    },
+    defaults=_SMALL_DEFAULTS,
+    select={"metric": "val_loss", "mode": "min", "report": "val_loss", "over": "seed"},
+    smoke={**_SMOKE_SINE, "val_seq_len": 80, "seed": 0},
+    figures=("training_loss", "metric", *_ORBIT_FIGURES),
+    extension=True,
+)
+
 # ---- the chaotic LSTM: no training -------------------------------------------------------------
 
 CHAOS = Space(
@@ -238,7 +284,7 @@ CHAOS = Space(
         "line": {"when": {"stage": "chaos_cost"}, "then": {"scan_points": 5001}},
     },
     smoke={"scan_points": 31, "scan_steps": 4096, "plane_points": 21, "most_steps": 60},
-    figures=("bifurcation", "cost_profile", "cost_growth", "cost_plane"),
+    figures=("bifurcation", "attractor_plane", "cost_profile", "cost_growth", "cost_plane"),
 )
 TOY = Space(
     reproduces="slope and curvature by length where both are known: x_t = s^t",
@@ -262,6 +308,8 @@ STUDY = Study(
         "sequence_small": SEQUENCE_SMALL,
         "language": LANGUAGE,
         "language_small": LANGUAGE_SMALL,
+        "last_word": LAST_WORD,
+        "longer": LONGER,
         "chaos": CHAOS,
         "toy": TOY,
     },

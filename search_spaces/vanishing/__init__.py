@@ -38,7 +38,7 @@ QUICKSTART = Space(
     },
     select=_SELECT,
     smoke={"epochs": 2, "seed": 0},
-    figures=("overview", *_TRAINING_FIGURES, "timeline"),
+    figures=("overview", *_TRAINING_FIGURES, "timeline", "update_ratio"),
     extension=True,
 )
 
@@ -66,7 +66,7 @@ README = Space(
     },
     select=_SELECT,
     smoke={"task": "cifar10_4k", "layout": "rows", "depth": 4, "width": 32, "epochs": 2},
-    figures=(*_TRAINING_FIGURES, "overview", "timeline"),
+    figures=(*_TRAINING_FIGURES, "overview", "timeline", "update_ratio"),
 )
 
 DEPTH = Space(
@@ -178,6 +178,88 @@ WARMUP = Space(
     extension=True,
 )
 
+CONVOLUTIONS = Space(
+    reproduces="twenty sigmoid convolutional layers against residual blocks with He weights and "
+    "BatchNorm",
+    doc="Activations, gradients and update ratios by layer and epoch. The source's images: --set "
+    "task=cifar10.",
+    param_space={
+        "task": "digits",
+        "layout": "rows",
+        "depth": 20,
+        "width": 8,
+        "epochs": 5,
+        "lr": 0.1,
+        "net": {
+            "zip": {
+                "model": ["plain_convnet", "plain_convnet", "residual_convnet"],
+                "activation": ["sigmoid", "relu", "relu"],
+                "init": ["xavier", "he", "he"],
+            }
+        },
+        "seed": grid(0, 1, 2),
+        "activations_every": 1,
+    },
+    select=_SELECT,
+    smoke={"depth": 4, "width": 4, "epochs": 2, "seed": 0},
+    figures=("activation_profile", "activations", "update_ratio", "overview", *_TRAINING_FIGURES),
+    extension=True,
+)
+
+RAW_PIXELS = Space(
+    reproduces="networks that explode on raw pixels and train on standardised ones",
+    param_space={
+        "task": "digits",
+        "layout": "rows",
+        "depth": 20,
+        "epochs": 3,
+        "lr": 0.01,
+        "net": {
+            "zip": {
+                "model": ["vanilla_rnn", "residual_rnn", "plain_convnet"],
+                "activation": ["relu", "relu", "relu"],
+                "init": ["he", "xavier", "he"],
+                "width": [64, 64, 8],
+                "residual_scale": [..., "1/sqrt(L)", ...],
+            }
+        },
+        "standardise": grid("channel", "unit", "none"),
+        "seed": grid(0, 1, 2),
+        "activations_every": 0,
+    },
+    select=_SELECT,
+    smoke={"depth": 4, "epochs": 2, "seed": 0},
+    figures=("overview", *_TRAINING_FIGURES, "activation_profile", "update_ratio"),
+    extension=True,
+)
+
+GATED = Space(
+    reproduces="vanilla, residual, LSTM and GRU stacks of 20 layers that answer at the last step",
+    param_space={
+        "task": "digits",
+        "layout": "rows",
+        "depth": 20,
+        "width": 64,
+        "epochs": 5,
+        "lr": 0.1,
+        "clip_norm": 1.0,
+        "net": {
+            "zip": {
+                "model": ["vanilla_rnn", "residual_rnn", "lstm_stack", "gru_stack"],
+                "activation": ["tanh", "tanh", ..., ...],
+                "residual_scale": [..., "1/sqrt(L)", ..., ...],
+            }
+        },
+        "init": grid("default", "xavier"),
+        "seed": grid(0, 1, 2),
+        "activations_every": 0,
+    },
+    select=_SELECT,
+    smoke={"depth": 3, "width": 8, "epochs": 2, "seed": 0},
+    figures=("overview", *_TRAINING_FIGURES, "timeline", "activation_profile", "update_ratio"),
+    extension=True,
+)
+
 STUDY = Study(
     name="vanishing",
     title="Vanishing gradients in vanilla and residual deep RNNs",
@@ -189,6 +271,9 @@ STUDY = Study(
         "induce": INDUCE,
         "mitigation": MITIGATION,
         "warmup": WARMUP,
+        "convolutions": CONVOLUTIONS,
+        "raw_pixels": RAW_PIXELS,
+        "gated": GATED,
     },
     claims=CLAIMS,
     drawn=DRAWN,

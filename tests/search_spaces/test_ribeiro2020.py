@@ -21,6 +21,8 @@ TRAINED = {  # space -> (trials, programs)
     "sequence_small": (3, 3),
     "language": (9, 3),
     "language_small": (6, 6),
+    "last_word": (9, 3),
+    "longer": (18, 6),
 }
 ANALYSES = {"chaos": (4, 4), "toy": (1, 1)}
 PUBLISHED = {  # space -> task, epochs, (T, batch size, steps an epoch), width

@@ -21,6 +21,9 @@ COUNTS = {  # space -> (trials of its last stage, of all stages, programs)
     "induce": (162, 162, 18),
     "mitigation": (24, 24, 3),
     "warmup": (36, 42, 4),
+    "convolutions": (9, 9, 3),
+    "raw_pixels": (27, 27, 9),
+    "gated": (24, 24, 6),
 }
 
 

@@ -12,7 +12,8 @@ from tests.support.made_up_rows import LN10, publish_rows, space_of, trial_rows
 
 KINDS = ("vanishing", "healthy", "exploding", "dead layer")
 FIGURES = ["training_loss", "grad_norms", "grad_per_layer", "grad_norms_last_10", "grad_heatmap",
-           "overview", "depth", "timeline"]  # fmt: skip
+           "overview", "depth", "timeline", "update_ratio", "activations",
+           "activation_profile"]  # fmt: skip
 
 
 def fill(
@@ -71,6 +72,6 @@ def _trial(trial: str, kind: str, depth: int, seed: int, epochs: int, rng: Any) 
         extra[epoch] |= {"val_loss": losses[epoch] * 1.05, "test_loss": losses[epoch] * 1.1}
     return trial_rows(
         trial, [float(v) for v in losses], layers=layers, norms=norms, extra=extra,
-        steps=True, timeline=True, config=config, bad_epoch=bad,
+        steps=True, timeline=True, activations=True, config=config, bad_epoch=bad,
         status="diverged" if bad else "done",
     )  # fmt: skip

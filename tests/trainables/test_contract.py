@@ -40,6 +40,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "deep_recurrent": {**GAUSSIAN, "depth": 2, "width": 4},
     "ffn": {**GAUSSIAN, "depth": 3, "width": 4},
     "gru": {**GAUSSIAN, "widths": "4:3"},
+    "gru_stack": {**GAUSSIAN, "depth": 2, "width": 4},
     "indrnn": {**GAUSSIAN, "widths": "4:3"},
     "lmu": {**GAUSSIAN, "widths": "4:3", "lmu_order": 3},
     "lsnn": {**GAUSSIAN, "widths": "4:3"},
@@ -47,9 +48,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "lru": {**GAUSSIAN, "width": 4},
     "lru_stack": {**GAUSSIAN, "depth": 2, "width": 4},
     "lstm": {**GAUSSIAN, "widths": "4:3"},
+    "lstm_stack": {**GAUSSIAN, "depth": 2, "width": 4},
     "malsnn": {**GAUSSIAN, "widths": "4:3"},
     "malsnnb": {**GAUSSIAN, "widths": "4:3"},
     "ornn": {**GAUSSIAN, "width": 4},
+    "plain_convnet": {**GAUSSIAN, "features": 6, "depth": 2, "width": 4},
+    "residual_convnet": {**GAUSSIAN, "features": 6, "depth": 4, "width": 4},
     "residual_rnn": {**GAUSSIAN, "depth": 2, "width": 4},
     "rsimplernn": {**GAUSSIAN, "widths": "4:3"},
     "s4": {**SCALAR, "width": 4},
@@ -59,6 +63,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "torch_rnn": {**GAUSSIAN, "width": 4},
     "vanilla_rnn": {**GAUSSIAN, "depth": 2, "width": 4},
 }
+SLOW = ("gru_stack", "imdb", "lstm_stack", "residual_convnet")
 TASKS: dict[str, dict[str, Any]] = {
     "aan": {"model": "deep_lru", "seq_len": 64, "n_train": 64, "n_val": 32, "n_test": 32},
     "cifar10": {"layout": "flat"},
@@ -71,6 +76,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "gaussian": {"steps_per_epoch": 2},
     "heidelberg": {},
     "imdb": {"seq_len": 64, "max_train": 100, "max_held": 40},
+    "last_word": {"seq_len": 8},
     "listops": {"seq_len": 64, "min_length": 10, "max_length": 40, "n_train": 64, "n_val": 32,
                 "n_test": 32},
     "mnist": {},
@@ -131,6 +137,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "warmup": RNN,
 }  # fmt: skip
 PROBES: dict[str, dict[str, Any]] = {
+    "activations": RNN,
     "attractors": {**SINE, "attractor_steps": 1024, "orbit_inputs": 2, "orbit_starts": 1},
     "contraction": {**SINE, "orbit_inputs": 2},
     "effective_lr": {**RNN, "optimizer": "adam"},
@@ -177,7 +184,9 @@ def test_every_part_has_its_line() -> None:
     assert sorted(PROBES) == sorted(n for n, probe in registry.probes.items() if probe.build)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS]
+)
 def test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other(name: str) -> None:
     """As many tensors and layers as declared, loss and gradients finite, and a lane's bits its own
     trial's alone."""
@@ -195,7 +204,7 @@ def test_a_model_is_what_it_declares_and_its_lanes_do_not_see_each_other(name: s
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == "imdb" else ()) for n in TASKS]
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in TASKS]
 )
 def test_a_task_gives_the_batches_that_its_sizes_declare(name: str) -> None:
     model = "linear_rnn" if name == "teacher_student" else "lru_stack"

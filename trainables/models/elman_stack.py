@@ -13,6 +13,7 @@ from jax import lax
 from trainables.core.layout import LayerOutput, Slot
 from trainables.core.variables import Setting
 from trainables.declarations import Sizes
+from trainables.layers.dropout import Dropout, drop
 from trainables.layers.elman import elman, tapped_elman
 from trainables.layers.weight_init import initial
 
@@ -35,8 +36,11 @@ class RecurrentStack(nnx.Module):
         init: str,
         rngs: nnx.Rngs,
         alpha: Any = None,
+        w_hh_factor: float = 1.0,
+        dropout: float = 0.0,
     ):
-        """`alpha` None means no skips."""
+        """`alpha` None means no skips. The first recurrent matrices are times `w_hh_factor`;
+        `dropout` is the share set to 0 of what a layer hands to the next one."""
         self.depth, self.activation = depth, activation
         shapes = {
             "w_in": (width, sizes.features),
@@ -50,12 +54,14 @@ class RecurrentStack(nnx.Module):
         weights = initial(rngs.params(), init, shapes, width)
         self.w_in = nnx.Param(weights["w_in"])
         self.w_ih = nnx.Param(weights["w_ih"])
-        self.w_hh = nnx.Param(weights["w_hh"])
+        scaled = w_hh_factor != 1
+        self.w_hh = nnx.Param(w_hh_factor * weights["w_hh"] if scaled else weights["w_hh"])
         self.b_ih = nnx.Param(weights["b_ih"])
         self.b_hh = nnx.Param(weights["b_hh"])
         self.w_out = nnx.Param(weights["w_out"])
         self.b_out = nnx.Param(weights["b_out"])
         self.alpha = None if alpha is None else Setting(jnp.asarray(alpha, jnp.float32))
+        self.dropout = Dropout(dropout, rngs) if dropout else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Logits (B, classes) of x (B, T, features)."""
@@ -83,15 +89,21 @@ class RecurrentStack(nnx.Module):
 
         drive_TBH = jnp.einsum("btf,hf->tbh", x, self.w_in[...]) + bias_LH[0]
         below_TBH = states(w_hh[0], drive_TBH, None if gauges_LT is None else gauges_LT[0])
+        dropout = self.dropout
+        key = None if dropout is None else dropout.key()
 
         def layer(below_TBH: jax.Array, own: Any) -> tuple[jax.Array, jax.Array]:
-            w_ih, w_hh, bias, gauges = own
-            h_TBH = states(w_hh, below_TBH @ w_ih.T + bias, gauges)
+            w_ih, w_hh, bias, gauges, *keys = own
+            x_TBH = below_TBH
+            if keys and dropout is not None:
+                x_TBH = drop(keys[0], x_TBH, dropout.rate[...])
+            h_TBH = states(w_hh, x_TBH @ w_ih.T + bias, gauges)
             out_TBH = h_TBH if alpha is None else below_TBH + alpha.astype(h_TBH.dtype) * h_TBH
             return out_TBH, out_TBH
 
         gauges = None if gauges_LT is None else gauges_LT[1:]
-        stacked = (self.w_ih[...], w_hh[1:], bias_LH[1:], gauges)
+        masks = () if key is None else (jax.random.split(key, self.depth - 1),)
+        stacked = (self.w_ih[...], w_hh[1:], bias_LH[1:], gauges, *masks)
         top_TBH, above_LTBH = lax.scan(layer, below_TBH, stacked)
         logits = top_TBH[-1] @ self.w_out[...].T + self.b_out[...]
         return logits, jnp.concatenate([below_TBH[None], above_LTBH])
@@ -111,11 +123,17 @@ class RecurrentStack(nnx.Module):
 
 def vanilla_rnn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> RecurrentStack:
     """Builds model `vanilla_rnn` of `trainables.declarations.models.elman_stack`."""
-    shape = config["depth"], config["width"], config["activation"], config["init"]
-    return RecurrentStack(sizes, *shape, rngs)
+    return _stack(config, sizes, rngs)
 
 
 def residual_rnn(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs) -> RecurrentStack:
     """Builds model `residual_rnn`; `residual_scale` is traced."""
+    return _stack(config, sizes, rngs, config["residual_scale"])
+
+
+def _stack(
+    config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs, alpha: Any = None
+) -> RecurrentStack:
     shape = config["depth"], config["width"], config["activation"], config["init"]
-    return RecurrentStack(sizes, *shape, rngs, alpha=config["residual_scale"])
+    scale, dropout = config.get("w_hh_factor", 1.0), config["dropout"]
+    return RecurrentStack(sizes, *shape, rngs, alpha, scale, dropout)

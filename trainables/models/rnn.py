@@ -38,7 +38,10 @@ class RecurrentNet(nnx.Module):
       rnn: their tensors.
       readout: w (C, H) and b (C,); tied to the embedding: (C, H) = (tokens, width), and b under
         the torch scheme only.
+      drops_input: whether dropout acts on the input of the lowest layer too.
     """
+
+    drops_input = True
 
     def __init__(
         self,
@@ -171,7 +174,7 @@ class RecurrentNet(nnx.Module):
         h, ends = jnp.swapaxes(self.embed(x), 0, 1), []
         for layer, cell in enumerate(self.cells):
             w = self.params(layer)
-            drive = cell.drive(w, self.dropout(h))
+            drive = cell.drive(w, self.dropout(h) if layer or self.drops_input else h)
             gauges = None if gauges_LT is None else gauges_LT[layer]
             step = partial(_advance, cell, w, seen is not None)
             start = following(partial(cell.advance, w), states[layer], drive)

@@ -17,6 +17,7 @@ from jax import lax
 from trainables.declarations import Sizes
 from trainables.declarations.models.rnn import carries_state, is_tied
 from trainables.declarations.models.rnn_torch_init import REBASE_STEPS, REBASES_PER_PROJECTION
+from trainables.layers.first_states import FirstStates
 from trainables.layers.gated import Cell, CellOf
 from trainables.layers.orthogonal import nearest_orthogonal
 from trainables.layers.stable_lstm import stabilised
@@ -33,15 +34,22 @@ class TorchNet(RecurrentNet):
     Attributes:
       rule: of `stable_lstm.stabilised` for the lowest layer, or "none".
       bases: one per orthogonal layer that is re-based, else empty.
+      first: states that sequences start from; None for 0.
     """
 
     def __init__(
         self, cells: tuple[Cell, ...], sizes: Sizes, rngs: nnx.Rngs, *, rule: str, rebased: bool,
-        **options: Any,
+        first_std: float = 0.0, **options: Any,
     ):  # fmt: skip
         super().__init__(cells, sizes.features, sizes.classes, rngs, scheme="torch", **options)
         self.rule = rule
         self.bases = nnx.List([Base(jnp.eye(c.output_size)) for c in cells if rebased])
+        self.first = FirstStates(first_std, rngs) if first_std else None
+
+    def initial(self, batch: int) -> tuple[jax.Array, ...]:
+        if self.first is None:
+            return super().initial(batch)
+        return self.first(batch, [cell.state_size for cell in self.cells])
 
     @property
     def acts_after_steps(self) -> bool:
@@ -91,4 +99,5 @@ def torch_net(config: Mapping[str, Any], sizes: Sizes, rngs: nnx.Rngs, cell: Cel
         tied=is_tied(config, sizes),
         dropout=config["dropout"],
         carried_batch=sizes.batch_size if carries_state(config) else None,
+        first_std=float(config["first_std"]),
     )

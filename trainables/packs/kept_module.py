@@ -34,13 +34,22 @@ def module_with(
       PartError: the trial trains no module.
       ValueError: the weights do not fit the model.
     """
-    build = trial.stage.builder()
-    try:
-        engine: Any = build(trial, make_task(trial), lane_values(trial))
-    except NoBatchError:
-        engine = build(trial, make_task(trial, make_data(trial, arrays())), lane_values(trial))
+    engine = _engine_of(trial, arrays)
     state = _state_with(trial, engine, weights)
     return as_written(engine.module(state["params"], state["rest"], train=False))
+
+
+def shapes_of(
+    trial: Trial, arrays: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a trial's model by name; `arrays` as for `module_with`.
+
+    Raises:
+      PartError: the trial trains no module.
+    """
+    engine = _engine_of(trial, arrays)
+    like = _zeros_like(trial, engine)[1]
+    return {name: value.shape for name, value in engine.layout.named(like).items()}
 
 
 def measured_with(
@@ -90,11 +99,8 @@ def _state_with(trial: Trial, engine: Any, weights: Mapping[str, np.ndarray]) ->
       PartError: the trial trains no module.
       ValueError: the weights do not fit the model.
     """
-    if not isinstance(engine, Network):
-        raise PartError(f"stage {trial.stage.name} of trial {trial.id} trains no module")
+    shapes, like = _zeros_like(trial, engine)
     values = jax.tree.map(jnp.asarray, lane_values(trial))
-    shapes = jax.eval_shape(lambda v: engine.init(trial, v)["params"], values)
-    like = {path: np.zeros(s.shape, s.dtype) for path, s in by_path(shapes).items()}
     leaves = engine.layout.leaves(weights, like).values()
     params = jax.tree.unflatten(jax.tree.structure(shapes), [jnp.asarray(w) for w in leaves])
     # Hyperparameters and the like, which are not kept; XLA leaves the parameters out.
@@ -103,3 +109,25 @@ def _state_with(trial: Trial, engine: Any, weights: Mapping[str, np.ndarray]) ->
         "params": params,
         "rest": jax.tree.map(jnp.asarray, restored(engine.layout, rest, weights)),
     }
+
+
+def _engine_of(trial: Trial, arrays: Callable[[], Mapping[str, np.ndarray]]) -> Any:
+    """What trains a trial; data are read only where the model needs their shapes."""
+    build = trial.stage.builder()
+    try:
+        return build(trial, make_task(trial), lane_values(trial))
+    except NoBatchError:
+        return build(trial, make_task(trial, make_data(trial, arrays())), lane_values(trial))
+
+
+def _zeros_like(trial: Trial, engine: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """A trial's parameters as shapes and types, and zeros of these by path.
+
+    Raises:
+      PartError: the trial trains no module.
+    """
+    if not isinstance(engine, Network):
+        raise PartError(f"stage {trial.stage.name} of trial {trial.id} trains no module")
+    values = jax.tree.map(jnp.asarray, lane_values(trial))
+    shapes = jax.eval_shape(lambda v: engine.init(trial, v)["params"], values)
+    return shapes, {path: np.zeros(s.shape, s.dtype) for path, s in by_path(shapes).items()}

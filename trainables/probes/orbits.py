@@ -16,11 +16,13 @@ from jax import lax
 
 from trainables.core.engine import Measure, OnHost, SharedColumns, State
 from trainables.core.random_keys import named_key
-from trainables.declarations import Trial
+from trainables.declarations import PartError, Trial
 from trainables.probes import attractors, driven_net
 from trainables.training.network import Network
 
 _MOST_OUTPUTS = 8
+TOKEN = -1
+"""Number of the output that is the token fed back."""
 _LOGITS = (0, 16, 17, 13, 15, 22, 26, 35, 75, 25, 2, 9)
 """Words whose logits are kept of a large vocabulary, by number of first appearance (WikiText-2:
 end of line, of, the, comma, full stop, to, is, by, secret, Japan, Valkyria, unknown)."""
@@ -47,35 +49,67 @@ def _input_count(network: Network, trial: Trial) -> int:
 
 
 def orbits(network: Network, trial: Trial) -> tuple[SharedColumns, Measure] | None:
-    """Builds the probe `orbits`: outputs over time, after a burn-in of fixed length."""
+    """Builds the probe `orbits`: outputs over time, after a burn-in of fixed length.
+
+    With `orbit_feedback` the constant input is that of the first step alone; each later input is
+    what the net has answered: the token of its highest logit, or its outputs themselves.
+
+    Raises:
+      PartError: feedback where outputs are no inputs.
+    """
     if not driven_net.has_orbits(network):
         return None
     config: Any = trial.config
     first, length = int(config["orbit_burn_in"]), int(config["orbit_steps"])
+    feedback, sizes = bool(config["orbit_feedback"]), network.sizes
+    if feedback and sizes.features != sizes.classes:
+        raise PartError(
+            f"orbit_feedback feeds outputs back as inputs, and task {trial.task.name} has "
+            f"{sizes.classes} outputs and {sizes.features} inputs; leave it out"
+        )
     begin = driven_net.orbit_columns(trial, _input_count(network, trial))
-    count, kept = output_count(network.sizes.classes), length - first
-    times = np.repeat(np.arange(first, length, dtype=np.int32), count)
+    numbers = np.arange(output_count(sizes.classes), dtype=np.int32)
+    if feedback and sizes.tokens:
+        numbers = np.concatenate([np.int32([TOKEN]), numbers])
+    count, kept = len(numbers), length - first
     shared = {name: np.repeat(column, kept * count) for name, column in begin.items()}
+    times = np.repeat(np.arange(first, length, dtype=np.int32), count)
     shared["t"] = np.tile(times, len(begin["input"]))
-    shared["output"] = np.tile(np.arange(count, dtype=np.int32), kept * len(begin["input"]))
+    shared["output"] = np.tile(numbers, kept * len(begin["input"]))
 
     def measure(state: State, values: Mapping[str, jax.Array], data: Any) -> dict[str, jax.Array]:
         key = driven_net.lane_key(values)
         module = driven_net.module_of(network, state["params"], state["rest"])
         ready = driven_net.ready_layers(module)
         x, value = driven_net.inputs_of(network, trial, key)
-        drive = module.embed(x[begin["input"]])
+        constant = module.embed(x[begin["input"]])
+
+        def answered(y: jax.Array) -> jax.Array:
+            return jnp.argmax(y, -1) if sizes.tokens else y
 
         def burnt_in(h: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return driven_net.advance(module, ready, h, drive), None
+            return driven_net.advance(module, ready, h, constant), None
 
         def recorded(h: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            h = driven_net.advance(module, ready, h, drive)
+            h = driven_net.advance(module, ready, h, constant)
             return h, shown_outputs(driven_net.read(module, ready, h), key)
 
+        def fed_back(carry: Any, _: None) -> tuple[Any, jax.Array]:
+            h, drive = carry
+            h = driven_net.advance(module, ready, h, drive)
+            y = driven_net.read(module, ready, h)
+            answer, shown = answered(y), shown_outputs(y, key)
+            if sizes.tokens:
+                shown = jnp.concatenate([answer[..., None].astype(y.dtype), shown], -1)
+            return (h, module.embed(answer)), shown
+
         h = driven_net.first_states(key, begin, driven_net.state_size(module))
-        h, _ = lax.scan(burnt_in, h, None, length=first)
-        _, y = lax.scan(recorded, h, None, length=kept)  # (t, M, outputs)
+        if feedback:
+            carry, _ = lax.scan(fed_back, (h, constant), None, length=first)
+            _, y = lax.scan(fed_back, carry, None, length=kept)
+        else:
+            h, _ = lax.scan(burnt_in, h, None, length=first)
+            _, y = lax.scan(recorded, h, None, length=kept)  # (t, M, outputs)
         return {
             "input_value": jnp.repeat(value[begin["input"]], kept * count).astype(jnp.float32),
             "y": jnp.swapaxes(y, 0, 1).reshape(-1),

@@ -1,4 +1,4 @@
-"""Images into sequences (N, T, F), normalised as in docs/specs/vanishing.md, 2."""
+"""Images into sequences (N, T, F), normalised as in docs/specs/vanishing.md, 2, or as they are."""
 
 from __future__ import annotations
 
@@ -107,6 +107,42 @@ def scalar(arrange: Arrange, images: np.ndarray, layout: str, pool: int) -> np.n
     return arranged
 
 
+_LEAST_VARIANCE = 1e-5
+"""Added to the variances of principal components before they are divided by, as a share of the
+greatest: pixels that never change have none."""
+
+
+def whitened(arranged: np.ndarray, pool: int, turned_back: bool) -> np.ndarray:
+    """Sequences whose numbers over all time steps and features are uncorrelated over samples.
+
+    x -> (x - mean) V / sqrt(lambda + e), where V and lambda are the eigenvectors and eigenvalues of
+    the covariance over the pool, the greatest first, and e is 1e-5 of the greatest. So component i
+    has the variance lambda_i / (lambda_i + e).
+
+    Args:
+      arranged: (N, T, F).
+      pool: number of samples, from the first, whose mean and covariance are taken.
+      turned_back: times V' (ZCA), so that each number stays at its pixel.
+    """
+    flat = arranged.reshape(len(arranged), -1).astype(np.float32)
+    mean = np.mean(flat[:pool], 0, np.float64)
+    covariance = np.zeros((flat.shape[1],) * 2)
+    for part in np.array_split(flat[:pool], -(-pool // 4096)):
+        centred = part - mean
+        covariance += centred.T @ centred
+    values, vectors = np.linalg.eigh(covariance / pool)
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    matrix = vectors / np.sqrt(values + _LEAST_VARIANCE * values[0])
+    matrix = (matrix @ vectors.T if turned_back else matrix).astype(np.float32)
+    flat -= mean.astype(np.float32)
+    return (flat @ matrix).reshape(arranged.shape)
+
+
+def _greatest(task: str) -> int:
+    """The highest level of a pixel."""
+    return 16 if task == "digits" else 255
+
+
 _CONVERT: dict[str, tuple[Arrange, Arrange]] = {  # standardised by channel; only arranged
     "digits": (digits, _grid),
     "mnist": (mnist, _grid),
@@ -129,8 +165,8 @@ def sequences(
     Args:
       task: name of an image task.
       arrays: train_images, train_labels, test_images, test_labels.
-      standardise: channel or scalar.
-      pool: how many of train_images are no test images, for `scalar`; 0: all.
+      standardise: as the key of that name says.
+      pool: how many of train_images are no test images, for `scalar`, `pca`, `zca`; 0: all.
 
     Raises:
       PartError: an array is missing.
@@ -145,7 +181,15 @@ def sequences(
     if standardise == "channel":
         x, x_test = convert(train, layout), convert(test, layout)
     else:
-        both = scalar(arrange, np.concatenate([train, test]), layout, pool or len(train))
+        images, pool = np.concatenate([train, test]), pool or len(train)
+        if standardise == "scalar":
+            both = scalar(arrange, images, layout, pool)
+        else:
+            both = arrange(images.astype(np.float32), layout)
+            if standardise == "unit":
+                both = both / np.float32(_greatest(task))
+            elif standardise in ("pca", "zca"):
+                both = whitened(both, pool, standardise == "zca")
         x, x_test = both[: len(train)], both[len(train) :]
     found = {"x": x, "y": arrays["train_labels"]}
     if len(test):

@@ -20,7 +20,7 @@ from jax import lax
 from trainables.core.random_keys import named_key
 from trainables.declarations import PartError, Sizes, Trial
 from trainables.declarations.tasks.language import chunks, segments, stream_lengths
-from trainables.tasks.base import Batch, Classification, Hparams, Schedule
+from trainables.tasks.base import ArrayTask, Batch, Classification, Hparams, Schedule
 
 PARTS = ("train", "val", "test")
 _NO_TARGET = -1
@@ -172,7 +172,32 @@ class StreamTask(Classification):
         return {"bits_per_token": losses / jnp.log(2.0), "batch_perplexity": perplexity}
 
 
-class ChunkTask(StreamTask):
+class Targets:
+    """Losses of the targets (B, T) that are there; one that is missing is -1."""
+
+    sizes: Sizes
+
+    def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tokens to drive a net with, (count,) twice, drawn from the whole vocabulary."""
+        tokens = jax.random.randint(key, (count,), 0, self.sizes.features)
+        return tokens, tokens
+
+    def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        """Mean over a sample's targets."""
+        there = y != _NO_TARGET
+        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, jnp.maximum(y, 0))
+        return jnp.sum(jnp.where(there, losses, 0), 1) / jnp.maximum(jnp.sum(there, 1), 1)
+
+    def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
+        there = y != _NO_TARGET
+        right = there & (jnp.argmax(outputs, -1) == y)
+        return jnp.sum(right, 1) / jnp.maximum(jnp.sum(there, 1), 1)
+
+    def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        return {}
+
+
+class ChunkTask(Targets, StreamTask):
     """Every target of a stream once (task `word_lm`, `docs/studies/ribeiro2020.md`): its last
     segment may be shorter, and its missing targets are -1 and count for nothing.
 
@@ -197,25 +222,49 @@ class ChunkTask(StreamTask):
     def terms(self) -> int:
         return self.sizes.seq_len
 
-    def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Tokens to drive a net with, (count,) twice, drawn from the whole vocabulary."""
-        tokens = jax.random.randint(key, (count,), 0, self.sizes.features)
-        return tokens, tokens
-
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         x, y, weight = super().batch(data, entry, hparams)
         return jnp.maximum(x, 0), y, weight
 
-    def losses(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
-        """Mean over a segment's targets."""
-        there = y != _NO_TARGET
-        losses = optax.softmax_cross_entropy_with_integer_labels(outputs, jnp.maximum(y, 0))
-        return jnp.sum(jnp.where(there, losses, 0), 1) / jnp.maximum(jnp.sum(there, 1), 1)
 
-    def correct(self, outputs: jax.Array, y: jax.Array) -> jax.Array:
-        there = y != _NO_TARGET
-        right = there & (jnp.argmax(outputs, -1) == y)
-        return jnp.sum(right, 1) / jnp.maximum(jnp.sum(there, 1), 1)
+class PassageTask(Targets, ArrayTask):
+    """Passages of words, and of each the last one from those before it (task `last_word`).
 
-    def metrics(self, outputs: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        return {}
+    Data are x (N, T), words that are read, and y (N, T), the word after each; the training
+    passages, then those of validation and test. Short passages are filled up at their ends.
+    """
+
+    @staticmethod
+    def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The passages of the three streams, a line each.
+
+        Raises:
+          PartError: a stream is missing, or has fewer passages than declared.
+        """
+        sizes, name = trial.sizes, trial.task.name
+        whole = trial.config["trained_words"] == "all"
+        (end,) = np.flatnonzero(arrays["vocabulary"] == "<eos>") if "vocabulary" in arrays else (0,)
+        xs, ys = [], []
+        for part, count in zip(PARTS, (sizes.n_train, sizes.n_val, sizes.n_test), strict=True):
+            stream = arrays.get(f"{part}_tokens")
+            if stream is None:
+                raise PartError(f"task {name} needs the array {part}_tokens; hand it to Pack")
+            lines = np.split(stream, np.flatnonzero(stream == end) + 1)
+            found = [line[:-1] for line in lines if len(line) > 2][:count]
+            if len(found) < count:
+                there = f"{len(found):,}"
+                raise PartError(f"task {name} reads {count:,} {part} passages; there are {there}")
+            x = np.zeros((count, sizes.seq_len), np.int32)
+            y = np.full_like(x, _NO_TARGET)
+            for i, words in enumerate(found):
+                kept = words[-sizes.seq_len - 1 :]
+                x[i, : len(kept) - 1] = kept[:-1]
+                first = 0 if whole and part == "train" else len(kept) - 2
+                y[i, first : len(kept) - 1] = kept[first + 1 :]
+            xs.append(x)
+            ys.append(y)
+        return {"x": np.concatenate(xs), "y": np.concatenate(ys)}
+
+    def _split(self, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
+        train = self.sizes.n_train
+        return jnp.arange(train), train + jnp.arange(self.sizes.n_val)

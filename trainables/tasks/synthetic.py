@@ -19,7 +19,8 @@ from trainables.tasks.base import Batch, Classification, Hparams, Schedule, Shap
 
 
 class Ordered:
-    """Batches of consecutive sequences; data are x and y with a leading axis of sequences.
+    """Batches of consecutive sequences; data are x and y with a leading axis of sequences, and
+    x_held and y_held where validation sequences have another length.
 
     Attributes:
       terms: losses of a sequence that a summed objective adds up.
@@ -27,8 +28,9 @@ class Ordered:
 
     carries = False
 
-    def __init__(self, sizes: Sizes, terms: int):
-        self.sizes, self.terms = sizes, terms
+    def __init__(self, sizes: Sizes, terms: int, apart: bool = False):
+        """`apart`: validation sequences lie in arrays of their own."""
+        self.sizes, self.terms, self.apart = sizes, terms, apart
 
     def _batches(self, first: int, count: int) -> Schedule:
         """Indices (batches, B) of `count` sequences from `first` on, and weights; the last batch is
@@ -43,8 +45,10 @@ class Ordered:
         return self._batches(0, self.sizes.n_train)
 
     def evaluation(self, key: jax.Array, hparams: Hparams) -> Schedule:
-        found = self._batches(self.sizes.n_train, self.sizes.n_val)
+        found = self._batches(0 if self.apart else self.sizes.n_train, self.sizes.n_val)
         held = found["weight"]
+        if self.apart:
+            found["held"] = jnp.ones(len(held), bool)
         return {**found, "segments": jnp.stack([held, jnp.zeros_like(held)])}
 
     def probe(self, key: jax.Array, hparams: Hparams) -> Schedule:
@@ -53,7 +57,8 @@ class Ordered:
         return jax.tree.map(lambda leaf: leaf[:1, : self.sizes.n_train], found)
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
-        return data["x"][entry["index"]], data["y"][entry["index"]], entry["weight"]
+        at, held = entry["index"], "_held" if "held" in entry else ""
+        return data[f"x{held}"][at], data[f"y{held}"][at], entry["weight"]
 
 
 def sine_waves(low: float, high: float, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,23 +74,27 @@ class SineTask(Ordered):
       frequencies: lowest and highest frequency.
     """
 
-    def __init__(self, sizes: Sizes, frequencies: tuple[float, float]):
-        super().__init__(sizes, sizes.seq_len)
+    def __init__(self, sizes: Sizes, frequencies: tuple[float, float], apart: bool = False):
+        super().__init__(sizes, sizes.seq_len, apart)
         self.frequencies = frequencies
 
     @classmethod
     def of(cls, trial: Trial) -> SineTask:
         """The functions of a trial's task."""
         config: Any = trial.config
-        return cls(trial.sizes, (config["min_freq"], config["max_freq"]))
+        apart = config["val_seq_len"] is not None
+        return cls(trial.sizes, (config["min_freq"], config["max_freq"]), apart)
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         config: Any = trial.config
-        omega, y = sine_waves(
-            config["min_freq"], config["max_freq"], config["n_sequences"], config["seq_len"]
-        )
-        return {"x": omega.astype(np.float32), "y": y.astype(np.float32)}
+        shape = config["min_freq"], config["max_freq"], config["n_sequences"]
+        found = {}
+        for held, length in (("", config["seq_len"]), ("_held", config["val_seq_len"])):
+            if length is not None:
+                omega, y = sine_waves(*shape, length)
+                found |= {f"x{held}": omega.astype(np.float32), f"y{held}": y.astype(np.float32)}
+        return found
 
     def constant_inputs(self, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Frequencies to drive a net with, (count, 1) and (count,), evenly spaced."""
@@ -94,7 +103,7 @@ class SineTask(Ordered):
 
     def batch(self, data: Any, entry: Schedule, hparams: Hparams) -> Batch:
         omega, y, weight = super().batch(data, entry, hparams)
-        shape = *omega.shape, self.sizes.seq_len, 1
+        shape = *y.shape, 1
         return jnp.broadcast_to(omega[:, None, None], shape), y, weight
 
     def answers(self, x: jax.Array, y: Any, every_step: bool) -> tuple[Shape, ...]:
@@ -141,18 +150,23 @@ class TemporalOrderTask(Ordered, Classification):
     @classmethod
     def of(cls, trial: Trial) -> TemporalOrderTask:
         """The functions of a trial's task."""
-        return cls(trial.sizes, 1)
+        return cls(trial.sizes, 1, trial.config["val_seq_len"] is not None)
 
     @staticmethod
     def data(trial: Trial, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         config: Any = trial.config
+        longer = config["val_seq_len"]
+        lengths = config["seq_len"], longer or config["seq_len"]
         parts = [
             temporal_order(
-                config["data_seed"] + part, count, config["seq_len"], config["n_symbols"],
+                config["data_seed"] + part, count, lengths[part], config["n_symbols"],
                 config["n_distractors"], window_starts(config), config["position_symbols_len"],
             )
             for part, count in enumerate((config["n_sequences"], config["n_sequences_val"]))
         ]  # fmt: skip
+        if longer is not None:
+            (x, y), (x_held, y_held) = parts
+            return {"x": x, "y": y, "x_held": x_held, "y_held": y_held}
         x, y = (np.concatenate(found) for found in zip(*parts, strict=True))
         return {"x": x, "y": y}
 

@@ -80,6 +80,20 @@ def test_the_heat_map_has_a_cell_per_tensor_and_epoch(demo: Store) -> None:
     assert fig.layout.yaxis.autorange == "reversed"
 
 
+def test_updates_are_shown_against_weights_and_activations_by_layer_and_epoch(demo: Store) -> None:
+    trial = trial_of(demo, "healthy")
+    ratios = traces(figure(demo, "demo/grid", "update_ratio", trial))[0]
+    norms = traces(figure(demo, "demo/grid", "grad_heatmap", trial))[0]
+    assert ratios.y == norms.y
+    assert ratios.customdata[2][1] == pytest.approx(0.005 * norms.customdata[2][1])
+    maps = traces(figure(demo, "demo/grid", "activations", trial))
+    assert [list(one.y) for one in maps] == [["rnn.0 tanh", "rnn.1 tanh", "rnn.2 tanh", "fc"]] * 4
+    assert [one.z[2][4] for one in maps] == pytest.approx([-0.2, 0.9, 2 / 3, 1 / 3])
+    assert list(maps[3].z[3]) == [None] * 5, "no share is known of the answer"
+    lines = traces(figure(demo, "demo/grid", "activation_profile", trial))
+    assert [list(line.y) for line in lines if len(line.x) == 3][-1] == [0, 1 / 6, 1 / 3]
+
+
 def test_values_are_those_of_the_store(demo: Store) -> None:
     trial = trial_of(demo, "healthy")
     fig = figure(demo, "demo/grid", "training_loss", trial)

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from tests.support.small_trials import check_rows, trial
-from trainables.declarations import builtin_registry
+from trainables.declarations import Sizes, builtin_registry
+from trainables.models.elman_stack import RecurrentStack
 from trainables.packs.pack import Pack
 
 
@@ -72,3 +78,38 @@ def test_initial_weights_depend_on_the_seed_only(defaults):
         assert all(np.array_equal(left[name], right[name]) for name in left)
     first, second = wide.weights(0), wide.weights(1)
     assert not any(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_the_first_recurrent_matrices_are_scaled_and_nothing_else(seed: int) -> None:
+    plain, scaled = (trial(seed=seed, init="xavier", w_hh_factor=scale) for scale in (1.0, 1.5))
+    assert plain.program == scaled.program, "it changes the first weights alone"
+    assert plain.id == trial(seed=seed, init="xavier").id
+    pack = Pack([plain, scaled], {}, lanes="vmap")
+    pack.init()
+    first, second = pack.weights(0), pack.weights(1)
+    for name, value in first.items():
+        factor = 1.5 if name.endswith("w_hh") else 1
+        np.testing.assert_allclose(second[name], factor * value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_dropout_is_of_what_a_layer_hands_to_the_next(alpha: float | None) -> None:
+    """With w_ih of the upper layer the identity and no recurrence, its state shows the mask: 0, or
+    what it was given over the share that is kept; a skip passes it by."""
+    net: Any = RecurrentStack(Sizes(3, 6, 2), 2, 6, "relu", "default", nnx.Rngs(0), alpha,
+                              dropout=0.25)  # fmt: skip
+    net.w_ih[...], net.w_hh[...] = jnp.eye(6)[None], jnp.zeros((2, 6, 6))
+    net.b_ih[...], net.b_hh[...] = jnp.zeros((2, 6)), jnp.zeros((2, 6))
+    net.w_in[...] = jnp.eye(6)
+    x = jax.random.uniform(jax.random.key(1), (400, 3, 6), minval=0.5, maxval=1)
+    net.train()
+    below, out = (jnp.swapaxes(each.values, 0, 1) for each in net.outputs_by_layer(x)[:2])
+    np.testing.assert_allclose(below, x, rtol=1e-6)
+    state = out if alpha is None else (out - x) / alpha
+    dropped = np.asarray(jnp.abs(state) < 1e-4)
+    assert dropped.mean() == pytest.approx(0.25, abs=0.02)
+    np.testing.assert_allclose(np.where(dropped, 0, state), np.where(dropped, 0, x / 0.75),
+                               rtol=1e-4)  # fmt: skip
+    net.eval()
+    np.testing.assert_allclose(net.outputs_by_layer(x)[1].values[0],
+                               x[:, 0] * (1 if alpha is None else 1.5), rtol=1e-6)  # fmt: skip

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from orchestrator.datasets import text
 from tests.support.small_trials import assert_same_lane, assert_same_state, state_of
-from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.declarations import ConfigError, PartError, Trial, builtin_registry
 from trainables.packs.pack import Pack
 from trainables.probes import driven_net
 from trainables.probes.orbits import orbits, output_count, shown_outputs
@@ -24,7 +25,10 @@ SMALL = {
 
 
 def trial(**config: Any) -> Trial:
-    return builtin_registry().resolve({"model": "torch_lstm", **SMALL, **config})
+    found = {"model": "torch_lstm", **SMALL, **config}
+    if found["task"] == "word_lm":
+        del found["n_sequences"]
+    return builtin_registry().resolve(found)
 
 
 def ready(one: Trial, arrays: Any = None) -> Pack:
@@ -217,3 +221,32 @@ def test_a_model_without_inputs_of_its_own_has_no_orbits() -> None:
         {"model": "torch_rnn", "task": "gaussian", "width": 4, "seq_len": 5}
     )
     assert ready(one).probe("orbits") is None
+
+
+def test_an_orbit_with_feedback_reads_what_it_has_answered() -> None:
+    """Against a loop in NumPy: the token of the highest logit is the next input."""
+    one = trial(
+        model="torch_rnn", task="word_lm", corpus="tiny", batch_size=10,
+        orbit_feedback=True, orbit_std="1", orbit_steps=12, orbit_burn_in=4,
+    )  # fmt: skip
+    pack = ready(one, text.tiny())
+    rows = own(pack.probe("orbits"))
+    w = {name: value.astype(float) for name, value in pack.weights(0).items()}
+    begin = driven_net.orbit_columns(one, 3)
+    h = np.asarray(driven_net.first_states(driven_net.lane_key({"seed": jnp.int32(0)}), begin, 6))
+    h = h.astype(float)
+    tokens = rows["input_value"][(rows["t"] == 4) & (rows["output"] == 0)].astype(int)
+    assert len(tokens) == 6
+    for t in range(12):
+        z = w["embedding.w"][tokens] @ w["rnn.0.w_ih"].T + w["rnn.0.b_ih"] + w["rnn.0.b_hh"]
+        h = np.tanh(z + h @ w["rnn.0.w_hh"].T)
+        logits = h @ w["readout.w"].T + w["readout.b"]
+        tokens = logits.argmax(1)
+        if t >= 4:
+            at = rows["t"] == t
+            assert rows["y"][at & (rows["output"] == -1)].tolist() == tokens.tolist()
+            np.testing.assert_allclose(
+                rows["y"][at & (rows["output"] == 0)], logits.mean(1), rtol=1e-4, atol=1e-5
+            )
+    with pytest.raises(PartError, match="has 4 outputs and 6 inputs; leave it out"):
+        ready(trial(task="temporal_order", seq_len=60, orbit_feedback=True)).probe("orbits")

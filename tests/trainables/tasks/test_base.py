@@ -178,6 +178,36 @@ def test_scalar_standardisation_is_of_the_training_pool(seed, layout):
     assert found["x"].dtype == np.float32
 
 
+@pytest.mark.parametrize("standardise", ["pca", "zca"])
+def test_whitened_pixels_are_uncorrelated_over_the_training_pool(digits, standardise):
+    """Against the singular values of the centred pool: component i keeps the share
+    s^2 / (s^2 + e) of variance 1, and the test set is turned by the pool's own matrix."""
+    found = images.sequences("digits", "pixels", digits, standardise, 1617)["x"]
+    flat = digits["train_images"].reshape(1797, 64).astype(float)
+    centred = flat - flat[:1617].mean(0)
+    _, s, vt = np.linalg.svd(centred[:1617], full_matrices=False)
+    variance = s**2 / 1617
+    scaled = centred @ vt.T / np.sqrt(variance + 1e-5 * variance[0])
+    got = found.reshape(1797, 64)
+    if standardise == "zca":
+        np.testing.assert_allclose(got, scaled @ vt, atol=2e-3)
+        return
+    np.testing.assert_allclose(np.abs(got[:, :60]), np.abs(scaled[:, :60]), atol=2e-3)
+    kept = variance / (variance + 1e-5 * variance[0])
+    np.testing.assert_allclose(np.cov(got[:1617].T, bias=True), np.diag(kept), atol=1e-3)
+
+
+def test_raw_pixels_are_the_levels_of_the_file(digits):
+    raw, unit = (images.sequences("digits", "rows", digits, name)["x"] for name in ("none", "unit"))
+    assert np.array_equal(raw, digits["train_images"])
+    assert raw.max() == 16
+    assert np.array_equal(unit, raw / 16)
+    colours = np.arange(2 * 3072, dtype=np.uint8).reshape(2, 3, 32, 32)
+    arrays = {"train_images": colours, "train_labels": np.zeros(2, int)}
+    found = images.sequences("cifar10", "pixels", arrays, "none")["x"]
+    assert np.array_equal(found[..., 0], colours.reshape(2, 3072))
+
+
 def test_scalar_standardisation_of_digits_leaves_the_test_set_out(digits):
     config = {"model": "vanilla_rnn", "task": "digits", "layout": "flat", "standardise": "scalar"}
     one = builtin_registry().resolve(config)

@@ -382,3 +382,47 @@ def test_streams_that_do_not_fit_are_refused() -> None:
         make_data(one, stream(0, (2240, 480, 480), 60))
     with pytest.raises(ConfigError, match="leaves no two tokens a stream"):
         chunked(corpus="tiny", batch_size=400)
+
+
+def test_the_last_word_of_each_passage_is_judged(seed: int) -> None:
+    """Against a loop in NumPy over a net of the trained weights, passage by passage; the rest of a
+    long passage, and lines of one word, are left out."""
+    rng = np.random.default_rng(seed)
+    vocabulary = np.array(["a", "<eos>", *"bcdefgh"])
+    lines: dict[str, list[list[int]]] = {}
+    for part, count in (("train", 280), ("val", 60), ("test", 60)):
+        lengths = [*rng.integers(2, 8, count), 1]
+        lines[part] = [[int(w) for w in rng.choice([0, *range(2, 9)], n)] for n in lengths]
+    arrays = {
+        f"{part}_tokens": np.array([w for line in own for w in (*line, 1)], np.int32)
+        for part, own in lines.items()
+    } | {"vocabulary": vocabulary}  # fmt: skip
+    config = {"model": "torch_rnn", "task": "last_word", "seq_len": 4, "width": 5, "lr": 0.5}
+    one = builtin_registry().resolve({**config, "optimizer": "torch_adam", "seed": seed})
+    assert (one.sizes.n_train, one.sizes.n_val, one.sizes.n_test) == (280, 60, 60)
+    data = make_data(one, arrays)
+    first = lines["train"][0][-5:]
+    assert data["x"][0, : len(first) - 1].tolist() == first[:-1]
+    assert data["y"][0, : len(first) - 1].tolist() == first[1:]
+    assert (data["y"][280:] >= 0).sum(1).tolist() == [1] * 120
+    pack = Pack([one], arrays)
+    pack.init()
+    found = pack.epoch(0).epochs
+    w = {name: value.astype(float) for name, value in pack.weights(0).items()}
+    for part in ("val", "test"):
+        losses, right = [], []
+        for line in lines[part][:60]:
+            *words, last = line[-5:]
+            h = np.zeros(5)
+            for word in words:
+                z = w["rnn.0.w_ih"] @ w["embedding.w"][word] + w["rnn.0.b_ih"]
+                h = np.tanh(z + w["rnn.0.w_hh"] @ h + w["rnn.0.b_hh"])
+            logits = w["readout.w"] @ h + w["readout.b"]
+            losses.append(np.log(np.exp(logits).sum()) - logits[last])
+            right.append(np.argmax(logits) == last)
+        assert found[f"{part}_loss"][0] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert found[f"{part}_accuracy"][0] == pytest.approx(np.mean(right), abs=1e-6)
+    last = make_data(builtin_registry().resolve({**config, "trained_words": "last"}), arrays)
+    assert (last["y"] >= 0).sum(1).tolist() == [1] * 400
+    with pytest.raises(ConfigError, match="reads corpus=tiny or a folder of text; got ptb"):
+        builtin_registry().resolve({**config, "corpus": "ptb"})

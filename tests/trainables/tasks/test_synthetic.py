@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from trainables.declarations import ConfigError, Trial, builtin_registry
+from trainables.layers.first_states import FirstStates
 from trainables.packs.pack import Pack
 from trainables.tasks.base import make_data, make_task
 from trainables.tasks.synthetic import TemporalOrderTask, sine_waves, temporal_order
@@ -150,3 +152,59 @@ def test_a_summed_loss_has_as_many_times_the_gradient(config: Any, terms: int) -
         norms.append(found.steps["grad_norm"][0, 0])
         assert found.epochs["loss_first"][0] < 3
     assert norms[0] == pytest.approx(terms * norms[1], rel=1e-4)
+
+
+# ---- validation of another length, and other first states ----------------------------------------
+
+
+def test_sines_are_validated_on_longer_ones(seed: int) -> None:
+    """And from states that are not 0: against the recurrence in NumPy from the states that the net
+    draws, with the trained weights."""
+    config = {"task": "sine", "model": "torch_rnn", "width": 4, "seq_len": 20, "n_sequences": 20}
+    one = trial(**config, val_seq_len=50, first_std=0.7, seed=seed)
+    assert (one.sizes.n_train, one.sizes.n_val, one.sizes.seq_len) == (20, 20, 20)
+    assert trial(**config, seed=seed).program == trial(**config, val_seq_len=None).program
+    pack = Pack([one], {})
+    pack.init()
+    found = pack.epoch(0)
+    engine: Any = pack._engine
+    state = jax.tree.map(lambda leaf: leaf[0], pack._state)
+    module = engine.module(state["params"], state["rest"], train=False)
+    h = np.asarray(module.initial(10)[0], float)
+    w = {name: value.astype(float) for name, value in pack.weights(0).items()}
+    omega = np.linspace(math.pi / 16, math.pi / 8, 20)
+    losses = []
+    for part in np.split(omega, 2):
+        own, errors = h, []
+        for t in range(1, 51):
+            z = part[:, None] @ w["rnn.0.w_ih"].T + w["rnn.0.b_ih"] + w["rnn.0.b_hh"]
+            own = np.tanh(z + own @ w["rnn.0.w_hh"].T)
+            y = own @ w["readout.w"][0] + w["readout.b"][0]
+            errors.append((y - np.sin(part * t)) ** 2)
+        losses.append(np.mean(errors))
+    assert found.epochs["val_loss"][0] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_first_states_are_drawn_anew_in_training_and_fixed_in_evaluation(seed: int) -> None:
+    net = FirstStates(3.0, nnx.Rngs(seed))
+    net.train()
+    first, second = (net(200, [4, 6]) for _ in range(2))
+    assert [state.shape for state in first] == [(200, 4), (200, 6)]
+    assert not np.array_equal(first[0], second[0])
+    assert np.std(np.asarray(first[1])) == pytest.approx(3, rel=0.1)
+    net.eval()
+    assert np.array_equal(net(5, [4])[0], net(5, [4])[0])
+    with pytest.raises(ConfigError, match="first_std is of tasks that start every sequence anew"):
+        trial(task="word_lm", corpus="tiny", batch_size=7, first_std=1.0)
+
+
+def test_orders_of_symbols_are_validated_among_more_distractors() -> None:
+    config = {"task": "temporal_order", "n_sequences": 30, "n_sequences_val": 30, "batch_size": 10}
+    found = batches(trial(**config, seq_len=60, val_seq_len=150), part="evaluation")
+    x = np.concatenate([np.asarray(b[0]) for b in found])
+    y = np.concatenate([np.asarray(b[1]) for b in found])
+    symbols, classes = temporal_order(3, 30, 150, 2, 4, (9, 39), 10)
+    assert np.array_equal(x.argmax(-1), symbols)
+    assert np.array_equal(y, classes)
+    with pytest.raises(ConfigError, match="end at step 49; val_seq_len is 40"):
+        trial(**config, seq_len=60, val_seq_len=40)

@@ -20,6 +20,11 @@ _STACK_KEYS = (
         "default: U(+-1/sqrt H) everywhere; xavier: Glorot-uniform input, orthogonal recurrent, "
         "zero biases; he: Kaiming-uniform input (gain sqrt 2), orthogonal recurrent, zero biases.",
         choices=("default", "xavier", "he")),
+    Key("w_hh_factor", "float", 1.0, "init",
+        "Factor on the first recurrent matrices W_hh, such as 0.5 or 1.2.", low=0),
+    Key("dropout", "float", 0.0, "static",
+        "Share of what a layer hands to the next one that is set to 0 in training.", low=0, high=1,
+        open_high=True, added=True),
 )  # fmt: skip
 
 

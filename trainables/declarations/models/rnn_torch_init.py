@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Model, Sizes
-from trainables.declarations.models.rnn import is_tied
+from trainables.declarations.models.rnn import carries_state, is_tied
 from trainables.declarations.probes.orbits import ATTRACTORS, CONTRACTION, ORBITS
 from trainables.declarations.probes.smoothness import SMOOTHNESS
 from trainables.declarations.probes.timeline import TIMELINE
@@ -28,6 +28,9 @@ _KEYS = (
     Key("embedding", "int", None, "static",
         "Numbers that stand for a token, where inputs are tokens; null: as many as units.", low=1,
         nullable=True, aliases=("embed_size",)),
+    Key("first_std", "float", 0.0, "static",
+        "Sequences start from states N(0, first_std^2), drawn anew in every training step and "
+        "fixed in evaluation; 0: from 0.", low=0, added=True),
 )  # fmt: skip
 
 
@@ -35,6 +38,11 @@ def _check(config: Config) -> list[str]:
     found, width = [], config["embedding"]
     if config["readout"] == "tied" and width not in (None, config["width"]):
         found.append(f"readout=tied needs embedding={config['width']}, as wide as the layer")
+    if config["first_std"] and carries_state(config):
+        found.append(
+            "first_std is of tasks that start every sequence anew, and this one carries states on; "
+            "set state_reset=segment"
+        )
     return found
 
 

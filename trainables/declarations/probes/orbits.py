@@ -63,14 +63,19 @@ ORBITS = Probe(
             low=1, aliases=("seq_len_orbit",)),
         Key("orbit_burn_in", "int", 1200, "recording", "Number of first steps that are left out.",
             unit="time steps", low=0, aliases=("burnout_orbit",)),
+        Key("orbit_feedback", "bool", False, "recording",
+            "From the second step on the input is what the net has answered: the token of its "
+            "highest logit, or its outputs."),
     ),
     check=_orbits_check,
-    doc="Outputs over time under constant inputs, at the current weights, after a burn-in.",
+    doc="Outputs over time under constant inputs, or fed back, at the current weights, after a "
+    "burn-in.",
     columns=(
         *_START,
         Column("t", "int32", "Time step, 0 first.", "time steps"),
         Column("output", "int32", "Output; of more than eight: 0 their mean, 1 and 2 projections "
-               "with weights U(0, 2) divided by their number, then single ones."),
+               "with weights U(0, 2) divided by their number, then single ones; -1 the token that "
+               "is fed back."),
         Column("y", "float64", "Its value (float32)."),
     ),
 )  # fmt: skip

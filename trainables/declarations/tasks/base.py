@@ -17,7 +17,11 @@ VALIDATION = Key("val_fraction", "float", 0.2, "static", "Part of the training s
 STANDARDISE = Key("standardise", "str", "channel", "static",
                   "channel: by the data set's known mean and standard deviation of each channel; "
                   "scalar: by one mean and one standard deviation over all pixels of the training "
-                  "set, validation included.", choices=("channel", "scalar"))  # fmt: skip
+                  "set, validation included; unit: divided by the greatest level, so from 0 to 1; "
+                  "none: raw levels, 0 to 255 (digits 0 to 16); pca: principal components of the "
+                  "training set, each of variance 1, in the place of pixels; zca: the same turned "
+                  "back into images.",
+                  choices=("channel", "scalar", "unit", "none", "pca", "zca"))  # fmt: skip
 SEQ_LEN = Key("seq_len", "int", 64, "static", "Time steps T.", unit="time steps", low=1,
               aliases=("T", "maxlen"))  # fmt: skip
 TIME_REPEAT = Key("time_repeat", "int", 1, "static",
@@ -58,7 +62,8 @@ OVER_TIME = (
 )  # fmt: skip
 """What classifying tasks measure beside loss and accuracy."""
 
-_ONE_A_SAMPLE = ("vanilla_rnn", "residual_rnn", "ffn", "cnn")
+_ONE_A_SAMPLE = ("vanilla_rnn", "residual_rnn", "ffn", "cnn", "plain_convnet", "residual_convnet",
+                 "lstm_stack", "gru_stack")  # fmt: skip
 
 
 def needs_every_step(config: Config, task: str) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from typing import NamedTuple
 
 from trainables.declarations.core.keys import Key
 from trainables.declarations.core.parts import Config, Metric, Sizes, Task
+from trainables.declarations.core.trial import nearest
 from trainables.declarations.tasks.base import (
     BATCH,
     SEQ_LEN,
@@ -27,15 +30,65 @@ CORPORA = {  # corpus -> (its data set, tokens of training, validation and test,
     "wikitext2_valid": ("wikitext2_valid", (217_646, 122_784, 122_785), 18_328),
     "tiny": ("tiny_text", (2_240, 480, 480), 23),
 }
+_PASSAGES = {"tiny": (280, 60, 60)}
+"""Lines of at least two words in training, validation and test, of the corpora that `last_word`
+reads beside folders of text."""
+
+TEXT_NAME = re.compile(r"text-[0-9a-f]{16}(-[0-9]+){7}")
+"""What a folder of text is called."""
+
+
+class Corpus(NamedTuple):
+    """What is known of a text without reading it.
+
+    Attributes:
+      dataset: name of its data set.
+      tokens: of training, validation and test, line ends included.
+      words: how many different ones.
+      passages: lines of at least two words in training, validation and test; None where not known.
+    """
+
+    dataset: str
+    tokens: tuple[int, ...]
+    words: int
+    passages: tuple[int, ...] | None
+
+
+def corpus_of(name: str) -> Corpus:
+    """The text that key `corpus` names.
+
+    A folder's own is called by its content, "text-<digest>" and its counts, so that the name says
+    what a plan must know (`orchestrator.datasets.text_folders`).
+
+    Raises:
+      KeyError: there is none of that name.
+    """
+    if not TEXT_NAME.fullmatch(name):
+        return Corpus(*CORPORA[name], _PASSAGES.get(name))
+    counts = tuple(map(int, name.split("-")[2:]))
+    return Corpus(name, counts[:3], counts[3], counts[4:])
+
+
+def _corpus_problems(name: str) -> list[str]:
+    if name in CORPORA or TEXT_NAME.fullmatch(name):
+        return []
+    problem = (
+        f"corpus must be one of {', '.join(CORPORA)}, or a folder with the files train.txt, "
+        f"valid.txt and test.txt; {name!r} is neither{nearest(name, CORPORA)}"
+    )
+    return [problem]
+
+
 _CHARACTERS = (5_101_618, 399_782, 449_945), 50
 """Characters of the Penn Treebank's three parts, and how many there are."""
 
 
-def _tokens(config: Config) -> tuple[tuple[int, int, int], int]:
+def _tokens(config: Config) -> tuple[tuple[int, ...], int]:
     """Tokens of a task's three parts, and how many there are."""
-    return (
-        _CHARACTERS if config.get("task") == "charptb" else CORPORA[config.get("corpus", "ptb")][1:]
-    )
+    if config.get("task") == "charptb":
+        return _CHARACTERS
+    known = corpus_of(config.get("corpus", "ptb"))
+    return known.tokens, known.words
 
 
 def stream_lengths(config: Config) -> tuple[int, ...]:
@@ -133,13 +186,16 @@ def chunks(config: Config) -> tuple[int, ...]:
 
 
 def _lm_sizes(config: Config) -> Sizes:
-    words = CORPORA[config["corpus"]][2]
+    words = corpus_of(config["corpus"]).words
     rows = config["batch_size"]
     train, val, test = (n * rows for n in chunks(config))
     return Sizes(config["seq_len"], words, words, train, val, test, rows, tokens=True)
 
 
 def _lm_check(config: Config) -> list[str]:
+    found = _corpus_problems(config["corpus"])
+    if found:
+        return found
     found = needs_every_step(config, "word_lm")
     if min(stream_lengths(config)) < 2:
         found.append(
@@ -148,6 +204,13 @@ def _lm_check(config: Config) -> list[str]:
         )
     return found
 
+
+CORPUS = Key(
+    "corpus", "str", "wikitext2", "static",
+    "wikitext2, ptb; wikitext2_valid: WikiText-2's validation text trains and its test text is "
+    "held out; tiny: sentences by rule, for tests; or a folder with train.txt, valid.txt and "
+    "test.txt, which is known by their content.",
+)  # fmt: skip
 
 WORD_LM = Task(
     name="word_lm",
@@ -159,9 +222,7 @@ WORD_LM = Task(
         with_default(BATCH, 100),
         replace(SEQ_LEN, default=70, doc="Tokens of a chunk; the last of a stream may have fewer.",
                 aliases=(*SEQ_LEN.aliases, "bptt")),
-        Key("corpus", "str", "wikitext2", "static",
-            "wikitext2, ptb; wikitext2_valid: WikiText-2's validation text trains and its test "
-            "text is held out; tiny: sentences by rule, for tests.", choices=tuple(CORPORA)),
+        CORPUS,
         Key("state_reset", "str", "epoch", "static",
             "When a network's carried state starts from 0 again. epoch: with each epoch and "
             "before validation and test; segment: with every chunk.",
@@ -172,11 +233,64 @@ WORD_LM = Task(
         REDUCTION,
     ),
     sizes=_lm_sizes,
-    dataset=lambda config: CORPORA[config.get("corpus", "wikitext2")][0],
-    chance_loss=lambda config: math.log(CORPORA[config["corpus"]][2]),
+    dataset=lambda config: corpus_of(config.get("corpus", "wikitext2")).dataset,
+    chance_loss=lambda config: math.log(corpus_of(config["corpus"]).words),
     loss_terms=lambda config: summed_terms(config, config["seq_len"]),
     check=_lm_check,
     aliases=("word-language-model",),
 )  # fmt: skip
 
-TEXT_TASKS = (WORDPTB, CHARPTB, WORD_LM)
+# ---- the last word of a passage ------------------------------------------------------------------
+
+
+def passages(config: Config) -> tuple[int, ...]:
+    """Passages that train, validate and test."""
+    most = config["max_passages"]
+    return tuple(min(n, most or n) for n in corpus_of(config["corpus"]).passages or (0, 0, 0))
+
+
+def _last_word_sizes(config: Config) -> Sizes:
+    words = corpus_of(config["corpus"]).words
+    return Sizes(config["seq_len"], words, words, *passages(config), config["batch_size"],
+                 tokens=True, split="apart")  # fmt: skip
+
+
+def _last_word_check(config: Config) -> list[str]:
+    found = _corpus_problems(config["corpus"])
+    if found:
+        return found
+    if corpus_of(config["corpus"]).passages is None:
+        return [f"last_word reads corpus=tiny or a folder of text; got {config['corpus']}"]
+    if not all(passages(config)):
+        return ["last_word needs a line of at least two words in each of train, valid and test"]
+    return needs_every_step(config, "last_word")
+
+
+LAST_WORD = Task(
+    name="last_word",
+    version=1,
+    runtime="trainables.tasks.language:PassageTask",
+    doc="The last word of a passage from those before it; each line of a text is a passage. "
+    "Validation and test judge the last word alone (Paperno et al., arXiv 1606.06031).",
+    keys=(
+        with_default(BATCH, 32),
+        replace(SEQ_LEN, default=100, doc="Words of a passage that are read, its last ones."),
+        with_default(CORPUS, "tiny"),
+        Key("trained_words", "str", "all", "static",
+            "Words of a training passage that are learned: all but its first, or its last.",
+            choices=("all", "last")),
+        Key("max_passages", "int", None, "static",
+            "Passages kept of training, validation and test each, from the first; null: all.",
+            low=1, nullable=True),
+    ),
+    sizes=_last_word_sizes,
+    dataset=lambda config: corpus_of(config["corpus"]).dataset,
+    chance_loss=lambda config: math.log(corpus_of(config["corpus"]).words),
+    check=_last_word_check,
+    aliases=("lambada",),
+)  # fmt: skip
+
+READS_FOLDERS = (WORD_LM, LAST_WORD)
+"""Tasks whose key `corpus` may name a folder of text."""
+
+TEXT_TASKS = (WORDPTB, CHARPTB, *READS_FOLDERS)

@@ -17,6 +17,13 @@ REDUCTION = Key(
 )  # fmt: skip
 
 
+_VALIDATION_LENGTH = Key(
+    "val_seq_len", "int", None, "static",
+    "Time steps of validation sequences; null: as many as of those that train, and none of sine.",
+    unit="time steps", low=1, nullable=True, added=True,
+)  # fmt: skip
+
+
 def summed_terms(config: Config, of_a_sample: int = 1) -> int:
     """Losses that a step's gradient sums: all of a full batch, or 1 of a mean (`REDUCTION`)."""
     whole = config["batch_size"] * of_a_sample
@@ -34,7 +41,8 @@ SINE = Task(
     name="sine",
     version=1,
     runtime="trainables.tasks.synthetic:SineTask",
-    doc="Turn a constant input omega into sin(omega t); no noise, no validation set.",
+    doc="Turn a constant input omega into sin(omega t); no noise, and validation only on sequences "
+    "of another length.",
     keys=(
         with_default(BATCH, 10),
         replace(SEQ_LEN, default=400, doc="Time steps T; t runs from 1 to T."),
@@ -44,10 +52,12 @@ SINE = Task(
             low=0),
         Key("max_freq", "float", math.pi / 8, "static", "Highest frequency.", unit="rad/step",
             low=0),
+        _VALIDATION_LENGTH,
         REDUCTION,
     ),
     sizes=lambda config: Sizes(
-        config["seq_len"], 1, 1, config["n_sequences"], 0, 0, config["batch_size"]
+        config["seq_len"], 1, 1, config["n_sequences"],
+        0 if config["val_seq_len"] is None else config["n_sequences"], 0, config["batch_size"],
     ),
     chance_loss=lambda config: 0.5,  # of answering 0: the mean square of a sine
     loss_terms=lambda config: summed_terms(config, config["seq_len"]),
@@ -82,11 +92,12 @@ def _order_check(config: Config) -> list[str]:
         text = config["position_symbols_start"]
         return [*found, f"position_symbols_start must be numbers such as 9:39; got {text!r}"]
     last = max(starts) + config["position_symbols_len"]
-    if min(starts) < 0 or last > config["seq_len"]:
-        found.append(
-            f"windows of position_symbols_start and position_symbols_len end at step {last}; "
-            f"seq_len is {config['seq_len']}"
-        )
+    for name in ("seq_len", "val_seq_len"):
+        if min(starts) < 0 or last > (config[name] or last):
+            found.append(
+                f"windows of position_symbols_start and position_symbols_len end at step {last}; "
+                f"{name} is {config[name]}"
+            )
     return found
 
 
@@ -110,6 +121,7 @@ TEMPORAL_ORDER = Task(
         Key("data_seed", "int", 2, "static",
             "Draws training sequences by NumPy's legacy generator as published; validation ones "
             "have this plus 1.", low=0, high=2**32 - 2),
+        _VALIDATION_LENGTH,
         REDUCTION,
     ),
     sizes=_order_sizes,

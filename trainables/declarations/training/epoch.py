@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.declarations.core.keys import Key
+from trainables.declarations.core.keys import Key, shown
 from trainables.declarations.core.parts import Config, Stage
 from trainables.declarations.probes.hessian import HESSIAN
 from trainables.declarations.probes.sharpness import SHARPNESS
@@ -32,6 +33,22 @@ _WATCH = (
         "it; where nothing does, max if `accuracy` is in its name, else min.",
         choices=("auto", "min", "max")),
 )  # fmt: skip
+
+_IMPORTED = re.compile(r"imported-[0-9a-f]{16}")
+
+
+def _start_check(config: Config) -> list[str]:
+    given = config["weights_from"]
+    if given is None:
+        return []
+    if not _IMPORTED.fullmatch(given):
+        names = "a name that `gradsweep import-weights` gave, such as imported-0123456789abcdef"
+        return [f"weights_from must be {names}; got {shown(given)}"]
+    if config["pretrain"] != "none":
+        both = f"weights_from and pretrain={config['pretrain']}"
+        return [f"{both} both give the first weights; choose one"]
+    return []
+
 
 AVERAGE = (
     Key("average_weights", "str", "none", "static",
@@ -69,6 +86,9 @@ TRAIN = Stage(
         Key("epochs", "int", 50, "host", "Passes over the training set.", unit="epochs", low=1,
             aliases=("num_epochs",)),
         Key("pretrain", "str", "none", "init", "Stage whose weights training starts from."),
+        Key("weights_from", "str", None, "init",
+            "Imported weights that training starts from, by the name that `gradsweep "
+            "import-weights` gave them; null: drawn ones.", nullable=True),
         *_STOP,
         *_WATCH,
         Key("diverge_above", "float", None, "host",
@@ -79,7 +99,7 @@ TRAIN = Stage(
             low=1, nullable=True, aliases=("patience",)),
         *AVERAGE,
     ),
-    check=_average_check,
+    check=lambda config: [*_start_check(config), *_average_check(config)],
     parent=lambda config: None if config.get("pretrain", "none") == "none" else config["pretrain"],
     probes=(SHARPNESS, HESSIAN, WEIGHT_HISTOGRAM),
 )  # fmt: skip

@@ -63,7 +63,7 @@ def test_a_part_s_own_key_stands_beside_its_probe_s() -> None:
 @pytest.mark.parametrize(
     ("part", "complaint"),
     [
-        (replace(MINE, probes=("scael",)), "names the unknown probe scael; known: attractors"),
+        (replace(MINE, probes=("scael",)), "names the unknown probe scael; known: activations"),
         (replace(MINE, probes=(Probe("timeline", ()),)), "a probe named timeline exists already"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Weights of other programs: read from and written to files, and kept in a store."""
