@@ -127,4 +127,10 @@ DRAWN = (
                 figure="grad_norms_last_10", space="readme"),
     PaperFigure(place="grad_heatmap", shows="norms by tensor and epoch", figure="grad_heatmap",
                 space="readme"),
+    PaperFigure(place="later studies", shows="mean, spread and saturation of each layer",
+                figure="activation_profile", space="convolutions"),
+    PaperFigure(place="later studies", shows="activations by layer and epoch",
+                figure="activations", space="convolutions"),
+    PaperFigure(place="later studies", shows="updates against weights by layer and epoch",
+                figure="update_ratio", space="convolutions"),
 )  # fmt: skip
