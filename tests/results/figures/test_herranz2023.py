@@ -367,7 +367,7 @@ def test_gradients_by_layer_and_start(two: tuple[Store, Any]) -> None:
 def test_histograms_of_weights_from_each_start(store: Store) -> None:
     """Bars of a matrix of two starts after the first and the last epoch; a bias of 0 has none."""
     rng = np.random.default_rng(0)
-    found: dict[str, Any] = {}
+    found: dict[tuple[str, int], np.ndarray] = {}
     starts = {"a": {"pretrain": "lsc", "lsc_target": 1.0}, "b": {"init": "he_normal"}}
     trials = []
     for trial, config in starts.items():
