@@ -104,7 +104,8 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None
     ("name", "column"),
     [
         ("Training loss", "loss"), ("train/accuracy", "accuracy"),
-        ("eval/accuracy", "val_accuracy"), ("Validation loss", "val_loss"), ("val_loss", "val_loss"), ("fid", None),
+        ("eval/accuracy", "val_accuracy"), ("Validation loss", "val_loss"),
+        ("val_loss", "val_loss"), ("fid", None),
     ],
 )  # fmt: skip
 def test_a_metric_keeps_its_split(name: str, column: str | None) -> None:
