@@ -60,7 +60,8 @@ def activations(
             autorange="reversed", type="category", tickvals=[names[at] for at in places[::step]],
             row=line + 1, col=col + 1,
         )  # fmt: skip
-    fig.update_xaxes(title="Epoch", row=2, tickformat="d", **({"dtick": 1} if _few(epochs) else {}))
+    ticks: dict[str, Any] = {"dtick": 1} if _few(epochs) else {}
+    fig.update_xaxes(title="Epoch", row=2, tickformat="d", **ticks)
     others = len(rows) - 1
     text = f"Shown: {shown.name}; --trial ID shows any of {others} others." if others else ""
     white = "White: the function has no bound to come near, or nothing finite was measured."
@@ -87,7 +88,7 @@ def activation_profile(
     )  # fmt: skip
     scales = []
     for index, column in enumerate(_COLUMNS):
-        place = {"row": index // 2 + 1, "col": index % 2 + 1}
+        place: dict[str, Any] = {"row": index // 2 + 1, "col": index % 2 + 1}
         lines = {}
         for cell, trials in chosen.cells.items():
             own = [row for one in trials for row in last.get(one.id, []) if known(row[column])]

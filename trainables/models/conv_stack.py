@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from trainables.core.activations import ACTIVATIONS
 from trainables.declarations import Sizes
 from trainables.models.image_input import as_images, image_shape
 
-_INITS: dict[str, tuple[float, str]] = {
+_INITS: dict[str, tuple[float, Literal["fan_in", "fan_avg"]]] = {
     "default": (1 / 3, "fan_in"),
     "xavier": (1.0, "fan_avg"),
     "he": (2.0, "fan_in"),

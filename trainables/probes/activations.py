@@ -30,7 +30,8 @@ def activations(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] |
       Shared columns position, layer_name and function, known once the measure has been traced, and
       the function that gives the others; None for a stage without a network.
     """
-    if not isinstance(engine, Network):
+    layout = engine.layout
+    if not isinstance(engine, Network) or layout is None:
         return None
     shared: dict[str, np.ndarray] = {}
 
@@ -43,7 +44,7 @@ def activations(engine: Engine, trial: Trial) -> tuple[SharedColumns, Measure] |
             return engine.losses(batch, outputs) if tree else outputs
 
         params = state["params"]
-        seen = nonlinearities(forward, params, _layers(engine.layout, params), state["rest"], batch)
+        seen = nonlinearities(forward, params, _layers(layout, params), state["rest"], batch)
         shared.update(
             position=np.arange(len(seen), dtype=np.int32),
             layer_name=np.array([one.source.name for one in seen], object),

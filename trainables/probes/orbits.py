@@ -70,7 +70,7 @@ def orbits(network: Network, trial: Trial) -> tuple[SharedColumns, Measure] | No
     begin = driven_net.orbit_columns(trial, _input_count(network, trial))
     numbers = np.arange(output_count(sizes.classes), dtype=np.int32)
     if feedback and sizes.tokens:
-        numbers = np.concatenate([np.int32([TOKEN]), numbers])
+        numbers = np.concatenate([np.array([TOKEN], np.int32), numbers])
     count, kept = len(numbers), length - first
     shared = {name: np.repeat(column, kept * count) for name, column in begin.items()}
     times = np.repeat(np.arange(first, length, dtype=np.int32), count)

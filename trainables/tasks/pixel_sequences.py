@@ -55,7 +55,7 @@ class ImageTask(SequenceTask):
     """Tasks smnist, psmnist, scifar and their kin.
 
     Attributes:
-      layout, side, augment, tokens: the task's keys.
+      layout, side, augment, standardise, tokens: the task's keys.
       order: of the stored pixels, (side^2,).
       both: whether the transposed sequence is shown beside them.
     """
@@ -64,6 +64,7 @@ class ImageTask(SequenceTask):
         super().__init__(sizes, name, pool, n_train)
         self.side, self.tokens = side_of(name, config), bool(config.get("grey_tokens"))
         self.layout, self.augment = config.get("layout", "pixels"), str(config["augment"])
+        self.standardise = str(config["standardise"])
         order = "bit_reversed" if name == "psmnist" else str(config["pixel_order"])
         self.both = order == "both"
         self.order = order_of(order, self.side, self.side)
@@ -105,8 +106,8 @@ class ImageTask(SequenceTask):
 
     def read(self, stored: jax.Array) -> jax.Array:
         """Numbers (B, T, F): of MNIST in [0, 1], of CIFAR-10 standardised, of Pathfinder in [-1,
-        1]; or grey levels as tokens (B, T). Of order `both` the transposed sequence's numbers come
-        after the raster one's, (B, T, 2 F)."""
+        1], unless `standardise` says otherwise; or grey levels as tokens (B, T). Of order `both`
+        the transposed sequence's numbers come after the raster one's, (B, T, 2 F)."""
         if self.tokens:
             return stored[..., 0].astype(jnp.int32)
         x = self._standardised(stored)
@@ -116,7 +117,11 @@ class ImageTask(SequenceTask):
         return jnp.concatenate([x, x[:, transposed]], -1)
 
     def _standardised(self, stored: jax.Array) -> jax.Array:
+        if self.standardise == "none":
+            return stored.astype(jnp.float32)
         x = stored.astype(jnp.float32) / 255
+        if self.standardise == "unit":
+            return x
         if self.name.startswith("path"):
             return (x - 0.5) / 0.5
         if not self.name.startswith("scifar"):

@@ -50,7 +50,7 @@ def test_a_trial_is_known_by_the_text_and_not_by_where_it_lies(tmp_path: Path, r
     assert asked(elsewhere).id == one.id
     other = asked(written(tmp_path / "c", names, change=" cat"))
     assert other.id != one.id
-    assert other.config["corpus"].split("-")[2] == "2241"
+    assert str(other.config["corpus"]).split("-")[2] == "2241"
     name = str(one.config["corpus"])
     assert name.split("-")[2:] == ["2240", "480", "480", "23", "280", "60", "60"]
     assert (one.sizes.features, one.dataset) == (23, name)

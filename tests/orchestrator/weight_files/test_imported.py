@@ -73,7 +73,7 @@ def test_a_published_net_is_probed_and_trained_on(tmp_path: Path, seed: int) -> 
     sets = {"model": "torch_lstm", "stabilize": "none", "width": 4, **SINE}
     found = import_weights(file, "ribeiro2020/sine_small", store=store, set=sets)
     assert found.shapes["rnn.0.w_ih"] == (16, 1)
-    np.savez(tmp_path / "model.npz", **state)
+    np.savez(tmp_path / "model.npz", **state)  # type: ignore[reportArgumentType]
     other = import_weights(tmp_path / "model.npz", "ribeiro2020/sine_small", store=store, set=sets)
     assert other.name == found.name, "the same content has the same name"
     still = {**sets, "weights_from": found.name, "lr": 0, "epochs": 1, "keep_weights": "last"}

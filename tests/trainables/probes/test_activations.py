@@ -128,9 +128,11 @@ class Inline(nnx.Module):
         self.first = nnx.Linear(features, 8, rngs=rngs)
         self.second = nnx.Linear(8, 4, rngs=rngs)
         self.answer = nnx.Linear(4, classes, rngs=rngs)
-        self.first.bias[...] = jnp.where(jnp.arange(8) < 3, -100.0, 100.0)
+        low: Any = self.first.bias
+        high: Any = self.second.bias
+        low[...] = jnp.where(jnp.arange(8) < 3, -100.0, 100.0)
         self.second.kernel[...] = jnp.zeros((8, 4))
-        self.second.bias[...] = jnp.array([0.0, 0.0, 0.0, 90.0])
+        high[...] = jnp.array([0.0, 0.0, 0.0, 90.0])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         h = jnp.maximum(self.first(x[:, -1]), 0)

@@ -120,6 +120,10 @@ def test_a_task_shows_grey_tokens_and_moves_training_images_alone(seed: int) -> 
     stored, _, _ = task.batch(data, still, values)
     assert x.dtype == jnp.int32
     np.testing.assert_array_equal(stored, data["x"][first["index"]][..., 0])
+    levels = data["x"][first["index"]]
+    for how, want in (("none", levels), ("unit", levels / np.float32(255))):
+        _, raw, _ = _task(task="scifar_grey_4k", resolution=8, standardise=how)
+        np.testing.assert_allclose(raw.read(levels), want, rtol=1e-6)
     assert 0 < float((x != stored).mean()) < 1
     assert "augment" not in task.evaluation(jax.random.key(0), values)
 
@@ -149,6 +153,7 @@ def test_keys_that_do_not_go_together_are_refused() -> None:
         ({"task": "smnist", "layout": "rows", "pixel_order": "snake"}, "layout=rows shows rows"),
         ({"task": "pathfinder", "resolution": 48}, "resolution=48 is not published"),
         ({"task": "smnist", "augment": "flip"}, "augment must be one of none, crop"),
+        ({"task": "smnist", "grey_tokens": True, "standardise": "none"}, "must be published"),
     ):
         with pytest.raises(ConfigError, match=said):
             builtin_registry().resolve({"model": "deep_lru", **config})

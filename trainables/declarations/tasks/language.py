@@ -64,7 +64,8 @@ def corpus_of(name: str) -> Corpus:
       KeyError: there is none of that name.
     """
     if not TEXT_NAME.fullmatch(name):
-        return Corpus(*CORPORA[name], _PASSAGES.get(name))
+        dataset, tokens, words = CORPORA[name]
+        return Corpus(dataset, tokens, words, _PASSAGES.get(name))
     counts = tuple(map(int, name.split("-")[2:]))
     return Corpus(name, counts[:3], counts[3], counts[4:])
 
@@ -251,7 +252,8 @@ def passages(config: Config) -> tuple[int, ...]:
 
 def _last_word_sizes(config: Config) -> Sizes:
     words = corpus_of(config["corpus"]).words
-    return Sizes(config["seq_len"], words, words, *passages(config), config["batch_size"],
+    train, val, test = passages(config)
+    return Sizes(config["seq_len"], words, words, train, val, test, config["batch_size"],
                  tokens=True, split="apart")  # fmt: skip
 
 

@@ -46,6 +46,13 @@ GREY_TOKENS = Key(
     "A pixel is one of 256 tokens, its grey level, and no number.",
 )  # fmt: skip
 
+STANDARDISE = Key(
+    "standardise", "str", "published", "static",
+    "What grey levels become. published: as the task says; unit: divided by 255, so from 0 to 1; "
+    "none: raw levels, 0 to 255.",
+    choices=("published", "unit", "none"), added=True,
+)  # fmt: skip
+
 
 def _resolution(side: int) -> Key:
     return Key(
@@ -93,6 +100,8 @@ def _problems(name: str, config: Config) -> list[str]:
         )
     if config.get("pixel_order") == "both" and config.get("grey_tokens"):
         found.append("pixel_order=both shows two numbers a step, so grey_tokens must be false")
+    if config["standardise"] != "published" and config.get("grey_tokens"):
+        found.append("grey_tokens shows levels as tokens, so standardise must be published")
     if config.get("layout") == "rows":
         found += [
             f"layout=rows shows rows of pixels, so {key} must be {usual}"
@@ -134,6 +143,7 @@ def _image_task(
             *(() if kin == "scifar" else (GREY_TOKENS,)),
             _resolution(SIDES[kin]),
             _augment(*offered),
+            STANDARDISE,
         ),
         sizes=sizes,
         dataset=lambda config: dataset,
@@ -193,6 +203,7 @@ def _pathfinder(name: str, doc: str, batch: int) -> Task:
             Key("resolution", "int", whole, "static", "Side of the images, which is that of the "
                 "published files: 32, 64, 128 or 256.", unit="pixels", low=1),
             _augment("crop", "flip", "crop_flip"),
+            STANDARDISE,
         ),
         sizes=sizes,
         dataset=lambda config: f"pathfinder{side_of(name, config)}",
