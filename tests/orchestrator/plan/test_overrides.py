@@ -123,7 +123,7 @@ def test_overrides_of_one_stage_of_a_study(registry: Registry) -> None:
     )
     assert [t.parent.config["warmup_lr"] if t.parent else None for t in targets] == [None, 0.5]
     assert {t.config["lr"] for t in targets} == {0.01}, "the key's own default"
-    with pytest.raises(RequestError, match="unknown key 'warmup_lr'.*; not read by"):
+    with pytest.raises(RequestError, match=r"unknown key 'warmup_lr'.*; not read by"):
         trials_of(
             Catalogue({}, registry),
             builtin_studies()["vanishing"].spaces["warmup"],
