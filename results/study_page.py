@@ -118,8 +118,10 @@ def _verdict(store: Store, study: Study, claim: Claim, launched: Mapping[str, An
         return Verdict(claim, measured, agree, f"not run{needs}")
     if all(agree):
         word = f"partly: {claim.smaller}" if claim.smaller else "yes"
+    elif any(agree):
+        word = f"partly: {sum(map(bool, agree))} of {len(agree)} numbers agree"
     else:
-        word = "partly" if any(agree) else "no"
+        word = "no"
     return Verdict(claim, measured, agree, word)
 
 

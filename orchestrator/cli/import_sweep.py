@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from search_spaces.wandb_sweep import Imported
     from trainables.declarations import Registry
 
-_COLUMNS = {"training_loss": "loss", "train_loss": "loss", "validation_loss": "val_loss",
-            "eval_loss": "val_loss", "validation_accuracy": "val_accuracy",
-            "train_accuracy": "accuracy", "training_accuracy": "accuracy"}  # fmt: skip
-"""Usual names of metrics -> our columns."""
+_SPLITS = (
+    (re.compile("^(eval|evaluation|valid|validation|dev)_"), "val_"),
+    (re.compile("^(train|training)_"), ""),
+)
+"""How names of metrics usually begin -> how our columns do."""
 
 
 @app.command("import-sweep")
@@ -105,8 +106,9 @@ def _column(metric: str) -> str | None:
     """Our column of a metric's name, None where there is none."""
     from results.schema import EPOCHS
 
-    word = re.sub(r"\W+", "_", metric.rsplit("/", 1)[-1].strip().lower())
-    word = _COLUMNS.get(word, word)
+    word = re.sub(r"\W+", "_", metric.strip().lower())
+    for begin, ours in _SPLITS:
+        word = begin.sub(ours, word)
     return word if word in {column.name for column in EPOCHS} else None
 
 

@@ -127,6 +127,8 @@ _NO_PAPER = "the paper's full text was not at hand"
 DRAWN = (
     PaperFigure(place="chaotic LSTM: orbits", shows="orbit diagram along a line of weights",
                 figure="bifurcation", space="chaos"),
+    PaperFigure(place="chaotic LSTM: attractor", shows="states (h1, h2) of the two units",
+                figure="attractor_plane", space="chaos"),
     PaperFigure(place="chaotic LSTM: cost", shows="cost along that line", figure="cost_profile",
                 space="chaos"),
     PaperFigure(place="chaotic LSTM: contour", shows="cost over a plane", figure="cost_plane",

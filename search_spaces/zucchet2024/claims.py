@@ -166,6 +166,7 @@ CLAIMS = (
         commands=("gradsweep launch zucchet2024/deep --set memory=1,100",),
         differs="inputs are noise of the autocorrelation that was measured on BERT's embeddings of "
         "Wikipedia, which are not included.",
+        smaller="noise in place of embeddings of Wikipedia",
         figure="deep_signals",
     ),
 )  # fmt: skip

@@ -56,7 +56,7 @@ def test_agreement_is_read_from_the_store_s_rows(store: Store) -> None:
     found = verdicts(store, STUDY)
     assert [v.reproduced for v in found] == [
         "yes",
-        "partly",
+        "partly: 1 of 3 numbers agree",
         "no",
         "not run",
         "not run: needs a GPU",

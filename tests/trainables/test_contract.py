@@ -20,6 +20,8 @@ from trainables.declarations import Probe, Trial, builtin_registry
 from trainables.packs.pack import EpochResult, Pack
 from trainables.tasks.base import make_data, make_task
 
+SLOW = ("bare_lru", "cnn", "lmu", "lsnn")
+"""Models whose programs take longest to compile, or are those of another model here."""
 KINDS = {"string": "OU", "float64": "f", "int32": "iu", "int64": "iu", "bool": "b"}
 """NumPy's kinds of arrays that a column of an Arrow type may hold."""
 

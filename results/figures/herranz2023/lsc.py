@@ -67,7 +67,7 @@ def lsc_radius(store: Store, space: Mapping[str, Any], trial: str | None = None)
 
 
 def pretrainings(
-    store: Store, space: Mapping[str, Any], trial: str | None
+    store: Store, space: Mapping[str, Any], trial: str | None, bins: int = _BINS
 ) -> tuple[Selection, list[Shown], dict[str, list[dict[str, Any]]]]:
     """The pretrainings of a space that have a panel each, and their radii as `_radii` gives them.
 
@@ -80,7 +80,7 @@ def pretrainings(
         raise StoreError(nothing_yet(store, space_name(space), asked, "rows of lsc"))
     own = {**space, "targets": parents, "parents": {}} if parents else space
     chosen = select_trials(store, own, trial)
-    rows = _radii(store, chosen.ids)
+    rows = _radii(store, chosen.ids, bins)
     panels = _named(store, space, pick(chosen, set(rows)))
     if not panels:
         raise StoreError(f"no trial of {chosen.title} is a pretraining; name one with --trial.")
@@ -109,7 +109,7 @@ def _named(store: Store, space: Mapping[str, Any], panels: Sequence[Shown]) -> l
     return found
 
 
-def _radii(store: Store, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _radii(store: Store, ids: Sequence[str], bins: int) -> dict[str, list[dict[str, Any]]]:
     """Per trial and kind, radii over bins of iterations: their middle, their spread, variance, and
     mean squared distance from the target."""
     rows = store.sql(
@@ -127,7 +127,7 @@ def _radii(store: Store, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         FROM own GROUP BY trial_id, kind, iteration * $bins // greatest(total, $bins)
         ORDER BY trial_id, kind, iteration
         """,
-        {"ids": list(ids), "bins": _BINS},
+        {"ids": list(ids), "bins": bins},
     ).rows()
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

@@ -26,8 +26,9 @@ Rows = Sequence[Mapping[str, Any]]
 def weight_histograms(
     store: Store, space: Mapping[str, Any], trial: str | None = None
 ) -> go.Figure:
-    """Density of the entries of up to six tensors, a colour for each start: dotted after the first
-    epoch, solid after the last. One setting, or that of a trial; of its seeds the first."""
+    """Density of the entries of up to six tensors that are no biases, a colour for each start:
+    dotted after the first epoch, solid after the last. One setting, or that of a trial; of its
+    seeds the first."""
     chosen = select_trials(store, space, None)
     groups, said = one_setting_each(store, space, chosen.trials, trial)
     name, group = next(iter(groups.items()))
@@ -42,6 +43,7 @@ def weight_histograms(
             f"no trial of {chosen.title} recorded its weights; launch it with "
             "--set weight_histogram_every=0."
         )
+    tensors = [one for one in tensors if not is_bias(one[2])] or tensors
     shown = tensors[:: -(-len(tensors) // _MOST_PANELS)]
     columns = min(len(shown), 3)
     lines = -(-len(shown) // columns)
@@ -57,10 +59,16 @@ def weight_histograms(
             _lines(fig, [r for r in own if _tensor(r) == tensor], start, look(index)["colour"],
                    at == 0, place)  # fmt: skip
     fig.update_xaxes(title="Weight")
+    fig.update_yaxes({"type": "log", "exponentformat": "power", "dtick": 1})
     fig.update_yaxes(title="Density", col=1)
-    note = "Dotted: after the first epoch; solid: after the last."
+    note = "Dotted: after the first epoch; solid: after the last. Empty bins have no line."
     notes = [*chosen.notes(), f"{name}." if name else "", said, note]
     return finish(fig, f"Weights from each start — {chosen.title}", notes, 320 * lines, heads=1)
+
+
+def is_bias(tensor: str) -> bool:
+    """Whether a tensor's name is that of a bias; b_re and b_im are parts of a matrix."""
+    return tensor == "b" or (tensor.startswith("b_") and tensor not in ("b_re", "b_im"))
 
 
 def _tensor(row: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -75,13 +83,12 @@ def _lines(
     ends = {epochs[0]: "dot", epochs[-1]: "solid"} if epochs else {}
     for epoch, dash in ends.items():
         own = [row for row in rows if row["epoch"] == epoch]
-        edges = [own[0]["low"], *(edge for row in own for edge in (row["low"], row["high"]))]
-        density = [row["share"] / (row["high"] - row["low"]) for row in own]
+        density = [row["share"] / (row["high"] - row["low"]) or None for row in own]
         fig.add_trace(
             go.Scatter(
-                x=[*edges, own[-1]["high"]],
-                y=[0.0, *(value for value in density for _ in range(2)), 0.0], mode="lines",
-                name=start, legendgroup=start, showlegend=legend and dash == "solid",
+                x=[edge for row in own for edge in (row["low"], row["high"])],
+                y=[value for value in density for _ in range(2)], mode="lines", name=start,
+                legendgroup=start, showlegend=legend and dash == "solid",
                 line={"color": colour, "dash": dash, "width": 1.5},
                 hovertemplate=f"{start}, epoch {epoch}<br>%{{x:.4g}}: %{{y:.4g}}<extra></extra>",
             ),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.import_sweep import import_sweep
+from orchestrator.cli.import_sweep import _column, import_sweep
 from orchestrator.errors import RequestError
 from orchestrator.plan.studies import catalogue
 from orchestrator.plan.trials import trials_of
@@ -98,3 +98,15 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None
     assert not (tmp_path / "made.py").exists()
     with pytest.raises(RequestError, match="cannot be read"):
         import_sweep(tmp_path / "absent.yaml", output=tmp_path / "made.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("Training loss", "loss"), ("train/accuracy", "accuracy"),
+        ("eval/accuracy", "val_accuracy"), ("Validation loss", "val_loss"),
+        ("val_loss", "val_loss"), ("fid", None),
+    ],
+)  # fmt: skip
+def test_a_metric_keeps_its_split(name: str, column: str | None) -> None:
+    assert _column(name) == column

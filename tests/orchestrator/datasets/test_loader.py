@@ -77,9 +77,9 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_every_set_a_task_names_is_known() -> None:
     tasks = [part for part in builtin_registry().parts.values() if isinstance(part, Task)]
-    named = {task.dataset({}) for task in tasks if task.dataset({})}
-    assert named
-    assert named <= set(DATASETS)
+    named = {task.dataset({key.name: key.default for key in task.keys}) for task in tasks}
+    assert named > {None}
+    assert named <= {None, *DATASETS}
 
 
 @pytest.mark.parametrize("name", [n for n, d in DATASETS.items() if d.forms[0].files])

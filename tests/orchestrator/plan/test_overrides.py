@@ -123,7 +123,7 @@ def test_overrides_of_one_stage_of_a_study(registry: Registry) -> None:
     )
     assert [t.parent.config["warmup_lr"] if t.parent else None for t in targets] == [None, 0.5]
     assert {t.config["lr"] for t in targets} == {0.01}, "the key's own default"
-    with pytest.raises(RequestError, match="unknown key 'warmup_lr'; not read by"):
+    with pytest.raises(RequestError, match=r"unknown key 'warmup_lr'.*; not read by"):
         trials_of(
             Catalogue({}, registry),
             builtin_studies()["vanishing"].spaces["warmup"],
@@ -216,7 +216,7 @@ def test_what_the_user_did_not_type_yields_to_the_parts_that_were_chosen(
         assert (only.parent, "warmup_lr" in only.config) == (None, False)
     assert len(trials(registry, warm, "pretrain=none")) == 2
     typed = problems(registry, warm, "pretrain=none", "warmup_lr=0.3", smoke=smoke)
-    assert [text.partition(";")[0] for text in typed] == ["unknown key 'warmup_lr'"]
+    assert [text.partition(" (")[0] for text in typed] == ["unknown key 'warmup_lr'"]
 
 
 @pytest.mark.parametrize(

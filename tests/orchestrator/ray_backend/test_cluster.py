@@ -92,9 +92,17 @@ def test_a_killed_driver_and_a_smaller_cluster(
         begun = seen(store, "trials", "program", "signature")
         return len({program for program, signature in begun if signature}) == 2
 
+    def killed_beside_a_resume_point() -> bool:
+        """Kills the driver if a trial would go on from a resume point, and says whether it was."""
+        workers = [worker for node in cluster.nodes.values() for worker in node.workers()]
+        with contextlib.suppress(psutil.NoSuchProcess), stopped(*workers):
+            if resume_points(store):
+                launch.killed()
+                return True
+        return False
+
     wait_for(both_programs_have_begun, of=launch)
-    wait_for(lambda: bool(resume_points(store)), of=launch)
-    launch.killed()
+    wait_for(killed_beside_a_resume_point, of=launch)
     before = rows(store)
     assert 0 < before < rows(uninterrupted)
     cluster.nodes.pop("n2").kill()

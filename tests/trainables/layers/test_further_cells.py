@@ -32,8 +32,8 @@ def drawn(cell: Any, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     rng = np.random.default_rng(seed)
     first = cell.init(jax.random.key(seed), F)
     assert cell.roles().keys() == first.keys()
-    w = {n: np.float32(v + 0.3 * rng.normal(size=v.shape)) for n, v in first.items()}
-    return w, np.float32(rng.normal(size=(T, B, F)))
+    w = {n: (v + 0.3 * rng.normal(size=v.shape)).astype(np.float32) for n, v in first.items()}
+    return w, rng.normal(size=(T, B, F)).astype(np.float32)
 
 
 def test_independent_units_are_their_formula(seed: int) -> None:
@@ -66,7 +66,8 @@ def test_a_legendre_memory_holds_its_window(seed: int) -> None:
     rng = np.random.default_rng(seed)
     phases = rng.uniform(0, 6, 3)
     time = np.arange(400)
-    signal = sum(np.sin(2 * np.pi * time * n / 200 + p) for n, p in enumerate(phases, 1))
+    waves = np.outer(np.arange(1, 4), 2 * np.pi * time / 200) + phases[:, None]
+    signal = np.sin(waves).sum(0)
     m = np.zeros(order)
     for value in signal:
         m = a @ m + b * value

@@ -209,7 +209,7 @@ def test_bare_units_are_their_formula_and_what_the_source_calls_lru(seed: int) -
     params = by_path(nnx.split(module, nnx.Param, ...)[1])
     w = {path: np.asarray(leaf, np.float64) for path, leaf in params.items()}
     a = x @ w["below/w"].T + w["below/b"]
-    for layer in range(one.config["depth"]):
+    for layer in range(int(str(one.config["depth"]))):
         p = {k.removeprefix("blocks/"): v[layer] for k, v in w.items() if k.startswith("blocks/")}
         lam = np.exp(-np.exp(p["nu"]) + 1j * p["theta"])
         b, c = p["b_re"] + 1j * p["b_im"], p["c_re"] + 1j * p["c_im"]

@@ -305,6 +305,7 @@ def test_momentum_is_torch_s(seed, nesterov):
 def test_plain_descent_keeps_no_momentum():
     """So that stores of before it was there go on as they were."""
     plain, heavy = ({}, {"momentum_given": True, "nesterov": False})
-    hparams = {"lr": np.float32(0.1), "weight_decay": np.float32(0), "momentum": np.float32(0.9)}
+    values = {"lr": 0.1, "weight_decay": 0.0, "momentum": 0.9}
+    hparams = {name: jnp.float32(value) for name, value in values.items()}
     sizes = [len(jax.tree.leaves(sgd(c, hparams).init(jnp.ones(3)))) for c in (plain, heavy)]
     assert sizes == [0, 1]

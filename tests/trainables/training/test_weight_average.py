@@ -59,7 +59,8 @@ def test_averages_are_what_is_judged_and_kept(seed: int) -> None:
     assert sum(w.sum() for w in named.values()) == pytest.approx(sum(w.sum() for w in kept))
     one = trial(**config)
     task: Any = make_task(one, make_data(one, {}))
-    engine, values = Training(one, task, lane_values(one)), lane_values(one)
+    engine = Training(one, task, lane_values(one))
+    values: Any = lane_values(one)
 
     @jax.jit
     def loss(leaves: list[jax.Array]) -> jax.Array:
@@ -73,7 +74,8 @@ def test_averages_are_what_is_judged_and_kept(seed: int) -> None:
 def test_a_child_starts_from_averaged_weights_which_then_are_its_own() -> None:
     one = trial(**PLAIN, average_weights="swa")
     task: Any = make_task(one, make_data(one, {}))
-    engine, values = Training(one, task, lane_values(one)), lane_values(one)
+    engine = Training(one, task, lane_values(one))
+    values: Any = lane_values(one)
     state = jax.eval_shape(lambda v: engine.init(one, v), values)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 2.0), state["params"])
     again = engine.restart(dict(state), params, values)

@@ -78,7 +78,7 @@ def _digits_sizes(config: Config) -> Sizes:
 _TEST_SEED = Key(
     "test_seed", "int", None, "static",
     "The 180 test images are drawn from all 1,797 by this seed; null: they are the last 180 of the "
-    "file, by other writers than the others.", low=0, high=2**31 - 1, nullable=True,
+    "file, by other writers than the others.", low=0, high=2**31 - 1, nullable=True, added=True,
 )  # fmt: skip
 
 DIGITS = Task(

@@ -39,11 +39,11 @@ PIXEL_ORDER = Key(
     "transposed: column after column; both: a pixel in raster order beside the one in transposed "
     "order, twice as many numbers a step; hilbert: along a Hilbert curve; bit_reversed: by their "
     "reversed number, as in task psmnist.",
-    choices=("raster", "snake", "transposed", "both", "hilbert", "bit_reversed"),
+    choices=("raster", "snake", "transposed", "both", "hilbert", "bit_reversed"), added=True,
 )  # fmt: skip
 GREY_TOKENS = Key(
     "grey_tokens", "bool", False, "static",
-    "A pixel is one of 256 tokens, its grey level, and no number.",
+    "A pixel is one of 256 tokens, its grey level, and no number.", added=True,
 )  # fmt: skip
 
 STANDARDISE = Key(
@@ -58,7 +58,7 @@ def _resolution(side: int) -> Key:
     return Key(
         "resolution", "int", None, "static",
         f"Side of the images, to which squares of pixels are averaged; null: {side}.",
-        unit="pixels", low=1, high=side, nullable=True,
+        unit="pixels", low=1, high=side, nullable=True, added=True,
     )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def _augment(*choices: str) -> Key:
         "augment", "str", "none", "static",
         "Of training images. crop: moved by up to 4 pixels, mirrored at the edge; flip: left and "
         "right exchanged in half of them; crop_flip: both.", choices=("none", *choices),
+        added=True,
     )  # fmt: skip
 
 

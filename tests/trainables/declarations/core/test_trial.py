@@ -262,7 +262,7 @@ def test_unknown_and_missing_parts_name_the_known(registry: Registry) -> None:
     found = problems(registry, model=3)
     names = ", ".join(registry.names("model"))
     assert f"unknown model 3; known: {names}" in found
-    assert any(p.startswith("task is missing; choose one of charptb, cifar10") for p in found)
+    assert any(p.startswith("task is missing; choose one of aan, charptb, cifar10") for p in found)
     (found,) = problems(registry, **BASIC, stage="trian")
     assert "unknown stage 'trian' (did you mean train?)" in found
     (found,) = problems(registry, **BASIC, pretrain="warmpu")
