@@ -38,10 +38,7 @@ class RecurrentNet(nnx.Module):
       rnn: their tensors.
       readout: w (C, H) and b (C,); tied to the embedding: (C, H) = (tokens, width), and b under
         the torch scheme only.
-      drops_input: whether dropout acts on the input of the lowest layer too.
     """
-
-    drops_input = True
 
     def __init__(
         self,
@@ -174,9 +171,9 @@ class RecurrentNet(nnx.Module):
         h, ends = jnp.swapaxes(self.embed(x), 0, 1), []
         for layer, cell in enumerate(self.cells):
             w = self.params(layer)
-            drive = cell.drive(w, self.dropout(h) if layer or self.drops_input else h)
+            drive = cell.drive(w, self.dropout(h))
             gauges = None if gauges_LT is None else gauges_LT[layer]
-            step = partial(_advance, cell, w, seen is not None)
+            step = partial(advanced, cell, w, seen is not None)
             start = following(partial(cell.advance, w), states[layer], drive)
             end, (h, states_TBS) = lax.scan(step, start, (drive, gauges))
             h = h.astype(drive.dtype)
@@ -199,9 +196,13 @@ class RecurrentNet(nnx.Module):
         return (*found, *(Slot(f"readout/{t}", None, self.depth, "readout", t) for t in names))
 
 
-def _advance(
+def advanced(
     cell: Cell, w: Mapping[str, jax.Array], watched: bool, state: jax.Array, here: Any
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
+    """A step of a layer's scan: the next state, and what is handed on with, if watched, the state.
+
+    `here` is the step's drive and its gauge, None where states are not tapped.
+    """
     drive, gauge = here
     state = cell.advance(w, state, drive)
     if gauge is not None:

@@ -19,7 +19,7 @@ _PRIMITIVES = {"tanh": "tanh", "logistic": "sigmoid", "sin": "sin", "cos": "cos"
 _FUNCTIONS = ("relu", "spike", "relu6", "silu", "elu", "selu", "celu", "softplus",
               "leaky_relu", "hard_tanh", "hard_sigmoid", "hard_silu")  # fmt: skip
 """Functions whose values are looked at as a whole, not those of what they are made of. So is gelu,
-which JAX writes out in place: x (1 + tanh(...)) / 2."""
+which JAX writes out in place: x (1 + tanh(...)) / 2, or x erfc(...) / 2."""
 _CALLS = ("jit", "pjit", "remat2", "checkpoint", "closed_call", "core_call", "custom_jvp_call",
           "custom_vjp_call", "custom_vjp_call_jaxpr")  # fmt: skip
 _CLOSE = 0.01
@@ -36,7 +36,7 @@ class Source(NamedTuple):
       order: number of the equation at which that parameter acted.
       carry: of a value handed from step to step of the loop at hand, which one it is.
       constant: the number that it is, of a literal.
-      of_gelu: how far gelu has been computed: 1 tanh, 2 with 1 added, 3 halved.
+      of_gelu: how far gelu has been computed: 1 tanh, 2 with 1 added, 3 halved; or 5 erfc.
     """
 
     layers: tuple[str, ...] = ()
@@ -97,18 +97,18 @@ def _is_real(value: Any) -> bool:
 
 
 def _of_gelu(kind: str, sources: Sequence[Source]) -> int:
-    """How far an equation brings gelu, as `Source.of_gelu`; 4: to its end."""
-    if kind == "tanh":
-        return 1
+    """How far an equation brings gelu, as `Source.of_gelu`; 4, or 6 from erfc: to its end."""
+    if kind in ("tanh", "erfc"):
+        return 1 if kind == "tanh" else 5
     constants = [one.constant for one in sources]
     before = max((one.of_gelu for one in sources), default=0)
     if kind == "add" and 1 in constants and before == 1:
         return 2
     if kind == "mul" and 0.5 in constants and before == 2:
         return 3
-    others = [one for one in sources if one.of_gelu != 3]
-    whole = kind == "mul" and before == 3 and len(others) == 1 and others[0].data
-    return 4 if whole and others[0].order == max(one.order for one in sources) else 0
+    others = [one for one in sources if one.of_gelu not in (3, 5)]
+    whole = kind == "mul" and before in (3, 5) and len(others) == 1 and others[0].data
+    return before + 1 if whole and others[0].order == max(s.order for s in sources) else 0
 
 
 class _Program:
@@ -161,6 +161,8 @@ class _Program:
         if done == 4 and self.seen and self.seen[-1].function == "tanh":
             self.seen.pop()
             function = "gelu"
+        if done == 6:
+            function = "gelu"
         if function:
             self._note(source, function, results[0])
         return results, [source._replace(of_gelu=done)] * len(results)
@@ -178,8 +180,12 @@ class _Program:
             return max(data, key=lambda s: s.order)
         if own:
             layers = own[0].layers
+            if kind in ("stack", "concatenate"):  # tensors of layers that a program stacks itself
+                several = tuple(name for s in own for name in s.layers)
+                layers = several if len(set(several)) == len(several) else layers
             if kind == "slice" and len(layers) > 1:
-                layers = layers[params["start_indices"][0] : params["limit_indices"][0]]
+                part = slice(params["start_indices"][0], params["limit_indices"][0])
+                layers = layers[part] or layers
             return Source(layers)
         kept = kind in ("broadcast_in_dim", "convert_element_type")
         return Source(constant=sources[0].constant if kept else None)
@@ -226,17 +232,20 @@ class _Program:
             end = source if source.carry is None else ends[source.carry]
             return first_of(end) if end.carry is not None or not end.layers else end
 
-        for note, values in zip(notes, kept, strict=True):
-            if not stacked:
+        def names_of(source: Source) -> list[str]:
+            """Of the layers that the steps are."""
+            names = [first_of(source).name, *later(source).layers[:-1]]
+            names = list(source.layers) if source.carry is None else names
+            return names if len(names) == length else [source.name] * length
+
+        if stacked:
+            names = [names_of(note.source) for note in notes]
+            for i in range(length):
+                for note, own, values in zip(notes, names, kept, strict=True):
+                    self.seen.append(Seen(Source((own[i],), True), note.function, values[i]))
+        else:
+            for note, values in zip(notes, kept, strict=True):
                 self.seen.append(note._replace(source=later(note.source), values=values))
-                continue
-            names = [first_of(note.source).name, *later(note.source).layers[:-1]]
-            if note.source.carry is None:
-                names = list(note.source.layers)
-            if len(names) != length:
-                names = [note.source.name] * length
-            for i, name in enumerate(names):
-                self.seen.append(Seen(Source((name,), True), note.function, values[i]))
         after = [later(end)._replace(order=self._equation) for end in ends]
         if stacked:
             after[:carried] = [s._replace(layers=s.layers[-1:]) for s in after[:carried]]

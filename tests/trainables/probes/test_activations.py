@@ -49,24 +49,33 @@ def _dense(w: Weights, x: np.ndarray) -> Rows:
     return [*found, ("readout", "none", h @ w["readout.w"].T + w["readout.b"])]
 
 
-def _lstm(w: Weights, x: np.ndarray) -> Rows:
-    own = {n: w[f"rnn.0.{n}"].astype(float) for n in ("w_ih", "w_hh", "b_ih", "b_hh")}
-    units = len(own["w_hh"]) // 4
-    h, c = np.zeros((2, len(x), units))
-    seen: dict[str, list[np.ndarray]] = {name: [] for name in "figoc"}
-    outputs = []
-    for t in range(x.shape[1]):
-        z = x[:, t] @ own["w_ih"].T + own["b_ih"] + h @ own["w_hh"].T + own["b_hh"]
-        i, f, g, o = np.split(z, 4, 1)
-        i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
-        c = f * c + i * g
-        h = o * np.tanh(c)
-        for name, value in zip("figoc", (f, i, g, o, np.tanh(c)), strict=True):
-            seen[name].append(value)
-        outputs.append(h @ w["readout.w"].T + w["readout.b"])
+def _lstm(w: Weights, x: np.ndarray, last: bool = False) -> Rows:
+    """Layer after layer; the answer at every time step, or at the last."""
     kinds = {"f": "sigmoid", "i": "sigmoid", "g": "tanh", "o": "sigmoid", "c": "tanh"}
-    gates = [("rnn.0", kinds[name], np.stack(values)) for name, values in seen.items()]
-    return [*gates, ("readout", "none", np.stack(outputs))]
+    found: Rows = []
+    for layer in range(sum(name.endswith("w_hh") for name in w)):
+        own = {n.rsplit(".", 1)[1]: v.astype(float) for n, v in w.items() if f"rnn.{layer}." in n}
+        bias = sum(v for n, v in own.items() if n.startswith("b"))
+        h, c = np.zeros((2, len(x), len(own["w_hh"]) // 4))
+        seen: dict[str, list[np.ndarray]] = {name: [] for name in "figoc"}
+        out = []
+        for t in range(x.shape[1]):
+            z = x[:, t] @ own["w_ih"].T + h @ own["w_hh"].T + bias
+            i, f, g, o = np.split(z, 4, 1)
+            i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
+            c = f * c + i * g
+            h = o * np.tanh(c)
+            for name, value in zip("figoc", (f, i, g, o, np.tanh(c)), strict=True):
+                seen[name].append(value)
+            out.append(h)
+        x = np.stack(out, 1)
+        found += [(f"rnn.{layer}", kinds[name], np.stack(v)) for name, v in seen.items()]
+    return [*found, ("readout", "none", x[:, -1:] @ w["readout.w"].T + w["readout.b"] if last
+                     else x @ w["readout.w"].T + w["readout.b"])]  # fmt: skip
+
+
+def _lstm_stack(w: Weights, x: np.ndarray) -> Rows:
+    return _lstm(w, x, last=True)
 
 
 def _expected(rows: Rows) -> dict[str, list[float]]:
@@ -99,6 +108,7 @@ def _batch(one: Trial) -> np.ndarray:
         ({"model": "vanilla_rnn", "depth": 3, "init": "xavier"}, _elman),
         ({"model": "ffn", "depth": 3, "init": "glorot_normal"}, _dense),
         ({"model": "torch_lstm", "depth": 1, "init": None}, _lstm),
+        ({"model": "lstm_stack", "depth": 3, "init": "xavier"}, _lstm_stack),
     ],
 )
 def test_rows_are_those_of_the_network_written_out(
@@ -136,7 +146,8 @@ class Inline(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         h = jnp.maximum(self.first(x[:, -1]), 0)
-        return self.answer(jax.nn.gelu(1 - jax.nn.sigmoid(self.second(h))))
+        h = jax.nn.gelu(1 - jax.nn.sigmoid(self.second(h)))
+        return self.answer(jax.nn.gelu(h, approximate=False))
 
 
 def test_dead_units_of_a_user_s_module() -> None:
@@ -149,8 +160,8 @@ def test_dead_units_of_a_user_s_module() -> None:
     pack.init()
     columns = pack.probe("activations")
     assert columns is not None
-    assert columns["layer_name"].tolist() == ["first", "second", "second", "answer"]
-    assert columns["function"].tolist() == ["relu", "sigmoid", "gelu", "none"]
+    assert columns["layer_name"].tolist() == ["first", *["second"] * 3, "answer"]
+    assert columns["function"].tolist() == ["relu", "sigmoid", "gelu", "gelu", "none"]
     assert columns["dead"][0].tolist()[:2] == [3 / 8, 1 / 4]
     assert columns["saturated"][0].tolist()[:2] == [3 / 8, 1 / 4]
     assert columns["mean"][0, 1] == pytest.approx((3 * 0.5 + 1) / 4)
