@@ -141,7 +141,8 @@ def radius_by_hand(weights: dict[str, np.ndarray], images: np.ndarray, seed: int
 def test_pretraining_brings_convolutions_to_the_target(
     digits: dict[str, np.ndarray], seed: int
 ) -> None:
-    """By power iteration, to within 0.1 of it, measured apart from the pretraining; and every layer has its turn."""
+    """By power iteration to within 0.1 of it, measured apart from the pretraining; and every layer
+    has its turn."""
     one = of(stage="lsc", lsc_steps=100, lsc_epochs=4, lsc_batch=2, lsc_estimate="power")
     pack = Pack([one], digits)
     pack.init()
