@@ -20,8 +20,10 @@ from trainables.declarations import Probe, Trial, builtin_registry
 from trainables.packs.pack import EpochResult, Pack
 from trainables.tasks.base import make_data, make_task
 
-SLOW = ("bare_lru", "cnn", "lmu", "lsnn")
-"""Models whose programs take longest to compile, or are those of another model here."""
+SLOW = (
+    "bare_lru", "cnn", "gru_stack", "imdb", "lmu", "lsnn", "lstm_stack", "residual_convnet",
+)  # fmt: skip
+"""Models and tasks whose programs take longest to compile, or are those of another model here."""
 KINDS = {"string": "OU", "float64": "f", "int32": "iu", "int64": "iu", "bool": "b"}
 """NumPy's kinds of arrays that a column of an Arrow type may hold."""
 
@@ -65,7 +67,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "torch_rnn": {**GAUSSIAN, "width": 4},
     "vanilla_rnn": {**GAUSSIAN, "depth": 2, "width": 4},
 }
-SLOW = ("gru_stack", "imdb", "lstm_stack", "residual_convnet")
 TASKS: dict[str, dict[str, Any]] = {
     "aan": {"model": "deep_lru", "seq_len": 64, "n_train": 64, "n_val": 32, "n_test": 32},
     "cifar10": {"layout": "flat"},

@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deep_lru": {"norm": "none", "d_model": 8},
     "deep_recurrent": {"norm": "none"},
     **{name: {"widths": "4:8"} for name in
-       ("gru", "lstm", "malsnn", "malsnnb", "rsimplernn", "ssimplernn")},
+       ("gru", "lmu", "lsnn", "lstm", "malsnn", "malsnnb", "rsimplernn", "ssimplernn")},
 }  # fmt: skip
 """What differs from the contract's small models: no norm hides an overflow, and a readout reads two
 units for each class."""
@@ -65,8 +65,9 @@ def blamed(pack: Pack) -> str:
     return said.removeprefix("epoch 0, step 0: ")
 
 
-STATES = ("lstm", "torch_lstm", "malsnn", "malsnnb")
+STATES = ("lmu", "lsnn", "lstm", "lstm_stack", "torch_lstm", "malsnn", "malsnnb")
 """Models whose layers keep more than they hand on."""
+CONVOLUTIONAL = ("cnn", "plain_convnet", "residual_convnet")
 _READOUTS = ("readout/w", "w_out", "decoder/w", "layer/c_re", "layer/c")
 _BIASES = ("b", "b_ih", "rnn/0/b", "rnn/1/b")
 
@@ -85,19 +86,37 @@ def readout(path: str, shape: tuple[int, ...]) -> Any:
     return np.full(shape, 2e-38) if path in _BIASES else None
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in CONVOLUTIONAL])
 def test_layer_and_pass_are_named_for_every_model(name: str) -> None:
     """A layer whose weights are NaN, each in turn; and a gradient that overflows below the last."""
     one = of_model(name)
     pack = lane(one, readout)
-    assert pack._layout is not None
-    state = {path: leaf[0] for path, leaf in pack.state().items()}
     rows = [(row.layer_name, row.tensor) for row in pack.layer_rows if row.tensor != "*"]
     # The last tensor below the last layer; a linear layer has its readout within itself.
     within = {"linear_rnn": "b", "lru": "b_re", "s4": "b_re"}.get(name)
-    below = [row for row in rows if row[1] == within or row[0] != rows[-1][0]][-1]
+    trained = [(row.layer_name, row.tensor) for row in pack.layer_rows if not row.frozen]
+    below = [
+        (layer, tensor)
+        for layer, tensor in trained
+        if tensor == within or (tensor != "*" and layer != rows[-1][0])
+    ][-1]
     timed = "" if name == "ffn" else " at time step 0"
     assert blamed(pack) == f"the gradient of {below[0]}.{below[1]}{timed}, in the backward pass"
+    assert_forward_names(pack, name)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_a_convolution_is_named(name: str) -> None:
+    config = {**MODELS[name], **GAUSSIAN, "features": 6, "batch_size": 1, "steps_per_epoch": 1}
+    one = builtin_registry().resolve({**config, "model": name})
+    assert_forward_names(lane(one, lambda path, shape: None), name)
+
+
+def assert_forward_names(pack: Pack, name: str) -> None:
+    """A layer whose weights are NaN is what the step is blamed on, each in turn."""
+    assert pack._layout is not None
+    state = {path: leaf[0] for path, leaf in pack.state().items()}
+    rows = [(row.layer_name, row.tensor) for row in pack.layer_rows if row.tensor != "*"]
     for layer in dict.fromkeys(layer for layer, _ in rows):
         spoilt = {path: np.zeros_like(leaf) for path, leaf in state.items()}
         spoilt["alive"] = state["alive"]
@@ -106,6 +125,11 @@ def test_layer_and_pass_are_named_for_every_model(name: str) -> None:
                 at = ... if slot.index is None else slot.index
                 spoilt[f"params/{slot.path}"][at] = np.nan
         pack.load(0, spoilt)
+        if name in CONVOLUTIONAL:  # a row of an image may be a time step of its task
+            assert blamed(pack).replace(" at time step 0", "") == (
+                f"the output of layer {layer}, in the forward pass"
+            )
+            continue
         once = layer == rows[-1][0] and answers_once(pack)
         timed = "" if name == "ffn" or once else " at time step 0"
         what = "state" if name in STATES and layer != "readout" else "output"
