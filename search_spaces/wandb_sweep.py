@@ -104,7 +104,7 @@ def read_sweep(
       SweepError: with every problem found.
     """
     if not isinstance(sweep, Mapping) or not isinstance(sweep.get("parameters"), Mapping):
-        raise SweepError(["a sweep file is a mapping with parameters; this is none"])
+        raise SweepError(["a sweep file is a mapping with parameters, which this file is not"])
     problems: list[str] = []
     method = sweep.get("method", "grid")
     if method not in _METHODS:
@@ -216,7 +216,7 @@ def _listed(form: Mapping[str, Any], method: str, value_of: Callable[[Any], Any]
     weights = form.get("probabilities")
     if weights is None:
         return {"choice": values}
-    for total in range(1, _MOST_REPEATS + 1):  # as often as its share of so many draws
+    for total in range(1, _MOST_REPEATS + 1):  # as often as its share of the draws
         counts = [float(w) * total for w in weights]
         if all(abs(c - round(c)) < 1e-6 * total for c in counts):
             return {"choice": [v for v, c in zip(values, counts, strict=True)

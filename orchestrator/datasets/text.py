@@ -1,4 +1,4 @@
-"""Tokens out of text files: words split at white space, every line's end a token of its own.
+"""Tokens out of text files: words split at white space, and the end of each line is a token too.
 Samples of tokens are read in `token_samples`.
 
 Each reader takes the contents of a form's files in order and gives train_tokens,

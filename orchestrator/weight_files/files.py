@@ -38,7 +38,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return {name: value.detach().cpu().float().numpy() for name, value in _state(found).items()}
     except RequestError:
         raise
-    except Exception as error:  # each reader has errors of its own for a damaged file
+    except Exception as error:  # each reader raises other errors for a damaged file
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise RequestError(f"{path} cannot be read as {kind}: {said}") from error
 

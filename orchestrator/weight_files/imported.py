@@ -112,7 +112,7 @@ def _fitting(trial: Trial, tensors: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
     wanted = shapes_of(trial, arrays)
     problems = [f"{n} {list(s)} is missing" for n, s in wanted.items() if n not in tensors]
-    problems += [f"{n} is none of its tensors" for n in tensors if n not in wanted]
+    problems += [f"the model has no tensor {n}" for n in tensors if n not in wanted]
     problems += [
         f"{name} has the shape {list(tensors[name].shape)}, and the model {list(shape)}"
         for name, shape in wanted.items()

@@ -150,7 +150,7 @@ def conv_row(config: Mapping[str, Any], sizes: Sizes) -> ConvRow:
     """The layers of a trial's model `cnn`.
 
     Raises:
-      PartError: the images are too small for so many convolutions.
+      PartError: the images are too small for this number of convolutions.
     """
     shape = image_shape(sizes)
     side, depth, pooling = config["resize"] or shape[0], config["depth"], config["pool"]

@@ -28,7 +28,7 @@ from trainables.training.epoch import Training
 
 
 def steps_for(top: int, weights: int) -> int:
-    """Steps of Lanczos for so many eigenvectors: three for each and 30, at most one a weight."""
+    """Lanczos steps for a number of eigenvectors: three for each and 30, at most one a weight."""
     return min(weights, 3 * top + 30)
 
 

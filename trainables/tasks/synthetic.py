@@ -29,7 +29,7 @@ class Ordered:
     carries = False
 
     def __init__(self, sizes: Sizes, terms: int, apart: bool = False):
-        """`apart`: validation sequences lie in arrays of their own."""
+        """`apart`: validation sequences lie in separate arrays."""
         self.sizes, self.terms, self.apart = sizes, terms, apart
 
     def _batches(self, first: int, count: int) -> Schedule:

@@ -75,7 +75,7 @@ def _original_normal(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _draws(seed: Any, shapes: Sequence[tuple[int, ...]], prng: str) -> list[jax.Array]:
-    """N(0, 1) of these shapes, each from a key of its own."""
+    """N(0, 1) of these shapes, each from a separate key."""
     key = jax.random.key(seed)
     if prng == "partitionable":
         keys = jax.random.split(key, len(shapes))

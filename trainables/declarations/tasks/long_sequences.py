@@ -115,7 +115,8 @@ IMDB = Task(
             "chars: characters, as published. words: words in lower case and marks between them.",
             choices=("chars", "words"), added=True),
         Key("vocabulary", "int", 10_000, "static",
-            "Of level=words: so many most frequent words of the training reviews are known.",
+            "Of level=words: number of words that are known, the most frequent ones of the "
+            "training reviews.",
             unit="words", low=1, high=60_000, added=True),
     ),
     sizes=_imdb_sizes,

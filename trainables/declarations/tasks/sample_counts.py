@@ -8,9 +8,10 @@ from trainables.declarations.tasks.base import SPLIT, with_default
 
 SPLIT_42 = with_default(SPLIT, 42)
 CAPS = (
-    Key("max_train", "int", None, "static", "Only so many training samples; null: all.",
+    Key("max_train", "int", None, "static", "Number of training samples that are used; null: all.",
         unit="samples", low=1, nullable=True),
-    Key("max_held", "int", None, "static", "Only so many validation and as many test samples.",
+    Key("max_held", "int", None, "static",
+        "Number of validation samples that are used, and of test samples.",
         unit="samples", low=1, nullable=True),
 )  # fmt: skip
 
