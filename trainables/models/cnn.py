@@ -125,10 +125,10 @@ class ConvNet(nnx.Module):
     def _run(self, x: jax.Array) -> list[jax.Array]:
         a, found = self.row.images(x).astype(x.dtype), []
         for layer, tensors in enumerate(self.layers):
+            if found:
+                a = ACTIVATIONS[self.activation](found[-1])
             w = tensors.values()
-            z = self.row.linear(layer, w["w"], a) + w["b"]
-            a = ACTIVATIONS[self.activation](z)
-            found.append(z)
+            found.append(self.row.linear(layer, w["w"], a) + w["b"])
         return found
 
     def slots(self) -> tuple[Slot, ...]:
