@@ -79,7 +79,7 @@ def taken(
             others = [name for name, own in options.items() if word in own]
             if figure and others:
                 raise RequestError(
-                    f"the figure {figure} has no option {word}; of {', '.join(others)} it is one"
+                    f"the figure {figure} has no option {word}; these have it: {', '.join(others)}"
                 )
             own = [spelling for param in ctx.command.params for spelling in param.opts]
             there = f"; the figure {figure} has {', '.join(known)}" if known else ""

@@ -27,7 +27,7 @@ def mine(store, space, trial):
 
 SPACES = {"grid": Space(param_space={"task": "gaussian", "model": "vanilla_rnn"})}
 TRIALS = Number(name="trials", published=1, sql="SELECT count(*) FROM trials", rule="at_least")
-CLAIM = Claim(text="There are trials.", place="section 1", spaces=("grid",), numbers=(TRIALS,),
+CLAIM = Claim(text="There are trials.", place="figure 1", spaces=("grid",), numbers=(TRIALS,),
               commands=("gradsweep launch demo/grid",), figure="mine")
 STUDY = Study(name="demo", title="Mine", spaces=SPACES, claims=(CLAIM,), figures={
     "mine": mine,
@@ -134,7 +134,8 @@ def test_a_figure_s_own_options_are_listed_and_reach_it(asked: Asked, tmp_path: 
 
 
 REFUSED = {
-    "plot demo/grid depth --from-epoch 3": "the figure depth has no option --from-epoch; of grad",
+    "plot demo/grid depth --from-epoch 3": "the figure depth has no option --from-epoch; these "
+    "have it: activations, grad_heatmap, ",
     "plot demo/grid grad_heatmap --from-epok 3": "did you mean --from-epoch?",
     "plot demo/grid --lst": "plot has no option --lst (did you mean --list?)",
     "plot demo/grid grad_heatmap --from-epoch": "--from-epoch needs a value, such as",

@@ -1,4 +1,5 @@
-"""Inputs from files, their autocorrelation and its fit, and GRUs whose gates read them."""
+"""Inputs from files, their autocorrelation and its fit, and GRUs whose gates read them
+(docs/specs/zucchet2024.md)."""
 
 from __future__ import annotations
 

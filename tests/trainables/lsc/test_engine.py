@@ -16,9 +16,12 @@ from trainables.probes.radius import radius
 
 def test_each_family_has_its_engine_and_others_no_probe():
     found = {engine._class_of(model).__name__ for model in FAMILIES}
-    assert found == {"LscFeedForward", "LscRecurrent", "LscLru"}
-    names = {model: engine._class_of(model).__name__ for model in ("ffn", "gru", "lru_stack")}
-    assert list(names.values()) == ["LscFeedForward", "LscRecurrent", "LscLru"]
+    assert found == {"LscConvolutional", "LscFeedForward", "LscRecurrent", "LscLru"}
+    names = {
+        model: engine._class_of(model).__name__ for model in ("cnn", "ffn", "gru", "lru_stack")
+    }
+    want = ["LscConvolutional", "LscFeedForward", "LscRecurrent", "LscLru"]
+    assert list(names.values()) == want
     other = builtin_registry().resolve({"model": "vanilla_rnn", "task": "gaussian"})
     never_read: Any = None
     assert radius(never_read, other) is None
