@@ -37,7 +37,7 @@ RNN = {**GAUSSIAN, "model": "vanilla_rnn", "depth": 2, "width": 4}
 
 MODELS: dict[str, dict[str, Any]] = {
     "bare_lru": {**GAUSSIAN, "depth": 2, "width": 4},
-    "cnn": {"task": "digits", "depth": 2, "width": 3, "resize": 8, "pool": 2},
+    "cnn": {**GAUSSIAN, "features": 6, "depth": 2, "width": 3, "resize": 8, "pool": 2},
     "deep_diagonal_rnn": {**GAUSSIAN, "depth": 2, "width": 4, "d_model": 3},
     "deep_linear_rnn": {**GAUSSIAN, "depth": 2, "width": 4, "d_model": 3},
     "deep_lru": {**GAUSSIAN, "depth": 2, "width": 4, "d_model": 3},

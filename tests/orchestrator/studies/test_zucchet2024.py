@@ -30,9 +30,10 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("zucchet2024") / "store")
     store = create_store(uri)
-    for name in ("signals", "unit", "landscape", "hessian_diagonal", "hessian_optimal"):
+    for name in ("signals", "unit", "landscape", "hessian_diagonal", "hessian_optimal", "inputs"):
         run_here(store, uri, f"zucchet2024/{name}")
     run_here(store, uri, "zucchet2024/gru", "memory_max=16", "scale_h=0,1")
+    run_here(store, uri, "zucchet2024/gates", "gate_memory=2,16")
     run_here(store, uri, "zucchet2024/deep", "deep_cell=lru,gru")
     run_here(store, uri, "zucchet2024/ablation_p2", "lr=0.01")
     return uri
