@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from orchestrator.study_report import study_report
     from orchestrator.weight_files.imported import export_weights, import_weights
     from results import Result, Store, StoreError, open_store
+    from results.ask.aggregate import aggregate
     from results.ask.best import best
+    from results.ask.compare import compare
     from results.figures.declaration import Figure, FigureOption
     from results.html_report import report
     from results.plotting import plot, register_figure
@@ -80,7 +82,9 @@ __all__ = [
     "StoreError",
     "Study",
     "Task",
+    "aggregate",
     "best",
+    "compare",
     "debug",
     "export_weights",
     "import_weights",
@@ -113,7 +117,9 @@ _PLACES = {
         "Result",
         "Store",
         "StoreError",
+        "aggregate",
         "best",
+        "compare",
         "open_store",
         "plot",
         "register_figure",

@@ -17,8 +17,8 @@ from orchestrator.ray_backend.jobs import runs_as_job
 from orchestrator.terminal import out
 from orchestrator.units import counted
 from results import Store, StoreError
-from results.ask.best import metric_sql
 from results.ask.named_queries import space_of
+from results.ask.trial_values import metric_sql
 from results.ask.units import metrics_of
 from results.schema import FINISHED, MEASURED
 from results.store.metric_columns import better_end

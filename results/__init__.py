@@ -10,7 +10,10 @@ from results.store.open import create_store, open_store
 from results.store.store import Store
 
 _LAZY = {
+    "aggregate": "ask.aggregate",
     "best": "ask.best",
+    "compare": "ask.compare",
+    "Page": "figures.page",
     "plot": "plotting",
     "figure": "plotting",
     "register_figure": "plotting",

@@ -14,6 +14,8 @@ from results.ask.named_queries import space_name, space_of
 from results.ask.restricted import Where, restricted
 from results.errors import StoreError, nearest
 from results.figures.declaration import Figure, FigureFunction, FigureOption
+from results.figures.drawn import drawn_csv
+from results.figures.page import Page, fit
 from results.figures.selection import joined
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ FIGURES = GENERAL | _declared(general=False)
 """The built-in figures: of any training, then of single studies. A user's figure is a function of
 the same three arguments, or a `Figure` that declares what it keeps apart."""
 
+SCREEN = Page()
+
 FORMATS = ("html", "png", "pdf", "svg")
 
 
@@ -59,6 +63,7 @@ def figure(
     where: Where = (),
     metric: str | None = None,
     options: Mapping[str, Any] | None = None,
+    page: Page = SCREEN,
 ) -> go.Figure:
     """A figure of a space, as a Plotly object.
 
@@ -70,6 +75,7 @@ def figure(
       where: values of config keys, such as `{"init": "xavier"}`; other trials are left out.
       metric: what a figure draws that lets one choose; without a `name` the figure is `metric`.
       options: of the figure, by name, such as `{"input": 3, "from_epoch": 100}`.
+      page: its style, width, font size, and whether it has a title.
 
     Raises:
       StoreError: no such space, figure or trial; the store lacks the rows it needs; or trials
@@ -77,7 +83,7 @@ def figure(
     """
     data = space_of(store, space) if isinstance(space, str) else dict(space)
     known = FIGURES if figures is None else figures
-    wanted = _wanted(data, name, metric)
+    wanted = _wanted(data, name, metric, known)
     if wanted not in known:
         if wanted in figures_of(data):
             raise StoreError(f"{wanted} is a figure of a study file of yours; give --study FILE.")
@@ -89,16 +95,25 @@ def figure(
         if not isinstance(drawn, Figure):
             raise StoreError(f"{wanted} has no options; a Figure(...) declares them.")
         shown = {**shown, "options": dict(options)}
-    if metric is None:
-        return drawn(store, shown, trial)
-    if not (isinstance(drawn, Figure) and drawn.chooses_metric):
+    if metric is not None and not (isinstance(drawn, Figure) and drawn.chooses_metric):
         able = [n for n, f in known.items() if isinstance(f, Figure) and f.chooses_metric]
         raise StoreError(f"{wanted} draws no metric of one's choice; {joined(able, 'or')} does.")
-    return drawn(store, {**shown, "metric": metric}, trial)
+    shown = shown if metric is None else {**shown, "metric": metric}
+    return fit(drawn(store, shown, trial), page, smoke=bool(data.get("smoke")))
 
 
-def _wanted(space: Mapping[str, Any], name: str | None, metric: str | None) -> str:
-    return name or ("metric" if metric else figures_of(space)[0])
+def _wanted(
+    space: Mapping[str, Any],
+    name: str | None,
+    metric: str | None,
+    known: Mapping[str, FigureFunction],
+) -> str:
+    return full_name(name or ("metric" if metric else figures_of(space)[0]), known)
+
+
+def full_name(name: str, known: Mapping[str, FigureFunction]) -> str:
+    """A figure's name; `curve` is another for `metric`."""
+    return "metric" if name == "curve" and "curve" not in known else name
 
 
 def figures_of(space: Mapping[str, Any]) -> list[str]:
@@ -137,6 +152,8 @@ def plot(
     where: Where = (),
     metric: str | None = None,
     options: Mapping[str, Any] | None = None,
+    page: Page = SCREEN,
+    data: bool = False,
 ) -> Path:
     """Writes a figure and returns its path, a different one for every space, figure and trial.
 
@@ -144,19 +161,22 @@ def plot(
       output: the file to write, or an existing folder for one named as by default:
         `figures/<study>-<space>-<figure>[-<metric>][-<trial>][-<option>-<value>].<format>`.
       format: html (self-contained), png, pdf or svg; by the ending of `output` if None.
-      where, metric, options: as in `figure`.
+      where, metric, options, page: as in `figure`.
+      data: also write what is drawn beside it, as CSV of the same name (`results.figures.drawn`).
 
     Raises:
       StoreError: as `figure`; an unknown format; a place not writable; no browser for an image.
     """
-    data = space_of(store, space) if isinstance(space, str) else dict(space)
-    wanted = _wanted(data, name, metric)
-    own = [space_name(data), wanted, metric or "", store.resolve(trial) if trial else ""]
+    record = space_of(store, space) if isinstance(space, str) else dict(space)
+    wanted = _wanted(record, name, metric, FIGURES if figures is None else figures)
+    own = [space_name(record), wanted, metric or "", store.resolve(trial) if trial else ""]
     own += [f"{name}-{value}" for name, value in (options or {}).items()]
     stem = "-".join(plain_name(part) for part in own if part)
     path, kind = place_of(output, stem, FORMATS, format)
-    drawn = figure(store, data, wanted, trial, figures, where, metric, options)
-    write_bytes(path, rendered(drawn, kind, wanted))
+    drawn = figure(store, record, wanted, trial, figures, where, metric, options, page)
+    write_bytes(path, rendered(drawn, kind, wanted, page.kind.dots))
+    if data:
+        write_bytes(path.with_suffix(".csv"), drawn_csv(drawn).encode())
     return path
 
 
@@ -192,13 +212,13 @@ def place_of(
     return path, ending
 
 
-def rendered(drawn: go.Figure, kind: str, name: str) -> bytes:
+def rendered(drawn: go.Figure, kind: str, name: str, dots: float = 2) -> bytes:
     """The figure as a file of that format. HTML holds all it needs, plotly.js included."""
     if kind == "html":
         text = drawn.to_html(include_plotlyjs=True, full_html=True, div_id=plain_name(name))
         return text.encode()
     try:
-        return drawn.to_image(format=kind, scale=2 if kind == "png" else 1)
+        return drawn.to_image(format=kind, scale=dots if kind == "png" else 1)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise StoreError(

@@ -43,7 +43,7 @@ ALLOWED = {  # folder -> what its modules may import beside the standard library
     "search_spaces": {"search_spaces", "trainables.declarations"},
     "results": {
         *("results", "numpy", "pyarrow", "duckdb", "pandas", "plotly", "safetensors"),
-        *("kaleido", "choreographer", "psutil", "ml_dtypes"),
+        *("kaleido", "choreographer", "psutil", "ml_dtypes", "scipy"),
     },
 }
 
@@ -82,8 +82,8 @@ def test_a_package_imports_what_it_may_and_no_more(folder: str) -> None:
         ("trainables.declarations", THE_FOUR | {"ray", "pyarrow", "pandas"}),
         ("search_spaces", THE_FOUR | {"ray", "pyarrow", "pandas"}),
         # pyarrow.dataset imports pandas by itself where it is installed.
-        ("results", {"jax", "ray", "plotly", *PACKAGES} - {"results"}),
-        ("orchestrator", {"jax", "ray", "pandas", "plotly", "sklearn"}),
+        ("results", {"jax", "ray", "plotly", "scipy", *PACKAGES} - {"results"}),
+        ("orchestrator", {"jax", "ray", "pandas", "plotly", "sklearn", "scipy"}),
         ("orchestrator.worker.pack_run", {"optuna"}),  # which only a driver asks
     ],
 )

@@ -60,6 +60,21 @@ def plot(
     png: Annotated[
         bool, typer.Option("--png", help="PNG instead of HTML (needs the png extra).")
     ] = False,
+    style: Annotated[
+        str, typer.Option(help="screen; paper: 85 mm and 8 points; slide: large letters.")
+    ] = "screen",
+    width: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Such as 85mm, 3.3in or 800px.")
+    ] = None,
+    font_size: Annotated[
+        float | None, typer.Option("--font-size", metavar="POINTS", help="Of labels.")
+    ] = None,
+    no_title: Annotated[
+        bool, typer.Option("--no-title", help="Neither title nor notes, as above a caption.")
+    ] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Also write the numbers drawn, as CSV beside it.")
+    ] = False,
     study: StudyOption = None,
     all_: Annotated[bool, typer.Option("--all", help="Every figure of the space.")] = False,
     list_: Annotated[
@@ -75,10 +90,10 @@ def plot(
     Some figures have further options, such as --input 3 --from-epoch 100 of orbit1d. --list shows
     them.
     """
-    from results import FIGURES, StoreError
+    from results import FIGURES, Page, StoreError
     from results import plot as draw
     from results.ask.named_queries import space_of
-    from results.plotting import figures_of
+    from results.plotting import figures_of, full_name
 
     if list_:
         taken(ctx, None, {})
@@ -90,6 +105,8 @@ def plot(
         given = figure or "--metric"
         raise RequestError(f"--all draws every figure of the space; leave out --all or {given}")
     known = {**FIGURES, **own_figures(space, study)}
+    page = Page(style, width, font_size, not no_title)
+    figure = figure and full_name(figure, known)
     opened = open_for_reading(store, rule)
     space = _space_of_study(opened, space, figure)
     names = figures_of(space_of(opened, space))
@@ -112,6 +129,8 @@ def plot(
                 where=where or (),
                 metric=metric,
                 options=options,
+                page=page,
+                data=data,
             )
         except StoreError as error:
             if not all_:
@@ -119,6 +138,8 @@ def plot(
             problems.append(f"{name} is not drawn: {error}")
         else:
             out(str(written))
+            if data:
+                out(str(written.with_suffix(".csv")))
     if problems:
         raise RequestError(problems)
 

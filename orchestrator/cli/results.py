@@ -1,10 +1,10 @@
-"""Commands that ask a store: query, best."""
+"""Commands that ask a store: query, best, compare."""
 
 from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from orchestrator.cli.app import (
     JsonOption,
     StoreOption,
     app,
+    cell_text,
     dump,
     out,
     print_table,
@@ -20,6 +21,11 @@ from orchestrator.cli.open_store import open_for_reading
 from orchestrator.cli.rows import FORMATS, TABLE_ROWS, RowWriter
 from orchestrator.errors import RequestError
 from orchestrator.terminal import data_stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results import Store
 
 RuleOption = Annotated[
     list[str] | None,
@@ -144,8 +150,56 @@ def best(
         average=average,
         at=at,
     )
-    if json or format == "json":
-        dump(json_module.loads(frame.to_json(orient="records")))
+    _show(frame, opened, "json" if json else format)
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A space launched into the store, or some "
+            "of its trials: SPACE:KEY=VALUE:KEY=VALUE.",
+        ),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same, of the other side.")],
+    store: StoreOption = "./store",
+    metric: Annotated[str | None, typer.Option(help="Metric that selects.")] = None,
+    mode: Annotated[str | None, typer.Option(help="min or max.")] = None,
+    choose: Annotated[
+        str | None, typer.Option(help="Key whose best value is chosen at each side.")
+    ] = None,
+    over: Annotated[str | None, typer.Option(help="Key averaged over.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Keys that make a row, joined by commas; else one row.")
+    ] = None,
+    report: Annotated[str | None, typer.Option(help="Metric compared.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Epoch that counts: last, or best in the metric.")
+    ] = None,
+    diverged: Annotated[
+        str, typer.Option(help="A diverged trial counts as worst, or its pair is left_out.")
+    ] = "worst",
+    format: Annotated[str, typer.Option(help="table, csv, json or latex.")] = "table",
+    json: JsonOption = False,
+) -> None:
+    """Compare two sides pair by pair: a paired permutation test, and the probability that A is
+    better than B."""
+    from results import compare as find
+
+    opened = open_for_reading(store)
+    frame = find(
+        opened, a, b, metric=metric, mode=mode, choose=choose, over=over,
+        by=by.split(",") if by else (), report=report, at=at, diverged=diverged,
+    )  # fmt: skip
+    _show(frame, opened, "json" if json else format)
+
+
+def _show(frame: pd.DataFrame, store: Store, format: str) -> None:
+    """Prints a table with what it says; in the other formats every column, and no sentence."""
+    if format == "json":
+        dump(json_module.loads(frame.to_json(orient="records") or "[]"))
     elif format == "csv":
         data_stream().write(frame.to_csv(index=False))
     elif format == "latex":
@@ -157,11 +211,32 @@ def best(
         rows = [[_cell(v) for v in row] for row in frame.itertuples(index=False)]
         names = [str(c) for c in frame.columns]
         for row in rows:
-            _say_why_none(dict(zip(names, row, strict=True)), row, names.index("median"))
+            if "median" in names:
+                _say_why_none(dict(zip(names, row, strict=True)), row, names.index("median"))
         out(frame.attrs["says"])
-        print_table(names, rows, keys=opened.config_columns.keys())
+        print_table(*_folded(names, rows), keys=store.config_columns.keys())
     else:
         raise RequestError(f"--format must be table, csv, json or latex; got {format!r}")
+
+
+def _folded(names: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """The table with each interval in the column of its centre: 0.52 [0.48, 0.57]."""
+    ends = {
+        name: (names.index(f"{name}_low"), names.index(f"{name}_high"))
+        for name in names
+        if f"{name}_low" in names
+    }
+    hidden = {at for pair in ends.values() for at in pair}
+    out_rows = []
+    for row in rows:
+        cells = list(row)
+        for name, (low, high) in ends.items():
+            if row[low] is not None or row[high] is not None:
+                texts = ["-" if row[i] is None else cell_text(row[i]) for i in (low, high)]
+                centre = names.index(name)
+                cells[centre] = f"{cell_text(row[centre])} [{', '.join(texts)}]"
+        out_rows.append([cell for i, cell in enumerate(cells) if i not in hidden])
+    return [name for i, name in enumerate(names) if i not in hidden], out_rows
 
 
 def _say_why_none(named: dict[str, Any], row: list[Any], centre: int) -> None:

@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from results.ask.named_queries import nothing_yet, space_name, space_of, targets_of
+from results.ask.named_queries import space_of, targets_of
+from results.ask.seeds import CONFIDENCE, intervals, spread
+from results.ask.trial_values import best_first, metric_sql, rows_at, sortable
 from results.ask.units import metrics_of, reported, with_unit
-from results.errors import StoreError, nearest
-from results.schema import FINISHED, MEASURED
-from results.store.metric_columns import MetricColumn, better_end, measured
+from results.errors import StoreError
+from results.store.metric_columns import MetricColumn, better_end
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,7 @@ def best(
     report: str | None = None,
     average: Literal["median", "published"] = "median",
     at: Literal["last", "best"] | None = None,
+    confidence: float | None = CONFIDENCE,
 ) -> pd.DataFrame:
     """One row per cell, the best first: the chosen value, and the reported metric's centre and
     spread.
@@ -56,6 +58,7 @@ def best(
       average: "median" ranks by the median over seeds, a diverged seed counting as the worst
         possible; "published" ranks by the mean, diverged seeds skipped, as the papers do.
       at: the epoch whose metrics count: "last" of a trial, or the one "best" in `metric`.
+      confidence: of the intervals; None for none, which is quicker.
 
     Returns:
       Columns: the cell's keys; `choose`; `median` (a diverged seed as the worst, so there is none
@@ -63,8 +66,11 @@ def best(
       `n_diverged`; `n_missing` (trials without a result, over the whole cell); `partial` (the mean
       leaves diverged or pruned seeds out). Where any trial of the space was pruned also `n_pruned`
       (seeds at the chosen value) and `cell_pruned` (trials of the whole cell; if these are all it
-      has, nothing is chosen). Rows go by the median, or by the mean if that is what chooses. What
-      was chosen on and what is reported is `attrs["says"]`.
+      has, nothing is chosen). Last the bootstrap intervals `median_low`, `median_high`,
+      `mean_low` and `mean_high`, and the interquartile mean `iqm` with `iqm_low` and `iqm_high`
+      (`results.ask.seeds`): NaN of one seed, or where a diverged one is that end. Rows go by the
+      median, or by the mean if that is what chooses. What was chosen on and what is reported is
+      `attrs["says"]`.
 
     Raises:
       StoreError: unknown space, key or metric; no trial of the space has a result.
@@ -85,14 +91,16 @@ def best(
     swept = list(by) if by is not None else list(data.get("swept") or ())
     cells = [key for key in swept if key != choose and key not in averaged]
     keys = [*cells, choose] if choose else cells
+    if confidence is not None and not 0 < confidence < 1:
+        raise StoreError(f"confidence is a share between 0 and 1, such as 0.95; got {confidence}.")
     moment = at or str(recipe.get("at") or "last")
     if moment not in ("last", "best"):
         raise StoreError(f"at is last or best; got {moment}.")
     newest = f"{metric_sql(ranked)} IS NULL, epoch DESC"
     order = newest if moment == "last" else best_first(ranked, end)
-    rows = _rows_at(store, data, keys, ranked, shown, order)
+    rows = rows_at(store, data, keys, ranked, shown, order)
     rule = _Rule(end, average, _report_mode(shown, recipe, ranked, end, declared))
-    frame = _table(rows, cells, choose, rule)
+    frame = _table(rows, cells, choose, rule, confidence)
     over_keys = [key for key in averaged if key in store.config_columns]
     what = reported(store, data, report, metric)
     unit = declared[ranked].unit if ranked in declared and shown != ranked else ""
@@ -171,81 +179,12 @@ def _report_mode(
     return str(own or better_end(report, None, declared))
 
 
-def metric_sql(name: str) -> str:
-    """A metric of `epochs` as SQL: a column, or a name in its map of task metrics.
-
-    Raises:
-      StoreError: neither a numeric column nor a plain name.
-    """
-    columns = [*MEASURED, "epoch", "bad_step"]
-    if name in columns:
-        return name
-    bare = name.removeprefix("metrics.")
-    if not bare.replace("_", "").replace(".", "").isalnum():
-        raise StoreError(f"no metric {name!r}{nearest(name, columns)}; see `query --schema`.")
-    return measured(bare)
-
-
-def best_first(metric: str, mode: str) -> str:
-    """ORDER BY of a trial's epochs, the best in `metric` first, of equal ones the earliest."""
-    value = metric_sql(metric)
-    direction = "ASC" if mode == "min" else "DESC"
-    return f"isfinite({value}) DESC NULLS LAST, {value} {direction}, epoch"
-
-
-def _rows_at(
-    store: Store,
-    data: Mapping[str, Any],
-    keys: Sequence[str],
-    metric: str,
-    report: str,
-    order: str,
-) -> list[Row]:
-    """The space's own trials, parents left out, each with its keys and its metrics at the epoch
-    that comes first in `order`."""
-    columns = store.config_columns
-    unknown = [key for key in keys if key not in columns]
-    if unknown:
-        raise StoreError(
-            f"no trial here has the key {unknown[0]!r}{nearest(unknown[0], columns)}; "
-            "see `query --schema`."
-        )
-    wanted = targets_of(data)
-    chosen = ", ".join(f't."{columns[key]}" AS k{i}' for i, key in enumerate(keys))
-    found = store.sql(
-        f"""
-        WITH last AS (
-            SELECT trial_id, {metric_sql(metric)} AS metric, {metric_sql(report)} AS report
-            FROM all_epochs WHERE trial_id IN (SELECT unnest($ids))
-            QUALIFY row_number() OVER (PARTITION BY trial_id ORDER BY {order}) = 1
-        )
-        SELECT t.trial_id, t.status, t.bad_epoch, l.metric, l.report{", " + chosen if keys else ""}
-        FROM all_trials t LEFT JOIN last l USING (trial_id)
-        WHERE t.trial_id IN (SELECT unnest($ids))
-        ORDER BY t.trial_id
-        """,
-        {"ids": list(wanted)},
-    ).rows()
-    for row in found:
-        row["key"] = {key: row.pop(f"k{i}") for i, key in enumerate(keys)}
-        row["diverged"] = row["status"] == "diverged" or row["bad_epoch"] is not None
-        values = (row["metric"], row["report"])
-        row["pruned"] = row["status"] == "pruned"
-        row["missing"] = not row["pruned"] and (
-            row["status"] not in FINISHED
-            or (not row["diverged"] and any(v is None or math.isnan(v) for v in values))
-        )
-    if all(row["missing"] or row["pruned"] for row in found):
-        if found and all(row["status"] in FINISHED for row in found):
-            both = metric if metric == report else f"{metric} and {report}"
-            close = nearest(metric, [*MEASURED, *store.metrics])
-            raise StoreError(f"no trial of this space has {both}{close}; choose another --metric.")
-        raise StoreError(nothing_yet(store, space_name(data), wanted, "a result"))
-    return found
-
-
 def _table(
-    rows: Sequence[Row], cells: Sequence[str], choose: str | None, rule: _Rule
+    rows: Sequence[Row],
+    cells: Sequence[str],
+    choose: str | None,
+    rule: _Rule,
+    confidence: float | None,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -270,36 +209,16 @@ def _table(
             ranked = [(rule.rank(chosen), sortable(v), v) for v, chosen in values.items()]
             value = min(ranked, key=lambda entry: entry[:2])[2]
             line |= {choose: value} if choose else {}
-            line |= _spread(values[value], rule.report_worst)
+            sample = [row["report"] for row in values[value] if not row["diverged"]]
+            diverged = len(values[value]) - len(sample)
             early = pruned[cell].count(value)
         else:
-            early = 0
+            sample, diverged, early = [], 0, 0
             line |= {choose: None} if choose else {}
-            line |= {"median": math.nan, "mean": math.nan, "stderr": math.nan, "n": 0,
-                     "n_diverged": 0, "partial": False}  # fmt: skip
-        line |= {"n_missing": lost[cell], "partial": line["partial"] or early > 0}
+        line |= spread(sample, diverged, rule.report_worst)
+        line |= {"partial": diverged > 0 or early > 0, "n_missing": lost[cell]}
         line |= {"n_pruned": early, "cell_pruned": len(pruned[cell])} if any_pruned else {}
+        if confidence is not None:
+            line |= intervals(sample, diverged, rule.report_worst, confidence)
         out.append(line)
     return pd.DataFrame(sorted(out, key=rule.place))
-
-
-def _spread(rows: Sequence[Row], worst: float) -> Row:
-    finite = [row["report"] for row in rows if not row["diverged"]]
-    diverged = len(rows) - len(finite)
-    deviation = statistics.stdev(finite) if len(finite) > 1 else math.nan
-    median = statistics.median([*finite, *[worst] * diverged])
-    return {
-        "median": median if math.isfinite(median) else math.nan,
-        "mean": statistics.fmean(finite) if finite else math.nan,
-        "stderr": deviation / math.sqrt(len(finite)) if finite else math.nan,
-        "n": len(finite),
-        "n_diverged": diverged,
-        "partial": diverged > 0,
-    }
-
-
-def sortable(value: Any) -> tuple[int, Any]:
-    """What sorts values of a key, null and numbers and words among them."""
-    if value is None:
-        return (0, 0)
-    return (1, value) if isinstance(value, (int, float)) else (2, str(value))

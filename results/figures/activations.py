@@ -39,7 +39,7 @@ def activations(
         2, 2, shared_yaxes=True, shared_xaxes=True, vertical_spacing=0.1, horizontal_spacing=0.14,
         subplot_titles=[f"<b>{title}</b>" for title in _COLUMNS.values()],
     )  # fmt: skip
-    each = min(max(16 * len(places), 200), 560)
+    each = min(max(16 * len(places), 200), 1150)
     height = 2 * each + 60
     for index, column in enumerate(_COLUMNS):
         line, col = divmod(index, 2)

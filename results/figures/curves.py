@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.ask.best import metric_sql
+from results.ask.trial_values import metric_sql
 from results.ask.units import loss_unit, metrics_of, unit_of, with_unit
+from results.figures.bands import BAND_OPTIONS, Line, draw, end_of, grouping
 from results.figures.declaration import Figure, metric_of
-from results.figures.selection import Selection, Shown, select_trials, series
+from results.figures.selection import Selection, known, select_trials, series
 from results.figures.style import (
-    END_NAME,
     LogScale,
-    Scale,
     draw_series,
     explain_marks,
     finish,
@@ -33,25 +32,43 @@ if TYPE_CHECKING:
 Rows = dict[str, list[dict[str, Any]]]
 
 
-def training_loss(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+def training_loss(
+    store: Store,
+    space: Mapping[str, Any],
+    trial: str | None = None,
+    *,
+    by: str | None = None,
+    over: str | None = None,
+    band: str | None = None,
+) -> go.Figure:
     """Mean training loss of each epoch, on a logarithmic axis where none is negative."""
     chosen = select_trials(store, space, trial)
     rows = series(store, "epochs", "epoch, loss", chosen.ids, order="epoch")
-    scale = scale_for(row["loss"] for own in rows.values() for row in own)
+    grouped = grouping(chosen, space, by, over, band)
+    lines = grouped.lines(rows, "epoch", "loss")
+    scale = scale_for(value for line in lines for value in line.values)
     chance = space.get("chance_loss")
     if chance:
         scale.see([chance])
     fig = go.Figure()
-    _curves(fig, chosen, rows, "epoch", "loss", scale)
+    draw(fig, lines, scale)
     if chance:
         threshold(fig, chance, f"chance {chance:.3f}", log=isinstance(scale, LogScale))
-    explain_marks(fig, [scale], _ends(chosen))
+    explain_marks(fig, [scale], _ends(lines))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
     fig.update_yaxes(title=chosen.loss("Training loss"), **scale.axis())
-    return _finish(fig, f"Training loss — {chosen.title}", chosen)
+    return _finish(fig, f"Training loss — {chosen.title}", chosen, grouped.note)
 
 
-def metric(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+def metric(
+    store: Store,
+    space: Mapping[str, Any],
+    trial: str | None = None,
+    *,
+    by: str | None = None,
+    over: str | None = None,
+    band: str | None = None,
+) -> go.Figure:
     """A metric of each epoch: that of --metric, else the one by which `best` ranks."""
     chosen = select_trials(store, space, trial)
     name = metric_of(space)
@@ -62,20 +79,31 @@ def metric(store: Store, space: Mapping[str, Any], trial: str | None = None) -> 
     declared = metrics_of(store, chosen.ids)
     unit = unit_of(name, loss_unit(store, chosen.ids, space.get("loss_unit")), declared)
     decades = math.inf if unit == "fraction" else 1.0
-    scale = scale_for((row["value"] for own in rows.values() for row in own), decades)
+    end = better_end(name, None, declared)
+    grouped = grouping(chosen, space, by, over, band)
+    lines = grouped.lines(rows, "epoch", "value", -math.inf if end == "max" else math.inf)
+    scale = scale_for((value for line in lines for value in line.values), decades)
     fig = go.Figure()
-    _curves(fig, chosen, rows, "epoch", "value", scale)
-    explain_marks(fig, [scale], _ends(chosen))
-    better = "higher" if better_end(name, None, declared) == "max" else "lower"
+    draw(fig, lines, scale)
+    explain_marks(fig, [scale], _ends(lines))
+    better = "higher" if end == "max" else "lower"
     measured = name in declared or name.endswith(("loss", "accuracy"))
     fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
     fig.update_yaxes(
         title=with_unit(name, unit) + (f", {better} is better" if measured else ""), **scale.axis()
     )
-    return _finish(fig, f"{name} — {chosen.title}", chosen)
+    return _finish(fig, f"{name} — {chosen.title}", chosen, grouped.note)
 
 
-def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
+def grad_norms(
+    store: Store,
+    space: Mapping[str, Any],
+    trial: str | None = None,
+    *,
+    by: str | None = None,
+    over: str | None = None,
+    band: str | None = None,
+) -> go.Figure:
     """Total gradient norm and the smallest non-zero tensor's, epoch by epoch."""
     chosen = select_trials(store, space, trial)
     rows = series(
@@ -89,35 +117,44 @@ def grad_norms(store: Store, space: Mapping[str, Any], trial: str | None = None)
     if len(chosen.trials) == 1:
         scale = LogScale()
         fig = go.Figure()
-        for column in kinds:
-            _see(scale, rows, column)
+        end = end_of(chosen.trials[0])
+        scale.see(row[column] for own in rows.values() for row in own for column in kinds)
         for index, (column, name) in enumerate(kinds.items()):
             own = rows[chosen.ids[0]]
             plain = name.replace("<br>", " ")
             draw_series(fig, [r["epoch"] for r in own], [r[column] for r in own], scale, plain,
                         look(index))  # fmt: skip
-            points = [(r["epoch"], r[column]) for r in own]
-            _mark_end(fig, chosen.trials[0], points, look(index), scale)
-        explain_marks(fig, [scale], _ends(chosen))
+            points = [(r["epoch"], r[column]) for r in own
+                      if known(r[column]) and scale.shows(r[column])]  # fmt: skip
+            if end and points:
+                mark_end(fig, *points[-1], look(index), chosen.trials[0].name, end)
+        explain_marks(fig, [scale], [end] if end else [])
         fig.update_xaxes(title="Epoch", **_whole(rows, "epoch"))
         fig.update_yaxes(title="Gradient norm (mean over steps)", **scale.axis())
         return _finish(fig, title, chosen)
     fig = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
-    scales = []
+    grouped, scales, lines = grouping(chosen, space, by, over, band), [], []
     for row, (column, name) in enumerate(kinds.items(), 1):
         scale = LogScale()
-        _see(scale, rows, column)
-        _curves(fig, chosen, rows, "epoch", column, scale, legend=row == 1, row=row, col=1)
+        lines = grouped.lines(rows, "epoch", column)
+        scale.see(value for line in lines for value in line.values)
+        draw(fig, lines, scale, legend=row == 1, row=row, col=1)
         fig.update_yaxes(title=name, row=row, col=1, **scale.axis())
         scales.append(scale)
-    explain_marks(fig, scales, _ends(chosen))
+    explain_marks(fig, scales, _ends(lines))
     fig.update_xaxes(**_whole(rows, "epoch"))
     fig.update_xaxes(title="Epoch", row=2, col=1)
-    return _finish(fig, title, chosen, height=680)
+    return _finish(fig, title, chosen, grouped.note, height=680)
 
 
 def grad_norms_last_10(
-    store: Store, space: Mapping[str, Any], trial: str | None = None
+    store: Store,
+    space: Mapping[str, Any],
+    trial: str | None = None,
+    *,
+    by: str | None = None,
+    over: str | None = None,
+    band: str | None = None,
 ) -> go.Figure:
     """Total gradient norm of the last ten steps of each trial's last epoch, of those kept."""
     chosen = select_trials(store, space, trial).ended()
@@ -126,14 +163,17 @@ def grad_norms_last_10(
         last = _until_bad([row for row in own if row["epoch"] == own[-1]["epoch"]])[-10:]
         rows[trial_id] = [{**row, "nth": i} for i, row in enumerate(last, 1)]
     scale = LogScale()
-    _see(scale, rows, "grad_norm")
+    grouped = grouping(chosen, space, by, over, band)
+    lines = grouped.lines(rows, "nth", "grad_norm")
+    scale.see(value for line in lines for value in line.values)
     fig = go.Figure()
-    _curves(fig, chosen, rows, "nth", "grad_norm", scale)
-    explain_marks(fig, [scale], _ends(chosen))
+    draw(fig, lines, scale)
+    explain_marks(fig, [scale], _ends(lines))
     fig.update_xaxes(title="Step, of the last ten taken in the last epoch", **_whole(rows, "nth"))
     fig.update_yaxes(title="Total gradient norm", **scale.axis())
     lacking = [trial.id[:8] for trial in chosen.trials if trial.id not in rows]
-    note = f"No steps kept of {', '.join(lacking[:8])}." if lacking else ""
+    note = f"No steps kept of {', '.join(lacking[:8])}. " if lacking else ""
+    note += grouped.note
     return _finish(fig, f"Gradient norm, last steps — {chosen.title}", chosen, note)
 
 
@@ -145,44 +185,6 @@ def _until_bad(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _see(scale: LogScale, rows: Rows, column: str) -> None:
-    for own in rows.values():
-        scale.see(row[column] for row in own)
-
-
-def _curves(
-    fig: go.Figure,
-    chosen: Selection,
-    rows: Rows,
-    x: str,
-    y: str,
-    scale: Scale,
-    legend: bool = True,
-    **place: Any,
-) -> None:
-    """A line per trial; the trials of a cell share colour and legend entry."""
-    for index, (cell, trials) in enumerate(chosen.cells.items()):
-        first = legend
-        for trial in trials:
-            own = rows.get(trial.id)
-            if not own:
-                continue
-            name = _cell_name(cell, trials)
-            draw_series(
-                fig, [row[x] for row in own], [row[y] for row in own], scale, name, look(index),
-                legend=first, opacity=1.0 if len(trials) == 1 else 0.65, hover=trial.name, **place,
-            )  # fmt: skip
-            first = False
-            points = [(row[x], row[y]) for row in own]
-            _mark_end(fig, trial, points, look(index), scale, **place)
-
-
-def _cell_name(cell: str, trials: Sequence[Shown]) -> str:
-    if not cell:
-        return trials[0].name if len(trials) == 1 else f"{len(trials)} trials"
-    return cell if len(trials) == 1 else f"{cell} (×{len(trials)})"
-
-
 def _whole(rows: Rows, column: str) -> dict[str, Any]:
     """An axis of whole numbers: no ticks between them."""
     values = [row[column] for own in rows.values() for row in own]
@@ -192,30 +194,8 @@ def _whole(rows: Rows, column: str) -> dict[str, Any]:
     return {"range": [low - pad, high + pad], "tickformat": "d", **every}
 
 
-def _end_of(trial: Shown) -> str | None:
-    """What the mark at the end of a trial's line says, where it has one."""
-    if trial.bad_epoch is not None:
-        return END_NAME
-    return f"{trial.status} here" if trial.censored else None
-
-
-def _ends(chosen: Selection) -> list[str]:
-    return [name for name in map(_end_of, chosen.trials) if name]
-
-
-def _mark_end(
-    fig: go.Figure,
-    trial: Shown,
-    points: list[tuple[Any, Any]],
-    style: dict[str, Any],
-    scale: Scale,
-    **place: Any,
-) -> None:
-    """Marks the last finite point of a trial that became non-finite or was pruned."""
-    name = _end_of(trial)
-    finite = [p for p in points if p[1] is not None and math.isfinite(p[1]) and scale.shows(p[1])]
-    if name and finite:
-        mark_end(fig, *finite[-1], style, trial.name, name, **place)
+def _ends(lines: Sequence[Line]) -> list[str]:
+    return [line.end for line in lines if line.end]
 
 
 def _finish(
@@ -225,8 +205,8 @@ def _finish(
 
 
 FIGURES = (
-    Figure(training_loss),
-    Figure(metric, chooses_metric=True),
-    Figure(grad_norms),
-    Figure(grad_norms_last_10, table="steps"),
+    Figure(training_loss, options=BAND_OPTIONS),
+    Figure(metric, chooses_metric=True, options=BAND_OPTIONS),
+    Figure(grad_norms, options=BAND_OPTIONS),
+    Figure(grad_norms_last_10, table="steps", options=BAND_OPTIONS),
 )

@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from results.ask.best import metric_sql
 from results.ask.named_queries import space_name, targets_of
 from results.ask.restricted import restricted, spelled
+from results.ask.trial_values import metric_sql
 from results.ask.units import loss_unit
 from results.errors import StoreError, nearest
 from results.figures.selection import averaged_keys, joined

@@ -1,12 +1,13 @@
-"""Heat maps and bars, a panel per trial: tensors over epochs, layers over time, tensors."""
+"""Heat maps and points, a panel per trial: tensors over epochs, layers over time, tensors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from results.errors import StoreError
@@ -107,7 +108,7 @@ def timeline(
 
 
 def grad_per_layer(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
-    """Gradient norm of every tensor at the last epoch, as bars, the first tensor at the bottom."""
+    """Gradient norm of every tensor at the last epoch, the first tensor on top."""
     chosen = select_trials(store, space, trial).ended()
     panels = pick(chosen)
     rows = series(
@@ -126,17 +127,16 @@ def grad_per_layer(store: Store, space: Mapping[str, Any], trial: str | None = N
     grid = Layout.of(panels, max(len(own) for own in last.values()), named=True)
     fig = grid.figure(panels)
     for index, shown in enumerate(panels):
-        _bars(fig, last[shown.id], scale, grid, grid.place(index))
+        _points(fig, last[shown.id], scale, grid, grid.place(index))
     explain_cells(fig, scale)
     fig.update_xaxes(title="Gradient norm (last epoch)", **scale.axis())
-    fig.update_layout(bargap=0.15, barmode="overlay")
     finish(fig, f"Gradient norm per tensor — {chosen.title}", notes(chosen, panels), grid.height,
            grid.heads)  # fmt: skip
-    fig.update_yaxes(tickfont={"size": 11}, showgrid=False)
+    fig.update_yaxes(tickfont={"size": 11}, showgrid=True)
     return fig
 
 
-def _bars(
+def _points(
     fig: go.Figure,
     rows: Sequence[dict[str, Any]],
     scale: LogScale,
@@ -144,24 +144,22 @@ def _bars(
     place: dict[str, Any],
 ) -> None:
     names = [f"{r['layer_name']}.{r['tensor']}" for r in rows]
-    low, high = (10**v for v in scale.axis()["range"])
     kinds: dict[str, list[tuple[str, float]]] = {"finite": [], "zero": [], "bad": []}
     for name, value in zip(names, (r["grad_norm"] for r in rows), strict=True):
-        if value is None:
-            continue
-        kind = "bad" if not math.isfinite(value) else "finite" if value > 0 else "zero"
-        kinds[kind].append((name, value if kind == "finite" else high if kind == "bad" else low))
+        if value is not None:
+            kind = "bad" if not math.isfinite(value) else "finite" if value > 0 else "zero"
+            kinds[kind].append((name, scale.ceiling if kind == "bad" else value))
+    # Points, since a bar on a logarithmic axis would begin at a floor that means nothing.
     looks = {
-        "finite": {"color": COLOURS[0]},
-        "bad": {"color": "white", "line": {"color": BAD_COLOUR, "width": 1},
-                "pattern": {"shape": "/", "fgcolor": BAD_COLOUR}},
-    }  # fmt: skip
+        "finite": {"symbol": "circle", "color": COLOURS[0], "size": 8},
+        "bad": {"symbol": "x", "color": BAD_COLOUR, "size": 9},
+    }
     for kind, marker in looks.items():
         if kinds[kind]:
             fig.add_trace(
-                go.Bar(
-                    orientation="h", y=[n for n, _ in kinds[kind]], base=low,
-                    x=[v - low for _, v in kinds[kind]], marker=marker, showlegend=False,
+                go.Scatter(
+                    x=[v for _, v in kinds[kind]], y=[n for n, _ in kinds[kind]],
+                    mode="markers", marker=marker, showlegend=False,
                     customdata=[v if kind == "finite" else math.nan for _, v in kinds[kind]],
                     hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
                 ),
@@ -178,7 +176,11 @@ def _bars(
             **place,
         )  # fmt: skip
     fig.update_yaxes(
-        categoryorder="array", categoryarray=names, tickvals=grid.ticks(names), **place
+        categoryorder="array",
+        categoryarray=names[::-1],
+        tickvals=grid.ticks(names),
+        range=[-0.7, len(names) - 0.3],
+        **place,
     )
 
 
@@ -212,22 +214,51 @@ def _heatmaps(
         if place["col"] == 1 and y_title:
             fig.update_yaxes({"title": y_title}, **place)
     explain_cells(fig, scale)
-    colour_axis(fig, scale, colour_title)
+    values = [v for grid in grids for line in grid.values for v in line]
+    colour_axis(fig, scale, colour_title, usual_range(values))
     finish(fig, title, notes(chosen, panels), layout.height, layout.heads)
     fig.update_xaxes(showgrid=False)
     fig.update_yaxes(showgrid=False, tickfont={"size": 11 if named else 13})
     return fig
 
 
-def colour_axis(fig: go.Figure, scale: LogScale, title: str) -> None:
-    """The logarithmic colour scale that all heat maps of a figure share, with its bar."""
-    low, high = scale.decades
-    ticks = log_ticks(low, high)
+def usual_range(values: Iterable[float | None]) -> tuple[float, float]:
+    """log10 of the ends of a colour scale that a few cells do not flatten: those of the values,
+    but no further from the quartiles than three times their distance (Tukey's outer fences), and
+    at least a decade from them."""
+    logs = np.log10([v for v in values if v is not None and math.isfinite(v) and v > 0])
+    if not len(logs):
+        return -math.inf, math.inf
+    first, third = np.quantile(logs, [0.25, 0.75])
+    reach = max(3 * (third - first), 1.0)
+    return max(float(logs.min()), first - reach), min(float(logs.max()), third + reach)
+
+
+def colour_axis(
+    fig: go.Figure,
+    scale: LogScale,
+    title: str,
+    ends: tuple[float, float] = (-math.inf, math.inf),
+) -> None:
+    """The logarithmic colour scale that all heat maps of a figure share, with its bar.
+
+    Args:
+      ends: log10 of where colours end; cells beyond have the last colour, which the bar says.
+    """
+    least, most = scale.decades
+    low, high = max(least, ends[0]), min(most, ends[1])
+    if high - low < 1e-9:
+        low, high = least, most
+    ticks = {math.log10(value): text for value, text in log_ticks(low, high).items()}
+    beyond = {high: ("≥ ", most > high + 1e-9), low: ("≤ ", least < low - 1e-9)}
+    for end, (sign, cut) in beyond.items():
+        if cut:
+            ticks = {at: text for at, text in ticks.items() if abs(at - end) > 0.04 * (high - low)}
+            ticks[end] = f"{sign}{10**end:.1e}"
     fig.update_layout(
         coloraxis={
             "colorscale": "Viridis", "cmin": low, "cmax": high,
-            "colorbar": {"title": {"text": title, "side": "top"},
-                         "tickvals": [math.log10(value) for value in ticks],
+            "colorbar": {"title": {"text": title, "side": "top"}, "tickvals": list(ticks),
                          "ticktext": list(ticks.values()), "len": 1, "thickness": 16},
         },
     )  # fmt: skip

@@ -29,9 +29,7 @@ class Layout:
     @classmethod
     def of(cls, panels: Sequence[Shown], rows: int, named: bool) -> Layout:
         columns = 2 if len(panels) == 4 else min(len(panels), 3)
-        # A single panel has room for every label; several share the page and thin them out.
-        each = 13 * rows if columns == 1 else min(13 * rows, 560)
-        each = min(max(each, 260), 1150)
+        each = min(max(13 * rows, 260), 1150)  # room for the label of each of 88 tensors
         heads = max(_head(p).count("<br>") + 1 for p in panels) if columns > 1 else 0
         return cls(columns, -(-len(panels) // columns), each, each // 13, heads, named)
 

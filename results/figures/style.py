@@ -22,6 +22,8 @@ END_NAME = "became non-finite here"
 _END_SYMBOLS = {END_NAME: "x-thin", "pruned here": "line-ns", "paused here": "line-ew"}
 
 WIDTH = 1000
+FONT_SIZE = 14
+"""Pixels, on a screen."""
 _FONT = "Open Sans, Helvetica, Arial, sans-serif"
 
 
@@ -43,32 +45,8 @@ def finish(
       plot_height: pixels of the axes, gaps between panels included.
       heads: lines of the panels' own titles.
     """
-    lines = [line for note in notes if note for line in wrapped(note, 130)]
-    names = [trace["name"] or "" for trace in fig.to_dict()["data"] if _in_legend(trace)]
-    rows = _legend_rows(names)
-    top = 72 + 18 * len(lines) + 22 * heads
-    bottom = 75 + (27 * rows + 10 if rows else 0)
-    height = top + plot_height + bottom
-    fig.update_layout(
-        template="none",
-        width=WIDTH,
-        height=height,
-        font={"family": _FONT, "size": 14, "color": "#222222"},
-        title={
-            "text": f"<b>{title}</b>",
-            "subtitle": {"text": "<br>".join(lines), "font": {"size": 13, "color": "#555555"}},
-            "x": 0.0, "xanchor": "left", "xref": "paper",
-            "y": 1 - 28 / height, "yanchor": "top", "yref": "container",
-            "font": {"size": 20},
-        },
-        margin={"l": 90, "r": 30, "t": top, "b": bottom},
-        plot_bgcolor="white",
-        paper_bgcolor="white",
-        hovermode="closest",
-        showlegend=rows > 0,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -62 / plot_height,
-                "yanchor": "top", "font": {"size": 13}, "itemwidth": 40},
-    )  # fmt: skip
+    meta = {"title": title, "notes": [note for note in notes if note],
+            "plot_height": plot_height, "heads": heads}  # fmt: skip
     axis = {
         "showline": True, "linecolor": "#444444", "ticks": "outside", "tickcolor": "#444444",
         "gridcolor": "rgba(0,0,0,0.12)", "zeroline": False, "automargin": True,
@@ -76,6 +54,57 @@ def finish(
     }  # fmt: skip
     fig.update_xaxes(axis)
     fig.update_yaxes(axis)
+    fig.update_layout(
+        template="none", plot_bgcolor="white", paper_bgcolor="white", hovermode="closest"
+    )
+    return lay_out(fig, meta, WIDTH, FONT_SIZE, plot_height)
+
+
+def lay_out(
+    fig: go.Figure, meta: dict[str, Any], width: int, font: float, plot_height: float
+) -> go.Figure:
+    """Sizes, margins, title, notes and legend of a figure that `finish` has given its axes.
+
+    Args:
+      meta: its title, notes, plot height and head lines, which `layout.meta` keeps.
+      width, font: of the figure and of its labels, in pixels.
+      plot_height: pixels of the axes, gaps between panels included.
+    """
+    times = font / FONT_SIZE
+    letters = max(round(130 * (width - 120 * times) / (WIDTH - 120) / times), 20)
+    lines = [line for note in meta["notes"] for line in wrapped(note, letters)]
+    names = [trace["name"] or "" for trace in fig.to_dict()["data"] if _in_legend(trace)]
+    rows = _legend_rows(names, (width - 120 * times) / times)
+    heading = wrapped(meta["title"], max(round(letters * 0.62), 10)) if meta["title"] else []
+    small = 16 if not heading and not lines else 30 + 42 * bool(heading)
+    top = times * (small + 25 * max(len(heading) - 1, 0) + 18 * len(lines) + 22 * meta["heads"])
+    stacked = rows == len(names) > 1 and width < WIDTH  # Plotly sets such rows closer together
+    pitch = max(17 * times + 3, 19) if stacked else max(27 * times, 27)
+    feet = max((str(axis.title.text).count("<br>") for axis in fig.select_xaxes()), default=0)
+    below = (62 + 20 * (feet if width < WIDTH else 0)) * times
+    bottom = below + 13 * times + (pitch * rows + 10 * times if rows else 0)
+    height = top + plot_height + bottom
+    name = f"<b>{'<br>'.join(heading)}</b>" if heading else "\N{ZERO WIDTH SPACE}"
+    fig.update_layout(
+        meta=meta,
+        width=width,
+        height=height,
+        font={"family": _FONT, "size": font, "color": "#222222"},
+        title={
+            "text": name if heading or lines else None,
+            "subtitle": {"text": "<br>".join(lines),
+                         "font": {"size": 13 * times, "color": "#555555"}},
+            "x": 0.0, "xanchor": "left", "xref": "paper",
+            "y": 1 - 28 * times / height, "yanchor": "top", "yref": "container",
+            "font": {"size": 20 * times},
+        },
+        margin={"l": 90 * times, "r": 30 * times, "t": top, "b": bottom},
+        showlegend=rows > 0,
+        legend={"orientation": "v" if stacked else "h", "x": 0, "xanchor": "left",
+                "y": -below / plot_height,
+                "yanchor": "top", "font": {"size": 13 * times},
+                "tracegroupgap": 0 if stacked else 10, "itemwidth": max(40 * times, 30)},
+    )  # fmt: skip
     return fig
 
 
@@ -83,12 +112,12 @@ def _in_legend(trace: dict[str, Any]) -> bool:
     return trace.get("type") in ("scatter", "bar") and trace.get("showlegend") is not False
 
 
-def _legend_rows(names: Sequence[str]) -> int:
+def _legend_rows(names: Sequence[str], room: float = WIDTH - 120) -> int:
     """Lines the legend takes, by the usual width of a letter."""
     rows, used = (1 if names else 0), 0.0
     for name in names:
         wide = 70 + 7.0 * len(name)
-        if used and used + wide > WIDTH - 120:
+        if used and used + wide > room:
             rows, used = rows + 1, 0.0
         used += wide
     return rows
@@ -254,33 +283,34 @@ def scale_for(values: Iterable[float | None], decades: float = 0.0) -> Scale:
     return scale
 
 
-_PLAIN = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
-
-
 def log_ticks(low: float, high: float) -> dict[float, str]:
     """Values and labels of ticks between 10**low and 10**high: powers of ten, eight or so; where
-    that gives few 2 and 5 times each, or all whole multiples."""
+    that gives few 2 and 5 times each, or all whole multiples. The labels are of one kind: plain
+    numbers where all lie between 0.01 and 1000, otherwise powers."""
     every = max(1, math.ceil((high - low) / 8))
     exponents = range(math.floor(low), math.floor(high) + 1)
+    shown = [e for e in exponents if e % every == 0 and low <= e <= high]
     if high - low > 2.5:
-        return {10.0**e: power(e) for e in exponents if e % every == 0 and low <= e <= high}
-    marks: dict[float, str] = {}
+        plain = all(-2 <= e <= 3 for e in shown)
+        return {float(f"1e{e}"): f"{10.0**e:g}" if plain else power(e) for e in shown}
+    marks: dict[float, tuple[int, int]] = {}
     for digits in ((1, 2, 5), range(1, 10)):
         for exponent in exponents:
             for digit in digits:
                 if low <= math.log10(digit) + exponent <= high:
-                    times = f"{digit}×" if digit > 1 else ""
-                    plain = -3 <= exponent <= 3
-                    value = float(f"{digit}e{exponent}")
-                    marks[value] = f"{value:g}" if plain else times + power(exponent)
+                    marks[float(f"{digit}e{exponent}")] = digit, exponent
         if len(marks) > 2:
             break
-    return marks
+    plain = all(-3 <= exponent <= 3 for _, exponent in marks.values())
+    return {
+        value: f"{value:g}" if plain else (f"{digit}×" if digit > 1 else "") + power(exponent)
+        for value, (digit, exponent) in sorted(marks.items())
+    }
 
 
 def power(exponent: int) -> str:
     """10 to the `exponent` as a tick label."""
-    return _PLAIN.get(exponent, f"10<sup>{exponent}</sup>".replace("-", "\N{MINUS SIGN}"))
+    return f"10<sup>{exponent}</sup>".replace("-", "\N{MINUS SIGN}")
 
 
 def draw_series(
@@ -293,15 +323,18 @@ def draw_series(
     legend: bool = True,
     opacity: float = 1.0,
     hover: str = "",
+    marks: bool = True,
     **place: Any,
 ) -> None:
-    """One line. On a logarithmic axis zeros become hollow triangles at its floor; on any non-finite
-    values become crosses at its ceiling; a line is broken there, not joined across."""
+    """One line, with a mark at each point if `marks`. On a logarithmic axis zeros become hollow
+    triangles at its floor; on any non-finite values become crosses at its ceiling; a line is broken
+    there, not joined across."""
     kept = [v if v is not None and math.isfinite(v) and scale.shows(v) else None for v in y]
     colour = style["colour"]
     fig.add_trace(
         go.Scatter(
-            x=list(x), y=kept, name=name, mode="lines+markers", showlegend=legend, opacity=opacity,
+            x=list(x), y=kept, name=name, mode="lines+markers" if marks or len(y) == 1 else "lines",
+            showlegend=legend, opacity=opacity,
             legendgroup=name, connectgaps=False,
             line={"color": colour, "dash": style["dash"], "width": 2},
             marker={"symbol": style["symbol"], "size": 6, "color": colour},
@@ -320,7 +353,8 @@ def draw_series(
             fig.add_trace(
                 go.Scatter(
                     x=[x[i] for i in where], y=[height] * len(where), mode="markers",
-                    legendgroup=name, showlegend=False, opacity=opacity,
+                    customdata=[y[i] for i in where], legendgroup=name, showlegend=False,
+                    opacity=opacity,
                     marker={"symbol": symbol, "size": 10, "color": colour,
                             "line": {"width": 2, "color": colour}},
                     hovertemplate=f"{hover or name}<br>%{{x}}: "

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.ask.best import best, sortable
+from results.ask.best import best
 from results.ask.named_queries import space_name
+from results.ask.trial_values import sortable
 from results.config_values import value_text, value_texts
 from results.errors import StoreError
 from results.figures.declaration import Figure
@@ -39,7 +40,7 @@ def _chosen(
     if own is None:
         return [], f"{scan} is missing: it was not launched into this store."
     try:
-        frame = best(store, own, by=by)
+        frame = best(store, own, by=by, confidence=None)
     except StoreError as error:
         return [], f"{scan} is missing: {error}"
     rows = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
@@ -165,7 +166,10 @@ def ablation(store: Store, space: Mapping[str, Any], trial: str | None = None) -
 def heads(store: Store, space: Mapping[str, Any], trial: str | None = None) -> go.Figure:
     """Figure 11: loss and effective learning rate of the recurrent matrix by epoch and heads."""
     chosen = select_trials(store, space, trial).ended()
-    rates = {row["heads"]: row["lr"] for row in best(store, space, by=["heads"]).to_dict("records")}
+    rates = {
+        row["heads"]: row["lr"]
+        for row in best(store, space, by=["heads"], confidence=None).to_dict("records")
+    }
     kept = [t for t in chosen.trials if t.config["lr"] == rates.get(t.config["heads"])]
     losses = series(store, "epochs", "epoch, loss_ratio AS y", [t.id for t in kept], order="epoch")
     steps = (

@@ -93,15 +93,15 @@ def test_help_imports_nothing_that_takes_long() -> None:
         assert heavy not in imported
     listed = re.findall(r"^  (\w+)  ", done.stdout, re.M)
     assert listed[:4] == ["spaces", "plan", "launch", "debug"]
-    rest = {"simulate", "status", "show", "query", "best", "plot", "report", "compact", "merge",
-            "data"}  # fmt: skip
+    rest = {"simulate", "status", "show", "query", "best", "compare", "plot", "report", "compact",
+            "merge", "data"}  # fmt: skip
     assert set(listed[4:]) >= rest
 
 
 def test_every_command_explains_itself_and_wrong_usage_is_told(tmp_path: Path) -> None:
     commands = ["spaces", "plan", "launch", "promote", "debug", "simulate", "status", "show",
-                "query", "best", "plot", "report", "compact", "merge", "data", "data fetch",
-                "data add", "import-sweep", "measure", "import-weights",
+                "query", "best", "compare", "plot", "report", "compact", "merge", "data",
+                "data fetch", "data add", "import-sweep", "measure", "import-weights",
                 "export-weights"]  # fmt: skip
     wrong = {
         "plon": "No such command 'plon'",

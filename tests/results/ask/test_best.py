@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from results import Store, StoreError
-from results.ask.best import best, metric_sql
+from results.ask.best import best
+from results.ask.trial_values import metric_sql
 from results.plotting import figure
 from tests.support.made_up_rows import (
     attempt_row,
