@@ -127,9 +127,9 @@ bench: install ## benchmarks; alone on the machine, please
 
 .PHONY: lock
 lock: $(VENV)/.uv ## pin again after a change of pyproject.toml; UPGRADE=1 takes newest versions
-	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --extra cluster --group build \
+	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --extra board --extra cluster --group build \
 	    pyproject.toml -o requirements.lock > /dev/null
-	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --extra cluster --extra cuda12 --group build \
+	$(UV) $(if $(UPGRADE),--upgrade) --extra test --extra png --extra board --extra cluster --extra cuda12 --group build \
 	    -c requirements.lock pyproject.toml -o requirements-cuda.lock > /dev/null
 	$(UV) $(if $(UPGRADE),--upgrade) --group pyproject.toml:mutants -c requirements.lock \
 	    --no-emit-package yattag -o requirements-mutants.lock > /dev/null

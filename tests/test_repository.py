@@ -44,6 +44,7 @@ ALLOWED = {  # folder -> what its modules may import beside the standard library
     "results": {
         *("results", "numpy", "pyarrow", "duckdb", "pandas", "plotly", "safetensors"),
         *("kaleido", "choreographer", "psutil", "ml_dtypes"),
+        *("dash", "dash_ag_grid", "flask", "werkzeug"),
     },
 }
 

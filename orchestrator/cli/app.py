@@ -292,6 +292,7 @@ COMMANDS = (
     "store",
     "results",
     "draw",
+    "board",
     "import_sweep",
     "measure",
     "weights",

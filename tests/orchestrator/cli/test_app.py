@@ -100,7 +100,8 @@ def test_help_imports_nothing_that_takes_long() -> None:
 
 def test_every_command_explains_itself_and_wrong_usage_is_told(tmp_path: Path) -> None:
     commands = ["spaces", "plan", "launch", "promote", "debug", "simulate", "status", "show",
-                "query", "best", "plot", "report", "compact", "merge", "data", "data fetch",
+                "query", "best", "plot", "report", "board", "compact", "merge", "data",
+                "data fetch",
                 "data add", "import-sweep", "measure", "import-weights",
                 "export-weights"]  # fmt: skip
     wrong = {
