@@ -217,7 +217,10 @@ class GatedNetwork(Analysis):
         def last(bias_H: jax.Array) -> jax.Array:
             own = {**w, "b_ih": w["b_ih"].at[1].set(bias_H)}
             drive_TBGH = gru.drive(own, x_TBF)
-            step = lambda h, drive: (gru.advance(own, h, drive), None)  # noqa: E731
+
+            def step(h: jax.Array, drive: jax.Array) -> tuple[jax.Array, None]:
+                return gru.advance(own, h, drive), None
+
             return lax.scan(step, start, drive_TBGH)[0]
 
         bias_H = w["b_ih"][1]

@@ -82,7 +82,8 @@ def phase_derivatives(turn: np.ndarray, s: float) -> tuple[np.ndarray, np.ndarra
     e = p * np.exp(1j * turn)
     z = 1 / (1 - e)
     first, second = 1j * e * z**2, -e * z**2 - 2 * e**2 * z**3
-    return tuple(c - (1 - p) * part.real for c, part in ((1, z), (0, first), (0, second)))  # type: ignore[return-value]
+    q = 1 - p
+    return 1 - q * z.real, -q * first.real, -q * second.real
 
 
 def _line(s: float, form: str, direction: str, points: int) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from orchestrator.plan.studies import catalogue
 from orchestrator.plan.trials import trials_of
 
 # The keys and values of the paper's figure 10 for the dense RNN (docs/specs/zucchet2024.md, 4), in
-# the spelling of its own program.
+# the published program's spelling.
 PUBLISHED = """
 method: grid
 name: concentrated phases
